@@ -1,0 +1,1 @@
+"""What happened: events, their bytes, and the logs that keep them."""

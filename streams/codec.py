@@ -1,0 +1,89 @@
+"""The one place where events become bytes and bytes become events.
+
+Journal records hold one `Input`, derived records one `Output`, both MessagePack. A tag that is no longer
+written is kept readable by an upcaster: a function from the old fields to the new event, registered under
+the old tag, with a golden sample of its bytes in `tests/golden`.
+"""
+
+from collections.abc import Callable
+from typing import Any, get_args
+
+import msgspec
+
+from streams.events import DerivedEvent, Event, Input, JournalEvent, Output
+
+UPCASTERS: dict[str, Callable[[dict[str, Any]], Event]] = {}
+"""Old tag → function that makes today's event of the old fields."""
+
+_encoder = msgspec.msgpack.Encoder()
+_input = msgspec.msgpack.Decoder(Input)
+_output = msgspec.msgpack.Decoder(Output)
+
+
+class UndecodableError(ValueError):
+    """Bytes that are no event of ours; the message says where and why."""
+
+
+def encode(value: Input | Output) -> bytes:
+    return _encoder.encode(value)
+
+
+def decode_input(value: bytes) -> Input:
+    """Raises `UndecodableError`."""
+    try:
+        return _input.decode(value)
+    except msgspec.DecodeError as error:
+        return _old_input(value, error)
+
+
+def decode_output(value: bytes) -> Output:
+    """Raises `UndecodableError`."""
+    try:
+        return _output.decode(value)
+    except msgspec.DecodeError as error:
+        return _old_output(value, error)
+
+
+def _old_input(value: bytes, error: msgspec.DecodeError) -> Input:
+    source, epoch, sequence, event = _parts(value, 4, error)
+    return msgspec.convert([source, epoch, sequence, _upcast(event, error)], Input, from_attributes=True)
+
+
+def _old_output(value: bytes, error: msgspec.DecodeError) -> Output:
+    partition, offset, index, events = _parts(value, 4, error)
+    upcast = [_upcast(event, error) for event in events]
+    return msgspec.convert([partition, offset, index, upcast], Output, from_attributes=True)
+
+
+def _parts(value: bytes, count: int, error: msgspec.DecodeError) -> list[Any]:
+    try:
+        parts: object = msgspec.msgpack.decode(value)
+    except msgspec.DecodeError:
+        parts = None
+    if not isinstance(parts, list) or len(parts) != count:
+        raise UndecodableError(f"not an event record: {error}") from error
+    return parts
+
+
+def _upcast(fields: Any, error: msgspec.DecodeError) -> Any:
+    tag = fields.get("type") if isinstance(fields, dict) else None
+    if tag not in UPCASTERS:
+        if tag in TAGS:
+            return fields
+        raise UndecodableError(f"unknown event {tag!r}: {error}") from error
+    return msgspec.to_builtins(UPCASTERS[tag](fields))
+
+
+def _tag(event: type[Event]) -> str:
+    return str(event.__struct_config__.tag)
+
+
+JOURNAL_EVENTS: dict[str, type[Event]] = {_tag(e): e for e in get_args(JournalEvent)}
+DERIVED_EVENTS: dict[str, type[Event]] = {_tag(e): e for e in get_args(DerivedEvent)}
+TAGS: dict[str, type[Event]] = JOURNAL_EVENTS | DERIVED_EVENTS
+
+
+def schemas() -> dict[str, Any]:
+    """JSON Schema (2020-12) of every event by tag, as `log --format json` prints it before decimals."""
+    events, definitions = msgspec.json.schema_components(list(TAGS.values()), ref_template="#/$defs/{name}")
+    return {"$defs": definitions, "events": dict(zip(TAGS, events, strict=True))}

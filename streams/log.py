@@ -1,0 +1,108 @@
+"""The `Log`: what every home of the streams can do, on a page.
+
+Readers that are not agents (replay, audit, backtest, the command line) and writers outside Faust use this
+interface; `open_log` gives the home that a URL names.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple, Protocol
+from urllib.parse import urlsplit
+
+from aiokafka.partitioner import murmur2
+
+
+class Record(NamedTuple):
+    """One record as it stands in the log. `time_ms` is UTC; headers are not part of a record's content."""
+
+    topic: str
+    partition: int
+    offset: int
+    time_ms: int
+    key: bytes | None
+    value: bytes
+    headers: tuple[tuple[str, bytes], ...] = ()
+
+
+class Entry(NamedTuple):
+    """A record to be appended; partition None: chosen by the key."""
+
+    topic: str
+    key: bytes | None
+    value: bytes
+    time_ms: int
+    partition: int | None = None
+    headers: tuple[tuple[str, bytes], ...] = ()
+
+
+class Position(NamedTuple):
+    topic: str
+    partition: int
+    offset: int
+
+    def __str__(self) -> str:
+        return f"{self.topic}:{self.partition}:{self.offset}"
+
+
+class LogError(Exception):
+    """The log could not do it; the message names the log, the thing and the way out."""
+
+
+class Log(Protocol):
+    """Ordered, durable, append-only records by topic and partition. Safe to use from several threads."""
+
+    url: str
+    partitions: int
+    """The same for every topic; recorded at creation."""
+
+    def append(self, entries: Iterable[Entry], *, sync: bool = True) -> list[Position]:
+        """Append all or (embedded) nothing, in order; returns when durable.
+
+        `sync=False` may leave the last milliseconds to the operating system (embedded); on Kafka it is the
+        same as True. Raises `LogError`, for a record over `RECORD_BYTES_MAX` too.
+        """
+        ...
+
+    def read(self, topic: str, partition: int, start: int = 0, stop: int | None = None) -> Iterator[Record]:
+        """Records with start ≤ offset < stop (None: the highwater at the time of the call), in order."""
+        ...
+
+    def earliest(self, topic: str, partition: int) -> int:
+        """The first offset that the log still holds."""
+        ...
+
+    def highwater(self, topic: str, partition: int) -> int:
+        """The offset that the next record will get."""
+        ...
+
+    def offset_at(self, topic: str, partition: int, time_ms: int) -> int:
+        """The first offset whose record time is ≥ `time_ms`; the highwater when there is none."""
+        ...
+
+    def wait(self, after: Mapping[tuple[str, int], int], timeout_s: float) -> bool:
+        """Wait until some (topic, partition) has a highwater above the given; False on timeout."""
+        ...
+
+    def close(self) -> None: ...
+
+
+def partition_of(key: bytes, partitions: int) -> int:
+    """The partition of a key, as Kafka's Java client and aiokafka choose it (murmur2, sign bit masked)."""
+    return (murmur2(key) & 0x7FFFFFFF) % partitions
+
+
+def open_log(url: str, *, partitions: int | None = None) -> Log:
+    """Open the log that `url` names, and create its topics where they are missing.
+
+    `embedded:///path/to/folder` or `kafka://host:port[,host:port]`. `partitions` is used at creation
+    (default 4); later another count is refused. Raises `LogError`.
+    """
+    scheme = urlsplit(url).scheme
+    if scheme == "embedded":
+        from streams.embedded import EmbeddedLog  # noqa: PLC0415 - a home loads only its own libraries
+
+        return EmbeddedLog(url, partitions=partitions)
+    if scheme == "kafka":
+        from streams.kafka import KafkaLog  # noqa: PLC0415 - a home loads only its own libraries
+
+        return KafkaLog(url, partitions=partitions)
+    raise LogError(f"log URL {url!r}: scheme {scheme!r} is unknown; use embedded:///FOLDER or kafka://HOST:PORT")
