@@ -1,0 +1,132 @@
+"""Rows of a `TickBatch` as numpy columns, and back.
+
+The columns of the record are the columns of the arrays: reading copies nothing, and no Python object
+is made for a row.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streams.events import BACKFILL, RowKind, RowMarket, TickBatch
+
+NO_ID = -1
+"""The id of a row without one, where others of its batch have one."""
+
+_MARKET = np.dtype("<u2")
+_KIND = np.dtype("u1")
+_INT = np.dtype("<i8")
+
+
+class Ticks(NamedTuple):
+    """Columns of n rows, in their order of arrival; see `TickBatch` for their meaning.
+
+    Those of `unpack` are read-only views of the record's bytes. `id` is None where no row has one.
+    """
+
+    market: NDArray[np.uint16]
+    kind: NDArray[np.uint8]
+    time: NDArray[np.int64]
+    price: NDArray[np.int64]
+    size: NDArray[np.int64]
+    id: NDArray[np.int64] | None
+
+    @property
+    def rows(self) -> int:
+        return len(self.kind)
+
+    def take(self, rows: slice) -> "Ticks":
+        """The rows of a slice, as views."""
+        ids = None if self.id is None else self.id[rows]
+        return Ticks(
+            self.market[rows],
+            self.kind[rows],
+            self.time[rows],
+            self.price[rows],
+            self.size[rows],
+            ids,
+        )
+
+
+def unpack(batch: TickBatch) -> Ticks:
+    """The columns of a batch, without copying.
+
+    Raises `ValueError` naming the column that has not `rows` rows, or the first row whose market is
+    not in the batch's table or whose kind is unknown: such a record is not to be folded at all.
+    """
+    rows = batch.rows
+    if rows < 0:
+        raise ValueError(f"tick batch: rows is {rows}")
+    if not batch.markets:
+        raise ValueError("tick batch: its table of markets is empty")
+    one_market = not batch.market and len(batch.markets) == 1
+    ticks = Ticks(
+        np.zeros(rows, _MARKET) if one_market else _column("market", batch.market, _MARKET, rows),
+        _column("kind", batch.kind, _KIND, rows),
+        _column("time", batch.time, _INT, rows),
+        _column("price", batch.price, _INT, rows),
+        _column("size", batch.size, _INT, rows),
+        _column("id", batch.id, _INT, rows) if batch.id else None,
+    )
+    if not one_market:
+        _within("market", ticks.market, len(batch.markets))
+    _within("kind", ticks.kind & np.uint8(0xFF ^ BACKFILL), len(RowKind))
+    return ticks
+
+
+def pack(markets: Sequence[RowMarket], ticks: Ticks, *, first_row: int = -1) -> TickBatch:
+    """A batch of the given columns, `ticks.market` indexing `markets`; checked as in `unpack`."""
+    one_market = len(markets) == 1 and not ticks.market.any()
+    batch = TickBatch(
+        markets=tuple(markets),
+        rows=ticks.rows,
+        kind=_bytes(ticks.kind, _KIND),
+        time=_bytes(ticks.time, _INT),
+        price=_bytes(ticks.price, _INT),
+        size=_bytes(ticks.size, _INT),
+        market=b"" if one_market else _bytes(ticks.market, _MARKET),
+        id=b"" if ticks.id is None else _bytes(ticks.id, _INT),
+        first_row=first_row,
+    )
+    unpack(batch)
+    return batch
+
+
+def concatenate(parts: Sequence[Ticks]) -> Ticks:
+    """The rows of all parts in turn; a part without ids gets `NO_ID` where another has ids."""
+    ids = None
+    if any(part.id is not None for part in parts):
+        ids = np.concatenate(
+            [np.full(part.rows, NO_ID, _INT) if part.id is None else part.id for part in parts]
+        )
+    return Ticks(
+        np.concatenate([part.market for part in parts]),
+        np.concatenate([part.kind for part in parts]),
+        np.concatenate([part.time for part in parts]),
+        np.concatenate([part.price for part in parts]),
+        np.concatenate([part.size for part in parts]),
+        ids,
+    )
+
+
+def _column(name: str, data: bytes, dtype: np.dtype[Any], rows: int) -> NDArray[Any]:
+    if len(data) != rows * dtype.itemsize:
+        raise ValueError(
+            f"tick batch of {rows} rows: column {name!r} has {len(data)} bytes, "
+            f"not {rows} × {dtype.itemsize}"
+        )
+    return np.frombuffer(data, dtype)
+
+
+def _within(name: str, column: NDArray[Any], count: int) -> None:
+    if len(column) and int(column.max()) >= count:
+        row = int(np.argmax(column >= count))
+        raise ValueError(
+            f"tick batch: row {row} has {name} {int(column[row])}, known are 0 to {count - 1}"
+        )
+
+
+def _bytes(column: NDArray[Any], dtype: np.dtype[Any]) -> bytes:
+    return np.ascontiguousarray(column, dtype).tobytes()
