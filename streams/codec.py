@@ -50,9 +50,9 @@ def _old_input(value: bytes, error: msgspec.DecodeError) -> Input:
 
 
 def _old_output(value: bytes, error: msgspec.DecodeError) -> Output:
-    partition, offset, index, events = _parts(value, 4, error)
+    partition, offset, indexes, events = _parts(value, 4, error)
     upcast = [_upcast(event, error) for event in events]
-    return msgspec.convert([partition, offset, index, upcast], Output, from_attributes=True)
+    return msgspec.convert([partition, offset, indexes, upcast], Output, from_attributes=True)
 
 
 def _parts(value: bytes, count: int, error: msgspec.DecodeError) -> list[Any]:

@@ -468,14 +468,14 @@ DerivedEvent: TypeAlias = (
 class Output(Struct, frozen=True, array_like=True):
     """A derived record's value: events of one topic and one market that follow from one journal record.
 
-    `index` is that of the first event; the others follow. A notice of the machinery (stream `system`, not
-    derived) has `offset` −1.
+    `indexes` are those of the events among everything that the journal record led to, rising. A notice of the
+    machinery (stream `system`, not derived) has `offset` −1.
     """
 
     partition: int
     offset: int
-    index: int
+    indexes: tuple[int, ...]
     events: tuple[DerivedEvent, ...]
 
     def causes(self) -> list[Cause]:
-        return [Cause(self.partition, self.offset, self.index + i) for i in range(len(self.events))]
+        return [Cause(self.partition, self.offset, index) for index in self.indexes]
