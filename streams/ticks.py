@@ -1,7 +1,7 @@
 """Rows of a `TickBatch` as numpy columns, and back.
 
-The columns of the record are the columns of the arrays: reading copies nothing, and no Python object
-is made for a row.
+The columns of the record are the columns of the arrays: reading copies nothing, and no Python
+object is made for a row.
 """
 
 from collections.abc import Sequence
