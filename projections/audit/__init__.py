@@ -1,0 +1,1 @@
+"""Proof that what is recorded is what the fold makes."""

@@ -1,0 +1,214 @@
+"""Bots of one market: what a bot is, and groups of bots that step together."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from msgspec import Struct
+
+from projections.fills import Waiting
+from projections.money import Account
+from projections.strategies.code import History, StrategyCode
+from streams.events import BotStatus, Params, Sizing
+
+
+class Bot(Struct):
+    """A bot's specification and money. Its target and indicator state live in its `Group`."""
+
+    bot_id: int
+    timeframe: str
+    strategy: str
+    code_hash: str
+    params: Params
+    sizing: Sizing
+    short: bool
+    initial_cash: int
+    account: Account
+    status: BotStatus = "stopped"
+    code: str = "created"
+    words: str = "created, not started"
+    who: str = ""
+    order: Waiting | None = None
+    mark: tuple[int, int, int] | None = None
+    """Cash, position and equity as last marked."""
+    steps: bool = True
+    """False once its strategy failed: it is in no group until a command starts it anew."""
+
+
+class GroupKey(NamedTuple):
+    timeframe: str
+    strategy: str
+    code_hash: str
+
+
+class Step(NamedTuple):
+    """A bot whose target changed, or whose strategy failed (`failure` says how)."""
+
+    bot_id: int
+    previous: float
+    target: float
+    values: dict[str, float]
+    failure: str | None = None
+
+
+class Group:
+    """Bots of one strategy on one timeframe; arrays with one row a bot, stepped by one compiled call.
+
+    `code` None: the recorded code is not at hand, so that no bot of the group can step.
+    """
+
+    def __init__(self, code: StrategyCode | None) -> None:
+        self.code = code
+        self.rows: dict[int, int] = {}
+        width = len(code.parameters) if code else 0
+        state = code.state_size if code else 0
+        names = len(code.value_names) if code else 0
+        self._seen = np.zeros(4, np.int64)
+        self._params = np.zeros((4, width))
+        self._state = np.zeros((4, state))
+        self._target = np.zeros(4)
+        self._values = np.zeros((4, names))
+        self.lookback = 1
+
+    def add(self, bot_id: int, params: Params, target: float) -> None:
+        """A bot that has seen nothing yet. Raises the strategy's error for bad parameters."""
+        row = len(self.rows)
+        if self.code is not None:
+            packed = self.code.pack(params)
+            self.lookback = max(self.lookback, self.code.lookback(params))
+            if row == len(self._seen):
+                self._grow()
+            self._params[row] = packed
+        elif row == len(self._seen):
+            self._grow()
+        self._seen[row], self._state[row], self._target[row] = 0, 0.0, target
+        self.rows[bot_id] = row
+
+    def remove(self, bot_id: int) -> None:
+        """Take a bot out; those behind it move up, so that rows stay in the order of joining."""
+        gone = self.rows.pop(bot_id)
+        for array in (self._seen, self._params, self._state, self._target):
+            array[gone:-1] = array[gone + 1 :].copy()
+        self.rows = {bot: row - (row > gone) for bot, row in self.rows.items()}
+
+    def target(self, bot_id: int) -> float:
+        return float(self._target[self.rows[bot_id]])
+
+    def aim(self, bot_id: int, target: float) -> None:
+        self._target[self.rows[bot_id]] = target
+
+    def indicators(self, bot_id: int) -> dict[str, float]:
+        """The indicator values of the last step."""
+        return self._named(self._values[self.rows[bot_id]])
+
+    def step(self, history: History, i: int) -> Iterator[Step]:
+        """Step every bot on row `i` of `history`; what changed, in the order of joining."""
+        count = len(self.rows)
+        ids = list(self.rows)
+        if self.code is None:
+            yield from (Step(bot, 0.0, 0.0, {}, "strategy_changed") for bot in ids)
+            return
+        target = self._target[:count]
+        previous = target.copy()
+        self._seen[:count] += 1
+        failures: dict[int, str] = {}
+        first = 0
+        while first < count:
+            failure = self.code.step(
+                history, i, first, self._seen[:count], self._params[:count], self._state[:count],
+                target, self._values[:count],
+            )  # fmt: skip
+            if failure is None:
+                break
+            failures[failure.bot] = failure.message
+            target[failure.bot] = previous[failure.bot]
+            first = failure.bot + 1
+        for row in sorted({*np.flatnonzero(target != previous).tolist(), *failures}):
+            yield Step(
+                ids[row],
+                float(previous[row]),
+                float(target[row]),
+                self._named(self._values[row]),
+                failures.get(row),
+            )
+
+    def state(self) -> list[Any]:
+        """What `restore` needs; the same history gives the same."""
+        count = len(self.rows)
+        arrays = (self._seen, self._params, self._state, self._target)
+        return [list(self.rows), self.lookback, *(array[:count].tobytes() for array in arrays)]
+
+    def restore(self, state: list[Any]) -> None:
+        ids, self.lookback, seen, params, rows, target = state
+        count = len(ids)
+        self.rows = {bot: row for row, bot in enumerate(ids)}
+        self._seen = np.frombuffer(seen, np.int64).copy()
+        self._params = np.frombuffer(params).reshape(count, -1).copy() if count else self._params
+        self._state = np.frombuffer(rows).reshape(count, -1).copy() if count else self._state
+        self._target = np.frombuffer(target).copy()
+        self._values = np.zeros((count, self._values.shape[1]))
+
+    def _named(self, values: npt.NDArray[np.float64]) -> dict[str, float]:
+        assert self.code is not None
+        return dict(zip(self.code.value_names, values.tolist(), strict=True))
+
+    def _grow(self) -> None:
+        double = 2 * len(self._seen) + 4
+
+        def grown(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+            wider = np.zeros((double, *array.shape[1:]), array.dtype)
+            wider[: len(array)] = array
+            return wider
+
+        self._seen, self._params = grown(self._seen), grown(self._params)
+        self._state, self._target = grown(self._state), grown(self._target)
+        self._values = grown(self._values)
+
+
+class CandleHistory:
+    """The last closed candles of one timeframe as floats, oldest first, for the blocks to read back in.
+
+    `ends` int64 (n,), `values` float64 (n, 5): open, high, low, close, volume. Row `last` is the newest.
+    `held` of the rows belong to the state: those that a restart brings back.
+    """
+
+    def __init__(self) -> None:
+        self.ends = np.zeros(64, np.int64)
+        self.values = np.full((64, 5), np.nan)
+        self.count = 0
+        self.held = 0
+
+    @property
+    def last(self) -> int:
+        return self.count - 1
+
+    def append(self, end: int, row: tuple[float, float, float, float, float], keep: int) -> None:
+        """Add a candle; at least the newest `keep` are held."""
+        if self.count == len(self.ends):
+            self._shift(keep)
+        self.ends[self.count] = end
+        self.values[self.count] = row
+        self.count += 1
+        self.held = min(self.held + 1, keep)
+
+    def state(self) -> list[bytes]:
+        first = self.count - self.held
+        return [self.ends[first : self.count].tobytes(), self.values[first : self.count].tobytes()]
+
+    def restore(self, state: list[bytes]) -> None:
+        ends = np.frombuffer(state[0], np.int64)
+        self.count = self.held = len(ends)
+        size = 2 * self.count + 64
+        self.ends = np.zeros(size, np.int64)
+        self.values = np.full((size, 5), np.nan)
+        self.ends[: self.count] = ends
+        self.values[: self.count] = np.frombuffer(state[1]).reshape(-1, 5)
+
+    def _shift(self, keep: int) -> None:
+        held = min(keep, self.count)
+        size = max(2 * held, 64)
+        ends, values = np.zeros(size, np.int64), np.full((size, 5), np.nan)
+        ends[:held] = self.ends[self.count - held : self.count]
+        values[:held] = self.values[self.count - held : self.count]
+        self.ends, self.values, self.count = ends, values, held

@@ -1,0 +1,159 @@
+"""Exact money: value, cost, fee and profit of spot, linear and inverse positions, in integers.
+
+Every kind of contract locks the whole value of a position: opening moves its entry value from cash to
+`cost`, closing moves it back with the profit. So for every account, to the unit,
+
+    cash + cost + fees − realised = initial cash
+
+and nothing is leveraged. A product is rounded once, to the market's cash scale, against the bot: what it
+pays or owes up, what it gets down; the cost of a part is reduced in proportion and rounded down.
+
+Sources of the formulas: BitMEX "XBT value = contracts × multiplier / price" for inverse contracts; for
+linear ones value = contracts × multiplier × price.
+"""
+
+from typing import NamedTuple
+
+from streams.events import E8, Market
+
+INT64_MAX = 2**63 - 1
+
+
+class MoneyOverflowError(ArithmeticError):
+    """An amount does not fit 64 bits; the order is refused or the record becomes a dead letter."""
+
+
+class Account(NamedTuple):
+    """A bot's money in units of 10**-cash_scale; `position` is signed, in units of 10**-size_scale.
+
+    `cost` is the entry value locked in the position, `realised` the profit gross of `fees`.
+    """
+
+    cash: int
+    position: int = 0
+    cost: int = 0
+    realised: int = 0
+    fees: int = 0
+
+    def check(self) -> "Account":
+        """The account itself. Raises `MoneyOverflowError`."""
+        for name, amount in zip(self._fields, self, strict=True):
+            if abs(amount) > INT64_MAX:
+                raise MoneyOverflowError(f"{name} of {amount} exceeds 64 bits")
+        return self
+
+
+def value(market: Market, size: int, price: int, *, up: bool) -> int:
+    """Value of `size` ≥ 0 at `price`, in the settle currency, rounded up or down."""
+    numerator, denominator = _ratio(market, price)
+    return -(-size * numerator // denominator) if up else size * numerator // denominator
+
+
+def size_for(market: Market, cash: int, price: int) -> int:
+    """The largest size, in steps, whose value (rounded up) is ≤ `cash`; 0 when there is none."""
+    if cash <= 0:
+        return 0
+    numerator, denominator = _ratio(market, price)
+    return floor_to_step(cash * denominator // numerator, market.size_step)
+
+
+def floor_to_step(size: int, step: int) -> int:
+    return size // step * step
+
+
+def fee(market: Market, size: int, price: int) -> int:
+    """Fee of a trade, rounded up."""
+    return -(-value(market, size, price, up=True) * market.fee // E8)
+
+
+def slipped(market: Market, price: int, *, buy: bool) -> int:
+    """The price after slippage, rounded to the price step against the bot; a sell never below one step."""
+    step = market.price_step
+    if buy:
+        return -(-price * (E8 + market.slippage) // (E8 * step)) * step
+    return max(price * (E8 - market.slippage) // (E8 * step) * step, step)
+
+
+def affordable(market: Market, account: Account, size: int, price: int, *, buy: bool) -> int:
+    """The part of a market order of `size` that fits: whatever closes, and what opens without leverage.
+
+    What opens is limited so that its value and fee fit the cash left after the close, and that the value of
+    the whole position stays within equity.
+    """
+    closing = min(size, abs(account.position)) if _reduces(account, buy) else 0
+    after = trade(market, account, closing, price, buy=buy).account if closing else account
+    room = after.cash
+    if after.position and _direction(market, after.position) < 0:
+        held = value(market, abs(after.position), price, up=True)
+        room = min(room, after.cash + 2 * (after.cost - held))
+    opening = size - closing
+    if opening and value(market, opening, price, up=True) + fee(market, opening, price) > room:
+        opening = min(opening, size_for(market, max(room, 0) * E8 // (E8 + market.fee), price))
+        while opening > 0 and value(market, opening, price, up=True) + fee(market, opening, price) > room:
+            opening -= market.size_step
+    return closing + max(opening, 0)
+
+
+class Traded(NamedTuple):
+    account: Account
+    fee: int
+    realised: int
+
+
+def trade(market: Market, account: Account, size: int, price: int, *, buy: bool) -> Traded:
+    """The account after a trade of `size` > 0 at `price`. Raises `MoneyOverflowError`."""
+    cash, position, cost, realised, fees = account
+    gain = 0
+    closing = min(size, abs(position)) if _reduces(account, buy) else 0
+    if closing:
+        direction = _direction(market, position)
+        part = cost * closing // abs(position)
+        gain = direction * (value(market, closing, price, up=direction < 0) - part)
+        cash += part + gain
+        cost -= part
+        position += closing if buy else -closing
+    opening = size - closing
+    if opening:
+        signed = opening if buy else -opening
+        entry = value(market, opening, price, up=_direction(market, signed) > 0)
+        cash -= entry
+        cost += entry
+        position += signed
+    paid = fee(market, size, price)
+    after = Account(cash - paid, position, cost, realised + gain, fees + paid)
+    return Traded(after.check(), paid, gain)
+
+
+def equity(market: Market, account: Account, price: int) -> int:
+    """Cash, cost and unrealised profit at `price`. Raises `MoneyOverflowError`."""
+    if not account.position:
+        return account.cash
+    direction = _direction(market, account.position)
+    mark = value(market, abs(account.position), price, up=direction < 0)
+    total = account.cash + account.cost + direction * (mark - account.cost)
+    if abs(total) > INT64_MAX:
+        raise MoneyOverflowError(f"equity of {total} exceeds 64 bits")
+    return total
+
+
+def _ratio(market: Market, price: int) -> tuple[int, int]:
+    """Value of one unit of size as numerator and denominator."""
+    if market.contract == "inverse":
+        return (
+            market.multiplier * 10 ** (market.cash_scale + market.price_scale),
+            price * 10 ** (market.size_scale + market.multiplier_scale),
+        )
+    return (
+        price * market.multiplier * 10**market.cash_scale,
+        10 ** (market.price_scale + market.size_scale + market.multiplier_scale),
+    )
+
+
+def _reduces(account: Account, buy: bool) -> bool:
+    return account.position < 0 if buy else account.position > 0
+
+
+def _direction(market: Market, position: int) -> int:
+    """+1 where profit is exit value − entry value, −1 where it is the reverse."""
+    long = position > 0
+    return 1 if long != (market.contract == "inverse") else -1

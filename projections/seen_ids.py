@@ -1,0 +1,56 @@
+"""Which trade ids of a market have been folded: a bounded set of ranges."""
+
+from bisect import bisect_right
+
+import numpy as np
+import numpy.typing as npt
+
+RANGES_MAX = 1024
+
+
+class SeenIds:
+    """Ids as disjoint ranges [low, high], rising.
+
+    Contiguous ids need one range; scattered ones a range each. Beyond `RANGES_MAX` the lowest two ranges
+    become one: ids between them count as seen.
+    """
+
+    def __init__(self, ranges: list[list[int]] | None = None) -> None:
+        self.ranges: list[list[int]] = ranges or []
+
+    def add(self, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """Mark `ids` (−1: none) as seen; True where an id is new. Shape (n,)."""
+        top = self.ranges[-1][1] if self.ranges else -1
+        if len(ids) and ids[0] > top and bool((np.diff(ids) == 1).all()):
+            self._add_range(int(ids[0]), int(ids[-1]))
+            return np.ones(len(ids), np.bool_)
+        return np.array([value < 0 or self._add_one(value) for value in ids.tolist()], np.bool_)
+
+    def _add_range(self, low: int, high: int) -> None:
+        if self.ranges and self.ranges[-1][1] == low - 1:
+            self.ranges[-1][1] = high
+        else:
+            self.ranges.append([low, high])
+            self._bound()
+
+    def _add_one(self, value: int) -> bool:
+        at = bisect_right(self.ranges, value, key=lambda r: r[0])
+        if at and self.ranges[at - 1][1] >= value:
+            return False
+        joins_left = at > 0 and self.ranges[at - 1][1] == value - 1
+        joins_right = at < len(self.ranges) and self.ranges[at][0] == value + 1
+        if joins_left and joins_right:
+            self.ranges[at - 1][1] = self.ranges.pop(at)[1]
+        elif joins_left:
+            self.ranges[at - 1][1] = value
+        elif joins_right:
+            self.ranges[at][0] = value
+        else:
+            self.ranges.insert(at, [value, value])
+            self._bound()
+        return True
+
+    def _bound(self) -> None:
+        if len(self.ranges) > RANGES_MAX:
+            low = self.ranges.pop(0)[0]
+            self.ranges[0][0] = low
