@@ -70,9 +70,7 @@ def decide(market: Market, rules: Rules, account: Account, target: float, price:
     return _afford(market, rules, account, target, size, price)
 
 
-def _afford(
-    market: Market, rules: Rules, account: Account, target: float, size: int, price: int
-) -> Decision:
+def _afford(market: Market, rules: Rules, account: Account, target: float, size: int, price: int) -> Decision:
     buy, held = size > 0, account.position
     at = slipped(market, price, buy=buy)
     if value(market, abs(size), at, up=True) > INT64_MAX:

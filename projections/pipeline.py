@@ -270,7 +270,11 @@ class Pipeline:
         self._base, self._since_base, self._bytes_since_base = self._state(), [], 0
 
     def _rebase_if_due(self, record: Record) -> None:
-        if not self._base or len(self._since_base) >= BASE_RECORDS_MAX or self._bytes_since_base >= BASE_BYTES_MAX:
+        if (
+            not self._base
+            or len(self._since_base) >= BASE_RECORDS_MAX
+            or self._bytes_since_base >= BASE_BYTES_MAX
+        ):
             self._rebase()
         self._bytes_since_base += len(record.value)
 

@@ -17,11 +17,11 @@ import numpy.typing as npt
 
 from projections.bots import Bot, CandleHistory, Group, GroupKey, Step
 from projections.candles import CandleBook, Folded
-from projections.decide import WORDS, Rules, decide
+from projections.decide import Rules, decide
 from projections.fills import Waiting, fill
 from projections.money import Account, equity
 from projections.seen_ids import SeenIds
-from projections.strategies.code import StrategyParameterError, Strategies
+from projections.strategies.code import Strategies, StrategyParameterError
 from streams import events
 from streams.events import (
     BACKFILL,
@@ -119,7 +119,23 @@ class Tape:
         self.emit(CANDLES, LateTick(time, price, size, m.price_scale, m.size_scale))
 
     def _candle(self, closed: tuple[int, ...], now: int, row: int) -> None:
-        (_, frame, end, revision, _, open_, high, low, _, close, volume, trades, flags, first, last) = closed
+        (
+            _,
+            frame,
+            end,
+            revision,
+            _,
+            open_,
+            high,
+            low,
+            _,
+            close,
+            volume,
+            trades,
+            flags,
+            first,
+            last,
+        ) = closed
         m, timeframe = self.market, TIMEFRAMES[frame]
         self.emit(
             CANDLES,
@@ -154,9 +170,7 @@ class Tape:
                 code = "strategy_changed" if step.failure == "strategy_changed" else "strategy_error"
                 self._fail(bot, end, code, step.failure)
 
-    def _signal(
-        self, bot: Bot, step: Step, time: int, now: int, row: int, close: int, origin: Any
-    ) -> None:
+    def _signal(self, bot: Bot, step: Step, time: int, now: int, row: int, close: int, origin: Any) -> None:
         m = self.market
         rules = Rules(bot.status, bot.sizing, bot.short)
         decision = decide(m, rules, bot.account, step.target, close)
@@ -173,7 +187,15 @@ class Tape:
             self._order(bot, decision.size, time, now, row, close, "signal", cause)
 
     def _order(
-        self, bot: Bot, size: int, time: int, now: int, row: int, price: int, reason: str, signal: Cause | None
+        self,
+        bot: Bot,
+        size: int,
+        time: int,
+        now: int,
+        row: int,
+        price: int,
+        reason: str,
+        signal: Cause | None,
     ) -> None:
         m, buy = self.market, size > 0
         side = "buy" if buy else "sell"
@@ -247,7 +269,8 @@ class Tape:
             columns = zip(*marks[first : first + MARKS_MAX], strict=True)
             ids, cash, position, value = (tuple(column) for column in columns)
             self.emit(
-                BOTS, Equity(end, ids, cash, position, value, self.market.cash_scale, self.market.size_scale)
+                BOTS,
+                Equity(end, ids, cash, position, value, self.market.cash_scale, self.market.size_scale),
             )
 
     # ------------------------------------------------------------ commands
@@ -307,7 +330,9 @@ class Tape:
     def signal(self, command: events.ExternalSignal) -> None:
         bot = self._bot(command.bot_id)
         if not -1 <= command.target <= 1:
-            raise CommandError(f"external signal for bot {bot.bot_id}: target {command.target} is not in −1 … 1")
+            raise CommandError(
+                f"external signal for bot {bot.bot_id}: target {command.target} is not in −1 … 1"
+            )
         close = self.last_close
         if not close:
             raise CommandError(f"external signal for bot {bot.bot_id}: {self.market.key} has no candle yet")
@@ -374,7 +399,15 @@ class Tape:
     def respecify(self, market: Market) -> None:
         """Take a changed specification; grown scales rescale the state exactly."""
         old = self.market
-        for field in ("base", "quote", "settle", "contract", "closed", "multiplier", "multiplier_scale"):
+        for field in (
+            "base",
+            "quote",
+            "settle",
+            "contract",
+            "closed",
+            "multiplier",
+            "multiplier_scale",
+        ):
             if getattr(old, field) != getattr(market, field):
                 raise CommandError(
                     f"{market.key}: {field} can't change from {getattr(old, field)!r} to "
@@ -389,7 +422,13 @@ class Tape:
         self.market = market
         for bot in self.bots.values():
             a = bot.account
-            scaled = (a.cash * cash, a.position * size, a.cost * cash, a.realised * cash, a.fees * cash)
+            scaled = (
+                a.cash * cash,
+                a.position * size,
+                a.cost * cash,
+                a.realised * cash,
+                a.fees * cash,
+            )
             bot.account = Account(*scaled).check()
             bot.initial_cash *= cash
             if bot.mark is not None:
@@ -462,5 +501,3 @@ def _first_trade(
         if kind[row] < RowKind.CLOCK and not kind[row] & BACKFILL and time[row] >= decided:
             return row
     return -1
-
-

@@ -11,7 +11,6 @@ import msgspec
 
 from streams.log import Log, Record
 
-
 RECENT_MAX = 4096
 """Repeats come within one commit interval of a crash; so many records are compared with their repeats."""
 

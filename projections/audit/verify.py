@@ -72,7 +72,11 @@ def verify(
 
 
 def _partition(
-    log: Log, pipeline: Pipeline, state: State | None, result: Verified, progress: Callable[[int], None]
+    log: Log,
+    pipeline: Pipeline,
+    state: State | None,
+    result: Verified,
+    progress: Callable[[int], None],
 ) -> Difference | None:
     partition = pipeline.partition
     streams = {topic: _Stream(log, topic, partition, result) for topic in DERIVED}
@@ -127,7 +131,9 @@ class _Stream:
         if found is None:
             return self._difference(expected.value, None, "the record is missing")
         if found.record.value != expected.value or found.record.key != expected.key:
-            return self._difference(expected.value, found.record, "the record differs from what the journal gives")
+            return self._difference(
+                expected.value, found.record, "the record differs from what the journal gives"
+            )
         if found.conflict or found.head is None:
             return self._difference(expected.value, found.record, "a repeat of the record has other bytes")
         self.result.compared[self.topic] += len(found.head.indexes)
