@@ -1,0 +1,196 @@
+"""A source numbers its records, keeps them small, ends when a send fails, and finds its place
+again."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from streams import codec
+from streams.events import Clock, Gap, Market, RowKind, RowMarket
+from streams.journal import JournalWriter, Reached, scan
+from streams.log import Entry, Log, LogError, Position, open_log, partition_of
+from streams.ticks import NO_ID, Ticks, concatenate, pack, unpack
+from streams.topics import JOURNAL, RECORD_BYTES_MAX
+
+KEY = "sim:BTC/USDT"
+ROW_MARKET = RowMarket(KEY, 2, 6)
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Iterable[Log]:
+    log = open_log(f"embedded://{tmp_path}/log")
+    yield log
+    log.close()
+
+
+def ticks(start: int, rows: int, *, with_id: bool = True) -> Ticks:
+    numbers = np.arange(start, start + rows, dtype=np.int64)
+    return Ticks(
+        np.zeros(rows, np.uint16),
+        np.full(rows, RowKind.BUY, np.uint8),
+        numbers * 1_000,
+        numbers + 100,
+        numbers + 1,
+        numbers if with_id else None,
+    )
+
+
+def clock(time: int) -> Ticks:
+    one = np.zeros(1, np.int64)
+    return Ticks(
+        np.zeros(1, np.uint16), np.array([RowKind.CLOCK], np.uint8), one + time, one, one, None
+    )
+
+
+def market(venue: str = "sim", symbol: str = "BTC/USDT") -> Market:
+    return Market(venue, symbol, "BTC", "USDT", "USDT", "spot", 2, 6, 8, 1, 1, 1)
+
+
+def inputs(log: Log, key: str = KEY):
+    partition = partition_of(key.encode(), log.partitions)
+    return [codec.decode_input(r.value) for r in log.read(JOURNAL, partition)]
+
+
+def keys_of_two_partitions(log: Log) -> tuple[str, str]:
+    keys = [f"sim:{n}/USDT" for n in range(50)]
+    other = next(k for k in keys if place(log, k) != place(log, keys[0]))
+    return keys[0], other
+
+
+def place(log: Log, key: str) -> int:
+    return partition_of(key.encode(), log.partitions)
+
+
+def test_sequences_are_dense_from_zero_in_each_partition(log):
+    writer = JournalWriter(log, "feed", 3)
+    first, second = keys_of_two_partitions(log)
+    for time in range(4):
+        writer.append(Clock(time, (first,)), key=first)
+        writer.append_all([(second, Clock(time, (second,)))] * 2)
+    assert [i.sequence for i in inputs(log, first)] == [0, 1, 2, 3]
+    assert [i.sequence for i in inputs(log, second)] == list(range(8))
+    assert {(i.source, i.epoch) for i in inputs(log, first)} == {("feed", 3)}
+
+
+def test_a_record_goes_to_the_partition_of_its_key_and_names_its_source(log):
+    (position,) = JournalWriter(log, "feed", 0).append(Clock(1, (KEY,)), key=KEY)
+    assert position == Position(JOURNAL, place(log, KEY), 0)
+    (record,) = log.read(JOURNAL, position.partition)
+    assert record.key == KEY.encode()
+    assert dict(record.headers) == {"source": b"feed", "type": b"clock.v1"}
+
+
+def test_a_batch_over_the_limit_becomes_records_below_it_with_the_same_rows(log):
+    rows = ticks(0, 60_000)
+    JournalWriter(log, "file:x", 0).append(pack([ROW_MARKET], rows, first_row=500), key=KEY)
+    records = list(log.read(JOURNAL, place(log, KEY)))
+    assert len(records) > 1
+    assert all(len(r.value) <= RECORD_BYTES_MAX for r in records)
+    parts = inputs(log)
+    assert [p.sequence for p in parts] == list(range(len(parts)))
+    assert [p.event.first_row for p in parts] == [500 + int(unpack(p.event).id[0]) for p in parts]
+    whole = concatenate([unpack(p.event) for p in parts])
+    for got, expected in zip(whole, rows, strict=True):
+        np.testing.assert_array_equal(got, expected)
+
+
+def test_an_event_that_cannot_be_split_is_refused_and_the_writer_goes_on(log):
+    writer = JournalWriter(log, "feed", 0)
+    with pytest.raises(ValueError, match=r"Gap of sim:BTC/USDT has .* at most 900000"):
+        writer.append(Gap(KEY, 0, 1, "x" * RECORD_BYTES_MAX), key=KEY)
+    writer.append(Clock(1, (KEY,)), key=KEY)
+    assert [i.sequence for i in inputs(log)] == [0]
+
+
+def test_a_batch_across_partitions_is_refused(log):
+    first, second = keys_of_two_partitions(log)
+    both = [RowMarket(first, 2, 2), RowMarket(second, 2, 2)]
+    with pytest.raises(ValueError, match=f"holds {second} of partition"):
+        JournalWriter(log, "feed", 0).append(pack(both, ticks(0, 2)), key=first)
+
+
+class FailingLog:
+    """A log whose disk is full from the second append on."""
+
+    partitions = 4
+    url = "full://"
+
+    def __init__(self) -> None:
+        self.entries: list[Entry] = []
+        self.calls = 0
+
+    def append(self, entries: Iterable[Entry], *, sync: bool = True) -> list[Position]:
+        self.calls += 1
+        if self.calls > 1:
+            raise LogError("no space left on device")
+        self.entries += entries
+        return []
+
+
+def test_after_a_failed_send_nothing_more_is_sent():
+    log = FailingLog()
+    writer = JournalWriter(log, "feed", 0)
+    writer.append(Clock(1, (KEY,)), key=KEY)
+    with pytest.raises(LogError, match="no space left"):
+        writer.append(Clock(2, (KEY,)), key=KEY)
+    with pytest.raises(LogError, match=r"source 'feed' ended when a send failed .*no space left"):
+        writer.append(Clock(3, (KEY,)), key=KEY)
+    assert log.calls == 2
+
+
+def test_scan_finds_markets_epochs_rows_and_what_each_source_has_delivered(log):
+    JournalWriter(log, "file:x", 2).append_all(
+        [
+            (KEY, market()),
+            (KEY, pack([ROW_MARKET], ticks(0, 10, with_id=False), first_row=0)),
+            (
+                KEY,
+                pack(
+                    [ROW_MARKET],
+                    concatenate([ticks(10, 5, with_id=False), clock(60_000)]),
+                    first_row=12,
+                ),
+            ),
+        ]
+    )
+    feed = JournalWriter(log, "feed", 7)
+    feed.append(pack([ROW_MARKET], ticks(50, 3)), key=KEY)
+    feed.append(Clock(99_000, (KEY,)), key=KEY)
+    state = scan(log, range(log.partitions))
+    assert state.markets == {KEY: market()}
+    file, live = state.source("file:x"), state.source("feed")
+    assert (file.epoch, file.next_row, file.finished) == (2, 17, True)
+    assert file.reached == {KEY: Reached(60_000, NO_ID)}
+    assert (live.epoch, live.next_row, live.finished) == (7, 0, False)
+    assert live.reached == {KEY: Reached(99_000, 52)}
+
+
+def test_scan_for_one_source_sees_that_source_and_every_market(log):
+    JournalWriter(log, "other", 0).append_all([(KEY, market()), (KEY, Clock(5, (KEY,)))])
+    JournalWriter(log, "feed", 1).append(Clock(7, (KEY,)), key=KEY)
+    state = scan(log, [place(log, KEY)], source="feed")
+    assert state.markets == {KEY: market()}
+    assert state.source("feed").reached == {KEY: Reached(7, NO_ID)}
+    assert state.source("other").reached == {}
+
+
+def test_scan_goes_on_from_a_hint(log):
+    writer = JournalWriter(log, "feed", 1)
+    writer.append_all([(KEY, Clock(t, (KEY,))) for t in (1, 2, 3)])
+    assert scan(log, [place(log, KEY)], start=3).sources == {}
+    assert scan(log, [place(log, KEY)], start=2).source("feed").reached[KEY].time == 3
+
+
+def test_scan_of_an_empty_journal_knows_nothing(log):
+    state = scan(log, range(log.partitions))
+    assert (state.markets, state.sources) == ({}, {})
+    assert state.source("new").epoch == -1
+
+
+def test_scan_passes_over_a_record_that_nobody_can_decode(log):
+    partition = place(log, KEY)
+    log.append([Entry(JOURNAL, KEY.encode(), b"\xc1 garbage", 0, partition)])
+    JournalWriter(log, "feed", 0).append(Clock(7, (KEY,)), key=KEY)
+    assert scan(log, [partition]).source("feed").reached[KEY].time == 7
