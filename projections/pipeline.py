@@ -101,7 +101,7 @@ class Pipeline:
         if record.offset != self.applied + 1 or record.partition != self.partition:
             raise PositionError(
                 f"journal partition {self.partition}: expected offset {self.applied + 1}, got "
-                f"{record.partition}:{record.offset}; records are missing from the log or were read out of order"
+                f"{record.partition}:{record.offset}; records are missing from the log or out of order"
             )
         outbox = _Outbox(record)
         self._rebase_if_due(record)

@@ -140,7 +140,8 @@ class Tape:
         self.emit(
             CANDLES,
             Candle(
-                timeframe, end, revision, open_, high, low, close, volume, trades, m.price_scale, m.size_scale,
+                timeframe, end, revision, open_, high, low, close, volume, trades,
+                m.price_scale, m.size_scale,
                 bool(flags & CandleFlag.EMPTY), bool(flags & CandleFlag.INCOMPLETE), first, last,
             ),
         )  # fmt: skip
@@ -177,8 +178,8 @@ class Tape:
         cause = self.emit(
             SIGNALS,
             Signal(
-                bot.bot_id, time, bot.timeframe, step.target, step.previous, step.values, close, m.price_scale,
-                "executed" if decision.executed else "refused", decision.code, origin,
+                bot.bot_id, time, bot.timeframe, step.target, step.previous, step.values, close,
+                m.price_scale, "executed" if decision.executed else "refused", decision.code, origin,
             ),
         )  # fmt: skip
         if decision.executed:
@@ -245,8 +246,8 @@ class Tape:
                 TRADES,
                 Fill(
                     bot.bot_id, time, order.order, "buy" if order.buy else "sell", result.price, result.size,
-                    result.traded.fee, result.traded.realised, after.position, after.cost, after.cash, m.settle,
-                    m.price_scale, m.size_scale, m.cash_scale, row,
+                    result.traded.fee, result.traded.realised, after.position, after.cost, after.cash,
+                    m.settle, m.price_scale, m.size_scale, m.cash_scale, row,
                 ),
             )  # fmt: skip
         if result.rejected is not None:

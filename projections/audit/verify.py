@@ -28,8 +28,8 @@ class Verified(Struct):
     """Result of a verification.
 
     `compared` counts events by topic, `repeats` the hidden records. `behind` counts journal records from the
-    first on whose outputs are not recorded because no engine has folded them yet. `state_hash` is a hash over the state
-    hashes of all partitions.
+    first on whose outputs are not recorded because no engine has folded them yet. `state_hash` is a hash over
+    the state hashes of all partitions.
     """
 
     compared: dict[str, int]
