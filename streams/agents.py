@@ -1,0 +1,469 @@
+"""The Faust agents, generic over what they are given: the engine folds, the projector projects.
+
+**The snapshot is the position.** Faust's commits only follow it, so that tools show a lag. On every
+assignment the engine forgets all it has in memory, loads the snapshots of its partitions, and tells
+Faust to go on behind them. A record is then folded if and only if it is the next one. Its outputs
+are sent at once; later a snapshot is captured between two records, and written when all outputs
+before it are acknowledged; only then are the journal's records acknowledged, in order.
+
+So a crash anywhere repeats the outputs since the last snapshot, with the same causes and the same
+bytes, and neither loses nor invents one; readers hide the repeats. The same holds for a worker that
+lost its partitions without knowing it, for as long as it does not know.
+
+The projector is simpler: the sink keeps positions and rows in one transaction.
+
+Nothing raises out of an agent, since Faust would acknowledge the record: whatever goes wrong here
+ends the process (`streams.app.end_process`) before the acknowledgement, and a restart mends it.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any, Protocol, cast
+
+from faust.transport.consumer import Consumer
+from faust.types import TP, EventT, StreamT
+
+from streams.app import App, end_process, raw_topic
+from streams.log import Log, Record
+from streams.snapshots import Snapshot, SnapshotWriter, latest
+from streams.topics import JOURNAL, SNAPSHOTS
+
+logger = logging.getLogger(__name__)
+
+Sending = tuple[str, bytes, bytes, int]
+"""An output to be sent: topic, key, value, record time in ms."""
+
+SNAPSHOT_RECORDS = 50
+"""A snapshot is due after so many records, or after a moment without input."""
+MOMENT_S = 0.05
+SNAPSHOT_RECORDS_MAX = 10_000
+SNAPSHOT_S_MAX = 5.0
+"""However dear a snapshot is, it is not put off longer: a crash repeats no more than this."""
+CAPTURE_SHARE = 10
+"""A snapshot waits until the time since the last one is this many times what capturing takes."""
+SNAPSHOT_BYTES_PER_S = 10_000_000
+SETTLE_S = 3.0
+"""Handing over a partition may take so long; the session, 6 s, is longer."""
+
+BATCH_RECORDS_MAX = 500
+BATCH_S = 0.02
+
+
+class Fold(Protocol):
+    """A deterministic fold of one journal partition."""
+
+    @property
+    def applied(self) -> int:
+        """The last offset folded, −1 for none."""
+        ...
+
+    def fold(self, record: Record) -> Sequence[Sending]:
+        """Apply the record and return its outputs. Bad records are the fold's own to report."""
+        ...
+
+    def snapshot(self) -> bytes: ...
+
+
+FoldFactory = Callable[[int, bytes | None], Fold]
+"""Make the fold of a partition from a state, or anew from None.
+
+Raises ValueError for a state that it does not understand, such as one of an older version: the fold
+is then made anew from the journal, whose outputs are not sent again.
+"""
+
+
+class Sink(Protocol):
+    """Where the projector writes. Called from threads, one call at a time."""
+
+    def positions(self) -> Mapping[tuple[str, int], int]:
+        """Last offset applied by (topic, partition); missing: none."""
+        ...
+
+    def apply(self, records: Sequence[Record]) -> None:
+        """Apply the records and their positions in one transaction.
+
+        Raises when a position in the store is not the one before: another process has taken over.
+        """
+        ...
+
+
+class Partition:
+    """One partition's fold during one assignment."""
+
+    def __init__(self, fold: Fold, generation: int, writer: SnapshotWriter) -> None:
+        self.fold = fold
+        self.generation = generation
+        self.writer = writer
+        self.events: list[EventT[Any]] = []
+        self.sends: list[Awaitable[Any]] = []
+        self.half_sent = False
+        """Folded, but not all of its outputs are sent: no state may be captured now."""
+        self.hurry = False
+        self.wake = asyncio.Event()
+        self.room = asyncio.Event()
+        self.settled = asyncio.Event()
+        self.settled.set()
+        self.captured_at = self.last_at = _now()
+        self.pause_s = 0.0
+
+    def is_due(self) -> bool:
+        if not self.events or self.half_sent:
+            return False
+        if self.hurry or len(self.events) >= SNAPSHOT_RECORDS_MAX:
+            return True
+        enough = len(self.events) >= SNAPSHOT_RECORDS or _now() - self.last_at >= MOMENT_S
+        return enough and _now() - self.captured_at >= self.pause_s
+
+    async def wait_until_due(self) -> None:
+        while not self.is_due():
+            self.wake.clear()
+            timeout_s = MOMENT_S if self.events else None
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self.wake.wait(), timeout_s)
+
+    def capture(self) -> tuple[int, bytes, list[EventT[Any]], list[Awaitable[Any]]]:
+        """(applied, state, events, sends) up to now."""
+        began = _now()
+        state = self.fold.snapshot()
+        self.captured_at = _now()
+        dear_s = CAPTURE_SHARE * (self.captured_at - began)
+        self.pause_s = min(SNAPSHOT_S_MAX, max(dear_s, len(state) / SNAPSHOT_BYTES_PER_S))
+        events, self.events = self.events, []
+        sends, self.sends = self.sends, []
+        self.room.set()
+        return self.fold.applied, state, events, sends
+
+
+class Engine:
+    """The agent that folds the journal. `applied` may be read from any thread.
+
+    `applied`: by journal partition assigned to this worker, the last offset whose outputs are in
+    the log.
+    """
+
+    def __init__(self, app: App, log: Log, fold_factory: FoldFactory, *, epoch: int, code: str) -> None:
+        self.applied: dict[int, int] = {}
+        self._app = app
+        self._log = log
+        self._fold_factory = fold_factory
+        self._epoch = epoch
+        self._headers = [("epoch", str(epoch).encode()), ("code", code.encode())]
+        self._partitions: dict[int, Partition] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+
+        async def engine(stream: StreamT[Any]) -> None:
+            async for event in _unacknowledged(stream):
+                with _ending_process("engine"):
+                    await self._take(event)
+
+        app.agent(raw_topic(app, JOURNAL), name="engine")(engine)
+        app.on_rebalance_complete.connect(self._on_assigned)
+        app.on_partitions_revoked.connect(self._on_revoked)
+
+    def positions(self) -> dict[tuple[str, int], int]:
+        return {(JOURNAL, partition): offset for partition, offset in self.applied.items()}
+
+    async def settle(self) -> None:
+        """Write snapshots of everything folded; gives up after `SETTLE_S`, which costs repeats."""
+        partitions = list(self._partitions.values())
+        for partition in partitions:
+            partition.hurry = True
+            partition.wake.set()
+        with suppress(TimeoutError):
+            waits = [partition.settled.wait() for partition in partitions]
+            await asyncio.wait_for(asyncio.gather(*waits), SETTLE_S)
+
+    # ------------------------------------------------------------ assignment
+
+    async def _on_revoked(self, *_: Any, **__: Any) -> None:
+        with _ending_process("engine, handing over"):
+            await self.settle()
+
+    async def _on_assigned(self, *_: Any, **__: Any) -> None:
+        """Awaited by Faust before it seeks to the committed offsets and resumes."""
+        with _ending_process("engine, taking over"):
+            self._forget()
+            generation = self._app.consumer_generation_id
+            assigned = _assigned(self._app, (JOURNAL,))
+            for tp in assigned:
+                partition = await asyncio.to_thread(self._load, tp.partition, generation)
+                self._partitions[tp.partition] = partition
+                self.applied[tp.partition] = partition.fold.applied
+                self._tasks.append(asyncio.create_task(self._keep(tp.partition, partition)))
+            await _go_on_behind(
+                self._app, {tp: self._partitions[tp.partition].fold.applied for tp in assigned}
+            )
+
+    def _forget(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        for partition in self._partitions.values():
+            partition.room.set()
+        self._tasks.clear()
+        self._partitions.clear()
+        self.applied.clear()
+
+    def _load(self, number: int, generation: int) -> Partition:
+        snapshot = latest(self._log, number, logger.warning)
+        fold, sent = self._restored(number, snapshot)
+        start, end = self._log.earliest(JOURNAL, number), self._log.highwater(JOURNAL, number)
+        if not start <= fold.applied + 1 <= end:
+            end_process(
+                f"engine: partition {number} was folded up to {fold.applied}, but the journal has"
+                f" [{start}, {end}): it was cut or replaced; restore it, or begin a new log"
+            )
+        for record in self._log.read(JOURNAL, number, fold.applied + 1, sent + 1):
+            fold.fold(record)
+        logger.info("engine: partition %d goes on behind %d", number, fold.applied)
+        return Partition(fold, generation, self._writer(number, snapshot))
+
+    def _restored(self, number: int, snapshot: Snapshot | None) -> tuple[Fold, int]:
+        if snapshot is None or snapshot.state is None:
+            return self._fold_factory(number, None), snapshot.sent if snapshot else -1
+        try:
+            return self._fold_factory(number, snapshot.state), snapshot.sent
+        except ValueError as error:
+            logger.warning("engine: partition %d is folded anew: %s", number, error)
+            return self._fold_factory(number, None), snapshot.sent
+
+    def _writer(self, number: int, former: Snapshot | None) -> SnapshotWriter:
+        async def send(key: bytes, value: bytes) -> Awaitable[Any]:
+            return await self._send(SNAPSHOTS, number, key, value, None)
+
+        return SnapshotWriter(send, epoch=self._epoch, former=former)
+
+    # ------------------------------------------------------------ folding
+
+    async def _take(self, event: EventT[Any]) -> None:
+        message = event.message
+        partition = self._partitions.get(message.partition)
+        if partition is None or message.generation_id != partition.generation:
+            return
+        if message.offset <= partition.fold.applied:
+            return
+        record = _record(self._app, event)
+        if record.offset != partition.fold.applied + 1:
+            end_process(_hole("engine", record, partition.fold.applied))
+        partition.half_sent = True
+        for topic, key, value, time_ms in partition.fold.fold(record):
+            partition.sends.append(await self._send(topic, record.partition, key, value, _seconds(time_ms)))
+        partition.events.append(event)
+        partition.half_sent = False
+        await self._make_way(partition)
+
+    async def _make_way(self, partition: Partition) -> None:
+        partition.settled.clear()
+        partition.last_at = _now()
+        if len(partition.events) in (1, SNAPSHOT_RECORDS) or partition.is_due():
+            partition.wake.set()
+        while len(partition.events) >= SNAPSHOT_RECORDS_MAX and partition in self._live():
+            partition.room.clear()
+            await partition.room.wait()
+
+    def _live(self) -> Iterable[Partition]:
+        return self._partitions.values()
+
+    async def _send(
+        self, topic: str, partition: int, key: bytes, value: bytes, time_s: float | None
+    ) -> Awaitable[Any]:
+        name = self._app.topic_of(topic)
+        return await self._app.producer.send(name, key, value, partition, time_s, self._headers)
+
+    async def _keep(self, number: int, partition: Partition) -> None:
+        """Outputs acknowledged, then the snapshot, then the acknowledgement of the records."""
+        with _ending_process("engine, keeping"):
+            while True:
+                await partition.wait_until_due()
+                applied, state, events, sends = partition.capture()
+                for acknowledged in sends:
+                    await acknowledged
+                if self._partitions.get(number) is partition:
+                    self.applied[number] = applied
+                await partition.writer.write(applied, state)
+                if partition.generation == self._app.consumer_generation_id:
+                    for event in events:
+                        event.ack()
+                if not partition.events:
+                    partition.settled.set()
+
+
+class Projector:
+    """The agent that hands derived records to a sink, in batches, one at a time.
+
+    `applied`: by (topic, partition) assigned to this worker, the last offset in the sink; it may be
+    read from any thread.
+    """
+
+    def __init__(self, app: App, log: Log, sink: Sink, topics: Sequence[str]) -> None:
+        self.applied: dict[tuple[str, int], int] = {}
+        self._app = app
+        self._log = log
+        self._sink = sink
+        self._topics = tuple(topics)
+        self._generation = -1
+        self._taken: dict[tuple[str, int], int] = {}
+        self._batch: list[tuple[Record, EventT[Any]]] = []
+        self._some = asyncio.Event()
+        self._full = asyncio.Event()
+        self._room = asyncio.Event()
+        self._applying = asyncio.Lock()
+        self._task: asyncio.Task[None] | None = None
+
+        async def projector(stream: StreamT[Any]) -> None:
+            async for event in _unacknowledged(stream):
+                with _ending_process("projector"):
+                    await self._take(event)
+
+        app.agent(raw_topic(app, *topics), name="projector")(projector)
+        app.on_rebalance_complete.connect(self._on_assigned)
+
+    def positions(self) -> dict[tuple[str, int], int]:
+        return dict(self.applied)
+
+    def is_at_end(self) -> bool:
+        """Whether every partition is assigned to this worker and all its records are in the sink."""
+        places = [(topic, p) for topic in self._topics for p in range(self._log.partitions)]
+        return all(self.applied.get(place, -2) + 1 >= self._log.highwater(*place) for place in places)
+
+    async def settle(self) -> None:
+        """Apply what has been taken; gives up after `SETTLE_S`, which costs nothing but time."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._apply(), SETTLE_S)
+
+    async def _on_assigned(self, *_: Any, **__: Any) -> None:
+        with _ending_process("projector, taking over"):
+            async with self._applying:
+                self._empty_batch()
+                self._generation = self._app.consumer_generation_id
+                positions = await asyncio.to_thread(self._sink.positions)
+                assigned = _assigned(self._app, self._topics)
+                places = {tp: (self._app.stream_of(tp.topic), tp.partition) for tp in assigned}
+                self._taken = {place: positions.get(place, -1) for place in places.values()}
+                self.applied.clear()
+                self.applied.update(self._taken)
+                behind = {tp: self._taken[place] for tp, place in places.items()}
+                await _go_on_behind(self._app, behind)
+            if self._task is None:
+                self._task = asyncio.create_task(self._keep())
+
+    async def _take(self, event: EventT[Any]) -> None:
+        message = event.message
+        place = (self._app.stream_of(message.topic), message.partition)
+        if message.generation_id != self._generation or place not in self._taken:
+            return
+        if message.offset <= self._taken[place]:
+            return
+        record = _record(self._app, event)
+        if record.offset != self._taken[place] + 1:
+            end_process(_hole("projector", record, self._taken[place]))
+        self._taken[place] = record.offset
+        self._batch.append((record, event))
+        self._some.set()
+        if len(self._batch) >= BATCH_RECORDS_MAX:
+            self._full.set()
+            self._room.clear()
+            await self._room.wait()
+
+    async def _keep(self) -> None:
+        with _ending_process("projector, applying"):
+            while True:
+                await self._some.wait()
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._full.wait(), BATCH_S)
+                await self._apply()
+
+    async def _apply(self) -> None:
+        async with self._applying:
+            batch, generation = self._empty_batch(), self._generation
+            if not batch:
+                return
+            await asyncio.to_thread(self._sink.apply, [record for record, _ in batch])
+            for record, event in batch:
+                self.applied[record.topic, record.partition] = record.offset
+                if generation == self._app.consumer_generation_id:
+                    event.ack()
+
+    def _empty_batch(self) -> list[tuple[Record, EventT[Any]]]:
+        batch, self._batch = self._batch, []
+        self._some.clear()
+        self._full.clear()
+        self._room.set()
+        return batch
+
+
+def engine_agent(app: App, log: Log, fold_factory: FoldFactory, *, epoch: int, code: str) -> Engine:
+    """Install the engine. `epoch`, of this worker, and `code`, a hash, go into record headers."""
+    return Engine(app, log, fold_factory, epoch=epoch, code=code)
+
+
+def projector_agent(app: App, log: Log, sink: Sink, topics: Sequence[str]) -> Projector:
+    """Install the projector of `topics`."""
+    return Projector(app, log, sink, topics)
+
+
+def caught_up(log: Log, engine: Engine, projector: Projector | None) -> bool:
+    """Whether this worker folded every partition to its end, and projected what came of it.
+
+    For a worker that has all the partitions. The engine is asked first: nothing is added to the
+    derived streams afterwards.
+    """
+    partitions = range(log.partitions)
+    if any(engine.applied.get(p, -2) + 1 < log.highwater(JOURNAL, p) for p in partitions):
+        return False
+    return projector is None or projector.is_at_end()
+
+
+def _unacknowledged(stream: StreamT[Any]) -> AsyncIterator[EventT[Any]]:
+    return cast(Any, stream).noack().events()
+
+
+@contextmanager
+def _ending_process(who: str) -> Generator[None]:
+    """Faust acknowledges a record whose agent raises, whatever it raises: end before that."""
+    try:
+        yield
+    except Exception as error:
+        logger.critical("%s failed", who, exc_info=error)
+        end_process(f"{who}: {error!r}")
+
+
+async def _go_on_behind(app: App, applied: Mapping[TP, int]) -> None:
+    """Make Faust continue after these offsets.
+
+    It seeks to what is committed, except to 0: hence the seek. A commit that fails for a rebalance
+    is followed by another assignment.
+    """
+    after = {tp: offset + 1 for tp, offset in applied.items()}
+    if after:
+        await cast(Consumer, app.consumer)._commit(after)  # pyright: ignore[reportPrivateUsage] - commits without acknowledged records have no other door
+        await app.consumer.seek_wait(after)
+
+
+def _assigned(app: App, topics: Sequence[str]) -> list[TP]:
+    return sorted(tp for tp in app.consumer.assignment() if app.stream_of(tp.topic) in topics)
+
+
+def _record(app: App, event: EventT[Any]) -> Record:
+    message = event.message
+    stream, time_ms = app.stream_of(message.topic), round(message.timestamp * 1000)
+    value = message.value or b""
+    return Record(stream, message.partition, message.offset, time_ms, message.key, value)
+
+
+def _hole(who: str, record: Record, applied: int) -> str:
+    return (
+        f"{who}: {record.topic}:{record.partition} goes from offset {applied} to {record.offset}:"
+        " records were skipped; a restart reads them again"
+    )
+
+
+def _seconds(time_ms: int) -> float:
+    """Faust counts in float seconds and its transports cut to ms: stay clear of the edge."""
+    return (time_ms + 0.25) / 1000
+
+
+def _now() -> float:
+    return time.monotonic()

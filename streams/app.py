@@ -1,0 +1,222 @@
+"""The Faust app of a worker on either home, and how it runs and ends."""
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any, NoReturn, Protocol
+from urllib.parse import urlsplit
+
+import faust
+
+from streams.embedded import EmbeddedLog, fold_lock
+from streams.kafka_topics import address_of
+from streams.log import Log, LogError
+
+logger = logging.getLogger(__name__)
+
+GROUP = "tcpdashboard"
+FAILED = 70
+"""Exit code of a worker that ended itself (EX_SOFTWARE)."""
+STANDSTILL_S = 60.0
+CHECK_S = 0.1
+WATCH_S = 1.0
+STOP_S = 20.0
+REPEATED_LINES = 5
+REPEATED_S = 10.0
+
+
+class Follower(Protocol):
+    """An agent as its worker sees it."""
+
+    def positions(self) -> dict[tuple[str, int], int]:
+        """Last offset done by (topic, partition) assigned to this worker."""
+        ...
+
+    async def settle(self) -> None:
+        """Finish what has been taken."""
+        ...
+
+
+class App(faust.App):
+    """A Faust app that knows the names of the streams on its home."""
+
+    prefix = ""
+
+    def topic_of(self, stream: str) -> str:
+        return self.prefix + stream
+
+    def stream_of(self, topic: str) -> str:
+        return topic.removeprefix(self.prefix)
+
+
+def make_app(url: str, *, worker: str, datadir: Path) -> App:
+    """The app of the log at `url`, whose topics exist (`open_log` creates them).
+
+    `worker` names a slot that outlives the process: a worker that starts again under its name
+    within the session gets its partitions back without a pause for the others. Raises `LogError`.
+    """
+    broker, prefix = [url], ""
+    if urlsplit(url).scheme == "kafka":
+        address = address_of(url)
+        broker = [f"kafka://{server}" for server in address.servers]
+        prefix = address.topic("")
+    for name in ("faust", "mode", "aiokafka"):
+        if logging.getLogger(name).getEffectiveLevel() < logging.INFO:
+            logging.getLogger(name).setLevel(logging.INFO)
+    _limit_repeated_lines()
+    app = App(
+        prefix + GROUP,
+        broker=broker,
+        datadir=datadir,
+        autodiscover=False,
+        consumer_group_instance_id=f"{prefix}{GROUP}-{worker}",
+        consumer_auto_offset_reset="earliest",
+        broker_session_timeout=6.0,
+        broker_heartbeat_interval=1.5,
+        broker_commit_interval=0.3,
+        broker_max_poll_records=500,
+        producer_acks=-1,
+        producer_linger=0.0,
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        stream_wait_empty=False,
+        web_enabled=False,
+    )
+    app.prefix = prefix
+    return app
+
+
+def raw_topic(app: App, *streams: str) -> Any:
+    """Topics as bytes: what they mean is for `streams.codec` alone."""
+    names = [app.topic_of(stream) for stream in streams]
+    return app.topic(*names, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
+
+
+def end_process(reason: str) -> NoReturn:
+    """End at once, before anything more is acknowledged; exit code `FAILED`."""
+    logger.critical("%s; this worker ends, start it again", reason)
+    logging.shutdown()
+    sys.stderr.flush()
+    os._exit(FAILED)
+
+
+def run_worker(
+    app: App,
+    log: Log,
+    followers: Sequence[Follower],
+    until: Callable[[], bool] | None = None,
+) -> None:
+    """Run the app in this thread until SIGINT, SIGTERM, or `until()`, asked every 0.1 s, is true.
+
+    Then everything taken is finished, snapshots are written and offsets committed. A failure of any
+    part ends the process with exit code `FAILED`. Raises `LogError` when another process folds.
+    """
+    with _folding(log, f"worker {app.conf.consumer_group_instance_id}"):
+        asyncio.run(_run(app, log, followers, until))
+
+
+def _folding(log: Log, who: str) -> AbstractContextManager[None]:
+    """On the embedded home one process at a time folds; Kafka's group shares the partitions out."""
+    return fold_lock(log.url, who) if isinstance(log, EmbeddedLog) else nullcontext()
+
+
+async def _run(
+    app: App,
+    log: Log,
+    followers: Sequence[Follower],
+    until: Callable[[], bool] | None,
+) -> None:
+    stop = asyncio.Event()
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    starting = asyncio.create_task(app.start())
+    watching = asyncio.create_task(_watch(log, followers))
+    while not stop.is_set() and not (until is not None and until()):
+        if starting.done() and starting.exception() is not None:
+            end_process(f"the Faust app did not start: {starting.exception()!r}")
+        if app.crashed:
+            end_process(f"the Faust app crashed: {app.crash_reason!r}")
+        try:
+            await asyncio.wait_for(stop.wait(), CHECK_S)
+        except TimeoutError:
+            continue
+    watching.cancel()
+    await _stop(app, followers)
+    starting.cancel()
+
+
+async def _stop(app: App, followers: Sequence[Follower]) -> None:
+    app.consumer.stop_flow()
+    app.flow_control.suspend()
+    for follower in followers:
+        await follower.settle()
+    try:
+        await asyncio.wait_for(app.stop(), STOP_S)
+    except TimeoutError:
+        # what was taken is settled, and commits only follow the snapshots: nothing is lost
+        logger.warning("Faust did not stop within %.0f s; going on without it", STOP_S)
+
+
+async def _watch(log: Log, followers: Sequence[Follower]) -> None:
+    """End the process when records wait for a follower whose position stands still."""
+    moved: dict[tuple[str, int], tuple[int, float]] = {}
+    while True:
+        await asyncio.sleep(WATCH_S)
+        positions = [place for follower in followers for place in follower.positions().items()]
+        now = time.monotonic()
+        try:
+            ends = await asyncio.to_thread(_ends, log, [place for place, _ in positions])
+        except LogError as error:
+            logger.warning("cannot ask for the ends of the streams: %s", error)
+            moved.clear()
+            continue
+        for place, at in positions:
+            before, since = moved.get(place, (None, now))
+            if at != before or at + 1 >= ends[place]:
+                moved[place] = (at, now)
+            elif now - since > STANDSTILL_S:
+                end_process(
+                    f"{place[0]}:{place[1]} stands at offset {at} for {now - since:.0f} s while"
+                    f" records up to {ends[place] - 1} wait"
+                )
+
+
+def _ends(log: Log, places: list[tuple[str, int]]) -> dict[tuple[str, int], int]:
+    return {place: log.highwater(*place) for place in places}
+
+
+class _Repeated(logging.Filter):
+    """Lets a few lines of one place in the code pass in each interval, and counts the rest."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._since = 0.0
+        self._seen: dict[tuple[str, int], int] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.created - self._since > REPEATED_S:
+            self._since = record.created
+            self._seen.clear()
+        place = (record.pathname, record.lineno)
+        count = self._seen[place] = self._seen.get(place, 0) + 1
+        if count == REPEATED_LINES:
+            record.msg = f"{record.msg} (repetitions are not shown for {REPEATED_S:.0f} s)"
+        return count <= REPEATED_LINES
+
+
+def _limit_repeated_lines() -> None:
+    """While a broker is down its clients write thousands of lines. A filter sees no child's lines,
+    and each module of aiokafka, imported with `streams.log`, has a logger."""
+    for name in list(logging.root.manager.loggerDict):
+        if name.startswith("aiokafka"):
+            of_client = logging.getLogger(name)
+            if not any(isinstance(f, _Repeated) for f in of_client.filters):
+                of_client.addFilter(_Repeated())
