@@ -1,0 +1,238 @@
+"""`BaseStrategy`: what a strategy's author writes.
+
+A compiled strategy declares parameters, indicators and one function of one candle:
+
+    class SmaCross(BaseStrategy):
+        fast: int = param(20, low=1, high=1000)
+        slow: int = param(100, low=2, high=1000)
+        fast_average = sma("close", "fast")
+        slow_average = sma("close", "slow")
+
+        @staticmethod
+        def signal(bar, x, p, pos):
+            return 1.0 if x.fast_average > x.slow_average else -1.0
+
+`bar` has open, high, low, close, volume; `x` the indicators (NaN until warm, a block with several outputs as
+`x.bands.upper`); `p` the parameters; `pos` the previous target. The result is the new target, −1 … 1 of the size
+that the bot is given. numba compiles it, together with its indicators, into one step (`generate.py`).
+
+A pandas strategy overrides `process_data(df)` instead, and gets the last `window` candles, slower.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import FunctionType
+from typing import TYPE_CHECKING, Any, ClassVar, cast
+
+import numpy as np
+
+from projections.strategies import kernels
+from projections.strategies.blocks import COLUMNS, Argument, Indicator
+from projections.strategies.parameters import (
+    Parameter,
+    StrategyDefinitionError,
+    StrategyParameterError,
+    Value,
+    checked,
+    declared_parameters,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+LOOKBACK_MAX = 5000
+"""No strategy reads further back than this many candles, so that the history kept for it is bounded."""
+
+
+@dataclass(frozen=True)
+class Signal:
+    """What a strategy makes of the candles up to now: a target position, −1 … 1, and the values that made it."""
+
+    target: float
+    values: Mapping[str, float] = field(default_factory=dict[str, float])
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What a strategy class declares. `value_names` are the names of its indicators' numbers, in order."""
+
+    name: str
+    compiled: bool
+    parameters: tuple[Parameter, ...]
+    indicators: Mapping[str, Indicator]
+    value_names: tuple[str, ...]
+
+    @property
+    def state_size(self) -> int:
+        return sum(i.block.state_size for i in self.indicators.values())
+
+    def lookback(self, parameters: Mapping[str, Value]) -> int:
+        """Candles of history that a step reads with these parameters, the current one included."""
+        needed = 1
+        for indicator in self.indicators.values():
+            window, more = indicator.block.reads
+            given = dict(zip(indicator.block.arguments, indicator.arguments, strict=True)).get(window, 0)
+            needed = max(needed, int(parameters[given] if isinstance(given, str) else given) + more)
+        return needed
+
+
+class BaseStrategy:
+    """A strategy with its parameters. Raises StrategyParameterError for those that it does not take."""
+
+    name: ClassVar[str]
+    """Registry name; the class name in snake_case unless given."""
+    value_names: ClassVar[tuple[str, ...]] = ()
+    """A pandas strategy names the values that its signals carry."""
+    window = 500
+    """How many candles a pandas strategy sees at most."""
+    spec: ClassVar[Spec]
+    position = 0.0
+    """A pandas strategy's previous target."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.spec = specification(cls)
+
+    def __init__(self, parameters: Mapping[str, object] | None = None) -> None:
+        spec = type(self).spec
+        self.parameters: dict[str, Value] = checked(spec.name, spec.parameters, parameters or {})
+        for parameter in spec.parameters:
+            setattr(self, parameter.attribute, self.parameters[parameter.name])
+        self._values: Mapping[str, float] = {}
+        try:
+            self.check()
+        except ValueError as error:
+            shown = ", ".join(f"{k}={v}" for k, v in self.parameters.items())
+            raise StrategyParameterError(f"strategy {spec.name} ({shown}): {error}") from None
+
+    def check(self) -> None:
+        """Raise ValueError, with words, where parameters do not fit each other."""
+
+    def process_data(self, df: "pd.DataFrame") -> Signal:
+        """The signal after the last row of `df`, stepping from a fresh state through all of its rows.
+
+        Columns open, high, low, close, volume; oldest first. This is the compiled step run as plain Python: the
+        same bits, some microseconds a row. An empty frame raises ValueError.
+        """
+        if not len(df):
+            raise ValueError("process_data needs at least one candle, the frame is empty")
+        history = np.ascontiguousarray(df[list(COLUMNS)].to_numpy(dtype=np.float64))
+        signal = Signal(0.0)
+        state = self._fresh()
+        for i in range(len(history)):
+            signal, state = self._stepped(history, i, i + 1, signal.target, state)
+        self._values = signal.values
+        return signal
+
+    def get_indicators(self) -> dict[str, float]:
+        """The indicator values behind the last signal, by name."""
+        return dict(self._values)
+
+    def _fresh(self) -> list[tuple[float, ...]]:
+        return [(0.0,) * i.block.state_size for i in self.spec.indicators.values()]
+
+    def _stepped(
+        self, history: kernels.Values, i: int, seen: int, position: float, state: list[tuple[float, ...]]
+    ) -> tuple[Signal, list[tuple[float, ...]]]:
+        """One candle's step without generated code: the oracle of the compiled one."""
+        values: dict[str, float] = {}
+        shown: dict[str, object] = {}
+        after: list[tuple[float, ...]] = []
+        for (name, indicator), before in zip(self.spec.indicators.items(), state, strict=True):
+            block = indicator.block
+            step = getattr(kernels, block.name)
+            got = step(history, i, seen, *self._arguments(indicator), *before)
+            outputs = got[: len(got) - block.state_size]
+            after.append(got[len(outputs) :])
+            values.update(zip(output_names(name, indicator), outputs, strict=True))
+            shown[name] = _Row(zip(block.outputs, outputs)) if block.outputs else outputs[0]
+        bar = _Row(zip(COLUMNS, history[i], strict=True))
+        signal = cast(Any, type(self)).signal
+        target = float(signal(bar, _Row(shown), _Row(self.parameters), position))
+        return Signal(target, values), after
+
+    def _arguments(self, indicator: Indicator) -> list[Argument]:
+        return [
+            COLUMNS.index(cast(str, given))
+            if kind == "column"
+            else self.parameters[given]
+            if isinstance(given, str)
+            else given
+            for kind, given in zip(indicator.block.arguments, indicator.arguments, strict=True)
+        ]
+
+
+class _Row(dict[str, Any]):
+    """Names as attributes, as the compiled code's named tuples have them."""
+
+    __getattr__ = dict.__getitem__
+
+
+def output_names(name: str, indicator: Indicator) -> tuple[str, ...]:
+    """Names of an indicator's numbers: `average`, or `bands.upper`, `bands.lower`, …"""
+    outputs = indicator.block.outputs
+    return tuple(f"{name}.{output}" for output in outputs) if outputs else (name,)
+
+
+def specification(cls: type[BaseStrategy]) -> Spec:
+    """What the class declares. Raises StrategyDefinitionError, naming class and attribute, where that is wrong."""
+    compiled = "signal" in dir(cls)
+    if compiled and cls.process_data is not BaseStrategy.process_data:
+        raise StrategyDefinitionError(
+            f"{cls.__name__} has both signal (compiled) and process_data (pandas): keep one of them"
+        )
+    if compiled:
+        _check_signature(cls)
+    parameters = declared_parameters(cls)
+    indicators: dict[str, Indicator] = {}
+    for base in reversed(cls.__mro__):
+        indicators |= {k: v for k, v in base.__dict__.items() if isinstance(v, Indicator)}
+    for name, indicator in indicators.items():
+        _check_indicator(f"{cls.__name__}.{name}", indicator, {p.name: p for p in parameters})
+    names = [output for name, i in indicators.items() for output in output_names(name, i)]
+    return Spec(
+        name=cls.__dict__.get("name", snake_case(cls.__name__)),
+        compiled=compiled,
+        parameters=parameters,
+        indicators=indicators,
+        value_names=tuple(names) if compiled else tuple(cls.value_names),
+    )
+
+
+def _check_signature(cls: type[BaseStrategy]) -> None:
+    function = cast(Any, cls).signal
+    if not isinstance(function, FunctionType) or function.__code__.co_argcount != 4:
+        raise StrategyDefinitionError(
+            f"{cls.__name__}.signal must be a static method of four arguments: signal(bar, x, p, pos)"
+        )
+
+
+def _check_indicator(where: str, indicator: Indicator, parameters: dict[str, Parameter]) -> None:
+    block = indicator.block
+    for kind, given in zip(block.arguments, indicator.arguments, strict=True):
+        window = kind in block.windows
+        if kind == "column":
+            if given not in COLUMNS:
+                raise StrategyDefinitionError(
+                    f"{where}: {block.name} has no column {given!r}; columns are {', '.join(COLUMNS)}"
+                )
+        elif isinstance(given, str):
+            p = parameters.get(given)
+            if p is None or p.type not in ((int,) if window else (int, float)):
+                raise StrategyDefinitionError(
+                    f"{where}: {kind} of {block.name} must name a parameter of type "
+                    f"{'int' if window else 'int or float'}, and {given!r} is none"
+                )
+            if window and (p.low is None or p.low < 1):
+                raise StrategyDefinitionError(
+                    f"{where}: parameter {given} is a window of {block.name}: declare it with low=1 or more"
+                )
+        elif window and (not isinstance(given, int) or given < 1):
+            raise StrategyDefinitionError(
+                f"{where}: {kind}={given!r} of {block.name} must be a whole number from 1"
+            )
+
+
+def snake_case(name: str) -> str:
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()

@@ -1,0 +1,238 @@
+"""`StrategyCode`: how the engine runs a strategy, compiled or pandas, for all bots of a group at once."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from projections.strategies.base import LOOKBACK_MAX, BaseStrategy, Signal
+from projections.strategies.blocks import COLUMNS
+from projections.strategies.parameters import Parameter, StrategyParameterError, Value, packed
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+
+class History(NamedTuple):
+    """Closed candles, oldest first: `ends` i8[L] in ns UTC, `values` f8[L, 5] open, high, low, close, volume.
+
+    Both C-contiguous. Rows after the one that is stepped are never read.
+    """
+
+    ends: Ints
+    values: Floats
+
+
+class StepFailure(NamedTuple):
+    """The bot (index in its group) whose strategy failed, and why; bots before it are done, it and later ones are not."""
+
+    bot: int
+    message: str
+
+
+class Run(NamedTuple):
+    """A strategy over a history: `targets` f8[L] and `values` f8[L, K], each row as after that candle."""
+
+    targets: Floats
+    values: Floats
+
+
+class Kernels(Protocol):
+    """A generated module; see `generate.py`."""
+
+    live: Callable[..., int]
+    loop: Callable[..., int]
+    sweep: Callable[..., int]
+
+
+class Strategies(Protocol):
+    """The registry that the fold is handed."""
+
+    def get(self, name: str, code_hash: str) -> "StrategyCode | None":
+        """The strategy with exactly this code, or None."""
+        ...
+
+    def latest(self, name: str) -> "StrategyCode":
+        """The strategy as it stands now. Raises LookupError naming those that exist."""
+        ...
+
+
+@dataclass(frozen=True)
+class StrategyCode(ABC):
+    """A strategy with exactly one code; equal hash, equal bits.
+
+    `value_names` are its indicators' numbers (K of them), `state_size` (S) the floats of one bot's state: zeros for
+    a fresh bot.
+    """
+
+    strategy: type[BaseStrategy] = field(repr=False)
+    code_hash: str
+    name: str
+    parameters: tuple[Parameter, ...]
+    value_names: tuple[str, ...]
+    state_size: int
+
+    def check(self, params: Mapping[str, object]) -> dict[str, Value]:
+        """All parameters, in their own types, with defaults, sorted by name. Raises StrategyParameterError."""
+        checked = self.strategy(params).parameters
+        needed = self.lookback(checked)
+        if needed > LOOKBACK_MAX:
+            shown = ", ".join(f"{k}={v}" for k, v in checked.items())
+            raise StrategyParameterError(
+                f"strategy {self.name} ({shown}) reads {needed} candles back; at most {LOOKBACK_MAX} are kept"
+            )
+        return checked
+
+    def pack(self, params: Mapping[str, object]) -> Floats:
+        """Parameters as f8[P], the form in which `step` takes them."""
+        return packed(self.parameters, self.check(params))
+
+    @abstractmethod
+    def lookback(self, params: Mapping[str, object]) -> int:
+        """Candles of history that a step may read with these parameters, the current one included."""
+
+    @abstractmethod
+    def step(
+        self,
+        history: History,
+        i: int,
+        first: int,
+        seen: Ints,
+        params: Floats,
+        state: Floats,
+        target: Floats,
+        values: Floats,
+    ) -> StepFailure | None:
+        """One candle's step for the bots first … B−1; row `i` of the history has just closed.
+
+        `seen` i8[B] counts the candles of each bot, this one included; `params` f8[B, P], `state` f8[B, S] and
+        `target` f8[B] are read, the latter two and `values` f8[B, K] are written; all C-contiguous. A strategy that
+        raises, or whose target is no number in −1 … 1, is a StepFailure: nothing of that bot is written, and the
+        caller goes on with `first` behind it.
+        """
+
+
+@dataclass(frozen=True)
+class CompiledCode(StrategyCode):
+    """A strategy with a compiled `signal`. `load` gives its generated module, and compiles on the first call."""
+
+    load: Callable[[], Kernels] = field(repr=False)
+    reads: Callable[[Mapping[str, Value]], int] = field(repr=False)
+
+    def lookback(self, params: Mapping[str, object]) -> int:
+        return self.reads(self.strategy(params).parameters)
+
+    def step(
+        self,
+        history: History,
+        i: int,
+        first: int,
+        seen: Ints,
+        params: Floats,
+        state: Floats,
+        target: Floats,
+        values: Floats,
+    ) -> StepFailure | None:
+        fault = np.array([first, 0.0])
+        try:
+            done = self.load().live(history.values, i, first, seen, params, state, target, values, fault)
+        except Exception as error:  # noqa: BLE001 - an author's code may raise anything; the bot is halted with it
+            return StepFailure(int(fault[0]), words(error))
+        return None if done == len(target) else StepFailure(done, _no_position(fault[1]))
+
+    def run(self, history: History, params: Mapping[str, object]) -> Run:
+        """A fresh bot over the whole history. Raises StrategyRunError with the candle's number."""
+        length = len(history.values)
+        run = Run(np.empty(length), np.empty((length, len(self.value_names))))
+        fault = np.zeros(2)
+        state = np.zeros(self.state_size)
+        try:
+            done = self.load().loop(
+                history.values, 0, length, 0, self.pack(params), state, 0.0, run.targets, run.values, fault
+            )
+        except Exception as error:
+            raise StrategyRunError(f"{self.name} at candle {int(fault[0])}: {words(error)}") from error
+        if done < length:
+            raise StrategyRunError(f"{self.name} at candle {done}: {_no_position(fault[1])}")
+        return run
+
+
+class StrategyRunError(RuntimeError):
+    """A strategy that failed within a run over a history."""
+
+
+@dataclass(frozen=True)
+class PandasCode(StrategyCode):
+    """A strategy that only has `process_data`. A new instance each step: what it keeps in itself cannot matter."""
+
+    def lookback(self, params: Mapping[str, object]) -> int:
+        return int(self.strategy(params).window)
+
+    def step(
+        self,
+        history: History,
+        i: int,
+        first: int,
+        seen: Ints,
+        params: Floats,
+        state: Floats,
+        target: Floats,
+        values: Floats,
+    ) -> StepFailure | None:
+        frames: dict[int, Any] = {}
+        for b in range(first, len(target)):
+            try:
+                strategy = self.strategy(self._unpacked(params[b]))
+                strategy.position = float(target[b])
+                rows = min(int(seen[b]), int(strategy.window))
+                if rows not in frames:
+                    frames[rows] = _frame(history, i + 1 - rows, i + 1)
+                # a shallow copy is enough: pandas copies on write, so no bot sees what another did
+                signal = strategy.process_data(frames[rows].copy(deep=False))
+                new, row = self._read(strategy, signal)
+            except Exception as error:  # noqa: BLE001 - an author's code may raise anything; the bot is halted with it
+                return StepFailure(b, words(error))
+            target[b] = new
+            values[b] = row
+        return None
+
+    def _unpacked(self, row: Floats) -> dict[str, Value]:
+        return {
+            p.name: p.choices[int(v)] if p.choices else p.type(v)
+            for p, v in zip(self.parameters, row, strict=True)
+        }
+
+    def _read(self, strategy: BaseStrategy, signal: object) -> tuple[float, list[float]]:
+        if not isinstance(signal, Signal):
+            raise TypeError(f"process_data returned {type(signal).__name__}, it must return a Signal")
+        target = float(signal.target)
+        if not abs(target) <= 1.0:
+            raise ValueError(_no_position(target))
+        found = {**strategy.get_indicators(), **signal.values}
+        unknown = sorted(set(found) - set(self.value_names))
+        if unknown:
+            raise ValueError(
+                f"the signal carries {', '.join(unknown)}, which the class does not declare in value_names"
+            )
+        return target, [float(found.get(name, np.nan)) for name in self.value_names]
+
+
+def _frame(history: History, start: int, stop: int) -> Any:
+    import pandas as pd  # noqa: PLC0415 - a third of a second, for those who use it
+
+    ends = pd.to_datetime(cast(Any, history.ends[start:stop].copy()), unit="ns", utc=True)
+    columns = history.values[start:stop]
+    return pd.DataFrame({"timestamp": ends, **{c: columns[:, k].copy() for k, c in enumerate(COLUMNS)}})
+
+
+def _no_position(target: float) -> str:
+    return f"ValueError: the target is {float(target)!r}, it must be a number from -1 to 1"
+
+
+def words(error: Exception) -> str:
+    """An exception on one line, with its type, and alike wherever it is raised."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

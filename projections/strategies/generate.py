@@ -1,0 +1,259 @@
+"""From a strategy class to the text of one real module: the live step, the loop over a history, the lean loop of a sweep.
+
+The module holds the arithmetic of its blocks as text and takes the author's `signal` from its source, whose hash it
+names; so the SHA-256 of the text *is* the identity of the strategy's code, and an archived text runs unchanged when
+the product's blocks have moved on. It is a real module file because numba's disk cache hits nothing else across
+processes; its name is its hash because that cache does not see a change in another file.
+"""
+
+import ast
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+
+from projections.strategies.base import Spec, output_names
+from projections.strategies.blocks import COLUMNS, Argument, Indicator
+from projections.strategies.parameters import Parameter
+
+HEAD = '''"""Generated from the strategy {name}; not to be edited: its file's name is the hash of its text.
+
+Depends on {depends}.
+"""
+
+from __future__ import annotations
+
+NAME = {name!r}
+CLASS = {class_name!r}
+SOURCE = {source!r}
+COMPILED = {compiled!r}
+'''
+
+COMPILED = '''VALUE_NAMES = {value_names!r}
+STATE_SIZE = {state_size}
+
+
+def lookback(parameters):
+    """Candles of history that a step reads, the current one included."""
+    return max([1, {lookbacks}])
+
+
+from collections import namedtuple
+from math import sqrt
+
+from numba import njit
+
+from {source_module} import {class_name} as Strategy
+
+Bar = namedtuple("Bar", {columns!r})
+Values = namedtuple("Values", {indicators!r})
+Parameters = namedtuple("Parameters", {parameters!r})
+{constants}
+# The same options everywhere: a callee without them inherits those of the caller that happens to compile it first.
+inlined = njit(nogil=True, error_model="numpy", fastmath=False, forceinline=True)
+looped = njit(cache=True, nogil=True, error_model="numpy", fastmath=False)
+compiled_at_once = njit(
+    "i8(f8[:, ::1], i8, i8, i8[::1], f8[:, ::1], f8[:, ::1], f8[::1], f8[:, ::1], f8[::1])",
+    cache=True, nogil=True, error_model="numpy", fastmath=False,
+)
+
+{blocks}
+
+signal = inlined(Strategy.signal)
+
+
+@inlined
+def step(values, i, seen, p, position, {state}):
+    """One candle: the new target, the indicators, the new state."""
+    bar = Bar({bar})
+{calls}
+    x = Values({x})
+    return float(signal(bar, x, p, position)), {outputs}{state}
+
+
+@compiled_at_once
+def live(values, i, first, seen, parameters, state, targets, rows, fault):
+    """One candle for the bots from `first` on; returns how many are done, fewer where a target is no position."""
+    for b in range(first, targets.shape[0]):
+        fault[0] = b
+        p = Parameters({live_parameters})
+        target, {outputs}{state} = step(values, i, seen[b], p, targets[b], {live_state})
+        if not abs(target) <= 1.0:
+            fault[1] = target
+            return b
+        targets[b] = target
+{live_rows}
+{live_state_stores}
+    return targets.shape[0]
+
+
+@looped
+def loop(values, first, last, seen, parameters, state, position, targets, rows, fault):
+    """The candles `first` … `last` − 1 for one bot that has seen `seen` before; returns the candle where it ended."""
+    p = Parameters({loop_parameters})
+{state_loads}
+    for i in range(first, last):
+        fault[0] = i
+        position, {outputs}{state} = step(values, i, seen + i - first + 1, p, position, {state})
+        if not abs(position) <= 1.0:
+            fault[1] = position
+            return i
+        targets[i] = position
+{loop_rows}
+{state_stores}
+    return last
+
+
+@looped
+def sweep(values, first, last, seen, parameters, state, position, targets, fault):
+    """`loop` without the indicators' values."""
+    p = Parameters({loop_parameters})
+{state_loads}
+    for i in range(first, last):
+        fault[0] = i
+        position, {outputs}{state} = step(values, i, seen + i - first + 1, p, position, {state})
+        if not abs(position) <= 1.0:
+            fault[1] = position
+            return i
+        targets[i] = position
+{state_stores}
+    return last
+'''
+
+
+def code_hash(text: str) -> str:
+    """Identity of a strategy's code: the SHA-256 of its generated text, in hex."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def source_module(source_hash: str) -> str:
+    """The name under which the author's file with this hash is imported."""
+    return f"tcpdashboard_source_{source_hash}"
+
+
+def module_text(
+    spec: Spec, class_name: str, source_hash: str, versions: Mapping[str, str], kernels: str
+) -> str:
+    """The module of a strategy; a pandas strategy has a head only.
+
+    `versions` names everything else that the result depends on (numba, numpy, imported packages) with its version;
+    `kernels` is the text of `kernels.py`, of which what the strategy uses is taken.
+    """
+    head = HEAD.format(
+        name=spec.name,
+        depends=", ".join(f"{name} {version}" for name, version in sorted(versions.items())),
+        class_name=class_name,
+        source=source_hash,
+        compiled=spec.compiled,
+    )
+    return (
+        head + COMPILED.format(**_fields(spec, class_name, source_hash, kernels)) if spec.compiled else head
+    )
+
+
+def _fields(spec: Spec, class_name: str, source_hash: str, kernels: str) -> dict[str, object]:
+    state = [f"s{k}" for k in range(spec.state_size)]
+    outputs = [f"x_{name.replace('.', '_')}" for name in spec.value_names]
+    return {
+        "value_names": spec.value_names,
+        "state_size": spec.state_size,
+        "lookbacks": ", ".join(dict.fromkeys(_lookbacks(spec))),
+        "source_module": source_module(source_hash),
+        "class_name": class_name,
+        "columns": COLUMNS,
+        "indicators": tuple(spec.indicators),
+        "parameters": tuple(p.name for p in spec.parameters),
+        "constants": "".join(_constants(spec)),
+        "blocks": "\n\n".join(_used(kernels, {i.block.name for i in spec.indicators.values()})),
+        "bar": ", ".join(f"values[i, {k}]" for k in range(len(COLUMNS))),
+        "calls": "\n".join(f"    {call}" for call in _calls(spec)),
+        "x": ", ".join(_named_values(spec)),
+        "outputs": "".join(f"{name}, " for name in outputs),
+        "state": ", ".join(state),
+        "live_parameters": _unpacked(spec.parameters, "parameters[b, {}]"),
+        "loop_parameters": _unpacked(spec.parameters, "parameters[{}]"),
+        "live_state": ", ".join(f"state[b, {k}]" for k in range(len(state))),
+        "live_rows": _lines(8, (f"rows[b, {k}] = {name}" for k, name in enumerate(outputs))),
+        "loop_rows": _lines(8, (f"rows[i, {k}] = {name}" for k, name in enumerate(outputs))),
+        "live_state_stores": _lines(8, (f"state[b, {k}] = {s}" for k, s in enumerate(state))),
+        "state_loads": _lines(4, (f"{s} = state[{k}]" for k, s in enumerate(state))),
+        "state_stores": _lines(4, (f"state[{k}] = {s}" for k, s in enumerate(state))),
+    }
+
+
+def _lines(indent: int, lines: Iterable[str]) -> str:
+    return "\n".join(" " * indent + line for line in lines)
+
+
+def _lookbacks(spec: Spec) -> Iterator[str]:
+    for indicator in spec.indicators.values():
+        argument, more = indicator.block.reads
+        given = dict(zip(indicator.block.arguments, indicator.arguments, strict=True))
+        window = given.get(argument, 0)
+        yield f"parameters[{window!r}] + {more}" if isinstance(window, str) else f"{window} + {more}"
+
+
+def _constants(spec: Spec) -> Iterator[str]:
+    for name, indicator in spec.indicators.items():
+        if indicator.block.outputs:
+            yield f"Row_{name} = namedtuple({'Row_' + name!r}, {indicator.block.outputs!r})\n"
+    for p in spec.parameters:
+        if p.choices:
+            yield f"CHOICES_{p.name} = {p.choices!r}\n"
+
+
+def _calls(spec: Spec) -> Iterator[str]:
+    used = 0
+    for name, indicator in spec.indicators.items():
+        size = indicator.block.state_size
+        state = [f"s{k}" for k in range(used, used + size)]
+        used += size
+        got = [f"x_{output.replace('.', '_')}" for output in output_names(name, indicator)] + state
+        arguments = [
+            _argument(*pair) for pair in zip(indicator.block.arguments, indicator.arguments, strict=True)
+        ]
+        yield f"{', '.join(got)} = {indicator.block.name}({', '.join(['values', 'i', 'seen', *arguments, *state])})"
+
+
+def _argument(kind: str, given: Argument) -> str:
+    if kind == "column":
+        return str(COLUMNS.index(str(given)))
+    return f"p.{given}" if isinstance(given, str) else repr(given)
+
+
+def _named_values(spec: Spec) -> Iterator[str]:
+    for name, indicator in spec.indicators.items():
+        numbers = [f"x_{output.replace('.', '_')}" for output in output_names(name, indicator)]
+        yield f"Row_{name}({', '.join(numbers)})" if indicator.block.outputs else numbers[0]
+
+
+def _unpacked(parameters: Iterable[Parameter], place: str) -> str:
+    forms = {int: "int({})", float: "{}", bool: "{} != 0.0"}
+    return ", ".join(
+        f"CHOICES_{p.name}[int({place.format(k)})]" if p.choices else forms[p.type].format(place.format(k))
+        for k, p in enumerate(parameters)
+    )
+
+
+def _used(kernels: str, names: set[str]) -> Iterator[str]:
+    """The source of these functions and of all that they call, in the order of the file."""
+    defined = {name: node for node in ast.parse(kernels).body for name in _defines(node)}
+    wanted: set[str] = set()
+    while names:
+        wanted |= names
+        names = {n for name in names for n in _mentions(defined[name]) if n in defined} - wanted
+    for name, node in defined.items():
+        if name in wanted:
+            text = ast.get_source_segment(kernels, node)
+            yield f"@inlined\n{text}\n" if isinstance(node, ast.FunctionDef) else f"{text}\n"
+
+
+def _defines(node: ast.stmt) -> list[str]:
+    if isinstance(node, ast.FunctionDef):
+        return [node.name]
+    if isinstance(node, ast.Assign):
+        return [n.id for target in node.targets for n in ast.walk(target) if isinstance(n, ast.Name)]
+    return []
+
+
+def _mentions(node: ast.stmt) -> set[str]:
+    body = node.body if isinstance(node, ast.FunctionDef) else [node]
+    return {n.id for statement in body for n in ast.walk(statement) if isinstance(n, ast.Name)}
