@@ -1,0 +1,314 @@
+"""The Kafka home of the log: `kafka://host:port[,host:port][/prefix]`.
+
+aiokafka runs on an event loop in a thread of its own; callers block on it. With a prefix, the stream
+`journal` is the topic `prefix.journal`, so that several installations share a cluster; callers of this
+module always say `journal`.
+"""
+
+import asyncio
+import concurrent.futures
+import threading
+from collections.abc import Coroutine, Iterable, Iterator, Mapping
+from typing import Any, TypeVar
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.errors import KafkaError, OffsetOutOfRangeError
+
+from streams import topics
+from streams.kafka_topics import Address, address_of, ensure_topics
+from streams.log import Entry, LogError, Position, Record, partition_of
+
+ANSWER_S = 60.0
+"""A broker that was killed and restarted is back well before; longer silence is a `LogError`."""
+CLOSE_S = 5.0
+WAIT_STEP_S = 0.01
+FETCH_STEP_MS = 100
+FETCH_BYTES = 4 << 20
+
+Result = TypeVar("Result")
+
+
+class KafkaLog:
+    """A `streams.log.Log` on a Kafka cluster. `answer_s`: silence of the cluster that is an error."""
+
+    def __init__(self, url: str, partitions: int | None = None, *, answer_s: float = ANSWER_S) -> None:
+        """Opens the log; missing topics are created with `partitions` (default 4). Raises `LogError`."""
+        if partitions is not None and partitions < 1:
+            raise LogError(f"log {url}: {partitions} partitions: choose 1 or more")
+        self.url = url
+        self._address = address_of(url)
+        self._answer_s = answer_s
+        self._closed = False
+        self._close_lock = threading.Lock()
+        self._append_error: BaseException | None = None
+        self._idle_readers: list[Any] = []
+        self._clients: list[Any] = []
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="kafka-log", daemon=True)
+        self._thread.start()
+        try:
+            self.partitions = self._call("open", self._open(partitions))
+        except BaseException:
+            self.close()
+            raise
+
+    async def _open(self, partitions: int | None) -> int:
+        count = await ensure_topics(self._address, partitions, self._answer_s)
+        self._producer: Any = AIOKafkaProducer(
+            bootstrap_servers=",".join(self._address.servers),
+            request_timeout_ms=int(self._answer_s * 1000),
+            enable_idempotence=True,
+            acks="all",
+            compression_type="zstd",  # columns of ticks shrink to a third, at the speed of none
+            max_batch_size=topics.RECORD_BYTES_MAX,
+        )
+        await self._started(self._producer)
+        self._asker = await self._consumer()
+        return count
+
+    async def _consumer(self) -> Any:
+        """A consumer without a group: offsets are asked of it, or a partition is assigned to it."""
+        consumer: Any = AIOKafkaConsumer(
+            bootstrap_servers=",".join(self._address.servers),
+            request_timeout_ms=int(self._answer_s * 1000),
+            enable_auto_commit=False,
+            auto_offset_reset="none",
+            max_partition_fetch_bytes=FETCH_BYTES,
+            # A reader stops below the highwater; its fetch beyond must not keep the connection busy for long.
+            fetch_max_wait_ms=10,
+        )
+        return await self._started(consumer)
+
+    async def _started(self, client: Any) -> Any:
+        self._clients.append(client)
+        async with asyncio.timeout(self._answer_s):
+            await client.start()
+        return client
+
+    # ------------------------------------------------------------ appending
+
+    def append(self, entries: Iterable[Entry], *, sync: bool = True) -> list[Position]:
+        """Append in order; returns when all are acknowledged by all in-sync replicas. Raises `LogError`.
+
+        A record that cannot be appended is refused before anything is sent. When the cluster fails on the
+        way, what became of the records is unknown, and this log takes no more: open it again.
+        """
+        del sync  # Kafka acknowledges from its replicas, one way or the other
+        checked = [(self._checked(entry), entry) for entry in entries]
+        return self._call("append", self._append(checked)) if checked else []
+
+    def _checked(self, entry: Entry) -> TopicPartition:
+        size = len(entry.value) + len(entry.key or b"")
+        size += sum(len(name.encode()) + len(value) for name, value in entry.headers)
+        if size > topics.RECORD_BYTES_MAX:
+            raise LogError(
+                f"log {self.url}: a record for {entry.topic!r} has {size} bytes, more than"
+                f" {topics.RECORD_BYTES_MAX}: split it"
+            )
+        if entry.time_ms < 0:
+            raise LogError(f"log {self.url}: a record for {entry.topic!r} is of time {entry.time_ms} ms")
+        partition = entry.partition
+        if partition is None:
+            if entry.key is None:
+                raise LogError(f"log {self.url}: a record for {entry.topic!r} needs a key or a partition")
+            partition = partition_of(entry.key, self.partitions)
+        return self._partition(entry.topic, partition)
+
+    async def _append(self, entries: list[tuple[TopicPartition, Entry]]) -> list[Position]:
+        if self._append_error is not None:
+            raise LogError(
+                f"log {self.url}: an earlier append failed ({self._append_error!r}) and what became of it is"
+                " unknown: open the log again, and go on after its last record"
+            )
+        sent: list[asyncio.Future[Any]] = []
+        positions: list[Position] = []
+        try:
+            # aiokafka retries an idempotent batch for ever; the limit is on the time without progress
+            async with asyncio.timeout(None) as limit:
+                for target, entry in entries:
+                    limit.reschedule(self._loop.time() + self._answer_s)
+                    sent.append(await self._send(target, entry))
+                for (target, entry), future in zip(entries, sent, strict=True):
+                    limit.reschedule(self._loop.time() + self._answer_s)
+                    offset = (await future).offset
+                    positions.append(Position(entry.topic, target.partition, offset))
+        except BaseException as error:
+            self._append_error = error
+            for future in sent:  # their errors are this one; asyncio would log each as never retrieved
+                if not future.cancel() and not future.cancelled():
+                    future.exception()
+            await _stopped(self._producer)
+            raise
+        return positions
+
+    async def _send(self, target: TopicPartition, entry: Entry) -> asyncio.Future[Any]:
+        return await self._producer.send(
+            target.topic,
+            value=entry.value,
+            key=entry.key,
+            partition=target.partition,
+            timestamp_ms=entry.time_ms,
+            headers=list(entry.headers),
+        )
+
+    # ------------------------------------------------------------ reading
+
+    def read(self, topic: str, partition: int, start: int = 0, stop: int | None = None) -> Iterator[Record]:
+        end = self.highwater(topic, partition)
+        if stop is not None:
+            end = min(stop, end)
+        return self._records(topic, self._partition(topic, partition), max(start, 0), end)
+
+    def _records(self, topic: str, source: TopicPartition, start: int, end: int) -> Iterator[Record]:
+        if start >= end:
+            return
+        reader = self._call("read", self._reader(source, start))
+        try:
+            while start < end:
+                records, start = self._call("read", self._fetch(reader, source, start, end))
+                for r in records:
+                    if r.offset >= end:
+                        return
+                    yield Record(
+                        topic,
+                        source.partition,
+                        r.offset,
+                        r.timestamp,
+                        r.key,
+                        r.value,
+                        tuple(r.headers),
+                    )
+        finally:
+            if not self._closed:
+                self._loop.call_soon_threadsafe(self._release, reader)
+
+    async def _reader(self, source: TopicPartition, start: int) -> Any:
+        reader = self._idle_readers.pop() if self._idle_readers else await self._consumer()
+        reader.assign([source])
+        reader.seek(source, start)
+        return reader
+
+    def _release(self, reader: Any) -> None:
+        reader.pause(*reader.assignment())
+        self._idle_readers.append(reader)
+
+    async def _fetch(
+        self, reader: Any, source: TopicPartition, start: int, end: int
+    ) -> tuple[list[Any], int]:
+        """The next records and the position after them, past what compaction took away."""
+        async with asyncio.timeout(self._answer_s):
+            while True:
+                try:
+                    got = await reader.getmany(source, timeout_ms=FETCH_STEP_MS)
+                except OffsetOutOfRangeError as error:
+                    first = (await self._asker.beginning_offsets([source]))[source]
+                    raise LogError(
+                        f"log {self.url}: topic {source.topic!r} partition {source.partition}"
+                        f" begins at {first}, what was before is gone: read from there, or restore it"
+                    ) from error
+                position = await reader.position(source)
+                if position >= end:
+                    # Before the next fetch leaves: at the end of the log the broker would hold it,
+                    # and with it the connection, until something comes.
+                    reader.pause(source)
+                if position > start:
+                    return got.get(source, []), position
+
+    def earliest(self, topic: str, partition: int) -> int:
+        source = self._partition(topic, partition)
+        return self._call("read", self._asker.beginning_offsets([source]))[source]
+
+    def highwater(self, topic: str, partition: int) -> int:
+        source = self._partition(topic, partition)
+        return self._call("read", self._asker.end_offsets([source]))[source]
+
+    def offset_at(self, topic: str, partition: int, time_ms: int) -> int:
+        source = self._partition(topic, partition)
+        asked = self._asker.offsets_for_times({source: max(time_ms, 0)})
+        found = self._call("read", asked)[source]
+        return self.highwater(topic, partition) if found is None else found.offset
+
+    def wait(self, after: Mapping[tuple[str, int], int], timeout_s: float) -> bool:
+        seen = {self._partition(*where): offset for where, offset in after.items()}
+        return self._call("wait", self._wait(seen, timeout_s))
+
+    async def _wait(self, seen: dict[TopicPartition, int], timeout_s: float) -> bool:
+        deadline = self._loop.time() + timeout_s
+        step_s = 0.001
+        while True:
+            ends = await self._asker.end_offsets(list(seen))
+            if any(ends[source] > offset for source, offset in seen.items()):
+                return True
+            left_s = deadline - self._loop.time()
+            if left_s <= 0:
+                return False
+            await asyncio.sleep(min(step_s, left_s))
+            step_s = min(2 * step_s, WAIT_STEP_S)
+
+    def _partition(self, topic: str, partition: int) -> TopicPartition:
+        if topic not in topics.ALL:
+            raise LogError(f"log {self.url} has no topic {topic!r}; it has {', '.join(topics.ALL)}")
+        if not 0 <= partition < self.partitions:
+            raise LogError(
+                f"log {self.url}: {topic!r} has partitions 0 to {self.partitions - 1}, not {partition}"
+            )
+        return TopicPartition(self._address.topic(topic), partition)
+
+    # ------------------------------------------------------------ the thread
+
+    def _call(self, doing: str, work: Coroutine[Any, Any, Result]) -> Result:
+        if self._closed:
+            work.close()
+            raise LogError(f"log {self.url} is closed; open it again")
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result()
+        except concurrent.futures.CancelledError as error:
+            raise LogError(f"log {self.url} was closed while it was at work ({doing})") from error
+        except (KafkaError, OSError) as error:
+            raise LogError(self._words(doing, error)) from error
+        except BaseException:  # Ctrl-C in the caller's thread: the work must not go on behind its back
+            future.cancel()
+            raise
+
+    def _words(self, doing: str, error: Exception) -> str:
+        what = str(error) or type(error).__name__
+        if isinstance(error, TimeoutError):
+            what = f"no answer in {self._answer_s:g} s"
+        servers = ", ".join(self._address.servers)
+        return f"log {self.url}: {doing}: {what}; look whether the Kafka brokers at {servers} run"
+
+    def close(self) -> None:
+        """Closes after what other threads are appending; later calls of other methods raise `LogError`."""
+        with self._close_lock:
+            if self._closed:
+                return
+            self._closed = True
+            asyncio.run_coroutine_threadsafe(self._shut(), self._loop).result()
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+            self._loop.close()
+
+    async def _shut(self) -> None:
+        await asyncio.gather(*(_stopped(client) for client in self._clients))
+        rest = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in rest:
+            task.cancel()
+        await asyncio.gather(*rest, return_exceptions=True)
+
+
+async def _stopped(client: Any) -> None:
+    """Stop a consumer or producer; with the brokers away a producer would wait for them for ever."""
+    try:
+        async with asyncio.timeout(CLOSE_S):
+            await client.stop()
+    except (KafkaError, OSError):
+        await client._client.close()
+
+
+def topic_name(url: str, topic: str) -> str:
+    """The name on the cluster of a stream of the log that `url` names. Raises `LogError`."""
+    return address_of(url).topic(topic)
+
+
+__all__ = ["Address", "KafkaLog", "address_of", "topic_name"]

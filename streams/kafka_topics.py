@@ -1,0 +1,162 @@
+"""Names and settings of the streams' topics on Kafka, as they are created and as they are required.
+
+Kafka's defaults would delete the truth after a week and refuse records whose time is far from the broker's,
+so both limits are lifted for each topic at its creation, and a topic set otherwise is refused. Needs Kafka
+3.6 or newer.
+"""
+
+import asyncio
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import TopicAlreadyExistsError
+
+from streams import topics
+from streams.log import LogError
+
+PARTITIONS_DEFAULT = 4
+POLL_S = 0.02
+_UNLIMITED = str((1 << 63) - 1)
+_EVERY: dict[str, str] = {
+    "message.timestamp.type": "CreateTime",
+    "message.timestamp.before.max.ms": _UNLIMITED,
+    "message.timestamp.after.max.ms": _UNLIMITED,
+}
+_KEPT = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1", **_EVERY}
+_COMPACTED = {"cleanup.policy": "compact", **_EVERY}
+MESSAGE_BYTES = 1_048_588
+"""Kafka's own default for `max.message.bytes`; a batch with one record of `RECORD_BYTES_MAX` must fit."""
+
+
+class Address(NamedTuple):
+    """What a URL `kafka://host:port[,host:port][/prefix]` names."""
+
+    url: str
+    servers: tuple[str, ...]
+    prefix: str
+
+    def topic(self, name: str) -> str:
+        """The name of a stream on the cluster: `journal`, or `prefix.journal`."""
+        return f"{self.prefix}.{name}" if self.prefix else name
+
+
+def address_of(url: str) -> Address:
+    """Raises `LogError`."""
+    parts = urlsplit(url)
+    servers = tuple(parts.netloc.split(","))
+    prefix = parts.path.strip("/")
+    if parts.scheme != "kafka" or not all(re.fullmatch(r"[^\s:@/]+:\d+", s) for s in servers):
+        raise LogError(f"log URL {url!r}: a Kafka log is named kafka://HOST:PORT[,HOST:PORT][/PREFIX]")
+    if not re.fullmatch(r"[A-Za-z0-9._-]{0,200}", prefix):
+        raise LogError(f"log URL {url!r}: topic prefix {prefix!r}: use letters, digits, '.', '_' and '-'")
+    return Address(url, servers, prefix)
+
+
+def required(topic: str) -> Mapping[str, str]:
+    """The settings of a stream's topic."""
+    return _COMPACTED if topic == topics.SNAPSHOTS else _KEPT
+
+
+async def ensure_topics(address: Address, partitions: int | None, answer_s: float) -> int:
+    """Create the topics that are missing, refuse those set otherwise; the partition count of all.
+
+    The journal comes first: of two programs that create at the same time, its count decides for both.
+    Raises `LogError`, and aiokafka's errors when the cluster is away.
+    """
+    admin: Any = AIOKafkaAdminClient(
+        bootstrap_servers=list(address.servers), request_timeout_ms=int(answer_s * 1000)
+    )
+    try:
+        await admin.start()
+        async with asyncio.timeout(answer_s):
+            await _create(admin, address, [topics.JOURNAL], partitions or PARTITIONS_DEFAULT)
+            counts = await _partition_counts(admin, address, [topics.JOURNAL])
+            count = counts[topics.JOURNAL]
+            await _create(admin, address, topics.ALL, count)
+            counts = await _partition_counts(admin, address, topics.ALL)
+            _check_counts(address, counts, partitions or count)
+            await _check_settings(admin, address)
+    finally:
+        await admin.close()
+    return count
+
+
+async def _create(admin: Any, address: Address, names: Iterable[str], partitions: int) -> None:
+    # Asked for all topics, since to ask for one that is missing may create it with the cluster's defaults.
+    existing = {topic["topic"] for topic in await admin.describe_topics()}
+    missing = [
+        NewTopic(
+            name=address.topic(name),
+            num_partitions=partitions,
+            replication_factor=-1,  # the cluster's default
+            replica_assignments={},
+            topic_configs={**required(name), "max.message.bytes": str(MESSAGE_BYTES)},
+        )
+        for name in names
+        if address.topic(name) not in existing
+    ]
+    if not missing:
+        return
+    response = await admin.create_topics(missing)
+    for topic, code, message in response.topic_errors:
+        if code not in (0, TopicAlreadyExistsError.errno):
+            raise LogError(
+                f"log {address.url}: topic {topic!r} could not be created: {message} (Kafka error {code});"
+                " allow it, or let the cluster's owner create it as docs/architecture.md says"
+            )
+
+
+async def _partition_counts(admin: Any, address: Address, names: Iterable[str]) -> dict[str, int]:
+    """Partition counts by stream, as soon as each partition of each has a leader."""
+    wanted = {address.topic(name): name for name in names}
+    while True:
+        found = {t["topic"]: t["partitions"] for t in await admin.describe_topics()}
+        led = {
+            name: len(found[topic])
+            for topic, name in wanted.items()
+            if found.get(topic) and all(p["leader"] >= 0 for p in found[topic])
+        }
+        if len(led) == len(wanted):
+            return led
+        await asyncio.sleep(POLL_S)
+
+
+def _check_counts(address: Address, counts: Mapping[str, int], partitions: int) -> None:
+    for name, count in counts.items():
+        if count != partitions:
+            raise LogError(
+                f"log {address.url}: topic {address.topic(name)!r} has {count} partitions, not {partitions}:"
+                " leave the number away if all topics have the same, or replay into a new log"
+                " (another prefix in the URL)"
+            )
+
+
+async def _check_settings(admin: Any, address: Address) -> None:
+    names = {address.topic(name): name for name in topics.ALL}
+    resources = [ConfigResource(ConfigResourceType.TOPIC, topic) for topic in names]
+    for response in await admin.describe_configs(resources):
+        for code, message, _, topic, entries in response.resources:
+            if code:
+                raise LogError(
+                    f"log {address.url}: the settings of topic {topic!r} cannot be read: {message}"
+                    f" (Kafka error {code}); allow DescribeConfigs"
+                )
+            _check_topic(address, topic, required(names[topic]), {e[0]: e[1] for e in entries})
+
+
+def _check_topic(address: Address, topic: str, wanted: Mapping[str, str], found: Mapping[str, str]) -> None:
+    wrong = {name: value for name, value in wanted.items() if found.get(name) != value}
+    if int(found["max.message.bytes"]) < topics.RECORD_BYTES_MAX + 1000:
+        wrong["max.message.bytes"] = str(MESSAGE_BYTES)
+    if wrong:
+        name, value = next(iter(wrong.items()))
+        change = ",".join(f"{n}={v}" for n, v in wrong.items())
+        raise LogError(
+            f"log {address.url}: topic {topic!r} has {name}={found.get(name)}, it must be {value}: run"
+            f" kafka-configs.sh --bootstrap-server {','.join(address.servers)} --alter --topic {topic}"
+            f" --add-config {change}"
+        )
