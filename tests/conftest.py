@@ -1,9 +1,14 @@
 """What all tests share."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
+
+from infra.strategies import Strategies, load_strategies
+from tests.services.kafka import Kafka, KafkaMissingError
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -12,8 +17,33 @@ SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 def shared_data() -> Path:
     """The folder of recorded market data beside the checkout."""
     if not SHARED_DATA.is_dir():
-        message = f"recorded market data is missing: expected the folder ../shared/data beside the checkout ({SHARED_DATA})"
-        if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
+        _missing(
+            f"recorded market data is missing: expected ../shared/data beside the checkout ({SHARED_DATA})"
+        )
     return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
+    """A real broker, started once for all tests; one that kills it restarts it."""
+    try:
+        broker = Kafka(tmp_path_factory.mktemp("kafka"))
+    except KafkaMissingError as error:
+        _missing(str(error))
+    try:
+        yield broker.start()
+    finally:
+        broker.stop()
+
+
+@pytest.fixture(scope="session")
+def strategies(tmp_path_factory: pytest.TempPathFactory) -> Strategies:
+    """The built-in strategies, compiled once for all tests."""
+    return load_strategies(tmp_path_factory.mktemp("kernels"))
+
+
+def _missing(what: str) -> NoReturn:
+    """A machine that lacks something skips the test; CI, which must have everything, fails."""
+    if os.environ.get("CI"):
+        pytest.fail(what)
+    pytest.skip(what)
