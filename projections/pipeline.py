@@ -20,9 +20,8 @@ import msgspec
 import numpy as np
 from msgspec import Struct
 
-from projections.bots import Bot, GroupKey
 from projections.strategies.code import Strategies
-from projections.tape import CommandError, Tape
+from projections.tape import CommandError, Tape, TapeState
 from streams import events
 from streams.codec import UndecodableError, decode_input, encode
 from streams.events import (
@@ -42,6 +41,8 @@ from streams.log import Record
 from streams.ticks import unpack
 from streams.topics import BOTS, RECORD_BYTES_MAX, SYSTEM
 
+STATE_VERSION = 1
+"""Raised with every change of the state's form: older snapshots are then folded anew from the journal."""
 CHECKPOINT_RECORDS = 512
 REQUESTS_MAX = 4096
 """So many request ids of commands are remembered, the newest, to recognise repeats."""
@@ -64,6 +65,19 @@ class Source(Struct):
 
     epoch: int
     due: int
+
+
+class PipelineState(Struct, frozen=True, array_like=True):
+    """A whole partition's state, canonical: the same journal gives the same bytes."""
+
+    version: int
+    applied: int
+    chain: bytes
+    tapes: list[TapeState]
+    sources: dict[str, Source]
+    requests: list[str]
+    registered: int
+    repeats: int
 
 
 class PositionError(RuntimeError):
@@ -245,17 +259,20 @@ class Pipeline:
         return self._base
 
     def restore(self, state: bytes) -> None:
-        """Become the fold whose `snapshot` this was. Raises `msgspec.DecodeError` for other bytes."""
-        (
-            self.applied, self._chain, tapes, self._sources, requests, self._registered, self._repeats,
-        ) = msgspec.msgpack.decode(state, type=_State)  # fmt: skip
-        self._requests = dict.fromkeys(requests)
-        self._tapes = {tape[0].key: Tape.restore(tape, self.strategies) for tape in tapes}
+        """Become the fold whose `snapshot` this was. Raises `ValueError` for other bytes or versions."""
+        held = msgspec.msgpack.decode(state, type=PipelineState)
+        if held.version != STATE_VERSION:
+            raise ValueError(f"the state has version {held.version}, this code folds version {STATE_VERSION}")
+        self.applied, self._chain = held.applied, held.chain
+        self._sources, self._requests = held.sources, dict.fromkeys(held.requests)
+        self._registered, self._repeats = held.registered, held.repeats
+        self._tapes = {tape.market.key: Tape.restore(tape, self.strategies) for tape in held.tapes}
         self._base, self._since_base, self._bytes_since_base = state, [], 0
 
     def _state(self) -> bytes:
         return msgspec.msgpack.encode(
-            [
+            PipelineState(
+                STATE_VERSION,
                 self.applied,
                 self._chain,
                 [tape.state() for tape in self._tapes.values()],
@@ -263,7 +280,7 @@ class Pipeline:
                 list(self._requests),
                 self._registered,
                 self._repeats,
-            ]
+            )
         )
 
     def _rebase(self) -> None:
@@ -300,29 +317,6 @@ class Pipeline:
     @property
     def tapes(self) -> dict[str, Tape]:
         return self._tapes
-
-
-_State = tuple[
-    int,
-    bytes,
-    list[
-        tuple[
-            Market,
-            bytes,
-            list[list[int]],
-            int,
-            list[Bot],
-            list[tuple[GroupKey, list[Any]]],
-            list[tuple[str, list[bytes]]],
-            list[list[int]],
-            int,
-        ]
-    ],
-    dict[str, Source],
-    list[str],
-    int,
-    int,
-]
 
 
 class _Outbox:

@@ -10,10 +10,11 @@ So the closing trade never fills what it decided, and a strategy never sees a ca
 
 from collections.abc import Callable
 from itertools import groupby
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct
 
 from projections.bots import Bot, CandleHistory, Group, GroupKey, Step
 from projections.candles import CandleBook, Folded
@@ -21,11 +22,12 @@ from projections.decide import Rules, decide
 from projections.fills import Waiting, fill
 from projections.money import Account, equity
 from projections.seen_ids import SeenIds
-from projections.strategies.code import Strategies, StrategyParameterError
+from projections.strategies.code import History, Strategies
+from projections.strategies.parameters import StrategyParameterError
 from streams import events
 from streams.events import (
     BACKFILL,
-    TIMEFRAMES_NS,
+    MINUTE_NS,
     BotChanged,
     Candle,
     CandleFlag,
@@ -39,10 +41,16 @@ from streams.events import (
     OrderClosed,
     RowKind,
     Signal,
+    Timeframe,
 )
 from streams.topics import BOTS, CANDLES, SIGNALS, TRADES
 
-TIMEFRAMES = tuple(TIMEFRAMES_NS)
+TIMEFRAMES: tuple[Timeframe, ...] = get_args(Timeframe)
+FIXED = (
+    "base", "quote", "settle", "contract", "multiplier", "multiplier_scale",
+    "closed", "grace_ms", "horizon_min",
+)  # fmt: skip
+"""What of a specification never changes: recorded candles and money were made with it."""
 MARKS_MAX = 4096
 """Rows of one `Equity` event; keeps its record far below the limit."""
 
@@ -53,13 +61,31 @@ class CommandError(ValueError):
     """A command that this market's history does not allow; it becomes a dead letter with these words."""
 
 
+class TapeState(Struct, frozen=True, array_like=True):
+    """Everything of a `Tape`, canonical: the same history gives the same bytes."""
+
+    market: Market
+    book: bytes
+    seen: list[list[int]]
+    repeats: int
+    bots: list[Bot]
+    groups: list[tuple[GroupKey, list[Any]]]
+    histories: list[tuple[str, list[bytes]]]
+    unmarked: list[list[int]]
+    last_close: int
+
+
 class Tape:
     """State of one market. `fold_rows` and the commands emit derived events through `emit`."""
 
     def __init__(self, market: Market, strategies: Strategies) -> None:
         self.market = market
         self.strategies = strategies
-        self.book = _book(market)
+        self.book = CandleBook(
+            closed=market.closed,
+            grace_ns=market.grace_ms * 1_000_000,
+            horizon_ns=market.horizon_min * MINUTE_NS,
+        )
         self.seen = SeenIds()
         self.repeats = 0
         self.bots: dict[int, Bot] = {}
@@ -161,8 +187,9 @@ class Tape:
         history = self.histories[timeframe]
         unit, close = 10**self.market.price_scale, ohlcv[3]
         floats = (*(price / unit for price in ohlcv[:4]), ohlcv[4] / 10**self.market.size_scale)
-        history.append(end, floats, max(group.lookback for _, group in groups))  # type: ignore[arg-type] - five floats
-        steps = [step for _, group in groups for step in group.step(history, history.last)]
+        history.append(end, floats, max(group.lookback for _, group in groups))  # pyright: ignore[reportArgumentType] - five floats
+        candles = History(history.ends, history.values)
+        steps = [step for _, group in groups for step in group.step(candles, history.last)]
         for step in sorted(steps, key=lambda s: s.bot_id):
             bot = self.bots[step.bot_id]
             if step.failure is None:
@@ -389,7 +416,7 @@ class Tape:
         self.emit(
             BOTS,
             BotChanged(
-                bot.bot_id, time, self.market.key, bot.timeframe,  # type: ignore[arg-type] - checked at creation
+                bot.bot_id, time, self.market.key, bot.timeframe,  # pyright: ignore[reportArgumentType] - checked at creation
                 bot.strategy, bot.code_hash, bot.params, bot.sizing, bot.short, bot.initial_cash,
                 self.market.cash_scale, self.market.settle, status, code, words, who,
             ),
@@ -419,7 +446,6 @@ class Tape:
         cash = _grown(old.cash_scale, market.cash_scale, f"{market.key}: cash_scale")
         self.book.rescale(price, size)
         self.last_close *= price
-        self.book = _book(market, self.book.state())
         self.market = market
         for bot in self.bots.values():
             a = bot.account
@@ -437,46 +463,35 @@ class Tape:
             if bot.order is not None:
                 bot.order.size *= size
 
-    def state(self) -> list[Any]:
-        """Everything `restore` needs, canonical: the same history gives the same bytes."""
-        return [
+    def state(self) -> TapeState:
+        return TapeState(
             self.market,
             self.book.state(),
             self.seen.ranges,
             self.repeats,
             list(self.bots.values()),
-            [[key, group.state()] for key, group in self.groups.items()],
-            [[timeframe, history.state()] for timeframe, history in self.histories.items()],
+            [(key, group.state()) for key, group in self.groups.items()],
+            [(timeframe, history.state()) for timeframe, history in self.histories.items()],
             [sorted(self.unmarked[timeframe]) for timeframe in TIMEFRAMES],
             self.last_close,
-        ]
+        )
 
     @classmethod
-    def restore(cls, state: list[Any], strategies: Strategies) -> "Tape":
-        market, book, ranges, repeats, bots, groups, histories, unmarked, last_close = state
-        tape = cls(market, strategies)
-        tape.book = _book(market, book)
-        tape.seen, tape.repeats = SeenIds(ranges), repeats
-        tape.bots = {bot.bot_id: bot for bot in bots}
-        for key, rows in groups:
+    def restore(cls, state: TapeState, strategies: Strategies) -> "Tape":
+        tape = cls(state.market, strategies)
+        tape.book = CandleBook.restore(state.book)
+        tape.seen, tape.repeats = SeenIds(state.seen), state.repeats
+        tape.bots = {bot.bot_id: bot for bot in state.bots}
+        for key, rows in state.groups:
             tape.groups[key] = group = Group(strategies.get(key.strategy, key.code_hash))
             group.restore(rows)
-        for timeframe, rows in histories:
+        for timeframe, candles in state.histories:
             tape.histories[timeframe] = history = CandleHistory()
-            history.restore(rows)
-        tape.waiting = {bot.bot_id: bot for bot in bots if bot.order is not None}
-        tape.unmarked = {frame: set(ids) for frame, ids in zip(TIMEFRAMES, unmarked, strict=True)}
-        tape.last_close = last_close
+            history.restore(candles)
+        tape.waiting = {bot.bot_id: bot for bot in state.bots if bot.order is not None}
+        tape.unmarked = {frame: set(ids) for frame, ids in zip(TIMEFRAMES, state.unmarked, strict=True)}
+        tape.last_close = state.last_close
         return tape
-
-
-def _book(market: Market, state: bytes | None = None) -> CandleBook:
-    rule: dict[str, Any] = {
-        "closed": market.closed,
-        "grace_ns": market.grace_ms * 1_000_000,
-        "horizon_ns": market.horizon_min * TIMEFRAMES_NS["1m"],
-    }
-    return CandleBook(**rule) if state is None else CandleBook.restore(state, **rule)
 
 
 def _group_key(bot: Bot) -> GroupKey:

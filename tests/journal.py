@@ -1,0 +1,124 @@
+"""A journal partition in memory, written by hand: what the tests of the fold read."""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from projections.pipeline import Derived, Pipeline
+from streams import events
+from streams.codec import decode_output, encode
+from streams.events import (
+    BACKFILL,
+    Cause,
+    DerivedEvent,
+    Input,
+    JournalEvent,
+    Market,
+    RowKind,
+    RowMarket,
+    Sizing,
+)
+from streams.log import Record
+from streams.ticks import Ticks, pack
+from streams.topics import JOURNAL
+
+MINUTE = events.MINUTE_NS
+START = 1_767_225_600_000_000_000
+"""2026-01-01T00:00:00Z."""
+
+
+def spot(symbol: str = "BTC/USDT", **changes) -> Market:
+    """A spot market: price step 0.01, size step 0.001, fee 10 bp, slippage 0."""
+    base, quote = symbol.split("/")
+    fields = {
+        "venue": "test", "symbol": symbol, "base": base, "quote": quote, "settle": quote, "contract": "spot",
+        "price_scale": 2, "size_scale": 3, "cash_scale": 8, "price_step": 1, "size_step": 1, "min_size": 1,
+        "fee": 100_000,
+    }  # fmt: skip
+    return Market(**(fields | changes))
+
+
+Row = tuple
+"""(seconds after START, price, size) or (seconds, price, size, "backfill") or (seconds,) for a clock row."""
+
+
+def batch(market: Market, rows: Sequence[Row], *, ids: Sequence[int] | None = None) -> events.TickBatch:
+    return batch_of({market: list(rows)}, [(market, row) for row in rows], ids=ids)
+
+
+def batch_of(
+    markets: Iterable[Market], rows: Sequence[tuple[Market, Row]], *, ids: Sequence[int] | None = None
+) -> events.TickBatch:
+    """Rows of several markets, in the order of arrival; prices in units, sizes in 10**-size_scale."""
+    table = list(markets)
+    index = {market.key: i for i, market in enumerate(table)}
+    ticks = Ticks(
+        np.array([index[m.key] for m, _ in rows], np.uint16),
+        np.array([_kind(row) for _, row in rows], np.uint8),
+        np.array([START + round(row[0] * 1_000_000_000) for _, row in rows], np.int64),
+        np.array([row[1] * 10**m.price_scale if len(row) > 1 else 0 for m, row in rows], np.int64),
+        np.array([row[2] if len(row) > 1 else 0 for _, row in rows], np.int64),
+        None if ids is None else np.array(ids, np.int64),
+    )
+    return pack([RowMarket(m.key, m.price_scale, m.size_scale) for m in table], ticks)
+
+
+def _kind(row: Row) -> int:
+    if len(row) == 1:
+        return RowKind.CLOCK
+    return RowKind.TRADE | (BACKFILL if len(row) > 3 else 0)
+
+
+def create(
+    market: Market,
+    bot_id: int = 1,
+    *,
+    strategy: str = "sma_cross",
+    code_hash: str = "",
+    params: dict | None = None,
+    cash: int = 10_000,
+    sizing: Sizing | None = None,
+    short: bool = False,
+    start: bool = True,
+    timeframe: str = "1m",
+) -> events.CreateBot:
+    """A bot with `cash` whole units of the settle currency."""
+    return events.CreateBot(
+        f"create-{bot_id}", "tester", START, bot_id, market.key, timeframe, strategy, code_hash,
+        params or {}, sizing or Sizing("equity", 1, 0), short, cash * 10**market.cash_scale, market.cash_scale, start,
+    )  # fmt: skip
+
+
+def records(inputs: Iterable[tuple[str, JournalEvent] | Input], partition: int = 0) -> list[Record]:
+    """Journal records from offset 0: of (market key, event) with a source per kind, or of whole inputs."""
+    made: list[Record] = []
+    sequence = 0
+    for item in inputs:
+        if isinstance(item, Input):
+            entry, key = item, "test:BTC/USDT"
+        else:
+            key, event = item
+            command = isinstance(event, events.Command)
+            entry = Input("", 0, 0, event) if command else Input("tester", 1, sequence, event)
+            sequence += not command
+        made.append(Record(JOURNAL, partition, len(made), 1_000 + len(made), key.encode(), encode(entry)))
+    return made
+
+
+def fold(pipeline: Pipeline, journal: Iterable[Record]) -> list[Derived]:
+    return [item for record in journal for item in pipeline.fold(record)]
+
+
+def emitted(derived: Iterable[Derived], kind: type | None = None) -> list[tuple[Cause, DerivedEvent]]:
+    """Every event with its cause, in the order of the log; only those of a kind."""
+    return [
+        (cause, event)
+        for item in derived
+        for output in [decode_output(item.value)]
+        for cause, event in zip(output.causes(), output.events, strict=True)
+        if kind is None or isinstance(event, kind)
+    ]
+
+
+def of(derived: Iterable[Derived], kind: type) -> list:
+    return [event for _, event in emitted(derived, kind)]

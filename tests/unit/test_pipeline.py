@@ -1,0 +1,340 @@
+"""What the fold makes of a journal, case by case."""
+
+import pytest
+
+from projections.pipeline import Pipeline, PositionError
+from streams import events
+from streams.events import (
+    BotChanged,
+    Candle,
+    DeadLetter,
+    Equity,
+    Fill,
+    Input,
+    LateTick,
+    Order,
+    OrderClosed,
+    Signal,
+    Sizing,
+    SourceHole,
+)
+from streams.topics import CANDLES, SYSTEM
+from tests.journal import MINUTE, START, batch, batch_of, create, emitted, fold, of, records, spot
+
+BTC = spot()
+ETH = spot("ETH/USDT")
+FLIP = {"fast": 1, "slow": 2}
+"""sma_cross that follows the last close: up → 1, down → −1."""
+
+
+def flip_journal(strategies, *rows, market=BTC, **bot):
+    """A market, a bot that follows the last close, and one batch per list of rows."""
+    bot.setdefault("code_hash", strategies.latest("sma_cross").code_hash)
+    command = create(market, params=FLIP, **bot)
+    return [(market.key, market), (market.key, command), *((market.key, batch(market, r)) for r in rows)]
+
+
+def test_a_candle_closes_when_a_trade_passes_its_end_and_not_before(strategies) -> None:
+    derived = fold(
+        Pipeline(0, strategies),
+        records([(BTC.key, BTC), (BTC.key, batch(BTC, [(1, 100, 5), (60, 102, 1), (60.5, 101, 2)]))]),
+    )
+    (candle,) = of(derived, Candle)
+    assert (candle.timeframe, candle.end) == ("1m", START + MINUTE)
+    assert (candle.open, candle.high, candle.low, candle.close) == (10000, 10200, 10000, 10200)
+    assert (candle.volume, candle.trades, candle.revision) == (6, 2, 0)
+
+
+def test_a_clock_row_closes_candles_without_a_trade(strategies) -> None:
+    derived = fold(
+        Pipeline(0, strategies), records([(BTC.key, BTC), (BTC.key, batch(BTC, [(1, 100, 5), (180,)]))])
+    )
+    assert [(c.end - START) // MINUTE for c in of(derived, Candle)] == [1, 2, 3]
+    assert [c.empty for c in of(derived, Candle)] == [False, True, True]
+
+
+def test_a_clock_event_closes_the_candles_of_the_markets_it_names_and_no_other(strategies) -> None:
+    journal = [
+        (BTC.key, BTC),
+        (ETH.key, ETH),
+        (BTC.key, batch_of([BTC, ETH], [(BTC, (1, 100, 5)), (ETH, (1, 50, 5))])),
+        (BTC.key, events.Clock(START + MINUTE, (BTC.key,))),
+    ]
+    derived = fold(Pipeline(0, strategies), records(journal))
+    assert [item.key.decode() for item in derived if item.topic == CANDLES] == [BTC.key]
+
+
+def test_the_closing_trade_never_fills_and_the_next_one_does(strategies) -> None:
+    rows = [(1, 100, 5), (61, 101, 5), (121, 150, 5), (121, 160, 5)]
+    derived = fold(Pipeline(0, strategies), records(flip_journal(strategies, rows)))
+    (signal,) = of(derived, Signal)
+    (order,) = of(derived, Order)
+    (fill,) = of(derived, Fill)
+    assert (signal.target, signal.decision, signal.code) == (1, "executed", "ok")
+    assert order.time == START + 2 * MINUTE
+    assert fill.price == 16000
+    assert fill.order == emitted(derived, Order)[0][0]
+    assert order.signal == emitted(derived, Signal)[0][0]
+
+
+def test_an_order_waits_over_records_for_a_trade_not_before_its_decision(strategies) -> None:
+    rows = [(1, 100, 5), (61, 101, 5), (125,)]
+    later = [(124, 140, 5), (126, 150, 5)]
+    derived = fold(Pipeline(0, strategies), records(flip_journal(strategies, rows, later)))
+    assert [f.price for f in of(derived, Fill)] == [15000]
+
+
+def test_late_and_backfilled_trades_revise_candles_and_never_fill_or_mark(strategies) -> None:
+    rows = [(1, 100, 5), (61, 101, 5), (121, 102, 5)]
+    late = [(62, 500, 5), (130, 400, 5, "backfill"), (131, 103, 5)]
+    derived = fold(Pipeline(0, strategies), records(flip_journal(strategies, rows, late)))
+    revised = [c for c in of(derived, Candle) if c.revision]
+    assert [(c.timeframe, (c.end - START) // MINUTE, c.high) for c in revised] == [("1m", 2, 50000)]
+    assert [f.price for f in of(derived, Fill)] == [10300]
+    assert all(mark.equity == (10_000 * 10**8,) for mark in of(derived, Equity))
+
+
+def test_a_trade_beyond_the_horizon_is_recorded_as_late_and_changes_nothing(strategies) -> None:
+    market = spot(horizon_min=1)
+    rows = [(1, 100, 5), (61, 101, 5), (301, 102, 5), (62, 9, 1)]
+    derived = fold(
+        Pipeline(0, strategies), records([(market.key, market), (market.key, batch(market, rows))])
+    )
+    assert [t.price for t in of(derived, LateTick)] == [900]
+    assert not [c for c in of(derived, Candle) if c.revision]
+
+
+@pytest.mark.parametrize(
+    ("bot", "code"),
+    [
+        ({"start": False}, "bot_stopped"),
+        ({"sizing": Sizing("amount", 1_000_000, 0)}, "insufficient_cash"),
+        ({"sizing": Sizing("amount", 2**62, 0)}, "overflow"),
+        ({"sizing": Sizing("amount", 1, 9)}, "too_small"),
+    ],
+)
+def test_a_refused_signal_is_recorded_with_its_code_and_no_order(strategies, bot, code) -> None:
+    rows = [(1, 100, 5), (61, 101, 5), (121, 102, 5), (122, 102, 5)]
+    derived = fold(Pipeline(0, strategies), records(flip_journal(strategies, rows, **bot)))
+    (signal,) = of(derived, Signal)
+    assert (signal.decision, signal.code) == ("refused", code)
+    assert list(signal.values) == ["fast_average", "slow_average"]
+    assert not of(derived, Order)
+
+
+def test_a_short_target_of_a_bot_that_may_not_short_closes_its_position(strategies) -> None:
+    rows = [
+        (1, 100, 5),
+        (61, 101, 5),
+        (121, 102, 5),
+        (122, 102, 5),
+        (181, 90, 5),
+        (182, 90, 5),
+        (241, 80, 5),
+        (242, 80, 5),
+    ]
+    derived = fold(Pipeline(0, strategies), records(flip_journal(strategies, rows)))
+    assert [(s.target, s.code) for s in of(derived, Signal)] == [(1, "ok"), (-1, "closed_only")]
+    assert [f.position > 0 for f in of(derived, Fill)] == [True, False]
+    assert of(derived, Fill)[-1].position == 0
+
+
+def test_a_bot_that_may_short_turns_its_position_in_one_order(strategies) -> None:
+    rows = [
+        (1, 100, 5),
+        (61, 101, 5),
+        (121, 102, 5),
+        (122, 102, 5),
+        (181, 90, 5),
+        (182, 90, 5),
+        (241, 80, 5),
+        (242, 80, 5),
+    ]
+    derived = fold(Pipeline(0, strategies), records(flip_journal(strategies, rows, short=True)))
+    long, turned = of(derived, Fill)
+    assert long.position > 0 > turned.position
+    assert turned.size == long.position - turned.position
+    assert turned.cash + turned.cost == 10_000 * 10**8 - long.fee - turned.fee + turned.realised
+
+
+def test_stop_cancels_what_waits_and_keeps_the_position(strategies) -> None:
+    rows = [(1, 100, 5), (61, 101, 5), (121, 102, 5)]
+    journal = flip_journal(strategies, rows)
+    journal += [(BTC.key, events.StopBot("s", "me", START, 1)), (BTC.key, batch(BTC, [(122, 102, 5)]))]
+    derived = fold(Pipeline(0, strategies), records(journal))
+    assert [(o.status, o.code) for o in of(derived, OrderClosed)] == [("cancelled", "bot_stopped")]
+    assert not of(derived, Fill)
+    assert of(derived, BotChanged)[-1].status == "stopped"
+
+
+def test_stop_with_flatten_closes_the_position_at_the_next_trade(strategies) -> None:
+    rows = [(1, 100, 5), (61, 101, 5), (121, 102, 5), (122, 102, 5)]
+    journal = flip_journal(strategies, rows)
+    journal += [
+        (BTC.key, events.StopBot("s", "me", START, 1, flatten=True)),
+        (BTC.key, batch(BTC, [(123, 99, 5)])),
+    ]
+    fills = of(fold(Pipeline(0, strategies), records(journal)), Fill)
+    assert [(f.side, f.price, f.position == 0) for f in fills] == [
+        ("buy", 10200, False),
+        ("sell", 9900, True),
+    ]
+
+
+def test_repeated_starts_and_stops_change_nothing(strategies) -> None:
+    journal = flip_journal(strategies)
+    journal += [(BTC.key, events.StartBot(f"r{n}", "me", START, 1)) for n in range(3)]
+    journal += [(BTC.key, events.StopBot(f"s{n}", "me", START, 1)) for n in range(3)]
+    changes = of(fold(Pipeline(0, strategies), records(journal)), BotChanged)
+    assert [c.status for c in changes] == ["running", "stopped"]
+
+
+def test_a_repeated_request_is_folded_once(strategies) -> None:
+    journal = flip_journal(strategies)
+    journal += [(BTC.key, events.HaltBot("same", "me", START, None, "fire"))] * 2
+    changes = of(fold(Pipeline(0, strategies), records(journal)), BotChanged)
+    assert [(c.status, c.words) for c in changes] == [("running", "created and started"), ("halted", "fire")]
+
+
+def test_halt_all_halts_every_bot_of_every_market_and_says_why(strategies) -> None:
+    code = strategies.latest("sma_cross").code_hash
+    journal = [(m.key, m) for m in (BTC, ETH)]
+    journal += [(m.key, create(m, n, params=FLIP, code_hash=code)) for n, m in enumerate((BTC, ETH, BTC), 1)]
+    journal += [(BTC.key, events.HaltBot("h", "me", START, None, "fire"))]
+    halted = [
+        c for c in of(fold(Pipeline(0, strategies), records(journal)), BotChanged) if c.status == "halted"
+    ]
+    assert sorted((c.bot_id, c.words, c.who) for c in halted) == [(n, "fire", "me") for n in (1, 2, 3)]
+
+
+def test_code_with_another_hash_halts_its_bot_until_a_start_accepts_it(strategies) -> None:
+    rows = [(1, 100, 5), (61, 101, 5), (121, 102, 5)]
+    journal = flip_journal(strategies, rows, code_hash="0" * 64)
+    accept = events.StartBot("a", "me", START, 1, code_hash=strategies.latest("sma_cross").code_hash)
+    journal += [(BTC.key, accept)]
+    changes = of(fold(Pipeline(0, strategies), records(journal)), BotChanged)
+    assert [(c.status, c.code) for c in changes] == [
+        ("running", "created"),
+        ("halted", "strategy_changed"),
+        ("running", "started"),
+    ]
+    assert changes[-1].code_hash == accept.code_hash
+
+
+def test_parameters_that_the_strategy_refuses_halt_the_bot_with_its_words(strategies) -> None:
+    code = strategies.latest("sma_cross").code_hash
+    journal = [(BTC.key, BTC), (BTC.key, create(BTC, params={"fast": -1, "slow": 2}, code_hash=code))]
+    (change,) = of(fold(Pipeline(0, strategies), records(journal)), BotChanged)
+    assert (change.status, change.code) == ("halted", "bad_parameters")
+    assert "fast" in change.words
+    assert "-1" in change.words
+
+
+def test_an_external_signal_trades_like_one_of_the_strategy(strategies) -> None:
+    rows = [(1, 100, 5), (60,)]
+    journal = flip_journal(strategies, rows)
+    journal += [
+        (BTC.key, events.ExternalSignal("x", "me", START, 1, 1.0)),
+        (BTC.key, batch(BTC, [(61, 100, 5)])),
+    ]
+    derived = fold(Pipeline(0, strategies), records(journal))
+    assert [(s.origin, s.decision) for s in of(derived, Signal)] == [("external", "executed")]
+    assert [f.position > 0 for f in of(derived, Fill)] == [True]
+
+
+def test_a_record_that_is_no_event_becomes_a_dead_letter_and_the_market_goes_on(strategies) -> None:
+    journal = records(
+        [(BTC.key, BTC), (BTC.key, batch(BTC, [(1, 100, 5)])), (BTC.key, batch(BTC, [(61, 101, 5)]))]
+    )
+    journal[1] = journal[1]._replace(value=b"\xc1 nonsense")
+    derived = fold(Pipeline(0, strategies), journal)
+    (letter,) = of(derived, DeadLetter)
+    assert (letter.topic, letter.partition, letter.offset) == ("journal", 0, 1)
+    assert [item.topic for item in derived] == [SYSTEM, SYSTEM]
+
+
+def test_a_record_that_makes_the_fold_raise_leaves_no_half_of_itself(strategies) -> None:
+    good = batch_of([BTC, ETH], [(BTC, (61, 101, 5)), (ETH, (61, 51, 5))])
+    bad = batch_of([BTC, ETH], [(BTC, (61, 101, 5)), (ETH, (61, 2**53, 5))])
+    start = [
+        (BTC.key, BTC),
+        (ETH.key, ETH),
+        (BTC.key, batch_of([BTC, ETH], [(BTC, (1, 9, 5)), (ETH, (1, 8, 5))])),
+    ]
+    with_bad, without = Pipeline(0, strategies), Pipeline(0, strategies)
+    derived = fold(with_bad, records([*start, (BTC.key, bad), (BTC.key, good)]))
+    expected = fold(without, records([*start, (BTC.key, good)]))
+    (letter,) = of(derived, DeadLetter)
+    assert letter.offset == 3
+    assert str(2**53 * 100) in letter.error
+    content = [(c.end, c.close, c.volume) for c in of(derived, Candle)]
+    assert content == [(c.end, c.close, c.volume) for c in of(expected, Candle)]
+    assert not of(derived, SourceHole)
+
+
+def test_rows_of_an_unknown_market_become_a_dead_letter_that_says_what_to_do(strategies) -> None:
+    derived = fold(Pipeline(0, strategies), records([(BTC.key, batch(BTC, [(1, 100, 5)]))]))
+    (letter,) = of(derived, DeadLetter)
+    assert BTC.key in letter.error
+    assert "append a Market event first" in letter.error
+
+
+def test_a_command_for_a_bot_that_does_not_exist_becomes_a_dead_letter(strategies) -> None:
+    journal = [(BTC.key, BTC), (BTC.key, events.StopBot("s", "me", START, 7))]
+    (letter,) = of(fold(Pipeline(0, strategies), records(journal)), DeadLetter)
+    assert "bot 7" in letter.error
+
+
+def test_a_source_is_folded_once_and_a_hole_in_it_is_reported(strategies) -> None:
+    def numbered(sequence: int, epoch: int, second: float) -> Input:
+        return Input("feed", epoch, sequence, batch(BTC, [(second, 100, 1)]))
+
+    journal = [
+        Input("spec", 1, 0, BTC),
+        numbered(0, 1, 1),
+        numbered(0, 1, 1),
+        numbered(3, 1, 2),
+        numbered(0, 2, 3),
+    ]
+    journal += [numbered(4, 1, 4), Input("clock", 1, 0, batch(BTC, [(60,)]))]
+    derived = fold(Pipeline(0, strategies), records(journal))
+    assert [(h.expected, h.got) for h in of(derived, SourceHole)] == [(1, 3)]
+    assert [c.trades for c in of(derived, Candle)] == [3]
+
+
+def test_a_trade_id_is_folded_once(strategies) -> None:
+    journal = [
+        (BTC.key, BTC),
+        (BTC.key, batch(BTC, [(1, 100, 1), (2, 100, 1), (3, 100, 1)], ids=[7, 8, 9])),
+        (BTC.key, batch(BTC, [(2, 100, 1), (3, 100, 1), (4, 100, 1)], ids=[8, 9, 10])),
+        (BTC.key, batch(BTC, [(60,)])),
+    ]
+    assert [c.trades for c in of(fold(Pipeline(0, strategies), records(journal)), Candle)] == [4]
+
+
+def test_a_grown_scale_rescales_the_state_exactly(strategies) -> None:
+    finer = spot(price_scale=3, size_scale=5, cash_scale=10, price_step=1)
+    rows = [(1, 100, 500), (61, 101, 500), (121, 102, 500), (122, 102, 500)]
+    after = [(130, 110, 7)]
+    grown_journal = [*flip_journal(strategies, rows), (BTC.key, finer), (BTC.key, batch(finer, after))]
+    grown = of(
+        fold(Pipeline(0, strategies), records([*grown_journal, (BTC.key, batch(finer, [(180,)]))])), Candle
+    )
+    assert [(c.price_scale, c.close) for c in grown] == [(2, 10000), (2, 10100), (3, 110000)]
+    assert grown[-1].volume == 1000 * 100 + 7
+
+
+def test_a_specification_cannot_change_its_kind(strategies) -> None:
+    other = spot(contract="linear")
+    (letter,) = of(fold(Pipeline(0, strategies), records([(BTC.key, BTC), (BTC.key, other)])), DeadLetter)
+    assert "contract" in letter.error
+
+
+def test_a_missing_record_stops_the_fold_loudly(strategies) -> None:
+    journal = records(
+        [(BTC.key, BTC), (BTC.key, batch(BTC, [(1, 1, 1)])), (BTC.key, batch(BTC, [(2, 1, 1)]))]
+    )
+    pipeline = Pipeline(0, strategies)
+    pipeline.fold(journal[0])
+    with pytest.raises(PositionError, match="expected offset 1, got 0:2"):
+        pipeline.fold(journal[2])
