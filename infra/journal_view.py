@@ -1,0 +1,121 @@
+"""What a journal partition holds, for those who write commands into it: its markets and its bots.
+
+Read from the newest snapshot of the fold and the records behind it, so that it takes no longer on a long log.
+"""
+
+import logging
+from typing import NamedTuple
+
+import msgspec
+from msgspec import Struct
+
+from projections.pipeline import Pipeline
+from projections.strategies.code import StrategyCode
+from streams.codec import UndecodableError, decode_input
+from streams.events import CreateBot, Event, Market, Params, ReconfigureBot, RegisterBot
+from streams.journal import TYPE_HEADER
+from streams.log import Log, Record
+from streams.snapshots import latest
+from streams.topics import JOURNAL
+
+logger = logging.getLogger(__name__)
+
+
+class KnownBot(NamedTuple):
+    market: str
+    strategy: str
+    params: Params
+
+
+class JournalView(Struct):
+    """Specifications by market key, bots by id, and how many bots are registered (partition 0 only)."""
+
+    markets: dict[str, Market]
+    bots: dict[int, KnownBot]
+    registered: int
+
+
+class _NoCode:
+    """Bots are looked at here and never stepped, so their code is not loaded."""
+
+    def get(self, name: str, code_hash: str) -> StrategyCode | None:
+        return None
+
+    def latest(self, name: str) -> StrategyCode:
+        raise LookupError(name)
+
+
+def view(log: Log, partition: int) -> JournalView:
+    """The partition as it stands at its highwater. Raises `LogError`."""
+    pipeline = _newest(log, partition)
+    seen = JournalView(
+        {key: tape.market for key, tape in pipeline.tapes.items()},
+        {
+            bot.bot_id: KnownBot(key, bot.strategy, bot.params)
+            for key, tape in pipeline.tapes.items()
+            for bot in tape.bots.values()
+        },
+        pipeline.registered,
+    )
+    for record in log.read(JOURNAL, partition, pipeline.applied + 1):
+        _note(seen, record)
+    return seen
+
+
+def registrations(log: Log, stop: int) -> int:
+    """How many bots are registered in partition 0 before offset `stop`."""
+    pipeline = _newest(log, 0)
+    folded = pipeline.applied + 1
+    if folded <= stop:
+        return pipeline.registered + _registrations(log, folded, stop)
+    return pipeline.registered - _registrations(log, stop, folded)
+
+
+def _registrations(log: Log, start: int, stop: int) -> int:
+    return sum(isinstance(_event(record), RegisterBot) for record in log.read(JOURNAL, 0, start, stop))
+
+
+def _tag(event: type[Event]) -> bytes:
+    return str(event.__struct_config__.tag).encode()
+
+
+_NOTED = {b"", _tag(Market), _tag(CreateBot), _tag(ReconfigureBot), _tag(RegisterBot)}
+"""Tags in the header of records that are decoded; b"": a writer that gave none."""
+
+
+def _newest(log: Log, partition: int) -> Pipeline:
+    pipeline = Pipeline(partition, _NoCode())
+    snapshot = latest(log, partition, logger.warning)
+    if snapshot is None or snapshot.state is None:
+        return pipeline
+    try:
+        pipeline.restore(snapshot.state)
+    except msgspec.DecodeError as error:
+        logger.warning(
+            "partition %d: its snapshot is of another version, reading the journal: %s", partition, error
+        )
+        return Pipeline(partition, _NoCode())
+    return pipeline
+
+
+def _event(record: Record) -> Event | None:
+    if dict(record.headers).get(TYPE_HEADER, b"") not in _NOTED:
+        return None
+    try:
+        return decode_input(record.value).event
+    except UndecodableError:
+        return None  # the fold reports it as a dead letter
+
+
+def _note(seen: JournalView, record: Record) -> None:
+    match _event(record):
+        case Market() as market:
+            seen.markets[market.key] = market
+        case CreateBot() as bot:
+            seen.bots.setdefault(bot.bot_id, KnownBot(bot.market, bot.strategy, bot.params))
+        case ReconfigureBot(bot_id=bot_id, params=dict() as params) if bot_id in seen.bots:
+            seen.bots[bot_id] = seen.bots[bot_id]._replace(params=params)
+        case RegisterBot():
+            seen.registered += 1
+        case _:
+            pass
