@@ -1,0 +1,57 @@
+"""Opening the database: one engine a process, by URL."""
+
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import make_url
+
+BUSY_TIMEOUT_MS = 60_000
+"""How long a SQLite writer waits for another; a rebuild holds the lock for its whole length."""
+WRITE = {"tcpd_write": True}
+"""Execution option of a connection that is going to write."""
+
+
+def open_engine(url: str) -> Engine:
+    """An engine for `sqlite:///path` or `postgresql+psycopg2://…`; creates no tables.
+
+    Raises `ValueError` for another dialect.
+    """
+    parsed = make_url(url)
+    dialect = parsed.get_backend_name()
+    if dialect not in ("sqlite", "postgresql"):
+        raise ValueError(
+            f"database URL {parsed.render_as_string()}: {dialect!r} is not supported;"
+            " use sqlite:///PATH or postgresql+psycopg2://USER@HOST/NAME"
+        )
+    engine = create_engine(parsed)
+    if dialect == "sqlite":
+        event.listen(engine, "connect", _configure_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def writing(engine: Engine) -> Engine:
+    """The same engine, whose transactions write.
+
+    On SQLite they take the write lock at their begin: one that begins by reading and then writes fails at
+    once, without waiting, when another process wrote in between.
+    """
+    return engine.execution_options(**WRITE)
+
+
+def _configure_sqlite(connection: Any, _record: object) -> None:
+    # the driver's implicit BEGIN leaves schema changes outside the transaction; `_begin_sqlite` replaces it
+    connection.isolation_level = None
+    for pragma in (
+        f"busy_timeout={BUSY_TIMEOUT_MS}",
+        "journal_mode=WAL",
+        # a power cut may undo the last transactions, positions and rows together: they are projected again
+        "synchronous=NORMAL",
+        "cache_size=-65536",
+    ):
+        connection.execute(f"PRAGMA {pragma}").close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    write = connection.get_execution_options().get("tcpd_write", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")

@@ -1,0 +1,8 @@
+"""Run by alembic, on the connection that `infra.db.schema.migrate` hands in, inside its transaction."""
+
+from alembic import context
+
+from infra.db.tables import metadata
+
+context.configure(connection=context.config.attributes["connection"], target_metadata=metadata)
+context.run_migrations()

@@ -1,0 +1,300 @@
+"""From the derived streams to rows: one transaction for a batch of records and the positions it reaches.
+
+Records come at least once and in order per (topic, partition). What comes again is hidden twice over: a
+record at or before the stored offset was applied before; an event at or before the last cause of its topic,
+partition and market was written by a worker that crashed and folded again.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
+from typing import Any, NamedTuple
+
+import msgspec
+from sqlalchemy import Connection, Engine, Insert, Table, select, tuple_
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import DataError, IntegrityError
+
+from infra.db import tables
+from infra.db.engine import writing
+from infra.db.rows import SYSTEM_EVENTS, Changes, Row, merge_orders, merge_positions
+from infra.db.schema import open_database
+from streams.codec import UndecodableError, decode_output
+from streams.events import Checkpoint, DeadLetter, Output
+from streams.log import Log, Record
+
+INT64 = range(-(2**63), 2**63)
+KEYS_PER_QUERY = 500
+_NO_MARKET = (*SYSTEM_EVENTS, Checkpoint)
+
+Place = tuple[str, int]
+"""Topic and partition."""
+
+
+class ProjectionError(Exception):
+    """The database and the log disagree; the message names both and the way out."""
+
+
+class ProjectionGapError(ProjectionError):
+    """A record is not the one after the stored position: applying it would leave a hole."""
+
+
+class Applied(NamedTuple):
+    """What a call of `apply` did: records applied, records known already, events that were repeats of a
+    cause, records that became dead letters."""
+
+    records: int = 0
+    known: int = 0
+    repeats: int = 0
+    dead_letters: int = 0
+
+    def __add__(self, other: "Applied") -> "Applied":  # type: ignore[override] - sums, where a tuple would join
+        return Applied(*(a + b for a, b in zip(self, other, strict=True)))
+
+
+class Reached(msgspec.Struct):
+    """A stored position: last offset applied, last cause, and its last index by market."""
+
+    offset: int | None = None
+    cause_offset: int = -1
+    cause_indexes: dict[str, int] = msgspec.field(default_factory=dict)
+
+
+class DatabaseSink:
+    """The database as a sink of the derived streams. Safe to use from several threads and processes."""
+
+    def __init__(self, url: str) -> None:
+        """Raises `SchemaError` when the database is not migrated to this version."""
+        self._engine = open_database(url)
+
+    def positions(self) -> dict[Place, int]:
+        """The last offset applied, by (topic, partition); those without any are missing."""
+        columns = tables.positions.c
+        with self._engine.connect() as connection:
+            rows = connection.execute(select(columns.topic, columns.partition, columns.offset))
+            return {(topic, partition): offset for topic, partition, offset in rows}
+
+    def check(self, log: Log) -> None:
+        """Raises `ProjectionGapError` when the database has gone further than `log`: it is another log's."""
+        for (topic, partition), offset in self.positions().items():
+            end = log.highwater(topic, partition) if partition < log.partitions else 0
+            if offset >= end:
+                raise ProjectionGapError(
+                    f"database {_shown(self._engine)} has applied {topic}:{partition}:{offset}, but log"
+                    f" {log.url} ends before offset {end}: it was made of another log; name that one, or"
+                    " run `tcpdashboard rebuild`"
+                )
+
+    def apply(self, records: Sequence[Record]) -> Applied:
+        """Apply all records and their positions in one transaction, or nothing.
+
+        Raises `ProjectionGapError` where records are missing after the stored position, `ProjectionError`
+        where a row stands already that no stored position accounts for.
+        """
+        with writing(self._engine).begin() as connection:
+            return project(connection, records)
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+
+def project(connection: Connection, records: Sequence[Record]) -> Applied:
+    """`DatabaseSink.apply` within the caller's transaction."""
+    try:
+        with connection.begin_nested():
+            return _project(connection, records, decode_output)
+    except (OverflowError, DataError):
+        # an integer fits the wire but no column; checking each beforehand would cost a third of the speed
+        return _project(connection, records, _decode_checked)
+
+
+def _project(connection: Connection, records: Sequence[Record], decode: Callable[[bytes], Output]) -> Applied:
+    reached = _load_positions(connection, {(record.topic, record.partition) for record in records})
+    changes = Changes()
+    applied = known = repeats = dead = 0
+    for record in records:
+        position = reached[record.topic, record.partition]
+        if position.offset is not None and record.offset <= position.offset:
+            known += 1
+            continue
+        if position.offset is not None and record.offset != position.offset + 1:
+            raise ProjectionGapError(_gap(connection, record, position.offset))
+        position.offset = record.offset
+        applied += 1
+        try:
+            repeats += _add(changes, record, decode, position)
+        except UndecodableError as error:
+            dead += 1
+            letter = DeadLetter(record.topic, record.partition, record.offset, str(error))
+            changes.add_system(_text(record.key), letter, (record.partition, -1, -1), record)
+    _write_changes(connection, changes)
+    _write_positions(connection, reached)
+    return Applied(applied, known, repeats, dead)
+
+
+def _add(changes: Changes, record: Record, decode: Callable[[bytes], Output], position: Reached) -> int:
+    """Add a record's new events to `changes` and move the cause of `position`; returns the repeats."""
+    output = decode(record.value)
+    market = _text(record.key)
+    _check(record, output, market)
+    partition, offset = output.partition, output.offset
+    first = 0
+    if 0 <= offset < position.cause_offset:
+        return len(output.events)
+    if offset >= 0:
+        if offset > position.cause_offset:
+            position.cause_offset, position.cause_indexes = offset, {}
+        last = position.cause_indexes.get(market, -1)
+        while first < len(output.indexes) and output.indexes[first] <= last:
+            first += 1
+        if output.indexes:
+            position.cause_indexes[market] = max(last, output.indexes[-1])
+    causes = [(partition, offset, index) for index in output.indexes[first:]]
+    changes.add(market, zip(output.events[first:], causes, strict=True), record)
+    return first
+
+
+def _check(record: Record, output: Output, market: str) -> None:
+    """Raises `UndecodableError` for an output that cannot be what it says."""
+    if len(output.indexes) != len(output.events):
+        raise UndecodableError(f"{len(output.events)} events with {len(output.indexes)} indexes")
+    if output.offset >= 0 and output.partition != record.partition:
+        raise UndecodableError(
+            f"its cause lies in journal partition {output.partition}, not {record.partition}"
+        )
+    if ":" not in market:
+        for event in output.events:
+            if not isinstance(event, _NO_MARKET):
+                raise UndecodableError(f"its key {market!r} is not venue:symbol")
+
+
+def _text(key: bytes | None) -> str:
+    return (key or b"").decode(errors="replace")
+
+
+def _decode_checked(value: bytes) -> Output:
+    output = decode_output(value)
+    _check_integers(msgspec.to_builtins(output))
+    return output
+
+
+def _check_integers(value: Any) -> None:
+    if isinstance(value, int) and value not in INT64:
+        raise UndecodableError(f"the integer {value} exceeds 64 bits")
+    if isinstance(value, dict):
+        value = value.values()
+    if not isinstance(value, str | bytes) and isinstance(value, Iterable):
+        for part in value:
+            _check_integers(part)
+
+
+def _gap(connection: Connection, record: Record, stored: int) -> str:
+    return (
+        f"database {_shown(connection.engine)} has applied {record.topic}:{record.partition} up to offset"
+        f" {stored}, and got {record.offset}: continue from its stored positions, or run"
+        " `tcpdashboard rebuild`"
+    )
+
+
+def _shown(engine: Engine) -> str:
+    return engine.url.render_as_string()
+
+
+# ------------------------------------------------------------------ reading and writing rows
+
+
+def _load_positions(connection: Connection, places: set[Place]) -> dict[Place, Reached]:
+    """Stored positions, locked until the end of the transaction; one without any where there is none."""
+    table = tables.positions
+    reached = {place: Reached() for place in places}
+    key = tuple_(table.c.topic, table.c.partition)
+    for row in connection.execute(select(table).where(key.in_(sorted(places))).with_for_update()):
+        indexes = msgspec.json.decode(row.cause_indexes, type=dict[str, int])
+        reached[row.topic, row.partition] = Reached(row.offset, row.cause_offset, indexes)
+    return reached
+
+
+def _write_positions(connection: Connection, reached: dict[Place, Reached]) -> None:
+    rows = [
+        (*place, at.offset, at.cause_offset, msgspec.json.encode(at.cause_indexes).decode())
+        for place, at in sorted(reached.items())
+    ]
+    _write(connection, tables.positions, rows, replace=True)
+
+
+def _write_changes(connection: Connection, changes: Changes) -> None:
+    for table, rows in changes.inserts.items():
+        _insert(connection, table, rows)
+    _write_markets(connection, changes)
+    _write(connection, tables.bots, list(changes.bots.values()), replace=True)
+    orders = {_order_key(row): row for row in _load(connection, tables.orders, changes.order_keys())}
+    _write_rows(connection, tables.orders, merge_orders(changes, orders))
+    traders = {(fill.bot_id,) for _, fill, _ in changes.fills}
+    positions = {row["bot_id"]: row for row in _load(connection, tables.bot_positions, traders)}
+    _write_rows(connection, tables.bot_positions, merge_positions(changes, positions))
+
+
+def _insert(connection: Connection, table: Table, rows: list[tuple[Any, ...]]) -> None:
+    try:
+        _write(connection, table, rows)
+    except IntegrityError as error:
+        raise ProjectionError(
+            f"database {_shown(connection.engine)}: table {table.name} holds a row already that the log gives"
+            f" anew ({error.orig}); it was changed by another program or made of another log: run"
+            " `tcpdashboard rebuild`"
+        ) from error
+
+
+def _write_markets(connection: Connection, changes: Changes) -> None:
+    known = {
+        row["market"] for row in _load(connection, tables.markets, {(market,) for market in changes.markets})
+    }
+    rows = [(market, *market.split(":", 1)) for market in sorted(changes.markets - known)]
+    _write(connection, tables.markets, rows, replace=True)
+
+
+def _order_key(row: Row) -> tuple[int, int, int, int]:
+    return (row["bot_id"], row["cause_partition"], row["cause_offset"], row["cause_index"])
+
+
+def _load(connection: Connection, table: Table, keys: set[tuple[Any, ...]]) -> list[Row]:
+    """The rows with these primary keys, as dicts."""
+    columns = tuple_(*table.primary_key.columns)
+    ordered = sorted(keys)
+    rows: list[Row] = []
+    for start in range(0, len(ordered), KEYS_PER_QUERY):
+        query = select(table).where(columns.in_(ordered[start : start + KEYS_PER_QUERY]))
+        rows.extend(dict(row) for row in connection.execute(query).mappings())
+    return rows
+
+
+def _write_rows(connection: Connection, table: Table, rows: list[Row]) -> None:
+    names = table.columns.keys()
+    _write(connection, table, [tuple(row[name] for name in names) for row in rows], replace=True)
+
+
+def _write(
+    connection: Connection, table: Table, rows: list[tuple[Any, ...]], *, replace: bool = False
+) -> None:
+    """Insert rows (tuples in the order of the table's columns), or replace those with the same key."""
+    if not rows:
+        return
+    if connection.dialect.name == "sqlite":
+        # SQLAlchemy's handling of parameters, row by row, costs more than SQLite's insert
+        connection.exec_driver_sql(_sqlite_text(table, replace), rows)
+    else:
+        names = table.columns.keys()
+        statement = _statement(postgresql.insert(table), table, replace)
+        connection.execute(statement, [dict(zip(names, row, strict=True)) for row in rows])
+
+
+@cache
+def _sqlite_text(table: Table, replace: bool) -> str:
+    return str(_statement(sqlite.insert(table), table, replace).compile(dialect=sqlite.dialect()))
+
+
+def _statement(insert: sqlite.Insert | postgresql.Insert, table: Table, replace: bool) -> Insert:
+    if not replace:
+        return insert
+    key = table.primary_key.columns
+    rest = {column.name: insert.excluded[column.name] for column in table.columns if column not in set(key)}
+    return insert.on_conflict_do_update(index_elements=list(key), set_=rest)
