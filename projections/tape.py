@@ -54,6 +54,8 @@ FIXED = (
 MARKS_MAX = 4096
 """Rows of one `Equity` event; keeps its record far below the limit."""
 
+Ints = npt.NDArray[np.int64]
+Kinds = npt.NDArray[np.uint8]
 Emit = Callable[[str, DerivedEvent], Cause]
 
 
@@ -108,11 +110,11 @@ class Tape:
 
     def fold_rows(
         self,
-        time: npt.NDArray[np.int64],
-        price: npt.NDArray[np.int64],
-        size: npt.NDArray[np.int64],
-        kind: npt.NDArray[np.uint8],
-        ids: npt.NDArray[np.int64] | None,
+        time: Ints,
+        price: Ints,
+        size: Ints,
+        kind: Kinds,
+        ids: Ints | None,
     ) -> None:
         """Fold rows of this market, shape (n,) each, in order, at the market's scales."""
         if ids is not None:
@@ -121,15 +123,18 @@ class Tape:
                 self.repeats += len(fresh) - int(fresh.sum())
                 time, price, size, kind = time[fresh], price[fresh], size[fresh], kind[fresh]
         folded = self.book.fold(time, price, size, kind, self.offset)
+        late = folded.late.tolist()
         cursor = 0
         for row, closed in groupby(folded.closed.tolist(), key=lambda c: c[0]):
+            while late and late[0] < row:
+                self._late(late.pop(0), time, price, size)
             self._fill(time, price, kind, cursor, row)
             for candle in closed:
                 self._candle(candle, int(time[row]), row)
             cursor = row
         self._fill(time, price, kind, cursor, len(time))
-        for row in folded.late.tolist():
-            self._late(int(time[row]), int(price[row]), int(size[row]))
+        for row in late:
+            self._late(row, time, price, size)
 
     def gap(self, start: int, end: int, *, filled: bool) -> None:
         """Mark (start, end] as possibly missing, or as complete again."""
@@ -140,9 +145,10 @@ class Tape:
         for candle in folded.closed.tolist():
             self._candle(candle, self.book.watermark, 0)
 
-    def _late(self, time: int, price: int, size: int) -> None:
+    def _late(self, row: int, time: Ints, price: Ints, size: Ints) -> None:
         m = self.market
-        self.emit(CANDLES, LateTick(time, price, size, m.price_scale, m.size_scale))
+        late = LateTick(int(time[row]), int(price[row]), int(size[row]), m.price_scale, m.size_scale)
+        self.emit(CANDLES, late)
 
     def _candle(self, closed: tuple[int, ...], now: int, row: int) -> None:
         (
@@ -239,9 +245,9 @@ class Tape:
 
     def _fill(
         self,
-        time: npt.NDArray[np.int64],
-        price: npt.NDArray[np.int64],
-        kind: npt.NDArray[np.uint8],
+        time: Ints,
+        price: Ints,
+        kind: Kinds,
         start: int,
         stop: int,
     ) -> None:
@@ -509,9 +515,7 @@ def _grown(old: int, new: int, what: str) -> int:
     return 10 ** (new - old)
 
 
-def _first_trade(
-    time: npt.NDArray[np.int64], kind: npt.NDArray[np.uint8], start: int, decided: int, stop: int
-) -> int:
+def _first_trade(time: Ints, kind: Kinds, start: int, decided: int, stop: int) -> int:
     """The first row that may fill an order decided at time `decided`, or −1."""
     for row in range(start, stop):
         if kind[row] < RowKind.CLOCK and not kind[row] & BACKFILL and time[row] >= decided:
