@@ -9,7 +9,7 @@ What an outsider needs to look at a record, or to alter one, with `sqlite3 log.d
     SELECT "offset", time_ms, length(value) FROM records WHERE topic = 'candles' AND partition = 2;
     UPDATE records SET value = X'…' WHERE topic = 'candles' AND partition = 2 AND "offset" = 17;
 
-`id` is `topics.id << 52 | partition << 40 | offset`, so that the records of a partition lie side
+`id` is `(topics.id << 52) + (partition << 40) + offset`, so that the records of a partition lie side
 by side in one B-tree and are read by their position alone (`WHERE id = …` is the fast form of the
 above); `partition` and `offset` are computed from it. `high_ms` is the highest `time_ms` of the
 partition so far, by which a time is found in a few steps. `headers` is a MessagePack list of pairs,
@@ -59,7 +59,7 @@ CREATE TABLE IF NOT EXISTS topics (id INTEGER PRIMARY KEY, name TEXT NOT NULL UN
 CREATE TABLE IF NOT EXISTS records (
     id INTEGER PRIMARY KEY,
     topic TEXT NOT NULL,
-    partition INTEGER AS (id >> 40 & 4095) VIRTUAL,
+    partition INTEGER AS ((id >> 40) & 4095) VIRTUAL,
     "offset" INTEGER AS (id & 1099511627775) VIRTUAL,
     time_ms INTEGER NOT NULL,
     high_ms INTEGER NOT NULL,
@@ -160,10 +160,7 @@ class EmbeddedLog:
             return False
         with self._rolled_back_on_error("commit offsets"):
             self._begin(sync=False)
-            rows = [
-                (consumer, topic, partition, offset)
-                for (topic, partition), offset in offsets.items()
-            ]
+            rows = [(consumer, topic, partition, offset) for (topic, partition), offset in offsets.items()]
             self._writer.executemany(_COMMIT_OFFSET, rows)
         return True
 
@@ -180,6 +177,10 @@ class EmbeddedLog:
         with self._through_gate(), self._errors("add topic"):
             self._writer.execute("INSERT OR IGNORE INTO topics (name) VALUES (?)", (topic,))
 
+    def check(self, entry: Entry) -> None:
+        """Raises the `LogError` that an append of this entry would raise for its own sake."""
+        self._checked(entry)
+
     def _checked(self, entry: Entry) -> tuple[int, Entry, bytes | None]:
         """(base id of the partition, entry, encoded headers)."""
         headers = _headers_encoder.encode(entry.headers) if entry.headers else None
@@ -192,9 +193,7 @@ class EmbeddedLog:
         partition = entry.partition
         if partition is None:
             if entry.key is None:
-                raise LogError(
-                    f"log {self.url}: a record for {entry.topic!r} needs a key or a partition"
-                )
+                raise LogError(f"log {self.url}: a record for {entry.topic!r} needs a key or a partition")
             partition = partition_of(entry.key, self.partitions)
         return self._base(entry.topic, partition), entry, headers
 
@@ -207,9 +206,7 @@ class EmbeddedLog:
             next_id, high_ms = ends.get(base) or self._end(base)
             high_ms = max(high_ms, entry.time_ms)
             ends[base] = (next_id + 1, high_ms)
-            rows.append(
-                (next_id, entry.topic, entry.time_ms, high_ms, entry.key, headers, entry.value)
-            )
+            rows.append((next_id, entry.topic, entry.time_ms, high_ms, entry.key, headers, entry.value))
             if entry.topic in COMPACTED and entry.key is not None:
                 replaced.append((base, next_id, entry.key))
             offset = next_id - base
@@ -227,9 +224,7 @@ class EmbeddedLog:
 
     # ------------------------------------------------------------ reading
 
-    def read(
-        self, topic: str, partition: int, start: int = 0, stop: int | None = None
-    ) -> Iterator[Record]:
+    def read(self, topic: str, partition: int, start: int = 0, stop: int | None = None) -> Iterator[Record]:
         end = self.highwater(topic, partition) if stop is None else stop
         return self._records(topic, partition, max(start, 0), end)
 
@@ -295,9 +290,7 @@ class EmbeddedLog:
 
     def committed(self, consumer: str) -> dict[tuple[str, int], int]:
         """The next offsets that a consumer wants, by (topic, partition)."""
-        rows = self._query(
-            'SELECT topic, partition, "offset" FROM commits WHERE consumer = ?', consumer
-        )
+        rows = self._query('SELECT topic, partition, "offset" FROM commits WHERE consumer = ?', consumer)
         return {(topic, partition): offset for topic, partition, offset in rows}
 
     def close(self) -> None:
@@ -328,13 +321,10 @@ class EmbeddedLog:
         if topic not in self._topics:
             self._topics = dict(self._query("SELECT name, id FROM topics"))
         if topic not in self._topics:
-            raise LogError(
-                f"log {self.url} has no topic {topic!r}; it has {', '.join(sorted(self._topics))}"
-            )
+            raise LogError(f"log {self.url} has no topic {topic!r}; it has {', '.join(sorted(self._topics))}")
         if not 0 <= partition < self.partitions:
             raise LogError(
-                f"log {self.url}: {topic!r} has partitions 0 to {self.partitions - 1},"
-                f" not {partition}"
+                f"log {self.url}: {topic!r} has partitions 0 to {self.partitions - 1}, not {partition}"
             )
         return (self._topics[topic] * PARTITIONS_MAX + partition) * OFFSETS_MAX
 
@@ -431,9 +421,7 @@ class EmbeddedLog:
     def _wait_for_gate(self, deadline: float) -> None:
         """In short steps: most transactions are over in less than a millisecond."""
         if time.monotonic() >= deadline:
-            raise LogError(
-                f"log {self.url}: other writers held it for {BUSY_S:g} s: look for one that hangs"
-            )
+            raise LogError(f"log {self.url}: other writers held it for {BUSY_S:g} s: look for one that hangs")
         time.sleep(BUSY_STEP_S)
 
     @contextmanager
@@ -463,9 +451,7 @@ def folder_of(url: str) -> Path:
     """The folder that `embedded:///FOLDER` names. Raises `LogError`."""
     parts = urlsplit(url)
     if parts.scheme != "embedded" or parts.netloc or not parts.path.strip("/"):
-        raise LogError(
-            f"log URL {url!r}: an embedded log is embedded:///ABSOLUTE/FOLDER, with three slashes"
-        )
+        raise LogError(f"log URL {url!r}: an embedded log is embedded:///ABSOLUTE/FOLDER, with three slashes")
     return Path(unquote(parts.path))
 
 
@@ -477,13 +463,9 @@ def fold_lock(url: str, who: str) -> Generator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            holder = (
-                os.pread(lock, 1000, 0).decode(errors="replace").strip()
-                or "a process that just started"
-            )
+            holder = os.pread(lock, 1000, 0).decode(errors="replace").strip() or "a process that just started"
             raise LogError(
-                f"log {url} is being folded by {holder}: one process at a time folds;"
-                " stop that one first"
+                f"log {url} is being folded by {holder}: one process at a time folds; stop that one first"
             ) from None
         since = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
         os.ftruncate(lock, 0)
@@ -498,6 +480,4 @@ def _open_lock(path: Path, url: str) -> int:
         path.parent.mkdir(parents=True, exist_ok=True)
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
-        raise LogError(
-            f"log {url}: {path}: {error.strerror}; choose a folder that can be written"
-        ) from error
+        raise LogError(f"log {url}: {path}: {error.strerror}; choose a folder that can be written") from error
