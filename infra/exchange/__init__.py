@@ -1,0 +1,2 @@
+"""Market data on its way into the journal: providers, the collector, the simulated exchange,
+files."""

@@ -1,0 +1,65 @@
+"""What a source of market data is to the collector: a `DataProvider`."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streams.events import Gap, GapFilled, Market, RowKind
+from streams.journal import Reached
+from streams.ticks import Ticks
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """What one message of a provider means.
+
+    `ticks.market` indexes `keys`, the markets' keys. `clock` (ns of the venue) promises that
+    everything up to then of the markets `keys` has been delivered with this message; 0 promises
+    nothing.
+    """
+
+    keys: tuple[str, ...]
+    ticks: Ticks
+    clock: int = 0
+    markets: tuple[Market, ...] = ()
+    gaps: tuple[Gap | GapFilled, ...] = ()
+
+
+class DataProvider(Protocol):
+    """One venue's market data. The collector numbers and writes it under the provider's name."""
+
+    async def markets(self, symbols: Sequence[str]) -> Sequence[Market]:
+        """Specifications of those of the symbols that this venue has."""
+        ...
+
+    def messages(self, markets: Sequence[Market], reached: Mapping[str, Reached]) -> AsyncIterator[Any]:
+        """Raw messages on the markets, from where the journal has `reached` (by market key)."""
+        ...
+
+    def parse(self, raw: Any) -> Delivery:
+        """What a raw message means. Raises `ValueError` for one that means nothing."""
+        ...
+
+
+def is_new(market: Market, known: Market | None) -> bool:
+    """Whether a specification must be written. Raises `ValueError` when a scale would shrink."""
+    if known is None:
+        return True
+    for name in ("price_scale", "size_scale", "cash_scale"):
+        old, new = getattr(known, name), getattr(market, name)
+        if new < old:
+            raise ValueError(
+                f"{market.key}: {name} is {old} in the journal and only grows; {new} is too small"
+            )
+    return market != known
+
+
+def clock_rows(market: NDArray[np.uint16], time: int) -> Ticks:
+    """A clock row of `time` (ns) for each of the given market indexes."""
+    rows = len(market)
+    zeros = np.zeros(rows, np.int64)
+    kind = np.full(rows, RowKind.CLOCK, np.uint8)
+    return Ticks(market, kind, np.full(rows, time, np.int64), zeros, zeros, None)
