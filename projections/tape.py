@@ -348,7 +348,7 @@ class Tape:
         bots = self.bots.values() if command.bot_id is None else [self._bot(command.bot_id)]
         for bot in sorted(bots, key=lambda b: b.bot_id):
             self._cancel(bot, command.at, "bot_halted")
-            self._change(bot, command.at, "halted", "halted", command.reason, command.who)
+            self._change(bot, command.at, "halted", command.code, command.reason, command.who)
 
     def reconfigure(self, command: events.ReconfigureBot) -> None:
         bot = self._bot(command.bot_id)

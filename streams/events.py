@@ -220,10 +220,11 @@ class StopBot(Command, tag="stop_bot.v1"):
 
 
 class HaltBot(Command, tag="halt_bot.v1"):
-    """`bot_id` None halts every bot of the partition."""
+    """`bot_id` None halts every bot of the partition. `code` is a short name of the reason."""
 
     bot_id: int | None
     reason: str
+    code: str = "halted"
 
 
 class ReconfigureBot(Command, tag="reconfigure_bot.v1"):

@@ -1,0 +1,248 @@
+"""Composition root of a worker: the engine and the projector as Faust agents, and feeds beside them."""
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from concurrent.futures import CancelledError
+from contextlib import suppress
+from dataclasses import dataclass
+from hashlib import sha256
+from importlib.resources import files
+from typing import Any
+
+from infra.db.projector import DatabaseSink
+from infra.db.schema import migrate
+from infra.settings import Settings
+from infra.strategies import Strategies, load_strategies
+from projections.pipeline import Pipeline
+from streams.agents import Engine, Projector, caught_up, engine_agent, projector_agent
+from streams.app import make_app, run_worker
+from streams.codec import encode
+from streams.events import HaltBot, Input, Output, WorkerStarted, WorkerStopped
+from streams.log import Entry, Log, open_log
+from streams.snapshots import latest
+from streams.topics import JOURNAL, PROJECTED, SYSTEM
+
+logger = logging.getLogger(__name__)
+
+Feed = Callable[[], Coroutine[Any, Any, None]]
+"""Runs beside the agents until it ends or is cancelled; what it raises ends the worker."""
+FEED_STOP_S = 10.0
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a worker is: last offsets by journal partition, and whether everything is projected."""
+
+    applied: Mapping[int, int]
+    caught_up: bool
+
+
+class FeedError(RuntimeError):
+    """A feed beside the worker failed; its cause is chained."""
+
+
+def work(
+    settings: Settings,
+    *,
+    feeds: Sequence[Feed] = (),
+    until: Callable[[Progress], bool] | None = None,
+    observe: Callable[[Progress], None] | None = None,
+) -> Progress:
+    """Fold and project in this process until `until` is true, or SIGINT or SIGTERM arrives.
+
+    `feeds` run beside it in a thread of their own. `until` and `observe` are asked ten times a second. The
+    database is migrated first. Returns how far it was when last asked. Raises `LogError` when another process folds an embedded log, `FeedError`
+    when a feed failed.
+    """
+    migrate(settings.database_url)
+    log = open_log(settings.log_url, partitions=settings.partitions)
+    try:
+        return _Worker(settings, log).run(feeds, until, observe)
+    finally:
+        log.close()
+
+
+def wait_caught_up(settings: Settings, log: Log, timeout_s: float) -> bool:
+    """Wait until the workers elsewhere have folded and projected what the log holds now; False on timeout."""
+    journal = {p: log.highwater(JOURNAL, p) for p in range(log.partitions)}
+    sink = DatabaseSink(settings.database_url)
+    deadline = time.monotonic() + timeout_s
+    try:
+        while not _folded(log, journal) or not _projected(log, sink):
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.05)
+    finally:
+        sink.close()
+    return True
+
+
+def _folded(log: Log, journal: Mapping[int, int]) -> bool:
+    for partition, end in journal.items():
+        snapshot = latest(log, partition, logger.warning) if end else None
+        if end and (snapshot is None or snapshot.sent < end - 1):
+            return False
+    return True
+
+
+def _projected(log: Log, sink: DatabaseSink) -> bool:
+    reached = sink.positions()
+    places = [(topic, p) for topic in PROJECTED for p in range(log.partitions)]
+    return all(reached.get(place, -1) + 1 >= log.highwater(*place) for place in places)
+
+
+def fold_code_hash() -> str:
+    """SHA-256 over the sources that decide the bytes of derived records."""
+    digest = sha256()
+    for package in ("projections", "streams"):
+        root = files(package)
+        for source in sorted((p for p in root.iterdir() if p.name.endswith(".py")), key=lambda p: p.name):
+            digest.update(source.name.encode() + b"\0" + source.read_bytes())
+    return digest.hexdigest()
+
+
+class _Worker:
+    def __init__(self, settings: Settings, log: Log) -> None:
+        self.settings = settings
+        self.log = log
+        self.epoch = time.time_ns() // 1_000_000
+        self.strategies = load_strategies(settings.kernels, settings.strategies)
+        self.sink = DatabaseSink(settings.database_url)
+        self.sink.check(log)
+        self.unchecked: dict[int, Pipeline] = {}
+        """Pipelines whose bots have not been compared with today's strategy code."""
+        self.progress = Progress({}, caught_up=False)
+        self.journal_at_start = {p: log.highwater(JOURNAL, p) for p in range(log.partitions)}
+        app = make_app(settings.log_url, worker=settings.worker, datadir=settings.home / "faust")
+        self.app = app
+        self.engine: Engine = engine_agent(app, log, self._fold_of, epoch=self.epoch, code=fold_code_hash())
+        self.projector: Projector = projector_agent(app, log, self.sink, PROJECTED)
+
+    def run(
+        self,
+        feeds: Sequence[Feed],
+        until: Callable[[Progress], bool] | None,
+        observe: Callable[[Progress], None] | None,
+    ) -> Progress:
+        side = _Feeds(feeds)
+
+        def tick() -> bool:
+            self._halt_changed()
+            if until is None and observe is None:
+                return side.failed
+            self.progress = Progress(
+                dict(self.engine.applied), caught_up(self.log, self.engine, self.projector)
+            )
+            if observe:
+                observe(self.progress)
+            return side.failed or bool(until and until(self.progress))
+
+        self._notice(WorkerStarted(self.settings.worker, self.epoch, time.time_ns()))
+        try:
+            with side:
+                run_worker(self.app, self.log, [self.engine, self.projector], tick)
+        finally:
+            reason = "a feed failed" if side.failed else "stopped"
+            self._notice(WorkerStopped(self.settings.worker, self.epoch, time.time_ns(), reason))
+            self.sink.close()
+        side.check()
+        return self.progress
+
+    def _fold_of(self, partition: int, state: bytes | None) -> Pipeline:
+        pipeline = Pipeline(partition, self.strategies)
+        if state is not None:
+            pipeline.restore(state)
+        self.unchecked[partition] = pipeline
+        return pipeline
+
+    def _halt_changed(self) -> None:
+        """Once a partition is folded up to where it stood at the start: halt bots whose strategy changed.
+
+        Until then they fold with the code that is recorded, from the archive; so history stays what it is.
+        """
+        for partition, pipeline in list(self.unchecked.items()):
+            if pipeline.applied + 1 < self.journal_at_start[partition]:
+                continue
+            del self.unchecked[partition]
+            entries = _changed(pipeline, self.strategies)
+            if entries:
+                self.log.append(entries)
+
+    def _notice(self, event: WorkerStarted | WorkerStopped) -> None:
+        value = encode(Output(0, -1, (0,), (event,)))
+        self.log.append([Entry(SYSTEM, self.settings.worker.encode(), value, time.time_ns() // 1_000_000, 0)])
+
+
+def _changed(pipeline: Pipeline, strategies: Strategies) -> list[Entry]:
+    """Halts of the bots whose strategy's code is not the recorded one."""
+    entries: list[Entry] = []
+    for key, tape in pipeline.tapes.items():
+        for bot in tape.bots.values():
+            try:
+                today = strategies.latest(bot.strategy).code_hash
+            except LookupError:
+                today = "none"
+            if bot.status == "halted" or today == bot.code_hash:
+                continue
+            reason = (
+                f"the code of {bot.strategy} is {today[:12]} today and was {bot.code_hash[:12]} when the bot "
+                "was given it; start the bot again to accept today's"
+            )
+            request = f"strategy-changed:{bot.bot_id}:{bot.code_hash[:16]}:{today[:16]}:{pipeline.applied}"
+            halt = HaltBot(request, "worker", time.time_ns(), bot.bot_id, reason, "strategy_changed")
+            value = encode(Input("", 0, 0, halt))
+            entries.append(
+                Entry(JOURNAL, key.encode(), value, time.time_ns() // 1_000_000, pipeline.partition)
+            )
+    return entries
+
+
+class _Feeds:
+    """Feeds on an event loop of their own, so that a busy fold never delays a socket."""
+
+    def __init__(self, feeds: Sequence[Feed]) -> None:
+        self._feeds = feeds
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="feeds", daemon=True)
+        self._running: list[Any] = []
+
+    @property
+    def failed(self) -> bool:
+        return any(f.done() and not f.cancelled() and f.exception() is not None for f in self._running)
+
+    def check(self) -> None:
+        for future in self._running:
+            error = None if future.cancelled() else future.exception()
+            if error is not None:
+                raise FeedError(str(error)) from error
+
+    def __enter__(self) -> "_Feeds":
+        self._thread.start()
+        self._running = [asyncio.run_coroutine_threadsafe(feed(), self._loop) for feed in self._feeds]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for future in self._running:
+            future.cancel()
+        for task in self._drain():
+            logger.warning("feed %s did not end within %.0f s", task.get_name(), FEED_STOP_S)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(FEED_STOP_S)
+        self._loop.close()
+
+    def _drain(self) -> set[asyncio.Task[Any]]:
+        """Let cancelled feeds finish their last writes; those that did not in time."""
+
+        async def rest() -> set[asyncio.Task[Any]]:
+            tasks = asyncio.all_tasks() - {asyncio.current_task()}
+            if not tasks:
+                return set()
+            _, late = await asyncio.wait(tasks, timeout=FEED_STOP_S)
+            return late
+
+        with suppress(CancelledError):
+            return asyncio.run_coroutine_threadsafe(rest(), self._loop).result()
+        return set()
