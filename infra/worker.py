@@ -54,8 +54,8 @@ def work(
     """Fold and project in this process until `until` is true, or SIGINT or SIGTERM arrives.
 
     `feeds` run beside it in a thread of their own. `until` and `observe` are asked ten times a second. The
-    database is migrated first. Returns how far it was when last asked. Raises `LogError` when another process folds an embedded log, `FeedError`
-    when a feed failed.
+    database is migrated first. Returns how far it was when last asked. Raises `LogError` when another process
+    folds an embedded log, `FeedError` when a feed failed.
     """
     migrate(settings.database_url)
     log = open_log(settings.log_url, partitions=settings.partitions)

@@ -1,6 +1,5 @@
 """Bots of one market: what a bot is, and groups of bots that step together."""
 
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -69,6 +68,7 @@ class Group:
         self._state = np.zeros((4, state))
         self._target = np.zeros(4)
         self._values = np.zeros((4, names))
+        self._views: tuple[Any, ...] | None = None
         self.lookback = 1
 
     def add(self, bot_id: int, params: Params, target: float) -> None:
@@ -84,10 +84,12 @@ class Group:
             self._grow()
         self._seen[row], self._state[row], self._target[row] = 0, 0.0, target
         self.rows[bot_id] = row
+        self._views = None
 
     def remove(self, bot_id: int) -> None:
         """Take a bot out; those behind it move up, so that rows stay in the order of joining."""
         gone = self.rows.pop(bot_id)
+        self._views = None
         for array in (self._seen, self._params, self._state, self._target):
             array[gone:-1] = array[gone + 1 :].copy()
         self.rows = {bot: row - (row > gone) for bot, row in self.rows.items()}
@@ -102,36 +104,44 @@ class Group:
         """The indicator values of the last step."""
         return self._named(self._values[self.rows[bot_id]])
 
-    def step(self, history: History, i: int) -> Iterator[Step]:
+    def step(self, history: History, i: int) -> list[Step]:
         """Step every bot on row `i` of `history`; what changed, in the order of joining."""
-        count = len(self.rows)
-        ids = list(self.rows)
         if self.code is None:
-            yield from (Step(bot, 0.0, 0.0, {}, "strategy_changed") for bot in ids)
-            return
-        target = self._target[:count]
-        previous = target.copy()
-        self._seen[:count] += 1
+            return [Step(bot, 0.0, 0.0, {}, "strategy_changed") for bot in self.rows]
+        seen, params, state, target, values = self._views or self._view()
+        seen += 1
+        before = target.tobytes()
         failures: dict[int, str] = {}
-        first = 0
-        while first < count:
-            failure = self.code.step(
-                history, i, first, self._seen[:count], self._params[:count], self._state[:count],
-                target, self._values[:count],
-            )  # fmt: skip
-            if failure is None:
-                break
+        failure = self.code.step(history, i, 0, seen, params, state, target, values)
+        while failure is not None:
             failures[failure.bot] = failure.message
-            target[failure.bot] = previous[failure.bot]
             first = failure.bot + 1
-        for row in sorted({*np.flatnonzero(target != previous).tolist(), *failures}):
-            yield Step(
+            failure = None
+            if first < len(seen):
+                failure = self.code.step(history, i, first, seen, params, state, target, values)
+        if not failures and target.tobytes() == before:
+            return []
+        return self._changes(np.frombuffer(before), failures)
+
+    def _changes(self, previous: npt.NDArray[np.float64], failures: dict[int, str]) -> list[Step]:
+        ids = list(self.rows)
+        changed = np.flatnonzero(self._target[: len(ids)] != previous).tolist()
+        return [
+            Step(
                 ids[row],
                 float(previous[row]),
-                float(target[row]),
+                float(self._target[row]),
                 self._named(self._values[row]),
                 failures.get(row),
             )
+            for row in sorted({*changed, *failures})
+        ]
+
+    def _view(self) -> tuple[Any, ...]:
+        """The rows in use, kept between steps: slicing them anew costs more than a step."""
+        arrays = (self._seen, self._params, self._state, self._target, self._values)
+        self._views = tuple(array[: len(self.rows)] for array in arrays)
+        return self._views
 
     def state(self) -> list[Any]:
         """What `restore` needs; the same history gives the same."""
@@ -148,6 +158,7 @@ class Group:
         self._state = np.frombuffer(rows).reshape(count, -1).copy() if count else self._state
         self._target = np.frombuffer(target).copy()
         self._values = np.zeros((count, self._values.shape[1]))
+        self._views = None
 
     def _named(self, values: npt.NDArray[np.float64]) -> dict[str, float]:
         assert self.code is not None

@@ -56,6 +56,8 @@ MARKS_MAX = 4096
 
 Ints = npt.NDArray[np.int64]
 Kinds = npt.NDArray[np.uint8]
+EMPTY, INCOMPLETE = int(CandleFlag.EMPTY), int(CandleFlag.INCOMPLETE)
+"""As plain integers: an enum costs more than the candle."""
 Emit = Callable[[str, DerivedEvent], Cause]
 
 
@@ -174,7 +176,7 @@ class Tape:
             Candle(
                 timeframe, end, revision, open_, high, low, close, volume, trades,
                 m.price_scale, m.size_scale,
-                bool(flags & CandleFlag.EMPTY), bool(flags & CandleFlag.INCOMPLETE), first, last,
+                bool(flags & EMPTY), bool(flags & INCOMPLETE), first, last,
             ),
         )  # fmt: skip
         if revision == 0:
@@ -192,8 +194,9 @@ class Tape:
             return
         history = self.histories[timeframe]
         unit, close = 10**self.market.price_scale, ohlcv[3]
-        floats = (*(price / unit for price in ohlcv[:4]), ohlcv[4] / 10**self.market.size_scale)
-        history.append(end, floats, max(group.lookback for _, group in groups))  # pyright: ignore[reportArgumentType] - five floats
+        open_, high, low, _, volume = ohlcv
+        floats = (open_ / unit, high / unit, low / unit, close / unit, volume / 10**self.market.size_scale)
+        history.append(end, floats, max(group.lookback for _, group in groups))
         candles = History(history.ends, history.values)
         steps = [step for _, group in groups for step in group.step(candles, history.last)]
         for step in sorted(steps, key=lambda s: s.bot_id):
