@@ -1,0 +1,131 @@
+"""The agents in a worker process on an embedded log, with a toy fold; `tests/crash` kills them."""
+
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from streams.app import FAILED
+from streams.log import Log, open_log
+from streams.topics import JOURNAL
+from tests.crash.processes import ROOT, Workers
+from tests.crash.toy import TOPICS, ToySink, expected, journal, recorded, small
+
+TOY = "tests.crash.toy:"
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Iterator[Log]:
+    made = open_log(f"embedded://{tmp_path}/log", partitions=4)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def workers(log: Log, tmp_path: Path) -> Iterator[Workers]:
+    made = Workers(log, tmp_path, TOY + "small", tmp_path / "sink.db")
+    yield made
+    made.kill_all()
+
+
+def sqlite(tmp_path: Path, statement: str) -> None:
+    with sqlite3.connect(tmp_path / "log" / "log.db") as db:
+        db.execute(statement)
+    db.close()
+
+
+def test_outputs_and_sink_equal_the_pure_fold_and_a_restart_repeats_nothing(
+    log: Log, workers: Workers, tmp_path: Path
+) -> None:
+    for numbers in (range(1, 300), range(300, 500), range(0)):
+        log.append(journal(numbers, 4))
+        assert workers.run() == 0, workers.tails()
+        assert recorded(log, TOPICS) == (expected(log, small), 0)
+    sink = ToySink(tmp_path / "sink.db")
+    assert sink.contents() == expected(log, small)
+    sink.close()
+
+
+def test_outputs_carry_the_epoch_and_code_of_their_worker_in_headers(log: Log, workers: Workers) -> None:
+    log.append(journal(range(1, 50), 4))
+    assert workers.run() == 0, workers.tails()
+    headers = {record.headers for topic in TOPICS for p in range(4) for record in log.read(topic, p)}
+    assert headers == {(("epoch", b"1"), ("code", b"toy"))}
+
+
+def test_fold_that_fails_ends_the_process_and_loses_nothing(log: Log, workers: Workers) -> None:
+    log.append(journal(range(1, 200), 4))
+    assert workers.run(TOY + "FailingFold") == FAILED
+    assert "a fault of the fold" in workers.tails()
+    assert workers.run(TOY + "small") == 0, workers.tails()
+    assert recorded(log, TOPICS)[0] == expected(log, small)
+
+
+def test_fold_that_understands_no_older_state_is_made_anew_without_repeating_outputs(
+    log: Log, workers: Workers
+) -> None:
+    for numbers in (range(1, 200), range(200, 300)):
+        log.append(journal(numbers, 4))
+        assert workers.run(TOY + "picky") == 0, workers.tails()
+    assert "is folded anew: state of another version" in workers.tails()
+    assert recorded(log, TOPICS) == (expected(log, small), 0)
+
+
+def test_hole_in_the_journal_ends_the_process(log: Log, workers: Workers, tmp_path: Path) -> None:
+    log.append(journal(range(1, 200), 4))
+    sqlite(tmp_path, "DELETE FROM records WHERE topic = 'journal' AND partition = 1 AND \"offset\" = 17")
+    assert workers.run() == FAILED
+    assert "engine: journal:1 goes from offset 16 to 18" in workers.tails()
+
+
+def test_journal_that_lost_its_end_ends_the_process(log: Log, workers: Workers, tmp_path: Path) -> None:
+    log.append(journal(range(1, 200), 4))
+    assert workers.run() == 0, workers.tails()
+    sqlite(tmp_path, "DELETE FROM records WHERE topic = 'journal' AND partition = 1 AND \"offset\" > 10")
+    assert workers.run() == FAILED
+    assert "partition 1 was folded up to" in workers.tails()
+
+
+def test_journal_that_lost_its_beginning_ends_a_process_that_needs_it(
+    log: Log, workers: Workers, tmp_path: Path
+) -> None:
+    log.append(journal(range(1, 200), 4))
+    sqlite(tmp_path, "DELETE FROM records WHERE topic = 'journal' AND partition = 1 AND \"offset\" < 3")
+    assert workers.run() == FAILED
+    assert "partition 1 was folded up to -1, but the journal has [3," in workers.tails()
+
+
+def test_sink_that_another_process_moved_ends_the_process(log: Log, workers: Workers, tmp_path: Path) -> None:
+    log.append(journal(range(1, 50), 4))
+    assert workers.run() == 0, workers.tails()
+    workers.start("w1")
+    workers.wait_until(workers.are_ready, 60, "a worker that is ready")
+    with sqlite3.connect(tmp_path / "sink.db") as db:
+        db.execute("UPDATE positions SET at = at + 1")
+    db.close()
+    log.append(journal(range(50, 100), 4))
+    assert workers.wait("w1") == FAILED
+    assert "projector, applying" in workers.tails()
+
+
+def test_follower_that_stands_still_while_records_wait_ends_the_process(log: Log) -> None:
+    log.append(journal(range(1, 20), 4))
+    script = f"""
+import asyncio, logging
+from streams import app
+from streams.log import open_log
+
+class Standing:
+    def positions(self): return {{("{JOURNAL}", 1): 0}}
+
+logging.basicConfig()
+app.STANDSTILL_S = app.WATCH_S = 0.01
+asyncio.run(app._watch(open_log("{log.url}"), [Standing()]))
+"""
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == FAILED
+    assert "journal:1 stands at offset 0" in done.stderr
