@@ -208,7 +208,7 @@ class _Import:
 
     def _dead_letter(self, error: BadRowError) -> Entry:
         partition = _partition(self.log, self.market)
-        letter = Output(partition, -1, 0, (DeadLetter(JOURNAL, partition, -1, str(error)),))
+        letter = Output(partition, -1, (0,), (DeadLetter(JOURNAL, partition, -1, str(error)),))
         now_ms = time.time_ns() // 1_000_000
         return Entry(SYSTEM, self.market.key.encode(), codec.encode(letter), now_ms, partition)
 

@@ -1,0 +1,552 @@
+"""Recorded trades of any form come into the journal exactly, once, in the file's order."""
+
+import gzip
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pyarrow import feather
+
+from infra.exchange.files import SEND_RECORDS, OldFileError, import_file
+from infra.exchange.readers import FileReadError
+from infra.exchange.trade_file import BadRowError, FileOptions, TradeFile
+from streams import codec
+from streams.events import BACKFILL, MINUTE_NS, Market, RowKind, TickBatch
+from streams.log import Entry, Log, LogError, Position, open_log, partition_of
+from streams.ticks import Ticks, concatenate, unpack
+from streams.topics import JOURNAL, SYSTEM
+
+MARKET = Market(
+    "v", "BTC/USD", "BTC", "USD", "USD", "spot", 2, 3, 8, price_step=1, size_step=1, min_size=1, closed="left"
+)  # fmt: skip
+START_MS = 1514764800123
+FILE_SETTINGS = settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Iterator[Log]:
+    log = open_log(f"embedded://{tmp_path}/log")
+    yield log
+    log.close()
+
+
+def rows(count: int) -> list[dict]:
+    """Trades with repeats, equal times, and a step back in time, as files have them."""
+    return [
+        {
+            "timestamp": START_MS + 700 * (n // 3) - (5000 if n % 17 == 16 else 0),
+            "price": round(13873.5 + (n * 7 % 100) / 100, 2),
+            "size": round(0.001 * (1 + n % 5), 3),
+            "side": "buy" if n % 3 else "sell",
+            "id": 1000 + n,
+        }
+        for n in range(count)
+    ]
+
+
+def write_csv(path: Path, table: list[dict]) -> Path:
+    lines = [",".join(table[0]), *(",".join(map(str, row.values())) for row in table)]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def journal(log: Log, market: Market = MARKET) -> list:
+    partition = partition_of(market.key.encode(), log.partitions)
+    return [codec.decode_input(r.value) for r in log.read(JOURNAL, partition)]
+
+
+def batches(log: Log, market: Market = MARKET) -> list[TickBatch]:
+    return [i.event for i in journal(log, market) if isinstance(i.event, TickBatch)]
+
+
+def imported(log: Log, market: Market = MARKET) -> Ticks:
+    return concatenate([unpack(batch) for batch in batches(log, market)])
+
+
+def content(log: Log) -> list[list[int]]:
+    ticks = imported(log)
+    assert ticks.id is not None
+    return [c.tolist() for c in (ticks.kind, ticks.time, ticks.price, ticks.size, ticks.id)]
+
+
+def letters(log: Log) -> list[str]:
+    return [
+        event.error
+        for partition in range(log.partitions)
+        for record in log.read(SYSTEM, partition)
+        for event in codec.decode_output(record.value).events
+    ]
+
+
+# ---------------------------------------------------------------- forms of files
+
+
+def as_csv(path: Path, table: pa.Table) -> None:
+    pa_csv.write_csv(table, path)
+
+
+def as_json_lines(path: Path, table: pa.Table) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in table.to_pylist()))
+
+
+def as_json_array(path: Path, table: pa.Table) -> None:
+    path.write_text(json.dumps(table.to_pylist(), indent=1))
+
+
+def as_parquet(path: Path, table: pa.Table) -> None:
+    pq.write_table(table, path, row_group_size=37)
+
+
+def as_feather(path: Path, table: pa.Table) -> None:
+    feather.write_feather(table, path, chunksize=41)
+
+
+FORMS = [as_csv, as_json_lines, as_json_array, as_parquet, as_feather]
+
+
+@pytest.mark.parametrize("gzipped", [False, True])
+@pytest.mark.parametrize("write", FORMS)
+def test_every_form_of_file_gives_the_same_rows_in_the_files_order(log, tmp_path, write, gzipped):
+    path, table = tmp_path / "trades", rows(200)
+    write(path, pa.Table.from_pylist(table))
+    if gzipped:
+        path.write_bytes(gzip.compress(path.read_bytes()))
+    result = import_file(log, path, MARKET, record_rows=64)
+    assert (result.ticks, result.total, result.bad_rows) == (200, 200, 0)
+    kind, time, price, size, ids = content(log)
+    assert time[:-1] == [row["timestamp"] * 10**6 for row in table]
+    assert price[:-1] == [round(row["price"] * 100) for row in table]
+    assert size[:-1] == [round(row["size"] * 1000) for row in table]
+    assert ids[:-1] == [row["id"] for row in table]
+    assert kind[:-1] == [RowKind.BUY if row["side"] == "buy" else RowKind.SELL for row in table]
+    assert kind[-1] == RowKind.CLOCK
+
+
+def test_names_and_separators_that_nobody_knows_are_given_as_options(log, tmp_path):
+    path = tmp_path / "odd.csv"
+    path.write_text("wann;kurs;menge\n1514764800;1.50;0.002\n")
+    with pytest.raises(FileReadError, match="none of its columns wann, kurs, menge is known as the time"):
+        TradeFile(path)
+    named = FileOptions({"time": "wann", "price": "kurs", "size": "menge"})
+    import_file(log, path, MARKET, options=named)
+    assert imported(log).price.tolist()[:-1] == [150]
+    with pytest.raises(FileReadError, match="has no column 'prix'; it has wann, kurs, menge"):
+        TradeFile(path, FileOptions({"price": "prix"}))
+    with pytest.raises(ValueError, match="'cost' is no field of a trade"):
+        TradeFile(path, FileOptions({**named.columns, "cost": "kurs"}))
+
+
+def test_binances_short_names_are_told_apart_by_case(tmp_path):
+    path = write_csv(tmp_path / "b.csv", [{"t": 5, "T": START_MS, "p": "1.5", "q": "2", "m": "true"}])
+    assert TradeFile(path).layout.columns == {
+        "time": "T", "price": "p", "size": "q", "maker": "m", "id": "t",
+    }  # fmt: skip
+
+
+def test_signed_sizes_give_the_takers_side(log, tmp_path):
+    table = [{"time": START_MS, "price": 1, "size": size} for size in (3, -2, 1)]
+    import_file(log, write_csv(tmp_path / "signed.csv", table), MARKET)
+    ticks = imported(log)
+    assert ticks.kind.tolist() == [RowKind.BUY, RowKind.SELL, RowKind.BUY, RowKind.CLOCK]
+    assert ticks.size.tolist()[:-1] == [3000, 2000, 1000]
+    assert ticks.id is None
+
+
+def test_a_file_without_sides_gives_trades_without_sides(log, tmp_path):
+    table = [{"time": START_MS, "price": 1, "size": 3}]
+    import_file(log, write_csv(tmp_path / "unsigned.csv", table), MARKET)
+    assert imported(log).kind.tolist() == [RowKind.TRADE, RowKind.CLOCK]
+
+
+def test_ids_that_are_no_numbers_are_left_out(tmp_path):
+    table = [{"time": START_MS, "price": 1, "size": 3, "id": "a3f0-77"}]
+    assert "id" not in TradeFile(write_csv(tmp_path / "uuid.csv", table)).layout.columns
+
+
+@pytest.mark.parametrize(
+    ("closed", "time_ms", "end"),
+    [("left", 59_999, 1), ("left", 60_000, 2), ("right", 60_000, 1), ("right", 60_001, 2)],
+)
+def test_an_import_ends_with_a_clock_row_at_the_end_of_the_last_minute_begun(
+    log, tmp_path, closed, time_ms, end
+):
+    market = Market(
+        "v", "BTC/USD", "BTC", "USD", "USD", "spot", 2, 3, 8, 1, 1, 1, closed=closed
+    )  # fmt: skip
+    table = [{"time": t, "price": 1, "size": 3} for t in (time_ms, 1_000)]
+    path = write_csv(tmp_path / "a.csv", table)
+    import_file(log, path, market, options=FileOptions(time_unit="ms"))
+    assert imported(log).time[-1] == end * MINUTE_NS
+
+
+# ---------------------------------------------------------------- once
+
+
+class DyingLog:
+    """A log that a writer loses after some appends."""
+
+    def __init__(self, log: Log, appends: int) -> None:
+        self.url, self.partitions, self.left = log.url, log.partitions, appends
+        self.read, self.earliest, self._append = log.read, log.earliest, log.append
+
+    def append(self, entries: Iterable[Entry], *, sync: bool = True) -> list[Position]:
+        self.left -= 1
+        if self.left < 0:
+            raise LogError("gone")
+        return self._append(entries, sync=sync)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[list[int]]]:
+    """A file, and what an undisturbed import makes of it."""
+    folder = tmp_path_factory.mktemp("whole")
+    path = write_csv(folder / "trades.csv", rows(500))
+    log = open_log(f"embedded://{folder}/log")
+    import_file(log, path, MARKET)
+    result = content(log)
+    log.close()
+    return path, result
+
+
+@given(record_rows=st.integers(1, 600))
+@FILE_SETTINGS
+def test_the_rows_do_not_depend_on_the_size_of_records(tmp_path_factory, whole, record_rows):
+    log = open_log(f"embedded://{tmp_path_factory.mktemp('log')}")
+    import_file(log, whole[0], MARKET, record_rows=record_rows)
+    assert content(log) == whole[1]
+    assert [b.first_row for b in batches(log)] == list(range(0, 500, record_rows))
+    log.close()
+
+
+@given(deaths=st.lists(st.integers(0, 4), max_size=4), record_rows=st.integers(3, 40))
+@FILE_SETTINGS
+def test_an_import_that_dies_anywhere_goes_on_after_the_last_row(
+    tmp_path_factory, whole, deaths, record_rows
+):
+    log = open_log(f"embedded://{tmp_path_factory.mktemp('log')}")
+    for appends in deaths:
+        try:
+            import_file(DyingLog(log, appends), whole[0], MARKET, record_rows=record_rows)
+        except LogError:
+            continue
+    result = import_file(log, whole[0], MARKET, record_rows=record_rows)
+    assert result.total == 500
+    assert content(log) == whole[1]
+    assert sum(isinstance(i.event, Market) for i in journal(log)) == 1
+    by_epoch: dict[int, list[int]] = {}
+    for entry in journal(log):
+        by_epoch.setdefault(entry.epoch, []).append(entry.sequence)
+    assert all(numbers == list(range(len(numbers))) for numbers in by_epoch.values())
+    log.close()
+
+
+def test_a_second_import_appends_nothing(log, whole):
+    import_file(log, whole[0], MARKET)
+    records = len(journal(log))
+    assert import_file(log, whole[0], MARKET) == (0, 500, 0, 0)
+    assert len(journal(log)) == records
+
+
+def test_a_file_that_was_moved_or_has_grown_goes_on(log, tmp_path):
+    path = write_csv(tmp_path / "a.csv", rows(3000))
+    assert path.stat().st_size > 65536
+    import_file(log, path, MARKET)
+    grown = write_csv(tmp_path / "b.csv", rows(3100))
+    assert import_file(log, grown, MARKET)[:2] == (100, 3100)
+    assert [i for i in content(log)[4] if i >= 0] == list(range(1000, 4100))
+
+
+def test_a_scan_goes_on_from_a_hint(log, whole):
+    import_file(log, whole[0], MARKET, record_rows=50)
+    end = len(journal(log))
+    result = import_file(log, whole[0], MARKET, known=MARKET, scan_from=end - 1)
+    assert (result.ticks, result.records) == (0, 0)
+
+
+def test_a_changed_specification_is_written_and_an_equal_one_is_not(log, whole):
+    import_file(log, whole[0], MARKET)
+    changed = Market(**{f: getattr(MARKET, f) for f in MARKET.__struct_fields__} | {"fee": 5})
+    assert import_file(log, whole[0], changed).records == 1
+    assert journal(log)[-1].event == changed
+    smaller = Market(**{f: getattr(MARKET, f) for f in MARKET.__struct_fields__} | {"size_scale": 1})
+    with pytest.raises(ValueError, match="size_scale is 3 in the journal and only grows; 1 is too small"):
+        import_file(log, whole[0], smaller)
+
+
+def test_progress_tells_how_much_is_read_and_appended(log, tmp_path):
+    path, seen = write_csv(tmp_path / "a.csv", rows(1000)), []
+    import_file(log, path, MARKET, record_rows=10, progress=lambda part, ticks: seen.append((part, ticks)))
+    assert seen == sorted(seen) and seen[-1] == (1.0, 990)
+
+
+def test_many_records_go_in_one_append(log, whole):
+    dying = DyingLog(log, 10**9)
+    import_file(dying, whole[0], MARKET, record_rows=5)
+    assert 10**9 - dying.left == -(-101 // SEND_RECORDS)
+
+
+# ---------------------------------------------------------------- refused
+
+
+def test_a_file_older_than_the_watermark_is_refused_with_the_way_out(log, whole):
+    later = (START_MS + 10**6) * 10**6
+    with pytest.raises(OldFileError, match=r"2018-01-01T00:00:00.123000000Z.*TCPD_HOME.*--backfill"):
+        import_file(log, whole[0], MARKET, watermark=later)
+    assert journal(log) == []
+    import_file(log, whole[0], MARKET, watermark=START_MS * 10**6)
+    assert import_file(log, whole[0], MARKET, watermark=later).ticks == 0
+
+
+def test_a_backfill_marks_its_trades(log, whole):
+    import_file(log, whole[0], MARKET, watermark=2**62, backfill=True)
+    kinds = imported(log).kind[:-1]
+    assert bool((kinds & BACKFILL).all()) and set((kinds & 0x7F).tolist()) == {1, 2}
+
+
+BAD = [
+    ("price", "nan", "no finite number"),
+    ("price", "abc", "no number"),
+    ("price", "", "missing"),
+    ("price", "-1.5", "a price above 0"),
+    ("price", "0", "a price above 0"),
+    ("price", "1.005", "no multiple of the market's price step 0.01"),
+    ("price", "90071992547410.00", "beyond 2**53"),
+    ("price", "1e400", "beyond 2**53"),
+    ("size", "0.000", "a size above 0"),
+    ("size", "-2", "a size above 0; if the sign is the taker's side, say so"),
+    ("size", "99999999999999999999", "beyond 2**53"),
+    ("timestamp", "0", "no time after 1970 in ms"),
+    ("timestamp", "soon", "no time after 1970 in ms"),
+    ("side", "up", "no side that is known"),
+    ("id", "1.5", "no trade id"),
+]
+
+
+@pytest.mark.parametrize(("column", "value", "hint"), BAD)
+def test_an_import_stops_before_a_bad_row_and_names_it(log, tmp_path, column, value, hint):
+    table = rows(9)
+    table[5][column] = value
+    path = write_csv(tmp_path / "bad.csv", table)
+    with pytest.raises(BadRowError) as caught:
+        import_file(log, path, MARKET)
+    error = caught.value
+    assert (error.file, error.row, error.column, error.value) == (path, 6, column, value or None)
+    assert hint in error.hint
+    assert str(error).startswith(f"{path}: row 6: {column} is {value or None!r}: ")
+    assert imported(log).id.tolist() == [1000, 1001, 1002, 1003, 1004]
+
+
+@pytest.mark.parametrize(("column", "value", "hint"), BAD)
+def test_a_skipped_bad_row_becomes_a_dead_letter_and_nothing_else_is_lost(log, tmp_path, column, value, hint):
+    table = rows(9)
+    table[5][column] = value
+    path = write_csv(tmp_path / "bad.csv", table)
+    with pytest.raises(BadRowError):
+        import_file(log, path, MARKET)
+    result = import_file(log, path, MARKET, skip_bad=True)
+    assert (result.ticks, result.total, result.bad_rows) == (3, 8, 1)
+    assert imported(log).id.tolist() == [1000, 1001, 1002, 1003, 1004, 1006, 1007, 1008, -1]
+    (letter,) = letters(log)
+    assert f"{path}: row 6: {column}" in letter and hint in letter
+    assert import_file(log, path, MARKET, skip_bad=True) == (0, 8, 0, 0)
+    assert len(letters(log)) == 1
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -1.0, 0.0, 1.005, 2.0**60])
+@pytest.mark.parametrize("column", ["price", "size"])
+def test_bad_floats_of_a_parquet_file_are_named(log, tmp_path, column, value):
+    table = rows(9)
+    table[4][column] = value if column == "price" or value != 1.005 else 1.0005
+    pq.write_table(pa.Table.from_pylist(table), tmp_path / "bad.parquet")
+    with pytest.raises(BadRowError, match=rf"bad.parquet: row 5: {column} is "):
+        import_file(log, tmp_path / "bad.parquet", MARKET)
+    assert imported(log).rows == 4
+
+
+def test_a_price_between_the_steps_is_bad(log, tmp_path):
+    market = Market("v", "BTC/USD", "BTC", "USD", "USD", "spot", 1, 3, 8, 5, 1, 1)
+    table = [{"time": START_MS, "price": price, "size": 1} for price in ("7.5", "7.4")]
+    with pytest.raises(BadRowError, match=r"row 2: price is '7.4': no multiple .* step 0.5"):
+        import_file(log, write_csv(tmp_path / "a.csv", table), market)
+
+
+def test_a_line_of_another_form_is_a_bad_row_and_its_neighbours_are_kept(log, tmp_path):
+    path = write_csv(tmp_path / "ragged.csv", rows(3))
+    path.write_text(path.read_text() + "1514764800,1.5\n" + f"{START_MS},2.5,0.001,buy,1003\n")
+    with pytest.raises(BadRowError, match=r"row 4: the row is '1514764800,1.5': no row of this file"):
+        import_file(log, path, MARKET)
+    assert import_file(log, path, MARKET, skip_bad=True).total == 4
+    assert imported(log).id.tolist() == [1000, 1001, 1002, 1003, -1]
+
+
+@pytest.mark.parametrize("line", ['{"timestamp": 15147', "[1, 2]", "nonsense"])
+def test_a_broken_json_line_is_a_bad_row_and_its_neighbours_are_kept(log, tmp_path, line):
+    path = tmp_path / "trades.jsonl"
+    lines = [json.dumps(row) for row in rows(4)]
+    path.write_text("\n".join([*lines[:2], line, *lines[2:]]))
+    with pytest.raises(BadRowError, match="row 3: the row is "):
+        import_file(log, path, MARKET)
+    assert import_file(log, path, MARKET, skip_bad=True).total == 4
+
+
+def test_json_numbers_keep_every_digit(log, tmp_path):
+    path = tmp_path / "trades.jsonl"
+    market = Market("v", "BTC/USD", "BTC", "USD", "USD", "spot", 15, 3, 8, 1, 1, 1)
+    path.write_text(f'{{"time": {START_MS}, "price": 1.000000000000001, "size": 1}}')
+    import_file(log, path, market)
+    assert imported(log).price[0] == 1000000000000001
+
+
+@pytest.mark.parametrize("write", FORMS)
+def test_a_truncated_file_says_so(log, tmp_path, write):
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    write(whole, pa.Table.from_pylist(rows(500)))
+    data = whole.read_bytes()
+    cut.write_bytes(gzip.compress(data)[:-200] if write in (as_csv, as_json_lines) else data[:-200])
+    with pytest.raises(FileReadError, match=r"cut.*truncated"):
+        import_file(log, cut, MARKET)
+
+
+def test_rows_before_the_damage_are_kept_and_the_whole_file_goes_on_after_them(log, tmp_path):
+    whole, cut = tmp_path / "whole.csv", tmp_path / "cut.csv.gz"
+    data = gzip.compress(write_csv(whole, rows(60_000)).read_bytes())
+    cut.write_bytes(data[: len(data) * 3 // 4])
+    with pytest.raises(FileReadError, match="truncated"):
+        import_file(log, cut, MARKET)
+    kept = imported(log).rows
+    assert 0 < kept < 60_000
+    cut.write_bytes(data)
+    assert import_file(log, cut, MARKET)[:2] == (60_000 - kept, 60_000)
+    assert imported(log).id[:-1].tolist() == list(range(1000, 61_000))
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"", "is empty"),
+        (b"timestamp,price,size\n", "has no rows"),
+        (b"1514764800,13873.0,10\n1514764801,13873.0,10\n", "has no header"),
+        (b"\xff\xfe\x00garbage\x00\xff\n", "unreadable"),
+        (b"PAR1 this is no parquet file", "unreadable or truncated"),
+        (b"ARROW1\x00\x00 this is no feather file", "unreadable or truncated"),
+        (b"FEA1 old", "Feather version 1"),
+        (b"\x1f\x8b\x08 no gzip", "unreadable or truncated"),
+        (b"time,price,price,size\n1,2,3,4\n", "several columns 'price'"),
+        (b'[{"time": 1, "price": ', "no JSON or truncated after row 0"),
+    ],
+)
+def test_a_file_that_cannot_be_read_says_why(tmp_path, data, words):
+    path = tmp_path / "file"
+    path.write_bytes(data)
+    with pytest.raises(FileReadError, match=words) as caught:
+        TradeFile(path)
+    assert str(path) in str(caught.value)
+
+
+def test_a_missing_file_and_a_column_of_another_kind_say_so(tmp_path):
+    with pytest.raises(FileReadError, match="nowhere: no such file"):
+        TradeFile(tmp_path / "nowhere")
+    pq.write_table(pa.table({"time": [1], "price": [[1.5]], "size": [1]}), tmp_path / "nested")
+    with pytest.raises(FileReadError, match="column 'price' for the price holds list"):
+        TradeFile(tmp_path / "nested")
+
+
+# ---------------------------------------------------------------- a market taken from a file
+
+
+def test_a_market_is_inferred_from_the_first_rows_and_says_what_it_assumed(tmp_path):
+    file = TradeFile(write_csv(tmp_path / "a.csv", rows(30)))
+    market, sentence = file.infer_market("v", "BTC/USD")
+    assert (market.base, market.quote, market.settle, market.contract) == ("BTC", "USD", "USD", "spot")
+    assert (market.price_scale, market.size_scale) == (2, 8)
+    assert sentence == (
+        "v:BTC/USD is new: spot, settled in USD, price step 0.01 (assumed), size step 0.00000001 (assumed), "
+        "candles closed right, fee 0 bp."
+    )
+
+
+def test_given_steps_and_a_settle_currency_make_a_contract(tmp_path):
+    file = TradeFile(write_csv(tmp_path / "a.csv", rows(30)))
+    market, _ = file.infer_market("v", "BTC/USD:BTC", price_step="0.5", size_step="100", closed="left")
+    assert (market.contract, market.settle, market.closed) == ("inverse", "BTC", "left")
+    assert (market.price_scale, market.price_step) == (1, 5)
+    assert (market.size_scale, market.size_step, market.min_size) == (0, 100, 100)
+    assert file.infer_market("v", "BTC/USDT:USDT")[0].contract == "linear"
+
+
+@pytest.mark.parametrize("step", ["0", "-1", "x", "nan"])
+def test_a_step_that_is_none_is_refused(tmp_path, step):
+    file = TradeFile(write_csv(tmp_path / "a.csv", rows(3)))
+    with pytest.raises(ValueError, match=r"price step .* is no number above 0"):
+        file.infer_market("v", "BTC/USD", price_step=step)
+
+
+@pytest.mark.parametrize("symbol", ["BTCUSD", "BTC/", "BTC/USD:", "A/B/C"])
+def test_a_symbol_that_is_none_is_refused(tmp_path, symbol):
+    file = TradeFile(write_csv(tmp_path / "a.csv", rows(3)))
+    with pytest.raises(ValueError, match=f"symbol '{symbol}'"):
+        file.infer_market("v", symbol)
+
+
+# ---------------------------------------------------------------- recorded files
+
+BITMEX = {"price_step": "0.5", "size_step": "1", "closed": "left"}
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "csv.gz"])
+def test_bitmex_trades_are_imported_as_recorded(log, shared_data, suffix):
+    path = shared_data / f"bitmex_XBTUSD_trades_20180101_20180102.{suffix}"
+    market, _ = TradeFile(path).infer_market("bitmex", "BTC/USD:BTC", **BITMEX)
+    assert import_file(log, path, market).ticks == 501_825
+    ticks = imported(log, market)
+    table = pq.read_table(path.with_name("bitmex_XBTUSD_trades_20180101_20180102.parquet"))
+    size = table["size"].to_numpy()
+    np.testing.assert_array_equal(ticks.time[:-1], table["timestamp"].to_numpy() * 10**6)
+    np.testing.assert_array_equal(ticks.price[:-1], table["price"].to_numpy() * 10)
+    np.testing.assert_array_equal(ticks.size[:-1], np.abs(size))
+    np.testing.assert_array_equal(ticks.kind[:-1] == RowKind.SELL, size < 0)
+    assert ticks.time[-1] == 1514937600 * 10**9 and ticks.kind[-1] == RowKind.CLOCK
+
+
+def test_binance_trades_keep_their_ids_and_sides(log, shared_data):
+    path = shared_data / "trades_ids" / "binance_spot_BTCUSDT_20240808T2354_0005.parquet"
+    market, _ = TradeFile(path).infer_market("binance", "BTC/USDT")
+    import_file(log, path, market)
+    ticks, table = imported(log, market), pq.read_table(path)
+    assert ticks.id is not None
+    np.testing.assert_array_equal(ticks.id[:-1], table["trade_id"].to_numpy())
+    assert ticks.time[0] == 1723161255342 * 10**6
+    assert (ticks.price[0], ticks.size[0], ticks.kind[0]) == (6183763, 2_000_000, RowKind.SELL)
+
+
+def test_the_same_trades_from_feather_and_from_json_are_equal(log, shared_data):
+    folder = shared_data / "trades_ids"
+    found = []
+    for venue, name in (("a", "XRP_ETH-trades.feather"), ("b", "XRP_OLD-trades.json.gz")):
+        market, _ = TradeFile(folder / name).infer_market(venue, "XRP/ETH")
+        assert import_file(log, folder / name, market).ticks == 12_477
+        found.append(imported(log, market))
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert (found[0].price[0], found[0].size[0], found[0].id[0]) == (141342, 23, 13519807)
+
+
+def test_a_poor_source_is_imported_but_for_its_empty_trades(log, shared_data):
+    path = shared_data / "trades_ids" / "bitstamp_trades_20131125_20131201_noids.csv.gz"
+    market, _ = TradeFile(path).infer_market("bitstamp", "BTC/USD")
+    with pytest.raises(BadRowError, match=r"row 1374: amount is '0.000000000000'"):
+        import_file(log, path, market)
+    result = import_file(log, path, market, skip_bad=True)
+    assert result.total + result.bad_rows == 100_000
+    ticks = imported(log, market)
+    assert ticks.id is None and ticks.time[0] == 1385337600 * 10**9
+    assert (ticks.price[0], ticks.size[0], ticks.kind[0]) == (80001, 10_000_000, RowKind.TRADE)
