@@ -85,7 +85,8 @@ def create(
     """A bot with `cash` whole units of the settle currency."""
     return events.CreateBot(
         f"create-{bot_id}", "tester", START, bot_id, market.key, timeframe, strategy, code_hash,
-        params or {}, sizing or Sizing("equity", 1, 0), short, cash * 10**market.cash_scale, market.cash_scale, start,
+        params or {}, sizing or Sizing("equity", 1, 0), short,
+        cash * 10**market.cash_scale, market.cash_scale, start,
     )  # fmt: skip
 
 

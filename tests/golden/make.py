@@ -1,0 +1,108 @@
+"""Writes the golden log anew: `python -m tests.golden.make`, after a change of the fold that is meant.
+
+`journal.jsonl` holds recorded journal bytes, which must stay readable for ever: it is only ever added to.
+`derived.jsonl` is what the fold makes of them today, an event a line.
+"""
+
+import base64
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from infra.present import event_to_json
+from projections.pipeline import Pipeline
+from projections.strategies.code import Strategies, StrategyCode
+from streams import events
+from streams.events import Sizing
+from streams.log import Record
+from streams.topics import JOURNAL
+from tests.journal import START, batch, batch_of, create, emitted, records, spot
+
+HERE = Path(__file__).parent
+
+
+class AnyCode:
+    """Gives today's code for every hash, so that the golden log shows changes of the fold alone."""
+
+    def __init__(self, strategies: Strategies) -> None:
+        self._strategies = strategies
+
+    def get(self, name: str, code_hash: str) -> StrategyCode | None:
+        return self._strategies.latest(name)
+
+    def latest(self, name: str) -> StrategyCode:
+        return self._strategies.latest(name)
+
+
+def journal() -> list[Record]:
+    """Three kinds of contracts, every command, late and backfilled trades, a gap, and two bad records."""
+    btc = spot()
+    eth = spot("ETH/USD", contract="linear", multiplier=5, multiplier_scale=1, closed="left", slippage=20_000)
+    xbt = spot("XBT/USD", contract="inverse", settle="XBT", size_scale=0, price_step=50, fee=75_000)
+    prices = [100 + (n * 7) % 13 - (n * 3) % 5 for n in range(60)]
+    markets = (btc, eth, xbt)
+    inputs: list = [(market.key, market) for market in markets]
+    params = {"fast": 1, "slow": 2}
+    inputs += [(m.key, create(m, n, params=params, short=True)) for n, m in enumerate(markets, 1)]
+    inputs.append((btc.key, create(btc, 4, params={"fast": 2, "slow": 3}, sizing=Sizing("amount", 15, 1))))
+    inputs.append((btc.key, create(btc, 5, strategy="rsi_reversion", params={"n": 2}, timeframe="5m")))
+    for part in range(6):
+        rows = [
+            (m, (n * 11, prices[n], n % 4 + 1)) for n in range(part * 10, part * 10 + 10) for m in markets
+        ]
+        inputs.append((btc.key, batch_of(markets, rows)))
+    at = START
+    inputs += [
+        (btc.key, batch(btc, [(500, 90, 3, "backfill"), (640, 120, 2), (641, 121, 2)])),
+        (btc.key, events.StopBot("stop", "ann", at, 1, flatten=True)),
+        (btc.key, events.ReconfigureBot("again", "ann", at, 4, {"fast": 1, "slow": 3})),
+        (btc.key, events.Gap(btc.key, at + 700 * 10**9, at + 730 * 10**9, "disconnected")),
+        (btc.key, batch(btc, [(650, 119, 1), (780, 125, 1), (781, 124, 1), (900,)])),
+        (btc.key, events.GapFilled(btc.key, at + 700 * 10**9, at + 730 * 10**9)),
+        (eth.key, events.ExternalSignal("nudge", "bob", at, 2, -0.5)),
+        (eth.key, batch(eth, [(700, 104, 1), (760, 106, 1), (761, 99, 2)])),
+        (btc.key, events.StartBot("start", "ann", at, 1)),
+        (btc.key, events.StopBot("missing", "ann", at, 99)),
+        (btc.key, batch(btc, [(1000, 130, 1), (1060, 110, 1), (1061, 111, 1)])),
+        (btc.key, events.HaltBot("halt", "ann", at, None, "end of the golden log")),
+    ]
+    made = records(inputs)
+    broken = Record(JOURNAL, 0, len(made), 1_000 + len(made), btc.key.encode(), b"\xc1")
+    return [*made, broken]
+
+
+def read_journal() -> list[Record]:
+    lines = (json.loads(line) for line in (HERE / "journal.jsonl").read_text().splitlines())
+    return [
+        Record(JOURNAL, 0, offset, line["time_ms"], line["key"].encode(), base64.b64decode(line["value"]))
+        for offset, line in enumerate(lines)
+    ]
+
+
+def derived_lines(strategies: Strategies, recorded: Iterable[Record]) -> list[str]:
+    pipeline = Pipeline(0, AnyCode(strategies))
+    return [
+        json.dumps(
+            {"topic": item.topic, "key": item.key.decode(), "cause": str(cause)} | event_to_json(event),
+            ensure_ascii=False,
+        )
+        for record in recorded
+        for item in pipeline.fold(record)
+        for cause, event in emitted([item])
+    ]
+
+
+def write(strategies: Strategies) -> None:
+    with (HERE / "journal.jsonl").open("w") as file:
+        for record in journal():
+            line = {"time_ms": record.time_ms, "key": (record.key or b"").decode()}
+            file.write(json.dumps(line | {"value": base64.b64encode(record.value).decode()}) + "\n")
+    (HERE / "derived.jsonl").write_text("\n".join(derived_lines(strategies, read_journal())) + "\n")
+
+
+if __name__ == "__main__":
+    import tempfile
+
+    from infra.strategies import load_strategies
+
+    write(load_strategies(Path(tempfile.mkdtemp())))
