@@ -5,6 +5,7 @@ record at or before the stored offset was applied before; an event at or before 
 partition and market was written by a worker that crashed and folded again.
 """
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from typing import Any, NamedTuple
@@ -21,6 +22,7 @@ from infra.db.schema import open_database
 from streams.codec import UndecodableError, decode_output
 from streams.events import Checkpoint, DeadLetter, Output
 from streams.log import Log, Record
+from streams.topics import SYSTEM
 
 INT64 = range(-(2**63), 2**63)
 KEYS_PER_QUERY = 500
@@ -136,21 +138,24 @@ def _add(changes: Changes, record: Record, decode: Callable[[bytes], Output], po
     output = decode(record.value)
     market = _text(record.key)
     _check(record, output, market)
-    partition, offset = output.partition, output.offset
-    first = 0
-    if 0 <= offset < position.cause_offset:
-        return len(output.events)
-    if offset >= 0:
-        if offset > position.cause_offset:
-            position.cause_offset, position.cause_indexes = offset, {}
-        last = position.cause_indexes.get(market, -1)
-        while first < len(output.indexes) and output.indexes[first] <= last:
-            first += 1
-        if output.indexes:
-            position.cause_indexes[market] = max(last, output.indexes[-1])
-    causes = [(partition, offset, index) for index in output.indexes[first:]]
-    changes.add(market, zip(output.events[first:], causes, strict=True), record)
+    if ":" in market and record.topic != SYSTEM:
+        changes.markets.add(market)
+    first = _repeats(output, market, position) if output.offset >= 0 else 0
+    changes.add(market, output, first, record)
     return first
+
+
+def _repeats(output: Output, market: str, position: Reached) -> int:
+    """How many of the output's first events are repeats of a cause; `position` moves to its last cause."""
+    if output.offset < position.cause_offset:
+        return len(output.events)
+    if output.offset > position.cause_offset:
+        position.cause_offset, position.cause_indexes = output.offset, {}
+    last = position.cause_indexes.get(market, -1)
+    repeats = bisect_right(output.indexes, last)
+    if repeats < len(output.indexes):
+        position.cause_indexes[market] = output.indexes[-1]
+    return repeats
 
 
 def _check(record: Record, output: Output, market: str) -> None:

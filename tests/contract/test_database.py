@@ -22,7 +22,19 @@ from infra.db.rows import SYSTEM_EVENTS, Changes
 from infra.db.schema import SchemaError, migrate, open_database
 from infra.db.tables import metadata
 from streams.codec import DERIVED_EVENTS
-from streams.events import Candle, Cause, Equity, Fill, Order, OrderClosed, Output, Signal
+from streams.events import (
+    Candle,
+    Cause,
+    Checkpoint,
+    Equity,
+    Event,
+    Fill,
+    LateTick,
+    Order,
+    OrderClosed,
+    Output,
+    Signal,
+)
 from streams.log import Record
 from streams.topics import BOTS, CANDLES, SIGNALS, SYSTEM, TRADES
 from tests.derived import CASH, START_NS, as_log, bot_changed, candle, record, recorded
@@ -96,6 +108,18 @@ def test_a_database_that_is_not_migrated_is_refused_with_the_way_out(url: str) -
 def test_a_database_of_another_kind_is_refused() -> None:
     with pytest.raises(ValueError, match="'mysql' is not supported; use sqlite"):
         open_engine("mysql://localhost/x")
+
+
+@pytest.mark.parametrize(
+    ("event", "table"),
+    [(Candle, "candles"), (LateTick, "late_ticks"), (Checkpoint, "checkpoints"), (Fill, "fills")],
+)
+def test_columns_stand_in_the_order_of_the_events_fields(event: type[Event], table: str) -> None:
+    names = [column.name.removesuffix("_ns") for column in metadata.tables[table].c]
+    fields = list(event.__struct_fields__)
+    if event is Fill:
+        fields[2:3] = ["order_partition", "order_offset", "order_index"]
+    assert [name for name in names if name != "market" and not name.startswith("cause_")] == fields
 
 
 def test_every_derived_event_has_a_table() -> None:
