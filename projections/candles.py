@@ -311,7 +311,7 @@ class CandleBook:
                 " if the time is right, give the market a new journal"
             )
         if fault == kernel.BAD_VOLUME:
-            return OverflowError(f"row {row}: size {size[row]} takes the volume of a candle beyond 2**62")
+            return OverflowError(f"row {row} (size {size[row]}): the volume of a candle would pass 2**62")
         name, column = ("price", price) if fault == kernel.BAD_PRICE else ("size", size)
         return _value_error(name, column, kind)
 
