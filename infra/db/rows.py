@@ -1,9 +1,9 @@
 """What derived events mean as rows: collected in memory for a batch of records, without a database.
 
-Most tables only grow: an event is a row, a tuple in the order of the table's columns. Where that is the order
-of the event's fields `astuple` makes it, several times faster than picking them by name; a test compares them.
-Three tables hold the newest state (`bots`, `orders`, `bot_positions`): here their changes are collected, and
-`merge_orders` and `merge_positions` apply them to the rows that the database already holds.
+Most tables only grow: an event is a row, a tuple in the order of the table's columns. Where that is the
+order of the event's fields, `astuple` makes it, several times faster than picking them by name; a test
+compares them. Three tables hold the newest state (`bots`, `orders`, `bot_positions`): here their changes are
+collected, and `merge_orders` and `merge_positions` apply them to the rows that the database already holds.
 """
 
 from collections import defaultdict
