@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 from infra.db import queries
 from infra.journal_view import KnownBot, registrations, view
 from projections.strategies import Signal
-from projections.strategies.code import Strategies
+from projections.strategies.code import Strategies, StrategyCode
 from streams.codec import encode
 from streams.events import (
     TIMEFRAMES_NS,
@@ -36,6 +36,10 @@ from streams.topics import JOURNAL, market_key
 INT64_MAX = 2**63 - 1
 SCALE_MAX = 18
 DIGITS_MAX = 40
+
+
+Signed = tuple[str, str, int]
+"""Request, who and when: the fields that every command begins with."""
 
 
 class RefusedError(ValueError):
@@ -94,17 +98,12 @@ class BotManager:
         `LookupError` for the strategy, `StrategyParameterError` for its parameters.
         """
         code = self._strategies.latest(spec.strategy)
-        params = code.check(spec.params)
         market = find_market(self._log, spec.market)
-        if spec.timeframe not in TIMEFRAMES_NS:
-            raise RefusedError(f"timeframe {spec.timeframe!r}: choose one of {', '.join(TIMEFRAMES_NS)}")
-        cash = integer_of(spec.cash, market.cash_scale, f"cash in {market.settle}")
+        # what is refused is refused here, before anything is written
+        create_command(spec, market, code, 0, self._signed(), start=start)
         registered = self._append(RegisterBot(*self._signed(), market=market.key), market.key, partition=0)
         bot_id = registrations(self._log, registered.offset + 1)
-        command = CreateBot(
-            *self._signed(), bot_id, market.key, spec.timeframe, spec.strategy, code.code_hash, params,
-            spec.sizing, spec.short, cash, market.cash_scale, start,
-        )  # fmt: skip
+        command = create_command(spec, market, code, bot_id, self._signed(), start=start)
         return Created(bot_id, self._append(command, market.key))
 
     def start_bot(self, bot_id: int) -> Position:
@@ -151,8 +150,11 @@ class BotManager:
             raise RefusedError(f"signal for bot {bot_id}: target {target} must be a number from -1 to 1")
         return self._append(ExternalSignal(*self._signed(), bot_id, target), self._bot(bot_id).market)
 
-    def _signed(self) -> tuple[str, str, int]:
-        """Request, who and when: the fields that every command begins with."""
+    def market_of(self, bot_id: int) -> str:
+        """The key of the market that a bot trades. Raises `RefusedError` for a bot that does not exist."""
+        return self._bot(bot_id).market
+
+    def _signed(self) -> Signed:
         return uuid4().hex, self._who, self._now()
 
     def _append(self, command: Command, market: str, partition: int | None = None) -> Position:
@@ -176,6 +178,19 @@ class BotManager:
             if bot_id in bots:
                 return bots[bot_id]
         raise RefusedError(f"bot {bot_id} does not exist; `tcpdashboard bots list` shows those that do")
+
+
+def create_command(
+    spec: BotSpec, market: Market, code: StrategyCode, bot_id: int, signed: Signed, *, start: bool
+) -> CreateBot:
+    """Raises `RefusedError` and `StrategyParameterError` for a bot that cannot be."""
+    if spec.timeframe not in TIMEFRAMES_NS:
+        raise RefusedError(f"timeframe {spec.timeframe!r}: choose one of {', '.join(TIMEFRAMES_NS)}")
+    cash = integer_of(spec.cash, market.cash_scale, f"cash in {market.settle}")
+    return CreateBot(
+        *signed, bot_id, market.key, spec.timeframe, spec.strategy, code.code_hash, code.check(spec.params),
+        spec.sizing, spec.short, cash, market.cash_scale, start,
+    )  # fmt: skip
 
 
 def find_market(log: Log, key: str) -> Market:

@@ -7,15 +7,27 @@ import logging
 from typing import NamedTuple
 
 import msgspec
+import numpy as np
 from msgspec import Struct
 
 from projections.pipeline import Pipeline
 from projections.strategies.code import StrategyCode
 from streams.codec import UndecodableError, decode_input
-from streams.events import CreateBot, Event, Market, Params, ReconfigureBot, RegisterBot
+from streams.events import (
+    BACKFILL,
+    Clock,
+    CreateBot,
+    Event,
+    Market,
+    Params,
+    ReconfigureBot,
+    RegisterBot,
+    TickBatch,
+)
 from streams.journal import TYPE_HEADER
-from streams.log import Log, Record
+from streams.log import Log, Record, partition_of
 from streams.snapshots import latest
+from streams.ticks import unpack
 from streams.topics import JOURNAL
 
 logger = logging.getLogger(__name__)
@@ -60,6 +72,29 @@ def view(log: Log, partition: int) -> JournalView:
     for record in log.read(JOURNAL, partition, pipeline.applied + 1):
         _note(seen, record)
     return seen
+
+
+def watermark(log: Log, key: str) -> int | None:
+    """How far a market's time has come in the journal (ns), folded or not; None where it has no trade yet."""
+    pipeline = _newest(log, partition_of(key.encode(), log.partitions))
+    tape = pipeline.tapes.get(key)
+    newest = tape.book.watermark if tape is not None else 0
+    for record in log.read(JOURNAL, pipeline.partition, pipeline.applied + 1):
+        newest = max(newest, _newest_row(record, key))
+    return newest if newest > 0 else None
+
+
+def _newest_row(record: Record, key: str) -> int:
+    try:
+        event = decode_input(record.value).event
+        if not isinstance(event, TickBatch):
+            return event.time if isinstance(event, Clock) and key in event.markets else 0
+        rows = unpack(event)
+    except (UndecodableError, ValueError):
+        return 0  # the fold reports it as a dead letter
+    mine = np.array([market.key == key for market in event.markets])[rows.market]
+    times = rows.time[mine & (rows.kind & BACKFILL == 0)]
+    return int(times.max()) if len(times) else 0
 
 
 def registrations(log: Log, stop: int) -> int:

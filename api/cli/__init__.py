@@ -1,0 +1,40 @@
+"""`tcpdashboard`: the command line. Commands stand by theme in the modules beside this one.
+
+Standard output is data only; words for people go to standard error. A command imports what it needs when it
+runs, so that `--help` is quick.
+"""
+
+import typer
+
+from api.cli import audit, bots, imports, logs, reads, run, upkeep
+from api.cli.failures import guarded
+
+app = typer.Typer(
+    name="tcpdashboard",
+    help="Trading bots as a fold over a log: run, import, look at, replay and verify.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command("up")(run.up)
+app.command("import")(imports.import_)
+app.add_typer(bots.app, name="bots")
+app.command("candles")(reads.candles)
+app.command("signals")(reads.signals)
+app.command("trades")(reads.trades)
+app.command("equity")(reads.equity)
+app.command("log")(logs.log)
+app.command("topics")(logs.topics)
+app.command("schemas")(logs.schemas)
+app.command("replay")(audit.replay)
+app.command("verify")(audit.verify)
+app.command("rebuild")(upkeep.rebuild)
+app.command("migrate")(upkeep.migrate)
+app.command("settings")(upkeep.settings)
+app.command("strategies")(upkeep.strategies)
+
+
+def main() -> int:
+    """Run the command line; the exit code: 0, 1 when it failed, 2 when it was called wrongly."""
+    return guarded(app)

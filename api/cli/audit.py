@@ -1,0 +1,208 @@
+"""`replay` and `verify`: the fold again, without Faust."""
+
+import difflib
+import json as json_lines
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from api.cli.failures import CommandFailedError
+from api.cli.options import From, Json, To, time_of
+from api.cli.output import print_json, print_table, progress, say
+from api.cli.session import Session
+
+if TYPE_CHECKING:
+    from infra.commands import BotSpec
+    from projections.audit.verify import Difference, State, Verified
+    from streams.log import Log
+
+BOTS_SHOWN = ("bot_id", "market", "strategy", "timeframe", "params", "status", "trades", "equity", "currency")
+
+
+def replay(
+    into: Annotated[
+        Path, typer.Option("--into", help="Folder of the fresh home, without a log yet.", file_okay=False)
+    ],
+    after: From = None,
+    until: To = None,
+    bot: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--bot",
+            metavar="BOT",
+            help="In place of the recorded: 'sma_cross fast=7 slow=31 timeframe=1m cash=100000'; repeatable.",
+        ),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Fold the journal again from nothing into a fresh home: with its bots, or with others."""
+    after_ns, until_ns = time_of(after, "--from"), time_of(until, "--to")
+    with Session() as session:
+        from infra.fresh_home import Range, copy_journal, fold_home
+
+        bots = _bots(session.log, bot)
+        target = _fresh(session, into)
+        with target:
+            total = _journal_records(session.log)
+            with progress("copying the journal", total) as advance:
+                span = Range(after_ns, until_ns)
+                copied = copy_journal(session.log, target.log, session.strategies, span, bots, advance)
+            began = time.monotonic()
+            with progress("folding", _journal_records(target.log)) as advance:
+                fold_home(target.log, session.strategies, advance)
+            seconds = time.monotonic() - began
+            _project(target)
+            result = {
+                "ticks": copied.ticks,
+                "records": _journal_records(target.log),
+                "seconds": round(seconds, 3),
+                "ticks_per_s": round(copied.ticks / max(seconds, 1e-9)),
+                "bots": _summary(target),
+            }
+    if json:
+        print_json(result)
+        return
+    print_table(result["bots"], BOTS_SHOWN)
+    say(
+        f"{copied.ticks:,} ticks folded in {seconds:.2f} s ({result['ticks_per_s']:,}/s) into {into};"
+        f" look at it with TCPD_HOME={into}"
+    )
+
+
+def verify(json: Json = False) -> None:
+    """Fold the journal again in memory and compare every derived record with the recorded one."""
+    began = time.monotonic()
+    with Session() as session:
+        from projections.audit.verify import verify as verify_log
+
+        total = _journal_records(session.log)
+        with progress("verifying", total) as advance:
+            result = verify_log(session.log, session.strategies, lambda p: _state(session.log, p), advance)
+    if json:
+        print_json(_verified(result))
+    if result.difference is not None:
+        if not json:
+            _print_versions(result.difference)
+        raise CommandFailedError(_words(result.difference))
+    if not json:
+        counts = ", ".join(f"{count:,} {topic}" for topic, count in result.compared.items())
+        say(f"equal: {counts}; {result.repeats} repeats hidden; state {result.state_hash[:16]}")
+        if result.behind:
+            say(f"{result.behind} journal records are not folded yet; nothing is recorded of them")
+        say(f"{result.records:,} journal records in {time.monotonic() - began:.2f} s")
+
+
+# ------------------------------------------------------------------ replay
+
+
+def _bots(log: "Log", given: list[str] | None) -> "list[BotSpec] | None":
+    if given is None:
+        return None
+    from infra.fresh_home import bot_of
+    from infra.journal_view import view
+
+    views = [view(log, partition) for partition in range(log.partitions)]
+    markets = {key: market for seen in views for key, market in seen.markets.items()}
+    return [bot_of(text, markets) for text in given]
+
+
+def _fresh(session: Session, into: Path) -> Session:
+    """A session on the fresh home, its log created. Raises `CommandFailedError` where one is already."""
+    settings = session.settings.in_home(into.absolute())
+    if (into / "log").exists() or (into / "projections.db").exists():
+        raise CommandFailedError(f"{into} holds a log already; choose a folder that is not there yet")
+    from dataclasses import replace
+
+    fresh = Session(replace(settings, partitions=session.log.partitions))
+    into.mkdir(parents=True, exist_ok=True)
+    return fresh
+
+
+def _project(target: Session) -> None:
+    from infra.db.rebuild import rebuild
+
+    rebuild(target.log, target.settings.database_url)
+
+
+def _journal_records(log: "Log") -> int:
+    from streams.topics import JOURNAL
+
+    return sum(log.highwater(JOURNAL, p) - log.earliest(JOURNAL, p) for p in range(log.partitions))
+
+
+def _summary(target: Session) -> list[dict[str, Any]]:
+    from infra.db import queries
+    from infra.marks import marked
+
+    return [
+        {
+            "bot_id": bot["bot_id"],
+            "market": f"{bot['venue']}:{bot['symbol']}",
+            **{name: bot[name] for name in ("strategy", "timeframe", "params", "status")},
+            "trades": sum(1 for _ in queries.trades(target.database, bot["bot_id"])),
+            "equity": bot["equity"],
+            "currency": bot["currency"],
+        }
+        for bot in marked(target.database)
+    ]
+
+
+# ------------------------------------------------------------------ verify
+
+
+def _state(log: "Log", partition: int) -> "State | None":
+    from streams.snapshots import latest
+
+    snapshot = latest(log, partition, say)
+    return None if snapshot is None or snapshot.state is None else (snapshot.applied, snapshot.state)
+
+
+def _verified(result: "Verified") -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "equal": result.equal,
+        "compared": result.compared,
+        "repeats": result.repeats,
+        "behind": result.behind,
+        "records": result.records,
+        "state_hash": result.state_hash,
+    }
+    if result.difference is not None:
+        d = result.difference
+        found["difference"] = {
+            **{name: getattr(d, name) for name in ("topic", "partition", "offset", "cause", "why")},
+            "expected": _version(d, d.expected),
+            "found": _version(d, d.found),
+        }
+    return found
+
+
+def _words(difference: "Difference") -> str:
+    offset = "" if difference.offset is None else f":{difference.offset}"
+    return (
+        f"{difference.topic}:{difference.partition}{offset} (cause {difference.cause}): {difference.why};"
+        " the log was altered or damaged there: restore it from a copy"
+    )
+
+
+def _version(difference: "Difference", value: bytes | None) -> list[dict[str, Any]] | None:
+    """The events of one version of a record; None where there is none."""
+    if value is None:
+        return None
+    from api.cli.logs import decoded
+    from streams.log import Record
+
+    record = Record(difference.topic, difference.partition, difference.offset or 0, 0, None, value)
+    return [{"cause": cause, "type": kind, "event": event} for cause, kind, event in decoded(record)]
+
+
+def _print_versions(difference: "Difference") -> None:
+    """Both versions as a diff, an event a line; of equal events their bytes."""
+    versions = (_version(difference, difference.expected), _version(difference, difference.found))
+    texts = [[json_lines.dumps(event, ensure_ascii=False) for event in version or []] for version in versions]
+    if texts[0] == texts[1]:
+        values = (difference.expected, difference.found)
+        texts = [[value.hex()] if value is not None else [] for value in values]
+    for line in difflib.unified_diff(*texts, "from the journal", "recorded", lineterm="", n=0):
+        typer.echo(line)

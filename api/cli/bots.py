@@ -1,0 +1,168 @@
+"""`tcpdashboard bots …`: commands to bots, and what has become of them."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from api.cli.options import BotId, Frame, Json, NoFold, Params, Size, Symbol, Venue
+from api.cli.output import print_json, print_table, say
+from api.cli.session import Session
+
+if TYPE_CHECKING:
+    from streams.log import Position
+
+app = typer.Typer(help="Create, start, stop and look at bots.", no_args_is_help=True, rich_markup_mode=None)
+
+LISTED = (
+    "bot_id", "venue", "symbol", "timeframe", "strategy", "params", "status", "position", "cash", "currency",
+    "realised_pnl", "words",
+)  # fmt: skip
+
+Short = Annotated[bool | None, typer.Option("--short/--no-short", help="Whether it may go short.")]
+
+
+@app.command()
+def create(
+    strategy: Annotated[str, typer.Option("--strategy", help="See `tcpdashboard strategies`.")],
+    venue: Venue,
+    symbol: Symbol,
+    timeframe: Frame,
+    cash: Annotated[str, typer.Option("--cash", help="Initial cash in the settle currency.")],
+    param: Params = None,
+    size: Size = None,
+    short: Short = None,
+    start: Annotated[bool, typer.Option("--start", help="Start it at once.")] = False,
+    no_fold: NoFold = False,
+    json: Json = False,
+) -> None:
+    """Create a bot; it is stopped unless --start."""
+    with Session() as session:
+        from infra.commands import BotSpec, params_of, sizing_of
+
+        spec = BotSpec(
+            strategy, venue, symbol, timeframe, cash, params_of(param or ()), sizing_of(size or "equity:1"),
+            bool(short),
+        )  # fmt: skip
+        created = session.manager.create_bot(spec, start=start)
+        _done(session, [created.position], json, no_fold, f"bot {created.bot_id} created", created.bot_id)
+
+
+@app.command()
+def start(bot_id: BotId, no_fold: NoFold = False, json: Json = False) -> None:
+    """Start a bot, with today's code of its strategy."""
+    with Session() as session:
+        position = session.manager.start_bot(bot_id)
+        _done(session, [position], json, no_fold, f"bot {bot_id} started", bot_id)
+
+
+@app.command()
+def stop(
+    bot_id: BotId,
+    flatten: Annotated[bool, typer.Option("--flatten", help="Close the position at the next trade.")] = False,
+    no_fold: NoFold = False,
+    json: Json = False,
+) -> None:
+    """Stop a bot: what is pending is cancelled, its position is kept."""
+    with Session() as session:
+        position = session.manager.stop_bot(bot_id, flatten=flatten)
+        _done(session, [position], json, no_fold, f"bot {bot_id} stopped", bot_id)
+
+
+@app.command()
+def halt(
+    bot_id: Annotated[int | None, typer.Argument(metavar="[ID]", help="Bot id, or --all.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="Halt every bot.")] = False,
+    reason: Annotated[str, typer.Option("--reason", help="Stands in each bot's state.")] = "",
+    no_fold: NoFold = False,
+    json: Json = False,
+) -> None:
+    """Halt a bot, or all at once, and say why."""
+    if every == (bot_id is not None):
+        raise typer.BadParameter("name one bot, or --all")
+    with Session() as session:
+        if bot_id is None:
+            positions = session.manager.halt_all(reason or "all bots halted by command")
+            _done(session, positions, json, no_fold, "all bots halted")
+        else:
+            position = session.manager.halt_bot(bot_id, reason or "halted by command")
+            _done(session, [position], json, no_fold, f"bot {bot_id} halted", bot_id)
+
+
+@app.command()
+def reconfigure(
+    bot_id: BotId,
+    param: Params = None,
+    size: Size = None,
+    short: Short = None,
+    no_fold: NoFold = False,
+    json: Json = False,
+) -> None:
+    """Change a bot's parameters or sizing; what is not given stays, its indicators begin anew."""
+    if not param and size is None and short is None:
+        raise typer.BadParameter("nothing to change: give --param, --size or --short/--no-short")
+    with Session() as session:
+        from infra.commands import params_of, sizing_of
+
+        position = session.manager.reconfigure_bot(
+            bot_id, params_of(param or ()), sizing_of(size) if size else None, short
+        )
+        _done(session, [position], json, no_fold, f"bot {bot_id} reconfigured", bot_id)
+
+
+@app.command()
+def show(bot_id: BotId, json: Json = False) -> None:
+    """One bot: its specification, status and holdings."""
+    with Session() as session:
+        row = _row(session, bot_id)
+        if json:
+            print_json(row)
+        else:
+            print_table(({"field": name, "value": value} for name, value in row.items()), ("field", "value"))
+
+
+@app.command("list")
+def list_(json: Json = False) -> None:
+    """All bots."""
+    with Session() as session:
+        from infra.db import queries
+
+        rows = queries.bots(session.database)
+        if json:
+            for row in rows:
+                print_json(row)
+        else:
+            print_table(rows, LISTED)
+
+
+def _row(session: Session, bot_id: int) -> dict[str, Any]:
+    from infra.commands import RefusedError
+    from infra.db import queries
+
+    row = queries.bot(session.database, bot_id)
+    if row is None:
+        known = session.manager.market_of(bot_id)
+        raise RefusedError(
+            f"bot {bot_id} on {known} is in the journal and not in the database yet; fold it with"
+            " `tcpdashboard up`"
+        )
+    return row
+
+
+def _done(
+    session: Session,
+    positions: list["Position"],
+    json: bool,
+    no_fold: bool,
+    words: str,
+    bot_id: int | None = None,
+) -> None:
+    """Let the command take effect, then say where it stands."""
+    if not no_fold:
+        from api.cli.folding import fold_everything
+
+        fold_everything(session)
+    if json:
+        places = [str(position) for position in positions]
+        print_json({"positions": places} if bot_id is None else {"bot_id": bot_id, "position": places[0]})
+    else:
+        say(f"{words} at {', '.join(str(position) for position in positions)}")

@@ -1,0 +1,96 @@
+"""From exceptions to one line on standard error and an exit code: the only place that does so."""
+
+import os
+import sys
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
+
+import typer
+from typer.exceptions import TyperException
+
+FAILED = 1
+INTERRUPTED = 130
+
+EXPECTED = {
+    "api.cli.failures.CommandFailedError",
+    "infra.settings.SettingsError",
+    "infra.commands.RefusedError",
+    "infra.exchange.readers.FileReadError",
+    "infra.exchange.trade_file.BadRowError",
+    "infra.exchange.files.OldFileError",
+    "infra.strategies.StrategyFileError",
+    "infra.strategies.UnknownStrategyError",
+    "projections.strategies.parameters.StrategyParameterError",
+    "infra.db.schema.SchemaError",
+    "infra.db.projector.ProjectionError",
+    "infra.worker.FeedError",
+    "streams.log.LogError",
+    "streams.codec.UndecodableError",
+    "builtins.OSError",
+}
+"""Errors whose message says all: what is wrong and the way out. They are named, not imported, since their
+modules are heavy and loaded already where one of them is raised."""
+DATABASE = "sqlalchemy.exc.SQLAlchemyError"
+
+
+class CommandFailedError(Exception):
+    """A command that could not do what it was asked; the message has the way out."""
+
+
+@contextmanager
+def refusing() -> Generator[None]:
+    """What is said with a plain ValueError in here is about what the user gave."""
+    try:
+        yield
+    except ValueError as error:
+        raise CommandFailedError(str(error)) from error
+
+
+def guarded(app: typer.Typer) -> int:
+    """Run `app` on the command line's arguments; a failure becomes its line and its exit code."""
+    try:
+        code = app(standalone_mode=False)
+        sys.stdout.flush()
+    except TyperException as error:
+        _say(_usage(error))
+        return int(getattr(error, "exit_code", 2))
+    except typer.Abort:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # whoever read the output has seen enough; Python would complain once more at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except Exception as error:
+        line = one_line(error)
+        if line is None:
+            raise
+        _say(line)
+        return FAILED
+    return code if isinstance(code, int) else 0
+
+
+def one_line(error: Exception) -> str | None:
+    """What people are told of an expected error; None for one that is a fault of ours."""
+    names = set(_names(type(error)))
+    if DATABASE in names:
+        origin = getattr(error, "orig", None) or error
+        return f"database: {' '.join(str(origin).split())}; look at `tcpdashboard settings` for its URL"
+    if names & EXPECTED:
+        return " ".join(str(error).split())
+    return None
+
+
+def _names(kind: type) -> Iterable[str]:
+    return (f"{base.__module__}.{base.__qualname__}" for base in kind.__mro__)
+
+
+def _usage(error: TyperException) -> str:
+    context = getattr(error, "ctx", None)
+    if type(error).__name__ == "NoArgsIsHelpError" or context is None:
+        return error.format_message()
+    return f"{' '.join(error.format_message().split())} See `{context.command_path} --help`."
+
+
+def _say(line: str) -> None:
+    prefix = "" if "\n" in line else "tcpdashboard: "
+    sys.stderr.write(f"{prefix}{line}\n")

@@ -1,0 +1,203 @@
+"""`log`, `topics` and `schemas`: the streams as they are recorded."""
+
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from api.cli.failures import CommandFailedError
+from api.cli.options import Json, time_of
+from api.cli.output import print_json, print_table
+from api.cli.session import Session
+
+if TYPE_CHECKING:
+    from streams.events import Event
+    from streams.log import Log, Record
+
+FOLLOW_S = 1.0
+OVERLAP_RECORDS = 4096
+"""Read before the start asked for, so that repeats of what stands there are known as such."""
+UNDECODABLE = "undecodable"
+
+
+def log(
+    stream: Annotated[str, typer.Argument(metavar="STREAM", help="See `tcpdashboard topics`.")],
+    partition: Annotated[int | None, typer.Option("--partition", min=0)] = None,
+    start: Annotated[
+        str | None, typer.Option("--from", help="An offset, or a time of recording, exclusive.")
+    ] = None,
+    follow: Annotated[bool, typer.Option("--follow", help="Go on with what is appended.")] = False,
+    at: Annotated[
+        str | None, typer.Option("--at", metavar="PARTITION:OFFSET", help="This record alone.")
+    ] = None,
+    content: Annotated[
+        bool, typer.Option("--content", help="Without positions, causes and record times.")
+    ] = False,
+    json: Json = True,
+) -> None:
+    """Events of a stream as JSON lines, repeats hidden."""
+    with Session() as session:
+        _check_stream(stream)
+        if at is not None:
+            if follow or start or partition is not None:
+                raise typer.BadParameter("--at names one record; leave out --partition, --from and --follow")
+            _print(_one(session.log, stream, at), content)
+            return
+        partitions = _partitions(session.log, partition)
+        starts = {p: _start(session.log, stream, p, start) for p in partitions}
+        last: dict[int, tuple[int, int]] = {}
+        while True:
+            ends = {p: session.log.highwater(stream, p) for p in partitions}
+            for p in partitions:
+                for record in _new(session.log, stream, p, starts[p], ends[p], last):
+                    _print(record, content)
+            sys.stdout.flush()
+            if not follow:
+                return
+            starts = ends
+            session.log.wait({(stream, p): end for p, end in ends.items()}, FOLLOW_S)
+
+
+def topics(json: Json = False) -> None:
+    """The streams: partitions, first offset and the offset that comes next."""
+    with Session() as session:
+        from streams.topics import ALL
+
+        rows = [
+            {
+                "topic": topic,
+                "partition": p,
+                "earliest": session.log.earliest(topic, p),
+                "highwater": session.log.highwater(topic, p),
+            }
+            for topic in ALL
+            for p in range(session.log.partitions)
+        ]
+        if json:
+            for row in rows:
+                print_json(row)
+        else:
+            print_table(rows, tuple(rows[0]))
+
+
+def schemas(
+    tag: Annotated[str | None, typer.Argument(metavar="[TYPE]", help="Such as candle.v1.")] = None,
+    json: Json = True,
+) -> None:
+    """JSON Schema of every event."""
+    from streams.codec import schemas as all_schemas
+
+    found = all_schemas()
+    if tag is None:
+        print_json(found)
+    elif tag in found["events"]:
+        print_json({"$defs": found["$defs"], **found["events"][tag]})
+    else:
+        raise CommandFailedError(f"there is no event {tag!r}; there are: {', '.join(found['events'])}")
+
+
+def _check_stream(stream: str) -> None:
+    from streams.topics import JOURNAL, PROJECTED
+
+    if stream not in (JOURNAL, *PROJECTED):
+        raise typer.BadParameter(f"there is no stream {stream!r}; choose {', '.join((JOURNAL, *PROJECTED))}")
+
+
+def _partitions(log: "Log", partition: int | None) -> list[int]:
+    if partition is None:
+        return list(range(log.partitions))
+    if partition >= log.partitions:
+        raise CommandFailedError(f"there is no partition {partition}; they count 0 to {log.partitions - 1}")
+    return [partition]
+
+
+def _start(log: "Log", stream: str, partition: int, start: str | None) -> int:
+    if start is None:
+        return log.earliest(stream, partition)
+    if start.isdecimal():
+        return max(int(start), log.earliest(stream, partition))
+    time_ns = time_of(start, "--from")
+    assert time_ns is not None
+    return log.offset_at(stream, partition, time_ns // 1_000_000 + 1)
+
+
+def _one(log: "Log", stream: str, at: str) -> "Record":
+    partition, _, offset = at.removeprefix(f"{stream}:").partition(":")
+    if not partition.isdecimal() or not offset.isdecimal():
+        raise typer.BadParameter(f"--at {at!r}: write PARTITION:OFFSET, such as 2:17")
+    _partitions(log, int(partition))
+    record = next(log.read(stream, int(partition), int(offset), int(offset) + 1), None)
+    if record is None:
+        first, end = log.earliest(stream, int(partition)), log.highwater(stream, int(partition))
+        shown = f"it holds offsets {first} to {end - 1}" if end > first else "it is empty"
+        raise CommandFailedError(f"there is no record {stream}:{partition}:{offset}; {shown}")
+    return record
+
+
+def _new(
+    log: "Log", stream: str, partition: int, start: int, end: int, last: dict[int, tuple[int, int]]
+) -> Iterator["Record"]:
+    """Records of start ≤ offset < end that repeat nothing; `last` is the newest cause by partition."""
+    from projections.audit.recorded import recorded
+    from streams.topics import JOURNAL
+
+    if stream == JOURNAL or start >= end:
+        yield from log.read(stream, partition, start, end)
+        return
+    before = start if partition in last else max(log.earliest(stream, partition), start - OVERLAP_RECORDS)
+    for item in recorded(log, stream, partition, before, end):
+        cause = (item.head.offset, item.head.indexes[-1]) if item.head and item.head.indexes else None
+        if cause is not None and cause[0] >= 0:
+            if item.repeat or cause <= last.get(partition, (-1, -1)):
+                continue
+            last[partition] = cause
+        if item.record.offset >= start:
+            yield item.record
+
+
+def _print(record: "Record", content: bool) -> None:
+    for line in _lines(record):
+        print_json({name: line[name] for name in ("topic", "type", "event")} if content else line)
+
+
+def _lines(record: "Record") -> Iterator[dict[str, Any]]:
+    """A line for each event of a record; a record that is none of ours has one that says so."""
+    from infra.present import iso
+
+    head = {
+        "topic": record.topic,
+        "partition": record.partition,
+        "offset": record.offset,
+        "time": iso(record.time_ms * 1_000_000),
+    }
+    for cause, kind, event in decoded(record):
+        yield {**head, "cause": cause, "type": kind, "event": event}
+
+
+def decoded(record: "Record", *, content: bool = False) -> list[tuple[str | None, str, dict[str, Any]]]:
+    """(cause, type, event) of each event of a record; the market is added where an event does not name it."""
+    from infra.present import event_type
+    from streams.codec import UndecodableError, decode_input, decode_output
+    from streams.topics import JOURNAL
+
+    try:
+        if record.topic == JOURNAL:
+            event = decode_input(record.value).event
+            return [(None, event_type(event), _shown(event, record, content))]
+        output = decode_output(record.value)
+    except UndecodableError as error:
+        return [(None, UNDECODABLE, {"error": str(error), "bytes": record.value[:200].hex()})]
+    causes = [str(cause) if output.offset >= 0 else None for cause in output.causes()]
+    events = zip(causes, output.events, strict=True)
+    return [(cause, event_type(event), _shown(event, record, content)) for cause, event in events]
+
+
+def _shown(event: "Event", record: "Record", content: bool) -> dict[str, Any]:
+    from infra.present import event_to_json
+    from streams.events import Clock, Market, TickBatch
+
+    fields = event_to_json(event, content_only=content)
+    if "market" in fields or isinstance(event, Market | TickBatch | Clock) or b":" not in (record.key or b""):
+        return fields
+    return {"market": (record.key or b"").decode(errors="replace"), **fields}

@@ -1,0 +1,191 @@
+"""Rows on standard output or into a file: CSV, JSON lines, Parquet, Arrow, or a table for people."""
+
+import csv
+import io
+import os
+import sys
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Literal, Protocol
+
+import msgspec
+
+from api.cli.options import Format
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Kind = Literal["time", "decimal", "whole", "float", "bool", "text", "json"]
+Columns = Mapping[str, Kind]
+Rows = Iterable[dict[str, Any]]
+
+ROWS_PER_CHUNK = 10_000
+DECIMAL = (38, 18)
+"""Precision and scale of decimals in binary formats: every 64-bit integer at up to 18 decimals fits."""
+WIDTH = 200
+
+CANDLES: Columns = {
+    "timestamp": "time",
+    **dict.fromkeys(("open", "high", "low", "close", "volume"), "decimal"),
+    **dict.fromkeys(("trades", "revision"), "whole"),
+    **dict.fromkeys(("empty", "incomplete"), "bool"),
+}
+SIGNALS: Columns = {
+    "time": "time",
+    "bot_id": "whole",
+    "target": "float",
+    "values": "json",
+    **dict.fromkeys(("decision", "code", "cause"), "text"),
+}
+TRADES: Columns = {
+    "time": "time",
+    "bot_id": "whole",
+    **dict.fromkeys(("order_id", "side"), "text"),
+    **dict.fromkeys(("price", "size", "fee"), "decimal"),
+    "fee_currency": "text",
+    **dict.fromkeys(("realised_pnl", "position"), "decimal"),
+    "cause": "text",
+}
+LINEAGE: Columns = dict.fromkeys(("signal", "candle", "candle_rows", "row"), "text")
+EQUITY: Columns = {
+    "time": "time",
+    "bot_id": "whole",
+    **dict.fromkeys(("cash", "position", "equity"), "decimal"),
+    "cause": "text",
+}
+
+
+def print_json(value: Any) -> None:
+    """One JSON object on a line of standard output."""
+    sys.stdout.write(msgspec.json.encode(value).decode() + "\n")
+
+
+def say(words: str) -> None:
+    """A word to people, beside the data."""
+    sys.stderr.write(f"{words}\n")
+
+
+def print_table(rows: Rows, columns: Iterable[str]) -> None:
+    """A table for people, as wide as it needs to be where nobody looks at a terminal."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*columns, box=None, header_style="bold", pad_edge=False)
+    for row in rows:
+        table.add_row(*(_word(row[name]) for name in columns))
+    Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False).print(table)
+
+
+def write_rows(rows: Rows, columns: Columns, form: Format, out: Path | None) -> None:
+    """All rows in their format; a file appears only when it is complete."""
+    with _destination(out) as file:
+        if form == "csv":
+            _csv(rows, columns, file)
+        elif form == "json":
+            for row in rows:
+                file.write(msgspec.json.encode(row) + b"\n")
+        else:
+            _arrow(rows, columns, form, file)
+
+
+@contextmanager
+def _destination(out: Path | None) -> Generator[IO[bytes]]:
+    if out is None:
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    part = out.with_name(out.name + ".part")
+    try:
+        with part.open("wb") as file:
+            yield file
+        os.replace(part, out)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _csv(rows: Rows, columns: Columns, file: IO[bytes]) -> None:
+    text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=False)
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    for row in rows:
+        writer.writerow([_word(row[name]) for name in columns])
+    text.flush()
+    text.detach()
+
+
+def _word(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+
+
+class _TableWriter(Protocol):
+    def write_table(self, table: "pa.Table") -> None: ...
+    def close(self) -> None: ...
+
+
+def _arrow(rows: Rows, columns: Columns, form: Format, file: IO[bytes]) -> None:
+    import pyarrow as pa
+
+    types: dict[Kind, pa.DataType] = {
+        "time": pa.timestamp("ns", tz="UTC"), "decimal": pa.decimal128(*DECIMAL), "whole": pa.int64(),
+        "float": pa.float64(), "bool": pa.bool_(), "text": pa.string(), "json": pa.string(),
+    }  # fmt: skip
+    schema = pa.schema([(name, types[kind]) for name, kind in columns.items()])
+    with _writer(form, file, schema) as writer:
+        for chunk in _chunks(rows):
+            arrays = [_array([row[name] for row in chunk], columns[name], types) for name in columns]
+            writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
+
+
+@contextmanager
+def _writer(form: Format, file: IO[bytes], schema: "pa.Schema") -> Generator[_TableWriter]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    writer = pq.ParquetWriter(file, schema) if form == "parquet" else pa.ipc.new_file(file, schema)
+    try:
+        yield writer
+    finally:
+        writer.close()
+
+
+def _array(values: list[Any], kind: Kind, types: Mapping[Kind, Any]) -> "pa.Array":
+    import pyarrow as pa
+
+    from infra.present import parse_time
+
+    if kind == "time":
+        return pa.array([None if v is None else parse_time(v) for v in values], types[kind])
+    if kind == "decimal":
+        return pa.array(values, pa.string()).cast(types[kind])
+    return pa.array([_word(v) for v in values] if kind == "json" else values, types[kind])
+
+
+def _chunks(rows: Rows) -> Iterator[list[dict[str, Any]]]:
+    each = iter(rows)
+    while chunk := list(islice(each, ROWS_PER_CHUNK)):
+        yield chunk
+
+
+class Advance(Protocol):
+    def __call__(self, done: int) -> None: ...
+
+
+@contextmanager
+def progress(words: str, total: int | None) -> Generator[Advance]:
+    """A bar on standard error while people look at it; call the result with how much is done."""
+    if not sys.stderr.isatty():
+        yield lambda done: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:,.0f}"))
+    with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(words, total=total)
+        yield lambda done: bar.update(task, completed=done)

@@ -1,0 +1,111 @@
+"""`candles`, `signals`, `trades` and `equity`: what the database holds, in event time."""
+
+from typing import Annotated
+
+import typer
+
+from api.cli.options import BotId, Formatted, Frame, From, Json, Out, Symbol, To, Venue, format_of, time_of
+from api.cli.output import CANDLES, EQUITY, LINEAGE, SIGNALS, TRADES, write_rows
+from api.cli.session import Session
+
+
+def candles(
+    venue: Venue,
+    symbol: Symbol,
+    timeframe: Frame,
+    after: From = None,
+    until: To = None,
+    revisions: Annotated[
+        bool, typer.Option("--revisions", help="Every revision, not only the newest.")
+    ] = False,
+    form: Formatted = None,
+    out: Out = None,
+    json: Json = False,
+) -> None:
+    """Candles of a market by close time; the newest revision of each."""
+    chosen = format_of(form, json, out)
+    after_ns, until_ns = time_of(after, "--from"), time_of(until, "--to")
+    with Session() as session:
+        from infra.db import queries
+        from streams.topics import market_key
+
+        market = market_key(venue, symbol)
+        _check_market(session, market)
+        rows = queries.candles(session.database, market, timeframe, after_ns, until_ns, revisions=revisions)
+        write_rows(rows, CANDLES, chosen, out)
+
+
+def signals(
+    bot_id: BotId,
+    after: From = None,
+    until: To = None,
+    form: Formatted = None,
+    out: Out = None,
+    json: Json = False,
+) -> None:
+    """Every signal of a bot, executed or refused, with the indicator values that made it."""
+    chosen = format_of(form, json, out)
+    after_ns, until_ns = time_of(after, "--from"), time_of(until, "--to")
+    with Session() as session:
+        from infra.db import queries
+
+        _check_bot(session, bot_id)
+        write_rows(queries.signals(session.database, bot_id, after_ns, until_ns), SIGNALS, chosen, out)
+
+
+def trades(
+    bot_id: BotId,
+    after: From = None,
+    until: To = None,
+    lineage: Annotated[
+        bool, typer.Option("--lineage", help="Add the signal, candle and journal rows behind each.")
+    ] = False,
+    form: Formatted = None,
+    out: Out = None,
+    json: Json = False,
+) -> None:
+    """Fills of a bot."""
+    chosen = format_of(form, json, out)
+    after_ns, until_ns = time_of(after, "--from"), time_of(until, "--to")
+    with Session() as session:
+        from infra.db import queries
+
+        _check_bot(session, bot_id)
+        rows = queries.trades(session.database, bot_id, after_ns, until_ns, lineage=lineage)
+        write_rows(rows, {**TRADES, **LINEAGE} if lineage else TRADES, chosen, out)
+
+
+def equity(
+    bot_id: BotId,
+    after: From = None,
+    until: To = None,
+    form: Formatted = None,
+    out: Out = None,
+    json: Json = False,
+) -> None:
+    """Cash, position and equity of a bot at candle closes."""
+    chosen = format_of(form, json, out)
+    after_ns, until_ns = time_of(after, "--from"), time_of(until, "--to")
+    with Session() as session:
+        from infra.db import queries
+
+        _check_bot(session, bot_id)
+        write_rows(queries.equity(session.database, bot_id, after_ns, until_ns), EQUITY, chosen, out)
+
+
+def _check_market(session: Session, market: str) -> None:
+    """Raises `RefusedError` for a market that neither the database nor the journal knows."""
+    from infra.db import queries
+
+    if not any(row["market"] == market for row in queries.markets(session.database)):
+        from infra.commands import find_market
+
+        find_market(session.log, market)
+
+
+def _check_bot(session: Session, bot_id: int) -> None:
+    """Raises `RefusedError` for a bot that neither the database nor the journal knows."""
+    from infra.db import queries
+
+    if queries.bot(session.database, bot_id) is None:
+        session.manager.market_of(bot_id)

@@ -1,0 +1,75 @@
+"""What a command works with: settings, log, database, strategies, opened when first asked for."""
+
+import getpass
+import os
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from infra.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from infra.commands import BotManager
+    from infra.strategies import Strategies
+    from streams.log import Log
+
+
+class Session:
+    """One run of a command. Use it as a context manager."""
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        self.settings = settings or load_settings()
+
+    @cached_property
+    def log(self) -> "Log":
+        from streams.log import open_log
+
+        return open_log(self.settings.log_url, partitions=self.settings.partitions)
+
+    @cached_property
+    def database(self) -> "Engine":
+        """The projections; a SQLite file that is not there yet is made. Raises `SchemaError`."""
+        from infra.db.schema import migrate, open_database
+
+        url = self.settings.database_url
+        if url.startswith("sqlite:///"):
+            file = Path(url.removeprefix("sqlite:///"))
+            if not file.exists():
+                file.parent.mkdir(parents=True, exist_ok=True)
+                migrate(url)
+        return open_database(url)
+
+    @cached_property
+    def strategies(self) -> "Strategies":
+        from infra.strategies import load_strategies
+
+        return load_strategies(self.settings.kernels, self.settings.strategies)
+
+    @cached_property
+    def manager(self) -> "BotManager":
+        from infra.commands import BotManager
+
+        return BotManager(self.log, self.strategies, who(), self.database)
+
+    def __enter__(self) -> "Session":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        opened = vars(self)
+        if "database" in opened:
+            self.database.dispose()
+        if "log" in opened:
+            self.log.close()
+
+
+def who() -> str:
+    """Who gives commands on this machine."""
+    try:
+        return f"cli:{getpass.getuser()}"
+    except (KeyError, OSError):  # an account without a name, as in some containers
+        return f"cli:uid{os.getuid()}"

@@ -1,0 +1,100 @@
+"""`rebuild`, `migrate`, `settings` and `strategies`."""
+
+import time
+
+from api.cli.failures import CommandFailedError
+from api.cli.options import Json
+from api.cli.output import print_json, print_table, say
+from api.cli.session import Session
+
+
+def rebuild(json: Json = False) -> None:
+    """Make the database anew from the log alone."""
+    began = time.monotonic()
+    with Session() as session:
+        from infra.db.rebuild import rebuild as rebuild_database
+
+        applied = rebuild_database(session.log, session.settings.database_url)
+        seconds = round(time.monotonic() - began, 3)
+        if json:
+            print_json({**applied._asdict(), "seconds": seconds})
+        else:
+            say(f"rebuilt from {applied.records} records in {seconds} s; {applied.repeats} repeats hidden")
+
+
+def migrate(json: Json = False) -> None:
+    """Create the database's tables, or bring them to this version."""
+    with Session() as session:
+        from pathlib import Path
+
+        from infra.db.schema import migrate as migrate_database
+
+        url = session.settings.database_url
+        if url.startswith("sqlite:///"):
+            Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+        revision = migrate_database(url)
+        if json:
+            print_json({"revision": revision})
+        else:
+            say(f"the database is at revision {revision}")
+
+
+def settings(json: Json = False) -> None:
+    """Every setting, its value and where it was given."""
+    from infra.settings import KNOWN, shown
+
+    with Session() as session:
+        given = session.settings
+        values = {name: _value(getattr(given, name)) for name in KNOWN}
+        rows = [{"name": name, "value": values[name], "origin": given.origins[name]} for name in KNOWN]
+        if json:
+            for row in rows:
+                print_json(row)
+        else:
+            words = [setting.words for setting in KNOWN.values()]
+            table = (
+                {**row, "value": shown(row["value"]), "what": what}
+                for row, what in zip(rows, words, strict=True)
+            )
+            print_table(table, ("name", "value", "origin", "what"))
+
+
+def _value(value: object) -> object:
+    from infra.settings import shown
+
+    if isinstance(value, tuple):
+        return [str(part) for part in value]
+    return value if isinstance(value, int | None) else shown(value)
+
+
+def strategies(json: Json = False) -> None:
+    """Strategies and their parameters; exit code 1 when a file of yours is broken."""
+    with Session() as session:
+        known = session.strategies
+        rows = [
+            {
+                "strategy": code.name,
+                "params": {
+                    p.name: {"default": p.default, "range": p.range_words, "description": p.description}
+                    for p in code.parameters
+                },
+                "values": list(code.value_names),
+                "code_hash": code.code_hash,
+            }
+            for code in known
+        ]
+        if json:
+            for row in rows:
+                print_json(row)
+        else:
+            table = (
+                {
+                    "strategy": code.name,
+                    "params": ", ".join(f"{p.name}={p.default} ({p.range_words})" for p in code.parameters),
+                    "code_hash": code.code_hash[:12],
+                }
+                for code in known
+            )
+            print_table(table, ("strategy", "params", "code_hash"))
+        if known.broken:
+            raise CommandFailedError("; ".join(str(error) for error in known.broken))
