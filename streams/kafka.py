@@ -12,7 +12,7 @@ from collections.abc import Coroutine, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.errors import KafkaError, OffsetOutOfRangeError
+from aiokafka.errors import KafkaError, OffsetOutOfRangeError, ProducerClosed
 
 from streams import topics
 from streams.kafka_topics import Address, address_of, ensure_topics
@@ -43,6 +43,7 @@ class KafkaLog:
         self._append_error: BaseException | None = None
         self._idle_readers: list[Any] = []
         self._clients: list[Any] = []
+        self._producer: Any = None
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="kafka-log", daemon=True)
         self._thread.start()
@@ -54,7 +55,7 @@ class KafkaLog:
 
     async def _open(self, partitions: int | None) -> int:
         count = await ensure_topics(self._address, partitions, self._answer_s)
-        self._producer: Any = AIOKafkaProducer(
+        self._producer = AIOKafkaProducer(
             bootstrap_servers=",".join(self._address.servers),
             request_timeout_ms=int(self._answer_s * 1000),
             enable_idempotence=True,
@@ -137,7 +138,7 @@ class KafkaLog:
             for future in sent:  # their errors are this one; asyncio would log each as never retrieved
                 if not future.cancel() and not future.cancelled():
                     future.exception()
-            await _stopped(self._producer)
+            await _ended(self._producer)
             raise
         return positions
 
@@ -290,20 +291,22 @@ class KafkaLog:
             self._loop.close()
 
     async def _shut(self) -> None:
-        await asyncio.gather(*(_stopped(client) for client in self._clients))
+        for client in self._clients:
+            if client is self._producer:
+                await asyncio.wait([asyncio.ensure_future(client.flush())], timeout=CLOSE_S)
+                await _ended(client)
+            else:
+                await client.stop()
         rest = asyncio.all_tasks() - {asyncio.current_task()}
         for task in rest:
             task.cancel()
         await asyncio.gather(*rest, return_exceptions=True)
 
 
-async def _stopped(client: Any) -> None:
-    """Stop a consumer or producer; with the brokers away a producer would wait for them for ever."""
-    try:
-        async with asyncio.timeout(CLOSE_S):
-            await client.stop()
-    except (KafkaError, OSError):
-        await client._client.close()
+async def _ended(producer: Any) -> None:
+    """Stop without delivering what is still under way; `stop` alone would wait for the brokers for ever."""
+    producer._message_accumulator.fail_all(ProducerClosed())
+    await producer.stop()
 
 
 def topic_name(url: str, topic: str) -> str:

@@ -1,0 +1,193 @@
+"""What the Kafka home does beyond the contract: topic settings, prefixes, a cluster that is away."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from aiokafka import TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+
+from streams import topics
+from streams.kafka import KafkaLog, topic_name
+from streams.log import Entry, LogError, Position, open_log
+from tests.services.kafka import Kafka
+
+pytestmark = pytest.mark.kafka
+YEAR_MS = 365 * 86_400_000
+NOW_MS = 1_760_000_000_000
+
+
+@pytest.fixture
+def url(kafka: Kafka) -> Iterator[str]:
+    """An installation of its own on the shared broker."""
+    prefix = f"test-{uuid4().hex}"
+    yield f"kafka://{kafka.bootstrap}/{prefix}.a"
+    kafka.delete_topics(prefix)
+
+
+def entry(value: bytes, partition: int | None = 0, time_ms: int = NOW_MS) -> Entry:
+    return Entry(topics.JOURNAL, b"sim:BTC/USDT", value, time_ms, partition)
+
+
+def administer(kafka: Kafka, work: Callable[[Any], Any]) -> Any:
+    async def run() -> Any:
+        admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap)
+        await admin.start()
+        try:
+            return await work(admin)
+        finally:
+            await admin.close()
+
+    return asyncio.run(run())
+
+
+def create(kafka: Kafka, topic: str, partitions: int, **settings: str) -> None:
+    configs = {name.replace("_", "."): value for name, value in settings.items()}
+    new = NewTopic(topic, partitions, 1, topic_configs=configs)
+    response = administer(kafka, lambda admin: admin.create_topics([new]))
+    assert [code for _, code, _ in response.topic_errors] == [0]
+
+
+def settings_of(kafka: Kafka, topic: str) -> dict[str, str]:
+    resource = ConfigResource(ConfigResourceType.TOPIC, topic)
+    responses = administer(kafka, lambda admin: admin.describe_configs([resource]))
+    return {e[0]: e[1] for e in responses[0].resources[0][4]}
+
+
+def test_every_stream_is_kept_for_ever_and_only_snapshots_are_compacted(kafka: Kafka, url: str):
+    open_log(url).close()
+    for topic in topics.ALL:
+        found = settings_of(kafka, topic_name(url, topic))
+        assert found["message.timestamp.type"] == "CreateTime"
+        if topic == topics.SNAPSHOTS:
+            assert found["cleanup.policy"] == "compact"
+        else:
+            kept = (found["cleanup.policy"], found["retention.ms"], found["retention.bytes"])
+            assert kept == ("delete", "-1", "-1")
+
+
+def test_a_topic_with_the_default_retention_is_refused_with_the_way_out(kafka: Kafka, url: str):
+    name = topic_name(url, topics.CANDLES)
+    create(kafka, name, 4)
+    with pytest.raises(LogError) as refused:
+        open_log(url)
+    message = str(refused.value)
+    assert f"{name!r} has retention.ms=604800000, it must be -1" in message
+    assert f"--alter --topic {name} --add-config retention.ms=-1" in message
+
+
+def test_a_stream_with_another_count_of_partitions_is_refused(kafka: Kafka, url: str):
+    create(kafka, topic_name(url, topics.TRADES), 3)
+    with pytest.raises(LogError, match=r"trades' has 3 partitions, not 4"):
+        open_log(url)
+
+
+def test_the_journals_count_decides_for_streams_that_are_missing(kafka: Kafka, url: str):
+    open_log(url, partitions=3).close()
+    gone = topic_name(url, topics.BOTS)
+    administer(kafka, lambda admin: admin.delete_topics([gone]))
+    log = open_log(url)
+    assert log.partitions == 3
+    assert log.highwater(topics.BOTS, 2) == 0
+    log.close()
+
+
+def test_installations_with_different_prefixes_do_not_see_each_other(url: str):
+    one, other = open_log(url), open_log(url.removesuffix(".a") + ".b", partitions=2)
+    one.append([entry(b"mine")])
+    assert (one.partitions, other.partitions) == (4, 2)
+    assert other.highwater(topics.JOURNAL, 0) == 0
+    one.close()
+    other.close()
+
+
+def test_a_stream_is_named_after_its_prefix():
+    assert topic_name("kafka://a:1,b:2/desk.one", "journal") == "desk.one.journal"
+    assert topic_name("kafka://a:1", "journal") == "journal"
+
+
+@pytest.mark.parametrize(
+    "wrong", ["kafka://", "kafka://host", "kafka://a:1,b", "kafka://a:1/two words", "kafka://u:p@a:1"]
+)
+def test_a_url_that_names_no_cluster_is_refused(wrong: str):
+    with pytest.raises(LogError, match="log URL"):
+        open_log(wrong)
+
+
+def test_times_far_from_the_brokers_clock_are_kept(url: str):
+    log = open_log(url)
+    times_ms = [0, NOW_MS - 40 * YEAR_MS, NOW_MS + 40 * YEAR_MS]
+    log.append([entry(b"", time_ms=time_ms) for time_ms in times_ms])
+    assert [record.time_ms for record in log.read(topics.JOURNAL, 0)] == times_ms
+    assert log.offset_at(topics.JOURNAL, 0, NOW_MS) == 2
+    log.close()
+
+
+def test_a_log_that_lost_its_beginning_says_so(kafka: Kafka, url: str):
+    log = open_log(url)
+    log.append([entry(b"%d" % i) for i in range(5)])
+    lost = {TopicPartition(topic_name(url, topics.JOURNAL), 0): RecordsToDelete(before_offset=3)}
+    administer(kafka, lambda admin: admin.delete_records(lost))
+    assert log.earliest(topics.JOURNAL, 0) == 3
+    with pytest.raises(LogError, match="begins at 3"):
+        list(log.read(topics.JOURNAL, 0))
+    assert [r.value for r in log.read(topics.JOURNAL, 0, 3)] == [b"3", b"4"]
+    log.close()
+
+
+def test_the_console_consumer_of_kafka_reads_a_stream(kafka: Kafka, url: str):
+    log = open_log(url)
+    log.append([entry(b"one"), entry(b"two")])
+    log.close()
+    read = kafka.console_consumer(topic_name(url, topics.JOURNAL), "--max-messages", "2")
+    assert read == b"one\ntwo\n"
+
+
+def test_a_cluster_that_is_away_at_opening_is_named():
+    with pytest.raises(LogError, match=r"brokers at 127\.0\.0\.1:1 run"):
+        open_log("kafka://127.0.0.1:1")
+
+
+@pytest.mark.crash
+def test_a_broker_that_stays_away_is_an_error_and_the_log_must_be_opened_again(kafka: Kafka, url: str):
+    log = KafkaLog(url, answer_s=2)
+    log.append([entry(b"before")])
+    kafka.kill9()
+    try:
+        with pytest.raises(LogError, match="append: no answer in 2 s"):
+            log.append([entry(b"lost")])
+        with pytest.raises(LogError, match="open the log again"):
+            log.append([entry(b"after")])
+        with pytest.raises(LogError, match=r"look whether the Kafka brokers at .* run"):
+            log.highwater(topics.JOURNAL, 0)
+        log.close()
+    finally:
+        kafka.start()
+    again = open_log(url)
+    assert again.append([entry(b"after")]) == [Position(topics.JOURNAL, 0, 1)]
+    again.close()
+
+
+@pytest.mark.crash
+def test_a_broker_killed_under_an_append_keeps_each_record_once_and_in_order(kafka: Kafka, url: str):
+    log = open_log(url)
+    sent = [b"%d" % i for i in range(4_000)]
+    some = threading.Event()
+
+    def write() -> None:
+        for first in range(0, len(sent), 20):
+            log.append([entry(value) for value in sent[first : first + 20]])
+            some.set()
+
+    writing = threading.Thread(target=write)
+    writing.start()
+    assert some.wait(30)
+    kafka.kill9()
+    kafka.start()
+    writing.join(120)
+    assert [record.value for record in log.read(topics.JOURNAL, 0)] == sent
+    log.close()
