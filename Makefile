@@ -1,0 +1,54 @@
+# Everything a person or a CI runs. `make run` is the way to see it; `make test` proves it.
+#
+#   make setup   the environment .venv with the command `tcpdashboard`
+#   make run     the live view of simulated markets with demo bots
+#   make test    all tests, on real services where this machine can have them (ARGS="-k candles")
+#   make check   lint, format, types, direction of imports
+#   make bench   the measurements of docs/performance.md
+#   make lock    new requirements*.lock from pyproject.toml
+
+PYTHON ?= python3
+ARGS ?=
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
+COMPILE := CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --allow-unsafe --generate-hashes \
+	--strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options
+
+.PHONY: setup run test check bench lock
+.DELETE_ON_ERROR:
+
+setup: .venv/setup.stamp
+
+run: setup
+	$(BIN)/tcpdashboard up --demo $(ARGS)
+
+test: .venv/dev.stamp
+	tests/services/install.sh
+	$(BIN)/pytest $(ARGS)
+
+check: .venv/dev.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+bench: .venv/dev.stamp
+	$(BIN)/python -m tests.bench $(ARGS)
+
+lock: .venv/dev.stamp
+	$(COMPILE) --upgrade --build-deps-for=editable --output-file=requirements.lock pyproject.toml
+	$(COMPILE) --upgrade --build-deps-for=editable --extra=dev --constraint=requirements.lock \
+		--output-file=requirements-dev.lock pyproject.toml
+
+.venv/setup.stamp: pyproject.toml requirements.lock
+	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit( \
+		f"{sys.executable} is Python {v[0]}.{v[1]}; 3.11 or newer is needed: make PYTHON=python3.11 ...")'
+	@echo "Installing into .venv (once; some minutes on a slow line) ..."
+	$(PYTHON) -m venv .venv
+	$(PIP) --require-hashes -r requirements.lock
+	$(PIP) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.venv/dev.stamp: .venv/setup.stamp requirements-dev.lock
+	$(PIP) --require-hashes -r requirements-dev.lock
+	@touch $@
