@@ -19,7 +19,7 @@ ends the process (`streams.app.end_process`) before the acknowledgement, and a r
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Protocol, cast
 
@@ -39,12 +39,13 @@ Sending = tuple[str, bytes, bytes, int]
 SNAPSHOT_RECORDS = 50
 """A snapshot is due after so many records, or after a moment without input."""
 MOMENT_S = 0.05
-SNAPSHOT_RECORDS_MAX = 10_000
-SNAPSHOT_S_MAX = 5.0
-"""However dear a snapshot is, it is not put off longer: a crash repeats no more than this."""
 CAPTURE_SHARE = 10
-"""A snapshot waits until the time since the last one is this many times what capturing takes."""
-SNAPSHOT_BYTES_PER_S = 10_000_000
+SNAPSHOT_BYTES_PER_S = 1_000_000
+"""A dear snapshot waits: for this many times the time to capture the last one, and for its bytes."""
+SNAPSHOT_S_MAX = 10.0
+SNAPSHOT_RECORDS_MAX = 10_000
+SNAPSHOT_INPUT_BYTES_MAX = 64_000_000
+"""No snapshot waits longer than this, so a crash repeats no more, and no more is held in memory."""
 SETTLE_S = 3.0
 """Handing over a partition may take so long; the session, 6 s, is longer."""
 
@@ -97,10 +98,12 @@ class Partition:
         self.fold = fold
         self.generation = generation
         self.writer = writer
+        self.confirmed = fold.applied
         self.events: list[EventT[Any]] = []
         self.sends: list[Awaitable[Any]] = []
+        self.input_bytes = 0
         self.half_sent = False
-        """Folded, but not all of its outputs are sent: no state may be captured now."""
+        """Folded, but not all of its outputs are sent: neither confirm nor capture now."""
         self.hurry = False
         self.wake = asyncio.Event()
         self.room = asyncio.Event()
@@ -109,32 +112,47 @@ class Partition:
         self.captured_at = self.last_at = _now()
         self.pause_s = 0.0
 
+    def add(self, event: EventT[Any]) -> None:
+        self.events.append(event)
+        self.input_bytes += len(event.message.value or b"")
+        self.last_at = _now()
+        self.half_sent = False
+        self.settled.clear()
+        if self.hurry or len(self.events) in (1, SNAPSHOT_RECORDS) or self.is_full():
+            self.wake.set()
+
+    def is_full(self) -> bool:
+        return len(self.events) >= SNAPSHOT_RECORDS_MAX or self.input_bytes >= SNAPSHOT_INPUT_BYTES_MAX
+
     def is_due(self) -> bool:
         if not self.events or self.half_sent:
             return False
-        if self.hurry or len(self.events) >= SNAPSHOT_RECORDS_MAX:
+        if self.hurry or self.is_full():
             return True
         enough = len(self.events) >= SNAPSHOT_RECORDS or _now() - self.last_at >= MOMENT_S
         return enough and _now() - self.captured_at >= self.pause_s
 
-    async def wait_until_due(self) -> None:
+    async def wait_for_work(self) -> None:
+        """Until a snapshot is due, or records folded a moment ago can be confirmed."""
         while not self.is_due():
             self.wake.clear()
-            timeout_s = MOMENT_S if self.events else None
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self.wake.wait(), timeout_s)
+            try:
+                await asyncio.wait_for(self.wake.wait(), MOMENT_S if self.events else None)
+            except TimeoutError:
+                if self.confirmed < self.fold.applied and not self.half_sent:
+                    return
 
-    def capture(self) -> tuple[int, bytes, list[EventT[Any]], list[Awaitable[Any]]]:
-        """(applied, state, events, sends) up to now."""
+    def capture(self) -> tuple[bytes, list[EventT[Any]]]:
+        """The state, and the records since the last one."""
         began = _now()
         state = self.fold.snapshot()
         self.captured_at = _now()
         dear_s = CAPTURE_SHARE * (self.captured_at - began)
         self.pause_s = min(SNAPSHOT_S_MAX, max(dear_s, len(state) / SNAPSHOT_BYTES_PER_S))
         events, self.events = self.events, []
-        sends, self.sends = self.sends, []
+        self.input_bytes = 0
         self.room.set()
-        return self.fold.applied, state, events, sends
+        return state, events
 
 
 class Engine:
@@ -250,21 +268,10 @@ class Engine:
         partition.half_sent = True
         for topic, key, value, time_ms in partition.fold.fold(record):
             partition.sends.append(await self._send(topic, record.partition, key, value, _seconds(time_ms)))
-        partition.events.append(event)
-        partition.half_sent = False
-        await self._make_way(partition)
-
-    async def _make_way(self, partition: Partition) -> None:
-        partition.settled.clear()
-        partition.last_at = _now()
-        if len(partition.events) in (1, SNAPSHOT_RECORDS) or partition.is_due():
-            partition.wake.set()
-        while len(partition.events) >= SNAPSHOT_RECORDS_MAX and partition in self._live():
+        partition.add(event)
+        while partition.is_full() and self._partitions.get(record.partition) is partition:
             partition.room.clear()
             await partition.room.wait()
-
-    def _live(self) -> Iterable[Partition]:
-        return self._partitions.values()
 
     async def _send(
         self, topic: str, partition: int, key: bytes, value: bytes, time_s: float | None
@@ -276,18 +283,29 @@ class Engine:
         """Outputs acknowledged, then the snapshot, then the acknowledgement of the records."""
         with _ending_process("engine, keeping"):
             while True:
-                await partition.wait_until_due()
-                applied, state, events, sends = partition.capture()
-                for acknowledged in sends:
-                    await acknowledged
-                if self._partitions.get(number) is partition:
-                    self.applied[number] = applied
+                await partition.wait_for_work()
+                captured = partition.capture() if partition.is_due() else None
+                applied = await self._confirm(number, partition)
+                if captured is None:
+                    continue
+                state, events = captured
                 await partition.writer.write(applied, state)
                 if partition.generation == self._app.consumer_generation_id:
                     for event in events:
                         event.ack()
                 if not partition.events:
                     partition.settled.set()
+
+    async def _confirm(self, number: int, partition: Partition) -> int:
+        """Wait until the outputs of all that is folded now are acknowledged; its last offset."""
+        applied = partition.fold.applied
+        sends, partition.sends = partition.sends, []
+        for acknowledged in sends:
+            await acknowledged
+        partition.confirmed = applied
+        if self._partitions.get(number) is partition:
+            self.applied[number] = applied
+        return applied
 
 
 class Projector:

@@ -110,7 +110,7 @@ def run_worker(
     followers: Sequence[Follower],
     until: Callable[[], bool] | None = None,
 ) -> None:
-    """Run the app in this thread until SIGINT, SIGTERM, or `until()`, asked every 0.1 s, is true.
+    """Run the app in this thread until SIGINT, SIGTERM, or `until()`, asked from another, is true.
 
     Then everything taken is finished, snapshots are written and offsets committed. A failure of any
     part ends the process with exit code `FAILED`. Raises `LogError` when another process folds.
@@ -136,9 +136,10 @@ async def _run(
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
     starting = asyncio.create_task(app.start())
     watching = asyncio.create_task(_watch(log, followers))
-    while not stop.is_set() and not (until is not None and until()):
-        if starting.done() and starting.exception() is not None:
-            end_process(f"the Faust app did not start: {starting.exception()!r}")
+    while not stop.is_set() and not (until is not None and await asyncio.to_thread(until)):
+        for task, what in ((starting, "starting Faust"), (watching, "watching the streams")):
+            if task.done() and task.exception() is not None:
+                end_process(f"{what} failed: {task.exception()!r}")
         if app.crashed:
             end_process(f"the Faust app crashed: {app.crash_reason!r}")
         try:
@@ -153,6 +154,7 @@ async def _run(
 async def _stop(app: App, followers: Sequence[Follower]) -> None:
     app.consumer.stop_flow()
     app.flow_control.suspend()
+    app.flow_control.clear()
     for follower in followers:
         await follower.settle()
     try:
