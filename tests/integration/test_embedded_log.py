@@ -145,6 +145,17 @@ def test_a_file_at_its_limit_is_an_error_and_nothing_is_half_appended(url: str):
     log.close()
 
 
+def test_an_append_that_fails_in_the_middle_leaves_nothing_and_lets_others_go_on(url: str):
+    log = EmbeddedLog(url)
+    with pytest.raises(LogError, match="append"):
+        log.append([entry(b"before"), entry(b"unstorable", key=[1]), entry(b"after")])  # type: ignore[arg-type] - the error
+    other = EmbeddedLog(url)
+    assert other.append([entry(b"next")])[0].offset == 0
+    assert values(log) == [b"next"]
+    other.close()
+    log.close()
+
+
 def test_an_outsider_finds_and_alters_a_record_with_sqlite(url: str, tmp_path: Path):
     log = EmbeddedLog(url)
     log.append([entry(b"a"), entry(b"b"), entry(b"c", partition=2), entry(b"d", topics.TRADES)])
