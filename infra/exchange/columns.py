@@ -17,6 +17,8 @@ from streams.events import RowKind
 from streams.ticks import NO_ID
 
 INT64_MAX = 2**63 - 1
+TIME_MAX = 2**62
+"""In ns: the year 2116, the last that candles know."""
 TEN_EXACT_MAX = 22
 """10**22 is the largest power of ten that a double holds exactly."""
 EXACT = Context(prec=80)
@@ -119,7 +121,7 @@ def time_unit(value: Any) -> str:
 def times(column: pa.Array, unit: str) -> Converted:
     """Times → int64 ns UTC. Floats are taken to the microsecond: a double holds no more of seconds.
 
-    Not ok: null, no time, at or before 1970, beyond int64.
+    Not ok: null, no time, at or before 1970, after 2116.
     """
     kind = column.type
     if pa.types.is_timestamp(kind):
@@ -130,7 +132,7 @@ def times(column: pa.Array, unit: str) -> Converted:
         values, ok = _iso_times(column)
     else:
         values, ok = decimals(column, UNITS[unit])
-    return Converted(values, ok & (values > 0))
+    return Converted(values, ok & (values > 0) & (values <= TIME_MAX))
 
 
 def _float_times(column: pa.Array, digits: int) -> Converted:

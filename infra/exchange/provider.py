@@ -1,6 +1,6 @@
 """What a source of market data is to the collector: a `DataProvider`."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -35,7 +35,9 @@ class DataProvider(Protocol):
         """Specifications of those of the symbols that this venue has."""
         ...
 
-    def messages(self, markets: Sequence[Market], reached: Mapping[str, Reached]) -> AsyncIterator[Any]:
+    def messages(
+        self, markets: Sequence[Market], reached: Mapping[str, Reached]
+    ) -> AsyncGenerator[Any, None]:
         """Raw messages on the markets, from where the journal has `reached` (by market key)."""
         ...
 

@@ -65,7 +65,7 @@ def _open(path: Path, resources: ExitStack) -> Reader:
     size = max(1, path.stat().st_size)
     packed = raw.peek(2)[:2] == GZIP
     # GzipFile reads as a raw stream does; the buffer above it gives peek and readline
-    stream: Any = io.BufferedReader(gzip.GzipFile(fileobj=raw)) if packed else raw  # type: ignore[arg-type] - see above
+    stream: Any = io.BufferedReader(gzip.GzipFile(fileobj=raw)) if packed else raw
     head = stream.peek(16)[:16].lstrip(b"\xef\xbb\xbf \t\r\n")
     if head.startswith((b"PAR1", b"ARROW1", b"FEA1")):
         return _columnar(_seekable(stream, resources) if packed else raw, head)

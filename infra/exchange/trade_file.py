@@ -250,7 +250,11 @@ def _hint(name: str, value: Any, layout: Layout, market: Market) -> str:
         return "the value is missing"
     if name == "time":
         unit = layout.time_unit
-        return "no ISO time" if unit == convert.ISO else f"no time after 1970 in {unit}"
+        return (
+            "no ISO time between 1970 and 2116"
+            if unit == convert.ISO
+            else f"no time between 1970 and 2116 in {unit}"
+        )
     if name in ("side", "maker"):
         return "no side that is known: buy or sell, true or false"
     if name == "id":

@@ -1,0 +1,212 @@
+"""The collector: from providers' messages to records of the journal.
+
+    provider ─ messages ─► process_raw_data ─► merged for some ms ─► send_signal_to_bots ─► journal
+
+Each provider is a source of its own, with its writer and its task. What a provider promises by its
+clock is written as clock rows behind the ticks of the same batch; a `Clock` record of its own is
+written only where there are no ticks, once a second of real time and partition.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import aclosing
+from typing import Any, NamedTuple
+
+from infra.exchange.feed import Feed, Processed, dead_letter, merged
+from infra.exchange.provider import DataProvider, is_new
+from streams.events import Gap, GapFilled, JournalEvent, Market
+from streams.journal import JournalState, JournalWriter
+from streams.log import Log, Position
+
+LINGER_MS = 2
+CLOCK_S = 1.0
+QUEUE_MESSAGES = 1_000
+"""Messages that wait for the log; a provider that is faster waits with them."""
+
+
+class Message(NamedTuple):
+    """A provider's message, as it came."""
+
+    provider: str
+    raw: Any
+
+
+class DataCollector:
+    """Collects the market data of all registered providers into the journal.
+
+    `state` is where the journal stands (`streams.journal.scan` of all partitions); the collector
+    goes on from there. `now_s` is the real clock.
+    """
+
+    def __init__(
+        self,
+        log: Log,
+        state: JournalState,
+        *,
+        linger_ms: float = LINGER_MS,
+        now_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._log, self._state, self._now_s = log, state, now_s
+        self._linger_s = linger_ms / 1000
+        self._feeds: dict[str, Feed] = {}
+
+    def register_provider(self, name: str, provider: DataProvider) -> None:
+        """Make a provider known; `name` is its source in the journal. Raises `ValueError` when
+        taken."""
+        if name in self._feeds:
+            raise ValueError(f"provider {name!r} is registered already")
+        writer = JournalWriter(self._log, name, self._state.source(name).epoch + 1)
+        self._feeds[name] = Feed(provider, writer, self._log.partitions)
+
+    async def start_collection(self, symbols: Sequence[str]) -> None:
+        """Collect the symbols from every provider that has them, until all end or this is
+        cancelled.
+
+        What has arrived is written before it returns. Raises `ValueError` for a symbol that no
+        provider has, and what a provider or the log raises.
+        """
+        served = {name: await feed.provider.markets(symbols) for name, feed in self._feeds.items()}
+        known = {market.symbol for markets in served.values() for market in markets}
+        if missing := [symbol for symbol in symbols if symbol not in known]:
+            at = ", ".join(self._feeds) or "no provider"
+            raise ValueError(f"symbol {missing[0]!r} does not exist at {at}")
+        tasks = [
+            asyncio.ensure_future(self._collect(name, markets)) for name, markets in served.items() if markets
+        ]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            await _end(tasks)
+
+    def process_raw_data(self, raw: Message) -> Processed:
+        """A provider's message → rows for the journal and, folded, the candles (OHLCV) that it
+        closes.
+
+        The candles are those of the collector's own fold since it started, and have no positions;
+        the engine's are in the log. Raises `ValueError` for a message that is wrong; nothing of it
+        is sent.
+        """
+        feed = self._feeds[raw.provider]
+        delivery = feed.provider.parse(raw.raw)
+        markets = self._new(delivery.markets)
+        for market in markets:
+            feed.know(market)
+        return Processed(
+            raw.provider,
+            rows=feed.by_partition(delivery),
+            clocks=dict.fromkeys(delivery.keys, delivery.clock) if delivery.clock else {},
+            markets=markets,
+            gaps=delivery.gaps,
+            candles=feed.fold(delivery),
+        )
+
+    def send_signal_to_bots(self, processed: Processed) -> list[Position]:
+        """Append to the journal, which wakes the bots. Returns the positions; raises `LogError`."""
+        feed = self._feeds[processed.provider]
+        now_s = self._now_s()
+        feed.clocks.update(processed.clocks)
+        events: list[tuple[str, JournalEvent]] = [(m.key, m) for m in processed.markets]
+        events += [(gap.market, gap) for gap in processed.gaps if isinstance(gap, Gap)]
+        events += [feed.batch(partition, rows, now_s) for partition, rows in processed.rows.items()]
+        events += [(gap.market, gap) for gap in processed.gaps if isinstance(gap, GapFilled)]
+        events += feed.clock_records(now_s, not_since_s=now_s - CLOCK_S)
+        positions = feed.writer.append_all(events)
+        self._state.markets.update({market.key: market for market in processed.markets})
+        return positions
+
+    def _new(self, markets: Iterable[Market]) -> tuple[Market, ...]:
+        return tuple(m for m in markets if is_new(m, self._state.markets.get(m.key)))
+
+    # ------------------------------------------------------------ live
+
+    async def _collect(self, name: str, markets: Sequence[Market]) -> None:
+        """One provider: its markets, then its messages in small groups, then what is left."""
+        feed = self._feeds[name]
+        for market in markets:
+            feed.know(market)
+        await _finished(self.send_signal_to_bots, Processed(name, markets=self._new(markets)))
+        queue: asyncio.Queue[Message | None] = asyncio.Queue(QUEUE_MESSAGES)
+        pump = asyncio.ensure_future(self._pump(name, markets, queue))
+        group: list[Message | None] = []
+        try:
+            while None not in group:
+                group.clear()
+                await self._gather(feed, queue, group)
+                taken, group = group, [None] if None in group else []
+                await _finished(self._deliver, name, taken)
+            await _finished(self._flush, feed)
+            await pump
+        except asyncio.CancelledError:
+            rest = [queue.get_nowait() for _ in range(queue.qsize())]
+            await _finished(self._deliver, name, [*group, *rest])
+            await _finished(self._flush, feed)
+            raise
+        finally:
+            await _end([pump])
+
+    async def _pump(
+        self, name: str, markets: Sequence[Market], queue: "asyncio.Queue[Message | None]"
+    ) -> None:
+        """Messages into the queue; None tells of their end, which may be an error."""
+        reached = self._state.source(name).reached
+        try:
+            async with aclosing(self._feeds[name].provider.messages(markets, reached)) as messages:
+                async for raw in messages:
+                    await queue.put(Message(name, raw))
+        except asyncio.CancelledError:
+            raise  # nobody reads the queue any more
+        except BaseException:
+            await queue.put(None)
+            raise
+        await queue.put(None)
+
+    async def _gather(
+        self, feed: Feed, queue: "asyncio.Queue[Message | None]", group: list[Message | None]
+    ) -> None:
+        """Take the messages of the next few milliseconds; none, when a promise has waited for
+        long."""
+        try:
+            async with asyncio.timeout(CLOCK_S if feed.clocks else None):
+                group.append(await queue.get())
+        except TimeoutError:
+            return
+        await asyncio.sleep(self._linger_s)
+        group += [queue.get_nowait() for _ in range(queue.qsize())]
+
+    def _deliver(self, name: str, messages: Iterable[Message | None]) -> None:
+        """Process messages and send what they mean; one that means nothing becomes a dead
+        letter."""
+        found: list[Processed] = []
+        for message in messages:
+            if message is None:
+                continue
+            try:
+                found.append(self.process_raw_data(message))
+            except ValueError as error:
+                self._log.append([dead_letter(name, message.raw, error)])
+        for processed in merged(found) or [Processed(name)]:
+            self.send_signal_to_bots(processed)
+
+    def _flush(self, feed: Feed) -> None:
+        """Write every promise that waits."""
+        while feed.clocks:
+            now_s = self._now_s()
+            feed.writer.append_all(list(feed.clock_records(now_s, not_since_s=now_s)))
+
+
+async def _finished(function: Callable[..., Any], *arguments: Any) -> None:
+    """Run a function that blocks in a thread, and to its end even when cancelled in between."""
+    running = asyncio.ensure_future(asyncio.to_thread(function, *arguments))
+    try:
+        await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await running
+        raise
+
+
+async def _end(tasks: Sequence["asyncio.Future[Any]"]) -> None:
+    """Cancel what still runs, and wait for it."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
