@@ -24,10 +24,10 @@ from streams.events import (
     RegisterBot,
     TickBatch,
 )
-from streams.journal import TYPE_HEADER
+from streams.journal import TYPE_HEADER, JournalState, Reached, scan
 from streams.log import Log, Record, partition_of
 from streams.snapshots import latest
-from streams.ticks import unpack
+from streams.ticks import NO_ID, unpack
 from streams.topics import JOURNAL
 
 logger = logging.getLogger(__name__)
@@ -95,6 +95,32 @@ def _newest_row(record: Record, key: str) -> int:
     mine = np.array([market.key == key for market in event.markets])[rows.market]
     times = rows.time[mine & (rows.kind & BACKFILL == 0)]
     return int(times.max()) if len(times) else 0
+
+
+def source_state(log: Log, source: str) -> JournalState:
+    """What `streams.journal.scan` says of one source, without reading what is folded already."""
+    state = JournalState()
+    known = state.source(source)
+    for partition in range(log.partitions):
+        pipeline = _newest(log, partition)
+        state.markets |= {key: tape.market for key, tape in pipeline.tapes.items()}
+        if source in pipeline.sources:
+            known.epoch = max(known.epoch, pipeline.sources[source].epoch)
+        for key, tape in pipeline.tapes.items():
+            if tape.book.watermark > 0:
+                # a batch cut in two may have brought some trades of its newest nanosecond: ids tell
+                known.reached[key] = Reached(tape.book.watermark - 1, _newest_id(tape.seen.ranges))
+        tail = scan(log, [partition], start=pipeline.applied + 1, source=source)
+        state.markets |= tail.markets
+        known.epoch = max(known.epoch, tail.source(source).epoch)
+        for key, reached in tail.source(source).reached.items():
+            old = known.reached.get(key, Reached())
+            known.reached[key] = Reached(max(old.time, reached.time), max(old.id, reached.id))
+    return state
+
+
+def _newest_id(ranges: list[list[int]]) -> int:
+    return max((last for _, last in ranges), default=NO_ID)
 
 
 def registrations(log: Log, stop: int) -> int:

@@ -36,6 +36,7 @@ def fold(
     """Fold and project until `appended` and caught up. False when it was interrupted before."""
     from infra.worker import work
 
+    session.migrate()
     complete = reached = False
 
     def until(progress: "Progress") -> bool:
@@ -51,12 +52,11 @@ def fold(
 
 def fold_everything(session: Session) -> None:
     """Return when all that the journal holds now is folded and projected, by whom ever."""
-    from infra.db.schema import migrate
     from infra.worker import wait_caught_up
     from streams.embedded import EmbeddedLog
     from streams.log import LogError
 
-    migrate(session.settings.database_url)
+    session.migrate()
     while True:
         if folds_elsewhere(session):
             embedded = isinstance(session.log, EmbeddedLog)

@@ -32,15 +32,25 @@ class Session:
     @cached_property
     def database(self) -> "Engine":
         """The projections; a SQLite file that is not there yet is made. Raises `SchemaError`."""
-        from infra.db.schema import migrate, open_database
+        from infra.db.schema import open_database
 
-        url = self.settings.database_url
-        if url.startswith("sqlite:///"):
-            file = Path(url.removeprefix("sqlite:///"))
-            if not file.exists():
-                file.parent.mkdir(parents=True, exist_ok=True)
-                migrate(url)
-        return open_database(url)
+        file = self._sqlite_file
+        if file is not None and not file.exists():
+            self.migrate()
+        return open_database(self.settings.database_url)
+
+    def migrate(self) -> str:
+        """Bring the database to this version's tables; returns the revision."""
+        from infra.db.schema import migrate
+
+        if self._sqlite_file is not None:
+            self._sqlite_file.parent.mkdir(parents=True, exist_ok=True)
+        return migrate(self.settings.database_url)
+
+    @property
+    def _sqlite_file(self) -> Path | None:
+        scheme, _, path = self.settings.database_url.partition(":///")
+        return Path(path) if scheme == "sqlite" and path else None
 
     @cached_property
     def strategies(self) -> "Strategies":

@@ -25,14 +25,7 @@ def rebuild(json: Json = False) -> None:
 def migrate(json: Json = False) -> None:
     """Create the database's tables, or bring them to this version."""
     with Session() as session:
-        from pathlib import Path
-
-        from infra.db.schema import migrate as migrate_database
-
-        url = session.settings.database_url
-        if url.startswith("sqlite:///"):
-            Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
-        revision = migrate_database(url)
+        revision = session.migrate()
         if json:
             print_json({"revision": revision})
         else:
