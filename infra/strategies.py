@@ -1,8 +1,8 @@
-"""Strategies on disk: built-in ones, files of users, entry points; their generated modules and the archive of old code.
+"""Strategies on disk: built-in ones, users' files, entry points; their generated modules; their old code.
 
-The folder `kernels` holds, for every code that was ever used, the generated module `<code hash>.py` with numba's
-cache beside it, and `sources/<source hash>.py`, the author's file as it was. So a hash recorded in the journal can
-be folded again after the file has changed.
+The folder `kernels` holds, for every code that was ever used, the generated module `<code hash>.py` with
+numba's cache beside it, and `sources/<source hash>.py`, the author's file as it was. So a hash recorded in
+the journal can be folded again after the file has changed.
 """
 
 import ast
@@ -10,7 +10,9 @@ import functools
 import hashlib
 import importlib.util
 import os
+import re
 import sys
+import sysconfig
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,15 +24,22 @@ from typing import Any
 
 import projections.strategies as product
 from projections.strategies import BUILT_IN, BaseStrategy
-from projections.strategies.code import CompiledCode, PandasCode, StrategyCode
+from projections.strategies.code import (
+    CompiledCode,
+    PandasCode,
+    StrategyCode,
+    StrategyCompileError,
+    words,
+)
 from projections.strategies.generate import code_hash, module_text, source_module
 
 ENTRY_POINTS = "tcpdashboard.strategies"
 PRODUCT = ("streams", "projections", "infra", "api")
+SITE_PACKAGES = {Path(sysconfig.get_path(kind)).resolve() for kind in ("purelib", "platlib")}
 
 
 class StrategyFileError(Exception):
-    """A strategy file that cannot be used, with file and line; the author's fault, and the author's to mend."""
+    """A strategy file that cannot be used, with file and line: for its author to mend."""
 
     def __init__(self, file: str, line: int, reason: str) -> None:
         super().__init__(f"{file}:{line}: {reason}")
@@ -76,42 +85,50 @@ class Strategies:
     def get(self, name: str, code_hash: str | None = None) -> StrategyCode | None:
         """The strategy with this code, from the archive where it has changed since; None where it is unknown.
 
-        Raises StrategyFileError where the archived code does not load any more.
+        Archived code that does not load any more is listed in `broken`.
         """
         code = self._latest.get(name)
         if code_hash is None or (code is not None and code.code_hash == code_hash):
             return code
         if code_hash not in self._archived:
-            self._archived[code_hash] = unarchived(self._kernels_dir, code_hash)
+            try:
+                self._archived[code_hash] = _unarchived(self._kernels_dir, code_hash)
+            except StrategyFileError as error:
+                self.broken.append(error)
+                self._archived[code_hash] = None
         code = self._archived[code_hash]
         return code if code is not None and code.name == name else None
 
     def add(self, source: Source) -> None:
         """Every strategy class of a file; a broken file is listed in `broken` and adds none."""
+        found: dict[str, StrategyCode] = {}
         try:
-            codes = [_code(self._kernels_dir, source, cls) for cls in _classes(source)]
-            for code in codes:
-                if code.name in self._latest:
-                    raise _at_class(source, code.strategy, f"there is already a strategy {code.name!r}")
+            for cls in _classes(source):
+                name = cls.spec.name
+                if name in self._latest or name in found:
+                    raise _at_class(source, cls, f"there is already a strategy {name!r}")
+                found[name] = _code(self._kernels_dir, source, cls)
         except StrategyFileError as error:
             self.broken.append(error)
         else:
-            self._latest |= {code.name: code for code in codes}
+            self._latest |= found
 
 
 def load_strategies(kernels_dir: Path, files: Sequence[Path] = ()) -> Strategies:
-    """Built-in strategies, those of installed packages (entry points `tcpdashboard.strategies`), and of these files."""
+    """Built-in strategies, those of installed packages by entry point, and those of these files."""
     strategies = Strategies(kernels_dir)
     folder = Path(product.__path__[0])
     for name in BUILT_IN:
         strategies.add(_read(folder / f"{name}.py"))
     for entry in metadata.entry_points(group=ENTRY_POINTS):
-        spec = importlib.util.find_spec(entry.module)
-        if spec is None or spec.origin is None:
-            reason = f"entry point {entry.name} names the module {entry.module}, which does not exist"
+        try:
+            file = _module_file(entry.module)
+            if file is None:
+                raise ImportError(f"there is no module {entry.module}")
+            strategies.add(_read(file))
+        except Exception as error:  # noqa: BLE001 - a package may fail in any way; the others still load
+            reason = f"the entry point {entry.name} of {ENTRY_POINTS} cannot be read: {words(error)}"
             strategies.broken.append(StrategyFileError(entry.value, 1, reason))
-        else:
-            strategies.add(_read(Path(spec.origin)))
     for file in files:
         try:
             strategies.add(_read(file))
@@ -131,14 +148,12 @@ def _classes(source: Source) -> list[type[BaseStrategy]]:
     module = _imported(source)
     found = [
         value
-        for value in vars(module).values()
-        if isinstance(value, type) and issubclass(value, BaseStrategy) and value.__module__ == module.__name__
+        for value in dict.fromkeys(v for v in vars(module).values() if isinstance(v, type))
+        if issubclass(value, BaseStrategy) and value.__module__ == module.__name__
     ]
     runnable = [c for c in found if c.spec.compiled or c.process_data is not BaseStrategy.process_data]
     if not runnable:
-        raise StrategyFileError(
-            source.file, 1, "defines no BaseStrategy subclass with signal or process_data"
-        )
+        raise StrategyFileError(source.file, 1, "there is no BaseStrategy class with signal or process_data")
     return runnable
 
 
@@ -152,15 +167,29 @@ def _imported(source: Source) -> ModuleType:
     sys.modules[name] = module
     try:
         exec(compile(source.text, source.file, "exec"), vars(module))  # noqa: S102 - the user's own strategy
-    except SyntaxError as error:
-        del sys.modules[name]
-        raise StrategyFileError(source.file, error.lineno or 1, f"SyntaxError: {error.msg}") from error
+        _settle_helpers(module)
     except Exception as error:
         del sys.modules[name]
-        lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == source.file]
-        reason = f"{type(error).__name__}: {error}"
-        raise StrategyFileError(source.file, (lines or [None])[-1] or 1, reason) from error
+        raise StrategyFileError(source.file, _line(source, error), words(error)) from error
     return module
+
+
+def _line(source: Source, error: Exception) -> int:
+    """The last line of the file that the error went through."""
+    if isinstance(error, SyntaxError) and error.filename == source.file:
+        return error.lineno or 1
+    passed = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == source.file]
+    return (passed or [None])[-1] or 1
+
+
+def _settle_helpers(module: ModuleType) -> None:
+    """Give the author's compiled functions the step's options, or they take those of their first caller."""
+    for name, value in vars(module).items():
+        options = getattr(value, "targetoptions", None)
+        if isinstance(options, dict):
+            if options.get("fastmath") or options.get("parallel"):
+                raise ValueError(f"{name} has fastmath or parallel: its results are not repeatable")
+            options |= {"error_model": "numpy", "fastmath": False, "nogil": True}
 
 
 def _at_class(source: Source, cls: type, reason: str) -> StrategyFileError:
@@ -174,10 +203,26 @@ def _at_class(source: Source, cls: type, reason: str) -> StrategyFileError:
 def _versions(source: Source, packages: Sequence[str]) -> dict[str, str]:
     """What else the results depend on: these packages and all that the file imports, with their versions."""
     versions = {package: metadata.version(package) for package in packages}
-    for name in sorted(_imports(source) - set(PRODUCT) - set(sys.stdlib_module_names)):
-        for package in metadata.packages_distributions().get(name, ()):
-            versions[package] = metadata.version(package)
+    for name in sorted(_imports(source) - set(PRODUCT) - set(packages) - set(sys.stdlib_module_names)):
+        file = _module_file(name)
+        if file is not None and not SITE_PACKAGES & set(file.parents):
+            versions[name] = _content_hash(file)
+        else:
+            found = metadata.packages_distributions().get(name, ())
+            versions |= {package: metadata.version(package) for package in found} or {name: "absent"}
     return versions
+
+
+def _module_file(name: str) -> Path | None:
+    """The file of a module, without importing it; None where there is none."""
+    spec = importlib.util.find_spec(name)
+    return None if spec is None or spec.origin is None else Path(spec.origin).resolve()
+
+
+def _content_hash(file: Path) -> str:
+    """A module that is not installed has no version: the hash of its file, or of all of its package."""
+    files = sorted(file.parent.rglob("*.py")) if file.name == "__init__.py" else [file]
+    return hashlib.sha256(b"".join(f.read_bytes() for f in files)).hexdigest()
 
 
 def _imports(source: Source) -> set[str]:
@@ -217,19 +262,29 @@ def _assembled(
     return PandasCode(*common, 0)
 
 
-def unarchived(kernels_dir: Path, hash_: str) -> StrategyCode | None:
-    """Code by its hash from the archive; None where it never was here or was altered."""
-    file = kernels_dir / f"{hash_}.py"
-    if not file.is_file() or code_hash(file.read_text(encoding="utf-8")) != hash_:
+def _unarchived(kernels_dir: Path, hash_: str) -> StrategyCode | None:
+    """Code by its hash from the archive; None where it, or its source, is not there as it was."""
+    text = _kept(kernels_dir / f"{hash_}.py", hash_)
+    if text is None:
         return None
-    head = _literals(file.read_text(encoding="utf-8"))
-    source = _read(kernels_dir / "sources" / f"{head['SOURCE']}.py")
-    if source.hash != head["SOURCE"]:
+    head = _literals(text)
+    file = kernels_dir / "sources" / f"{head['SOURCE']}.py"
+    author = _kept(file, head["SOURCE"])
+    if author is None:
         return None
+    source = Source(str(file), author)
     cls = getattr(_imported(source), head["CLASS"])
     load = functools.partial(_module, kernels_dir, hash_, source)
     # the archived module says itself how much state it keeps and how far it reads: today's blocks may differ
     return _assembled(cls, hash_, head.get("STATE_SIZE", 0), load, lambda p: load().lookback(p))
+
+
+def _kept(file: Path, hash_: str) -> str | None:
+    """The text of an archived file, if it still has this hash."""
+    if not re.fullmatch("[0-9a-f]{64}", hash_) or not file.is_file():
+        return None
+    text = file.read_text(encoding="utf-8")
+    return text if hashlib.sha256(text.encode()).hexdigest() == hash_ else None
 
 
 def _literals(text: str) -> dict[str, Any]:
@@ -249,7 +304,7 @@ def _kernels() -> str:
 
 
 def _keep(file: Path, text: str) -> None:
-    """Write what is not there; a file that is there stays untouched, since numba's cache looks at its time."""
+    """Write what is not there; what is there stays untouched, since numba's cache looks at its time."""
     if file.is_file() and file.read_text(encoding="utf-8") == text:
         return
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -260,14 +315,35 @@ def _keep(file: Path, text: str) -> None:
     importlib.invalidate_caches()
 
 
-@functools.cache
 def _module(kernels_dir: Path, hash_: str, source: Source) -> ModuleType:
-    """Import a generated module; numba compiles its live step, or takes it from its cache."""
+    loaded = _loaded(kernels_dir, hash_, source)
+    if isinstance(loaded, StrategyCompileError):
+        raise StrategyCompileError(*loaded.args)
+    return loaded
+
+
+@functools.cache
+def _loaded(kernels_dir: Path, hash_: str, source: Source) -> ModuleType | StrategyCompileError:
+    """Import a generated module; numba compiles its live step or has it cached. A failure is kept too."""
+    from numba.core.errors import NumbaError  # noqa: PLC0415 - a third of a second, for those who step
+
     _imported(source)
     name = f"tcpdashboard_kernel_{hash_}"
     spec = importlib.util.spec_from_file_location(name, kernels_dir / f"{hash_}.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except NumbaError as error:
+        del sys.modules[name]
+        return StrategyCompileError(_compile_reason(source, str(error)))
     return module
+
+
+def _compile_reason(source: Source, text: str) -> str:
+    """numba's reason and the line in the author's file; without paths, since it gets recorded."""
+    said = (line.strip() for line in text.splitlines())
+    reason = next((s for s in said if s and not s.startswith("Failed in nopython mode")), "no reason given")
+    lines = re.findall(rf'{re.escape(Path(source.file).name)}", line (\d+)', text)
+    return f"line {lines[0]}: {reason}" if lines else reason

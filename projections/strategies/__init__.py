@@ -1,6 +1,6 @@
-"""Strategies: what their authors need is exported here. Built in: sma_cross, rsi_reversion, bollinger_breakout, macd_cross."""
+"""Strategies: what their authors need is exported here; how one is written stands in `base.py`."""
 
-from projections.strategies.base import BaseStrategy, Signal
+from projections.strategies.base import Bar, BaseStrategy, Signal
 from projections.strategies.blocks import atr, bollinger, ema, macd, rsi, sma
 from projections.strategies.parameters import (
     StrategyDefinitionError,
@@ -12,6 +12,7 @@ BUILT_IN = ("sma_cross", "rsi_reversion", "bollinger_breakout", "macd_cross")
 
 __all__ = [
     "BUILT_IN",
+    "Bar",
     "BaseStrategy",
     "Signal",
     "StrategyDefinitionError",

@@ -13,8 +13,8 @@ A compiled strategy declares parameters, indicators and one function of one cand
             return 1.0 if x.fast_average > x.slow_average else -1.0
 
 `bar` has open, high, low, close, volume; `x` the indicators (NaN until warm, a block with several outputs as
-`x.bands.upper`); `p` the parameters; `pos` the previous target. The result is the new target, −1 … 1 of the size
-that the bot is given. numba compiles it, together with its indicators, into one step (`generate.py`).
+`x.bands.upper`); `p` the parameters; `pos` the previous target. The result is the new target, −1 … 1 of the
+size that the bot is given. numba compiles it, together with its indicators, into one step (`generate.py`).
 
 A pandas strategy overrides `process_data(df)` instead, and gets the last `window` candles, slower.
 """
@@ -22,8 +22,8 @@ A pandas strategy overrides `process_data(df)` instead, and gets the last `windo
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import FunctionType
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from types import FunctionType, SimpleNamespace
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
 
 import numpy as np
 
@@ -45,9 +45,19 @@ LOOKBACK_MAX = 5000
 """No strategy reads further back than this many candles, so that the history kept for it is bounded."""
 
 
+class Bar(Protocol):
+    """The candle that just closed, as `signal` sees it."""
+
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: float
+
+
 @dataclass(frozen=True)
 class Signal:
-    """What a strategy makes of the candles up to now: a target position, −1 … 1, and the values that made it."""
+    """What a strategy makes of the candles up to now: a target position, −1 … 1, and what it was made of."""
 
     target: float
     values: Mapping[str, float] = field(default_factory=dict[str, float])
@@ -112,8 +122,8 @@ class BaseStrategy:
     def process_data(self, df: "pd.DataFrame") -> Signal:
         """The signal after the last row of `df`, stepping from a fresh state through all of its rows.
 
-        Columns open, high, low, close, volume; oldest first. This is the compiled step run as plain Python: the
-        same bits, some microseconds a row. An empty frame raises ValueError.
+        Columns open, high, low, close, volume; oldest first. This is the compiled step run as plain Python:
+        the same bits, some microseconds a row. An empty frame raises ValueError.
         """
         if not len(df):
             raise ValueError("process_data needs at least one candle, the frame is empty")
@@ -146,10 +156,14 @@ class BaseStrategy:
             outputs = got[: len(got) - block.state_size]
             after.append(got[len(outputs) :])
             values.update(zip(output_names(name, indicator), outputs, strict=True))
-            shown[name] = _Row(zip(block.outputs, outputs)) if block.outputs else outputs[0]
-        bar = _Row(zip(COLUMNS, history[i], strict=True))
+            shown[name] = (
+                SimpleNamespace(**dict(zip(block.outputs, outputs, strict=True)))
+                if block.outputs
+                else outputs[0]
+            )
+        bar = SimpleNamespace(**dict(zip(COLUMNS, history[i], strict=True)))
         signal = cast(Any, type(self)).signal
-        target = float(signal(bar, _Row(shown), _Row(self.parameters), position))
+        target = float(signal(bar, SimpleNamespace(**shown), SimpleNamespace(**self.parameters), position))
         return Signal(target, values), after
 
     def _arguments(self, indicator: Indicator) -> list[Argument]:
@@ -163,12 +177,6 @@ class BaseStrategy:
         ]
 
 
-class _Row(dict[str, Any]):
-    """Names as attributes, as the compiled code's named tuples have them."""
-
-    __getattr__ = dict.__getitem__
-
-
 def output_names(name: str, indicator: Indicator) -> tuple[str, ...]:
     """Names of an indicator's numbers: `average`, or `bands.upper`, `bands.lower`, …"""
     outputs = indicator.block.outputs
@@ -176,8 +184,8 @@ def output_names(name: str, indicator: Indicator) -> tuple[str, ...]:
 
 
 def specification(cls: type[BaseStrategy]) -> Spec:
-    """What the class declares. Raises StrategyDefinitionError, naming class and attribute, where that is wrong."""
-    compiled = "signal" in dir(cls)
+    """What the class declares. Raises StrategyDefinitionError, naming the attribute, where that is wrong."""
+    compiled = hasattr(cls, "signal")
     if compiled and cls.process_data is not BaseStrategy.process_data:
         raise StrategyDefinitionError(
             f"{cls.__name__} has both signal (compiled) and process_data (pandas): keep one of them"
@@ -188,11 +196,14 @@ def specification(cls: type[BaseStrategy]) -> Spec:
     indicators: dict[str, Indicator] = {}
     for base in reversed(cls.__mro__):
         indicators |= {k: v for k, v in base.__dict__.items() if isinstance(v, Indicator)}
-    for name, indicator in indicators.items():
-        _check_indicator(f"{cls.__name__}.{name}", indicator, {p.name: p for p in parameters})
-    names = [output for name, i in indicators.items() for output in output_names(name, i)]
+    name = cls.__dict__.get("name", snake_case(cls.__name__))
+    if not isinstance(name, str) or not name.isidentifier():
+        raise StrategyDefinitionError(f"{cls.__name__}.name is {name!r}: it must be a word such as sma_cross")
+    for attribute, indicator in indicators.items():
+        _check_indicator(f"{cls.__name__}.{attribute}", indicator, {p.name: p for p in parameters})
+    names = [output for attribute, i in indicators.items() for output in output_names(attribute, i)]
     return Spec(
-        name=cls.__dict__.get("name", snake_case(cls.__name__)),
+        name=name,
         compiled=compiled,
         parameters=parameters,
         indicators=indicators,
@@ -210,6 +221,8 @@ def _check_signature(cls: type[BaseStrategy]) -> None:
 
 def _check_indicator(where: str, indicator: Indicator, parameters: dict[str, Parameter]) -> None:
     block = indicator.block
+    if where.rpartition(".")[2].startswith("_"):
+        raise StrategyDefinitionError(f"{where}: the name of an indicator cannot begin with an underscore")
     for kind, given in zip(block.arguments, indicator.arguments, strict=True):
         window = kind in block.windows
         if kind == "column":

@@ -13,10 +13,10 @@ Argument: TypeAlias = str | int | float
 
 @dataclass(frozen=True)
 class Block:
-    """A function of `kernels.py`: its arguments, its outputs (none named: one number), how many floats of state.
+    """A function of `kernels.py`: its arguments, its outputs (none named: one number), the size of its state.
 
-    `windows` are the arguments that count candles. A step reads back as many candles, the current one included, as
-    the window named in `reads` is long, and the number beside it more.
+    `windows` are the arguments that count candles. A step reads back as many candles, the current one
+    included, as the window named in `reads` is long, and the number beside it more.
     """
 
     name: str
@@ -56,7 +56,7 @@ def sma(column: str, n: int | str) -> Indicator:
 
 
 def ema(column: str, n: int | str) -> Indicator:
-    """Exponential moving average, weight 2/(n+1), seeded with the mean of the first n; warm after n."""
+    """Exponential moving average of weight 2/(n+1), seeded with the mean of the first n; warm after n."""
     return Indicator(EMA, (column, n))
 
 
@@ -76,5 +76,5 @@ def bollinger(column: str, n: int | str, width: float | str) -> Indicator:
 
 
 def macd(column: str, fast: int | str, slow: int | str, signal: int | str) -> Indicator:
-    """`.line` = EMA(fast) − EMA(slow), `.signal` its EMA, `.histogram` their difference; warm after slow + signal − 1."""
+    """`.line` = EMA(fast) − EMA(slow), `.signal` its EMA, `.histogram` the rest; warm after slow + signal."""
     return Indicator(MACD, (column, fast, slow, signal))

@@ -1,5 +1,6 @@
 """`StrategyCode`: how the engine runs a strategy, compiled or pandas, for all bots of a group at once."""
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -27,7 +28,7 @@ class History(NamedTuple):
 
 
 class StepFailure(NamedTuple):
-    """The bot (index in its group) whose strategy failed, and why; bots before it are done, it and later ones are not."""
+    """The bot (index in its group) whose strategy failed, and why. Those before it are done, no others."""
 
     bot: int
     message: str
@@ -60,12 +61,20 @@ class Strategies(Protocol):
         ...
 
 
+class StrategyCompileError(Exception):
+    """A `signal` that numba cannot compile; names the line in the author's file."""
+
+
+class StrategyRunError(RuntimeError):
+    """A strategy that failed within a run over a history."""
+
+
 @dataclass(frozen=True)
 class StrategyCode(ABC):
     """A strategy with exactly one code; equal hash, equal bits.
 
-    `value_names` are its indicators' numbers (K of them), `state_size` (S) the floats of one bot's state: zeros for
-    a fresh bot.
+    `value_names` are its indicators' numbers (K of them), `state_size` (S) the floats of one bot's state:
+    zeros for a fresh bot.
     """
 
     strategy: type[BaseStrategy] = field(repr=False)
@@ -76,7 +85,7 @@ class StrategyCode(ABC):
     state_size: int
 
     def check(self, params: Mapping[str, object]) -> dict[str, Value]:
-        """All parameters, in their own types, with defaults, sorted by name. Raises StrategyParameterError."""
+        """All parameters in their own types, with defaults, sorted by name. Raises StrategyParameterError."""
         checked = self.strategy(params).parameters
         needed = self.lookback(checked)
         if needed > LOOKBACK_MAX:
@@ -89,6 +98,10 @@ class StrategyCode(ABC):
     def pack(self, params: Mapping[str, object]) -> Floats:
         """Parameters as f8[P], the form in which `step` takes them."""
         return packed(self.parameters, self.check(params))
+
+    @abstractmethod
+    def compile(self) -> None:
+        """Get ready to step. Raises StrategyCompileError; otherwise the first step would fail with it."""
 
     @abstractmethod
     def lookback(self, params: Mapping[str, object]) -> int:
@@ -108,19 +121,25 @@ class StrategyCode(ABC):
     ) -> StepFailure | None:
         """One candle's step for the bots first … B−1; row `i` of the history has just closed.
 
-        `seen` i8[B] counts the candles of each bot, this one included; `params` f8[B, P], `state` f8[B, S] and
-        `target` f8[B] are read, the latter two and `values` f8[B, K] are written; all C-contiguous. A strategy that
-        raises, or whose target is no number in −1 … 1, is a StepFailure: nothing of that bot is written, and the
-        caller goes on with `first` behind it.
+        `seen` i8[B] counts the candles of each bot, this one included; `params` f8[B, P], `state` f8[B, S]
+        and `target` f8[B] are read, the latter two and `values` f8[B, K] are written; all C-contiguous. A
+        strategy that raises, or whose target is no number in −1 … 1, is a StepFailure: nothing of that bot is
+        written, and the caller goes on with `first` behind it.
         """
 
 
 @dataclass(frozen=True)
 class CompiledCode(StrategyCode):
-    """A strategy with a compiled `signal`. `load` gives its generated module, and compiles on the first call."""
+    """A strategy with a compiled `signal`.
+
+    `load` gives its generated module; the first call compiles it, and may raise StrategyCompileError.
+    """
 
     load: Callable[[], Kernels] = field(repr=False)
     reads: Callable[[Mapping[str, Value]], int] = field(repr=False)
+
+    def compile(self) -> None:
+        self.load()
 
     def lookback(self, params: Mapping[str, object]) -> int:
         return self.reads(self.strategy(params).parameters)
@@ -138,8 +157,12 @@ class CompiledCode(StrategyCode):
     ) -> StepFailure | None:
         fault = np.array([first, 0.0])
         try:
-            done = self.load().live(history.values, i, first, seen, params, state, target, values, fault)
-        except Exception as error:  # noqa: BLE001 - an author's code may raise anything; the bot is halted with it
+            kernels = self.load()
+        except StrategyCompileError as error:
+            return StepFailure(first, words(error))
+        try:
+            done = kernels.live(history.values, i, first, seen, params, state, target, values, fault)
+        except Exception as error:  # noqa: BLE001 - an author's code may raise anything
             return StepFailure(int(fault[0]), words(error))
         return None if done == len(target) else StepFailure(done, _no_position(fault[1]))
 
@@ -160,13 +183,12 @@ class CompiledCode(StrategyCode):
         return run
 
 
-class StrategyRunError(RuntimeError):
-    """A strategy that failed within a run over a history."""
-
-
 @dataclass(frozen=True)
 class PandasCode(StrategyCode):
-    """A strategy that only has `process_data`. A new instance each step: what it keeps in itself cannot matter."""
+    """A strategy with `process_data` only. Each step is a new instance: what it keeps in itself is gone."""
+
+    def compile(self) -> None:
+        """Nothing to do: it is plain Python."""
 
     def lookback(self, params: Mapping[str, object]) -> int:
         return int(self.strategy(params).window)
@@ -193,7 +215,7 @@ class PandasCode(StrategyCode):
                 # a shallow copy is enough: pandas copies on write, so no bot sees what another did
                 signal = strategy.process_data(frames[rows].copy(deep=False))
                 new, row = self._read(strategy, signal)
-            except Exception as error:  # noqa: BLE001 - an author's code may raise anything; the bot is halted with it
+            except Exception as error:  # noqa: BLE001 - an author's code may raise anything
                 return StepFailure(b, words(error))
             target[b] = new
             values[b] = row
@@ -234,5 +256,5 @@ def _no_position(target: float) -> str:
 
 def words(error: Exception) -> str:
     """An exception on one line, with its type, and alike wherever it is raised."""
-    text = " ".join(str(error).split())
+    text = re.sub(r" at 0x[0-9a-f]+", "", " ".join(str(error).split()))
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

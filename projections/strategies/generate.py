@@ -1,17 +1,18 @@
-"""From a strategy class to the text of one real module: the live step, the loop over a history, the lean loop of a sweep.
+"""From a strategy class to the text of one real module: its live step, its loops over a history.
 
-The module holds the arithmetic of its blocks as text and takes the author's `signal` from its source, whose hash it
-names; so the SHA-256 of the text *is* the identity of the strategy's code, and an archived text runs unchanged when
-the product's blocks have moved on. It is a real module file because numba's disk cache hits nothing else across
-processes; its name is its hash because that cache does not see a change in another file.
+The module holds the arithmetic of its blocks as text and takes the author's `signal` from its source, whose
+hash it names; so the SHA-256 of the text *is* the identity of the strategy's code, and an archived text runs
+unchanged when the product's blocks have moved on. It is a real module file because numba's disk cache hits
+nothing else across processes; its name is its hash because that cache does not see a change in another file.
 """
 
 import ast
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import count
 
-from projections.strategies.base import Spec, output_names
-from projections.strategies.blocks import COLUMNS, Argument, Indicator
+from projections.strategies.base import Spec
+from projections.strategies.blocks import COLUMNS, Argument
 from projections.strategies.parameters import Parameter
 
 HEAD = '''"""Generated from the strategy {name}; not to be edited: its file's name is the hash of its text.
@@ -47,17 +48,20 @@ Bar = namedtuple("Bar", {columns!r})
 Values = namedtuple("Values", {indicators!r})
 Parameters = namedtuple("Parameters", {parameters!r})
 {constants}
-# The same options everywhere: a callee without them inherits those of the caller that happens to compile it first.
-inlined = njit(nogil=True, error_model="numpy", fastmath=False, forceinline=True)
-looped = njit(cache=True, nogil=True, error_model="numpy", fastmath=False)
-compiled_at_once = njit(
+# The same options everywhere: a callee without them inherits those of the caller that happens to compile it
+# first. What only passes arrays on needs no reference counts (_nrt), which would cost several times the
+# arithmetic.
+exact = {{"nogil": True, "error_model": "numpy", "fastmath": False, "forceinline": True}}
+inlined = njit(**exact, _nrt=False)
+looped = njit(nogil=True, error_model="numpy", fastmath=False, _nrt=False, cache=True)
+looped_at_once = njit(
     "i8(f8[:, ::1], i8, i8, i8[::1], f8[:, ::1], f8[:, ::1], f8[::1], f8[:, ::1], f8[::1])",
-    cache=True, nogil=True, error_model="numpy", fastmath=False,
+    nogil=True, error_model="numpy", fastmath=False, _nrt=False, cache=True,
 )
 
 {blocks}
 
-signal = inlined(Strategy.signal)
+signal = njit(**exact, _nrt=True)(Strategy.signal)
 
 
 @inlined
@@ -69,9 +73,9 @@ def step(values, i, seen, p, position, {state}):
     return float(signal(bar, x, p, position)), {outputs}{state}
 
 
-@compiled_at_once
+@looped_at_once
 def live(values, i, first, seen, parameters, state, targets, rows, fault):
-    """One candle for the bots from `first` on; returns how many are done, fewer where a target is no position."""
+    """One candle for the bots from `first` on; returns the bot where it ended, at a target that is none."""
     for b in range(first, targets.shape[0]):
         fault[0] = b
         p = Parameters({live_parameters})
@@ -87,7 +91,7 @@ def live(values, i, first, seen, parameters, state, targets, rows, fault):
 
 @looped
 def loop(values, first, last, seen, parameters, state, position, targets, rows, fault):
-    """The candles `first` … `last` − 1 for one bot that has seen `seen` before; returns the candle where it ended."""
+    """Candles `first` … `last` − 1 for a bot that has seen `seen` before; returns where it ended."""
     p = Parameters({loop_parameters})
 {state_loads}
     for i in range(first, last):
@@ -134,8 +138,8 @@ def module_text(
 ) -> str:
     """The module of a strategy; a pandas strategy has a head only.
 
-    `versions` names everything else that the result depends on (numba, numpy, imported packages) with its version;
-    `kernels` is the text of `kernels.py`, of which what the strategy uses is taken.
+    `versions` names everything else that the result depends on (numba, numpy, imported packages) with its
+    version; `kernels` is the text of `kernels.py`, of which what the strategy uses is taken.
     """
     head = HEAD.format(
         name=spec.name,
@@ -151,7 +155,7 @@ def module_text(
 
 def _fields(spec: Spec, class_name: str, source_hash: str, kernels: str) -> dict[str, object]:
     state = [f"s{k}" for k in range(spec.state_size)]
-    outputs = [f"x_{name.replace('.', '_')}" for name in spec.value_names]
+    outputs = [f"x{k}" for k in range(len(spec.value_names))]
     return {
         "value_names": spec.value_names,
         "state_size": spec.state_size,
@@ -201,16 +205,15 @@ def _constants(spec: Spec) -> Iterator[str]:
 
 
 def _calls(spec: Spec) -> Iterator[str]:
-    used = 0
-    for name, indicator in spec.indicators.items():
-        size = indicator.block.state_size
-        state = [f"s{k}" for k in range(used, used + size)]
-        used += size
-        got = [f"x_{output.replace('.', '_')}" for output in output_names(name, indicator)] + state
+    states, outputs = count(), count()
+    for indicator in spec.indicators.values():
+        state = [f"s{next(states)}" for _ in range(indicator.block.state_size)]
+        got = [f"x{next(outputs)}" for _ in indicator.block.outputs or "1"] + state
         arguments = [
             _argument(*pair) for pair in zip(indicator.block.arguments, indicator.arguments, strict=True)
         ]
-        yield f"{', '.join(got)} = {indicator.block.name}({', '.join(['values', 'i', 'seen', *arguments, *state])})"
+        given = ["values", "i", "seen", *arguments, *state]
+        yield f"{', '.join(got)} = {indicator.block.name}({', '.join(given)})"
 
 
 def _argument(kind: str, given: Argument) -> str:
@@ -220,8 +223,9 @@ def _argument(kind: str, given: Argument) -> str:
 
 
 def _named_values(spec: Spec) -> Iterator[str]:
+    outputs = count()
     for name, indicator in spec.indicators.items():
-        numbers = [f"x_{output.replace('.', '_')}" for output in output_names(name, indicator)]
+        numbers = [f"x{next(outputs)}" for _ in indicator.block.outputs or "1"]
         yield f"Row_{name}({', '.join(numbers)})" if indicator.block.outputs else numbers[0]
 
 

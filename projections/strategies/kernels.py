@@ -2,15 +2,16 @@
 
 Every block has the form `block(values, i, seen, <arguments>, <state>) -> (<outputs>, <state>)`:
 
-* `values` is the price history, f8[L, 5] with the columns open, high, low, close, volume; row `i` is the candle
-  that just closed, and rows after it do not exist for a block. It may read back `seen - 1` rows, where `seen`
-  counts the candles that this bot has seen, this one included.
+* `values` is the price history, f8[L, 5] with the columns open, high, low, close, volume; row `i` is the
+  candle that just closed, and rows after it do not exist for a block. It may read back `seen - 1` rows, where
+  `seen` counts the candles that this bot has seen, this one included.
 * the state is a few floats, all zero for a fresh bot, whatever the window is long.
 * an output is NaN until the block is warm.
 
-The text of these functions is copied into every generated module (`generate.py`), where numba compiles it; here it
-is plain Python, and gives the same bits. For that the blocks use nothing but + − × ÷, square root and comparisons:
-exp, log and pow differ between processors. Running sums carry their rounding errors along, so they do not drift.
+The text of these functions is copied into every generated module (`generate.py`), where numba compiles it;
+here it is plain Python, and gives the same bits. For that the blocks use nothing but + − × ÷, square root and
+comparisons: exp, log and pow differ between processors. Running sums carry their rounding errors along, so
+they do not drift.
 """
 
 from math import sqrt
@@ -108,13 +109,7 @@ def atr(values: Values, i: int, seen: int, n: int, level: float) -> tuple[float,
     if seen < 2:
         return NAN, level
     high, low, before = values[i, HIGH], values[i, LOW], values[i - 1, CLOSE]
-    true_range = high - low
-    up = abs(high - before)
-    down = abs(low - before)
-    if up > true_range:
-        true_range = up
-    if down > true_range:
-        true_range = down
+    true_range = max(high - low, abs(high - before), abs(low - before))
     level = wilder(level, true_range, seen - 1, n)
     return (level if seen > n else NAN), level
 
@@ -133,8 +128,8 @@ def bollinger(
 ) -> tuple[float, float, float, float, float, float, float]:
     """Middle, upper and lower band: mean ± width × population standard deviation of the last n.
 
-    Both sums are kept in about 106 bits: the difference of sums of squares would otherwise eat the variance of a
-    price that is large beside its changes.
+    Both sums are kept in about 106 bits: the difference of sums of squares would otherwise eat the variance
+    of a price that is large beside its changes.
     """
     value = values[i, column]
     total, total_low = add_pair(total, total_low, value, 0.0)

@@ -1,6 +1,8 @@
 """Momentum that turns."""
 
-from projections.strategies import BaseStrategy, macd, param
+from typing import Any
+
+from projections.strategies import Bar, BaseStrategy, macd, param
 
 
 class MacdCross(BaseStrategy):
@@ -17,7 +19,7 @@ class MacdCross(BaseStrategy):
             raise ValueError("fast must be below slow")
 
     @staticmethod
-    def signal(bar, x, p, pos):
+    def signal(bar: Bar, x: Any, p: Any, pos: float) -> float:
         if x.momentum.line > x.momentum.signal:
             return 1.0
         if x.momentum.line < x.momentum.signal:

@@ -1,18 +1,21 @@
-"""Parameters of a strategy: declared as annotated class attributes, checked once, packed into floats for the kernel."""
+"""Parameters of a strategy: declared as annotated class attributes, checked, packed for the kernel."""
 
+import inspect
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias, TypeVar, cast
+from keyword import iskeyword
+from typing import TypeAlias, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
 
 Value: TypeAlias = int | float | bool | str
 T = TypeVar("T", int, float, bool, str)
-TYPES: dict[object, type] = {t: t for t in (int, float, bool, str)} | {
-    t.__name__: t for t in (int, float, bool, str)
-}
+TYPES: dict[object, type] = {
+    int: int, float: float, bool: bool, str: str,
+    "int": int, "float": float, "bool": bool, "str": str,
+}  # fmt: skip
 INT_MAX = 2**53
 """Parameters reach the kernel as float64, which holds every integer up to here."""
 
@@ -29,7 +32,7 @@ class StrategyDefinitionError(TypeError):
 class Parameter:
     """One parameter: `type` is int, float, bool or str; a number has a closed range, a string its choices.
 
-    `attribute` is where it is declared: the name, or the name with an underscore behind it where that is taken.
+    `attribute` is where it is declared: the name, with an underscore behind it where that is taken.
     """
 
     name: str
@@ -53,7 +56,7 @@ class Parameter:
         return kind if self.high is None else f"{kind} of at most {self.high}"
 
     def convert(self, value: object) -> Value:
-        """The value in the parameter's own type. Text is parsed. Raises ValueError where it is out of range."""
+        """The value in the parameter's own type; text is parsed. Raises ValueError where that cannot be."""
         converted = _converted(self.type, value)
         if isinstance(converted, int | float) and not isinstance(converted, bool):
             low, high = (-INT_MAX, INT_MAX) if self.type is int else (-math.inf, math.inf)
@@ -90,7 +93,7 @@ def param(
     choices: Sequence[str] = (),
     description: str = "",
 ) -> T:
-    """A parameter with its default and range: `fast: int = param(20, low=1, high=1000)`; text needs `choices`."""
+    """A parameter with default and range: `fast: int = param(20, low=1, high=1000)`; text needs `choices`."""
     declared = Parameter("", "", type(default), default, low, high, tuple(choices), description)
     return cast(T, declared)
 
@@ -102,16 +105,21 @@ def declared_parameters(cls: type) -> tuple[Parameter, ...]:
     """
     found: dict[str, Parameter] = {}
     for base in reversed(cls.__mro__):
-        for name, annotation in cast(dict[str, Any], base.__dict__.get("__annotations__", {})).items():
+        for name, annotation in inspect.get_annotations(base).items():
             kind = TYPES.get(annotation)
             if kind is not None and name in base.__dict__ and name != "name" and name[0] != "_":
                 found[name] = _named(cls, name, kind, base.__dict__[name])
+    names = [p.name for p in found.values()]
+    for name in names:
+        if names.count(name) > 1:
+            raise StrategyDefinitionError(f"{cls.__name__} declares two parameters named {name}")
     return tuple(found.values())
 
 
 def _named(cls: type, attribute: str, kind: type, value: object) -> Parameter:
+    plain = attribute.rstrip("_")
     spec = value if isinstance(value, Parameter) else Parameter("", "", kind, cast(Value, value))
-    named = replace(spec, name=attribute.rstrip("_"), attribute=attribute, type=kind)
+    named = replace(spec, name=attribute if iskeyword(plain) else plain, attribute=attribute, type=kind)
     if kind is str and not named.choices:
         raise StrategyDefinitionError(
             f"{cls.__name__}.{attribute} is text: declare it as param(default, choices=(…))"
@@ -125,7 +133,7 @@ def _named(cls: type, attribute: str, kind: type, value: object) -> Parameter:
 
 
 def checked(strategy: str, parameters: Sequence[Parameter], given: Mapping[str, object]) -> dict[str, Value]:
-    """All parameters in their own types, defaults filled in, sorted by name. Raises StrategyParameterError."""
+    """All parameters in their own types, with defaults, sorted by name. Raises StrategyParameterError."""
     names = {p.name for p in parameters}
     for name in given:
         if name not in names:

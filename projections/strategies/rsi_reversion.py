@@ -1,10 +1,12 @@
 """Against the move, once it went far."""
 
-from projections.strategies import BaseStrategy, param, rsi
+from typing import Any
+
+from projections.strategies import Bar, BaseStrategy, param, rsi
 
 
 class RsiReversion(BaseStrategy):
-    """Long when the relative strength index falls below `low`, short when it rises above `high`, until the other."""
+    """Long once the relative strength index falls below `low`, short once it rises above `high`."""
 
     n: int = param(14, low=1, high=4999, description="candles of the index")
     low: float = param(30.0, low=0, high=100, description="below it the market counts as oversold")
@@ -17,7 +19,7 @@ class RsiReversion(BaseStrategy):
             raise ValueError("low must be below high")
 
     @staticmethod
-    def signal(bar, x, p, pos):
+    def signal(bar: Bar, x: Any, p: Any, pos: float) -> float:
         if x.strength < p.low:
             return 1.0
         if x.strength > p.high:

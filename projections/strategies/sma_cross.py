@@ -1,6 +1,8 @@
 """Two moving averages that cross."""
 
-from projections.strategies import BaseStrategy, param, sma
+from typing import Any
+
+from projections.strategies import Bar, BaseStrategy, param, sma
 
 
 class SmaCross(BaseStrategy):
@@ -17,7 +19,7 @@ class SmaCross(BaseStrategy):
             raise ValueError("fast must be below slow")
 
     @staticmethod
-    def signal(bar, x, p, pos):
+    def signal(bar: Bar, x: Any, p: Any, pos: float) -> float:
         if x.fast_average > x.slow_average:
             return 1.0
         if x.fast_average < x.slow_average:
