@@ -11,7 +11,7 @@ from functools import cache
 from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import Connection, Engine, Insert, Table, select, tuple_
+from sqlalchemy import Connection, Engine, Insert, Table, and_, column, select, tuple_, values
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DataError, IntegrityError
 
@@ -263,11 +263,15 @@ def _order_key(row: Row) -> tuple[int, int, int, int]:
 
 def _load(connection: Connection, table: Table, keys: set[tuple[Any, ...]]) -> list[Row]:
     """The rows with these primary keys, as dicts."""
-    columns = tuple_(*table.primary_key.columns)
+    key = list(table.primary_key.columns)
     ordered = sorted(keys)
     rows: list[Row] = []
     for start in range(0, len(ordered), KEYS_PER_QUERY):
-        query = select(table).where(columns.in_(ordered[start : start + KEYS_PER_QUERY]))
+        # joined, since SQLite answers `(a, b) IN (…)` by reading the whole table
+        wanted = values(*(column(c.name, c.type) for c in key)).data(ordered[start : start + KEYS_PER_QUERY])
+        sought = wanted.cte("sought")
+        same = and_(*(c == sought.c[c.name] for c in key))
+        query = select(table).select_from(sought.join(table, same))
         rows.extend(dict(row) for row in connection.execute(query).mappings())
     return rows
 

@@ -12,7 +12,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from msgspec.structs import replace
-from sqlalchemy import Engine, create_engine, inspect, text
+from sqlalchemy import Engine, create_engine, event, inspect, text
 
 from infra.db import queries
 from infra.db.engine import open_engine
@@ -111,13 +111,13 @@ def test_a_database_of_another_kind_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("event", "table"),
+    ("kind", "table"),
     [(Candle, "candles"), (LateTick, "late_ticks"), (Checkpoint, "checkpoints"), (Fill, "fills")],
 )
-def test_columns_stand_in_the_order_of_the_events_fields(event: type[Event], table: str) -> None:
+def test_columns_stand_in_the_order_of_the_events_fields(kind: type[Event], table: str) -> None:
     names = [column.name.removesuffix("_ns") for column in metadata.tables[table].c]
-    fields = list(event.__struct_fields__)
-    if event is Fill:
+    fields = list(kind.__struct_fields__)
+    if kind is Fill:
         fields[2:3] = ["order_partition", "order_offset", "order_index"]
     assert [name for name in names if name != "market" and not name.startswith("cause_")] == fields
 
@@ -228,9 +228,9 @@ def test_a_record_that_cannot_be_read_becomes_a_dead_letter_and_the_others_go_on
     assert len(list(queries.candles(engine, MARKET, "1m"))) == 2
     (letter,) = queries.system_events(engine)
     assert (letter["type"], letter["cause"]) == ("dead_letter.v1", None)
-    event = letter["event"]
-    assert (event["topic"], event["partition"], event["offset"]) == (CANDLES, 1, 1)
-    assert words in event["error"]
+    said = letter["event"]
+    assert (said["topic"], said["partition"], said["offset"]) == (CANDLES, 1, 1)
+    assert words in said["error"]
 
 
 # ------------------------------------------------------------------ what the tables say
@@ -277,6 +277,24 @@ def test_an_order_is_followed_to_its_end_through_any_batches(sink: DatabaseSink,
         ("cancelled", "new_signal", "20", "0"),
     ]
     assert {row["signal"] for row in rows} == {"1:5:4"}
+
+
+def test_an_earlier_order_is_found_by_its_key_however_many_there_are(
+    sink: DatabaseSink, engine: Engine
+) -> None:
+    statements: list[tuple[str, Any]] = []
+
+    def listen(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        statements.append((statement, parameters))
+
+    event.listen(Engine, "before_cursor_execute", listen)
+    sink.apply([one(TRADES, 0, first_fill(4, 0), first_fill(4, 1), cause=5)])
+    event.remove(Engine, "before_cursor_execute", listen)
+    ((reading, keys),) = [s for s in statements if "orders.status" in s[0] and s[0].startswith("WITH")]
+    with engine.connect() as connection:
+        plan = [row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {reading}", keys)]
+    assert "SCAN orders" not in plan
+    assert [step for step in plan if step.startswith("SEARCH orders USING PRIMARY KEY (bot_id=? AND")]
 
 
 def test_fills_add_up_in_the_bots_position_when_a_scale_grows(sink: DatabaseSink, engine: Engine) -> None:
