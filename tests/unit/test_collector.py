@@ -1,0 +1,396 @@
+"""Providers' messages come into the journal once, in order, with clock rows behind their ticks."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from infra.exchange.collector import DataCollector, Message
+from infra.exchange.provider import Delivery
+from infra.exchange.simulated import START_NS, SimulatedExchange, Slice, market, symbols, ticks
+from streams import codec
+from streams.events import MINUTE_NS, Clock, Gap, GapFilled, Input, Market, RowKind, TickBatch
+from streams.journal import Reached, scan
+from streams.log import Log, LogError, open_log, partition_of
+from streams.ticks import Ticks, concatenate, unpack
+from streams.topics import JOURNAL, SYSTEM
+
+HOUR_NS = 60 * MINUTE_NS
+THREE = symbols(3)
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Iterator[Log]:
+    log = open_log(f"embedded://{tmp_path}/log")
+    yield log
+    log.close()
+
+
+class Turn:
+    """Awaited, it lets the other tasks take their turn."""
+
+    def __await__(self):
+        yield
+
+
+class HandClock:
+    """Real time that moves only while somebody waits; it may ring at its n-th step."""
+
+    def __init__(self, ring_at: int = -1) -> None:
+        self.s, self.steps, self.ring_at = 64.0, 0, ring_at
+        self.ring = lambda: None
+
+    def now(self) -> float:
+        return self.s
+
+    async def wait(self, seconds: float) -> None:
+        self.s += 1 / 32 if seconds else 0
+        self.steps += 1
+        if self.steps == self.ring_at:
+            self.ring()
+        await Turn()
+
+
+def collector_of(
+    log: Log, provider: Any, clock: HandClock | None = None, kind=DataCollector
+) -> DataCollector:
+    collector = kind(log, scan(log, range(log.partitions)), linger_ms=0, now_s=(clock or HandClock()).now)
+    collector.register_provider("sim", provider)
+    return collector
+
+
+def simulated(clock: HandClock, end_ns: int) -> SimulatedExchange:
+    return SimulatedExchange(speed=4096.0, end_ns=end_ns, now_s=clock.now, wait=clock.wait)
+
+
+def collect(log: Log, end_ns: int, names: Sequence[str] = THREE, *, kind=DataCollector) -> None:
+    clock = HandClock()
+    asyncio.run(collector_of(log, simulated(clock, end_ns), clock, kind).start_collection(names))
+
+
+def collect_until_cancelled(log: Log, end_ns: int, step: int) -> None:
+    """As a process that is stopped at a step of its clock, unless it ends before."""
+    clock = HandClock(step)
+
+    async def stopped():
+        task = asyncio.ensure_future(
+            collector_of(log, simulated(clock, end_ns), clock).start_collection(THREE)
+        )
+        clock.ring = task.cancel
+        await task
+
+    with suppress(asyncio.CancelledError):
+        asyncio.run(stopped())
+
+
+def inputs(log: Log) -> list[Input]:
+    return [
+        codec.decode_input(record.value)
+        for partition in range(log.partitions)
+        for record in log.read(JOURNAL, partition)
+    ]
+
+
+def events(log: Log, kind: type) -> list:
+    return [i.event for i in inputs(log) if isinstance(i.event, kind)]
+
+
+def rows_of(log: Log, key: str) -> Ticks:
+    """All rows of a market in the journal's order, clock rows among them."""
+    parts = []
+    for batch in events(log, TickBatch):
+        rows = unpack(batch)
+        for index, row_market in enumerate(batch.markets):
+            if row_market.key == key:
+                parts.append(Ticks(*(None if c is None else c[rows.market == index] for c in rows)))
+    return concatenate(parts)
+
+
+def assert_has_every_trade(log: Log, end_ns: int, names: Sequence[str] = THREE) -> None:
+    for symbol in names:
+        rows, made = rows_of(log, f"sim:{symbol}"), ticks(symbol, START_NS - 1, end_ns)
+        trades = rows.kind != RowKind.CLOCK
+        for name in ("kind", "time", "price", "size", "id"):
+            np.testing.assert_array_equal(getattr(rows, name)[trades], getattr(made, name), err_msg=name)
+
+
+def promised(log: Log) -> dict[str, Reached]:
+    return scan(log, range(log.partitions)).source("sim").reached
+
+
+# ---------------------------------------------------------------- the whole way
+
+
+def test_the_journal_holds_every_market_every_trade_and_the_last_promise(log):
+    end = START_NS + HOUR_NS
+    collect(log, end)
+    assert sorted(m.key for m in events(log, Market)) == sorted(f"sim:{s}" for s in THREE)
+    assert_has_every_trade(log, end)
+    assert {key: reached.time for key, reached in promised(log).items()} == {f"sim:{s}": end for s in THREE}
+
+
+def test_records_lie_in_their_markets_partitions_with_dense_sequences(log):
+    collect(log, START_NS + HOUR_NS, symbols(8))
+    for partition in range(log.partitions):
+        records = [codec.decode_input(r.value) for r in log.read(JOURNAL, partition)]
+        assert [r.sequence for r in records] == list(range(len(records)))
+        for record in records:
+            if isinstance(record.event, TickBatch):
+                keys = [m.key for m in record.event.markets]
+                assert {partition_of(k.encode(), log.partitions) for k in keys} == {partition}
+                assert len(set(keys)) == len(keys)
+
+
+def test_clock_rows_ride_behind_the_ticks_they_vouch_for(log):
+    collect(log, START_NS + HOUR_NS)
+    for batch in events(log, TickBatch):
+        rows = unpack(batch)
+        clock = rows.kind == RowKind.CLOCK
+        assert clock.any() and (np.diff(clock.astype(np.int8)) >= 0).all()
+        for index in np.unique(rows.market):
+            mine = rows.market == index
+            times = rows.time[mine & clock]
+            assert len(times) <= 1
+            if len(times):
+                assert (rows.time[mine & ~clock] <= times[0]).all()
+
+
+@given(stops=st.lists(st.integers(1, 30), max_size=4))
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_collector_that_is_stopped_anywhere_goes_on_exactly(tmp_path_factory, stops):
+    log = open_log(f"embedded://{tmp_path_factory.mktemp('log')}")
+    end = START_NS + HOUR_NS
+    for step in stops:
+        collect_until_cancelled(log, end, step)
+    collect(log, end)
+    assert_has_every_trade(log, end)
+    assert len(events(log, Market)) == 3
+    assert {i.epoch for i in inputs(log)} <= set(range(len(stops) + 1))
+    log.close()
+
+
+def test_a_stopped_collector_has_written_what_had_arrived(log):
+    collect_until_cancelled(log, START_NS + HOUR_NS, 10)
+    reached = promised(log)
+    (time,) = {r.time for r in reached.values()}
+    assert START_NS < time < START_NS + HOUR_NS
+    assert_has_every_trade(log, time)
+
+
+# ---------------------------------------------------------------- promised names are the live path
+
+
+class BrokenProcessing(DataCollector):
+    def process_raw_data(self, raw: Message):
+        raise RuntimeError("broken process_raw_data")
+
+
+class BrokenSending(DataCollector):
+    def send_signal_to_bots(self, processed):
+        raise RuntimeError("broken send_signal_to_bots")
+
+
+@pytest.mark.parametrize("kind", [BrokenProcessing, BrokenSending])
+def test_a_broken_promised_method_stops_the_collection(log, kind):
+    with pytest.raises(RuntimeError, match="broken"):
+        collect(log, START_NS + HOUR_NS, kind=kind)
+    assert events(log, TickBatch) == []
+
+
+def test_a_message_becomes_rows_and_the_candles_it_closes(log):
+    clock = HandClock()
+    exchange = simulated(clock, START_NS + HOUR_NS)
+    collector = collector_of(log, exchange, clock)
+    asyncio.run(collector.start_collection(["ETH/USDT"]))
+    made = ticks("ETH/USDT", START_NS + HOUR_NS, START_NS + HOUR_NS + MINUTE_NS)
+    raw = Slice(START_NS + HOUR_NS + MINUTE_NS, {"ETH/USDT": made})
+    processed = collector.process_raw_data(Message("sim", raw))
+    (rows,) = processed.rows.values()
+    np.testing.assert_array_equal(rows.price, made.price)
+    ((key, candle),) = processed.candles
+    assert (key, candle.timeframe, candle.end) == ("sim:ETH/USDT", "1m", raw.until)
+    assert (candle.open, candle.high, candle.low, candle.close) == (
+        made.price[0], made.price.max(), made.price.min(), made.price[-1],
+    )  # fmt: skip
+    assert (candle.volume, candle.trades, candle.empty) == (made.size.sum(), made.rows, False)
+    before = len(inputs(log))
+    (position,) = collector.send_signal_to_bots(processed)
+    assert len(inputs(log)) == before + 1
+    (record,) = log.read(JOURNAL, position.partition, position.offset)
+    assert unpack(codec.decode_input(record.value).event).rows == made.rows + 1
+
+
+# ---------------------------------------------------------------- one scripted provider
+
+
+class Script:
+    """A provider whose messages are deliveries, handed out one by one; an exception is raised."""
+
+    def __init__(self, messages: list[Any], served: Sequence[Market] = ()) -> None:
+        self.script = messages
+        self.served = served or [market("BTC/USDT")]
+
+    async def markets(self, symbols: Sequence[str]) -> Sequence[Market]:
+        return [m for m in self.served if m.symbol in symbols]
+
+    async def messages(
+        self, markets: Sequence[Market], reached: Mapping[str, Reached]
+    ) -> AsyncGenerator[Any, None]:
+        for message in self.script:
+            if isinstance(message, OSError):
+                raise message
+            yield message
+
+    def parse(self, raw: Any) -> Delivery:
+        if isinstance(raw, str):
+            raise ValueError(f"no JSON: {raw}")
+        return raw
+
+
+BTC = "sim:BTC/USDT"
+
+
+def delivery(time_s: float, *prices: int, clock_s: float = 0, key: str = BTC, **more) -> Delivery:
+    rows = len(prices)
+    ones = np.ones(rows, np.int64)
+    time = START_NS + int(time_s * 1e9)
+    return Delivery(
+        (key,),
+        Ticks(
+            np.zeros(rows, np.uint16),
+            np.ones(rows, np.uint8),
+            ones * time,
+            np.array(prices, np.int64),
+            ones,
+            None,
+        ),
+        clock=START_NS + int(clock_s * 1e9) if clock_s else 0,
+        **more,
+    )
+
+
+def play(log: Log, messages: list[Any], served: Sequence[Market] = ()) -> None:
+    provider = Script(messages, served)
+    asyncio.run(collector_of(log, provider).start_collection([m.symbol for m in provider.served]))
+
+
+def letters(log: Log) -> list[str]:
+    return [
+        event.error for record in log.read(SYSTEM, 0) for event in codec.decode_output(record.value).events
+    ]
+
+
+def test_a_message_that_means_nothing_becomes_a_dead_letter_and_the_next_is_taken(log):
+    play(log, [delivery(1, 100), "<html>", delivery(2, 0), delivery(3, 102)])
+    assert rows_of(log, BTC).price.tolist() == [100, 102]
+    first, second = letters(log)
+    assert first == "provider 'sim': no JSON: <html>; its message was '<html>'"
+    assert second.startswith("provider 'sim': sim:BTC/USDT: row 0: price 0 is not positive")
+
+
+def test_rows_of_a_market_that_nobody_specified_are_a_dead_letter(log):
+    play(log, [delivery(1, 100, key="sim:NEW/USDT")])
+    assert letters(log)[0].startswith("provider 'sim': sim:NEW/USDT is delivered, whose specification")
+
+
+def test_gaps_and_specifications_keep_their_place_among_the_ticks(log):
+    gap = Gap(BTC, START_NS, START_NS + 9, "disconnected")
+    filled = GapFilled(BTC, gap.start, gap.end)
+    finer = msgspec.structs.replace(market("BTC/USDT"), price_scale=3)
+    play(
+        log,
+        [
+            delivery(1, 100),
+            delivery(2, 101, gaps=(gap,)),
+            delivery(3, 102, gaps=(filled,)),
+            delivery(4, 1030, markets=(finer,)),
+            delivery(5, 1040),
+        ],
+    )
+    kinds = [type(i.event).__name__ for i in inputs(log)]
+    assert kinds == [
+        "Market",
+        "TickBatch",
+        *("Gap", "TickBatch"),
+        *("TickBatch", "GapFilled"),
+        *("Market", "TickBatch"),
+        "TickBatch",
+    ]
+    assert [b.markets[0].price_scale for b in events(log, TickBatch)] == [2, 2, 2, 3, 3]
+
+
+def test_clocks_without_ticks_are_told_at_most_once_a_second(log):
+    """The hand clock stands still, so one is told at once, and the last when the provider ends."""
+    play(log, [delivery(0, clock_s=n) for n in range(1, 50)])
+    assert [(c.time - START_NS) // 10**9 for c in events(log, Clock)][-1] == 49
+    assert len(events(log, Clock)) <= 2
+    assert events(log, TickBatch) == []
+
+
+def test_a_promise_that_ends_a_candle_rides_with_the_ticks_of_another_market(log):
+    served = two_markets_of_one_partition(log)
+    one, other = (m.key for m in served)
+    play(
+        log,
+        [
+            delivery(10, 100, clock_s=10, key=one),
+            delivery(10, 100, clock_s=10, key=other),
+            delivery(0, clock_s=61, key=one),
+            delivery(61, 101, clock_s=61, key=other),
+        ],
+        served,
+    )
+    assert rows_of(log, one).time[-1] == START_NS + 61 * 10**9
+    assert events(log, Clock) == []
+
+
+def two_markets_of_one_partition(log: Log) -> list[Market]:
+    found: dict[int, list[Market]] = {}
+    for symbol in symbols(9):
+        spec = market(symbol)
+        group = found.setdefault(partition_of(spec.key.encode(), log.partitions), [])
+        group.append(spec)
+        if len(group) == 2:
+            return group
+    raise AssertionError("nine markets in four partitions")
+
+
+def test_a_provider_that_fails_is_heard_after_its_last_messages_are_written(log):
+    with pytest.raises(OSError, match="connection lost"):
+        play(log, [delivery(1, 100, clock_s=1), OSError("connection lost")])
+    assert rows_of(log, BTC).price.tolist() == [100, 0]
+
+
+def test_a_log_that_fails_ends_the_collection(tmp_path):
+    log = open_log(f"embedded://{tmp_path}/log")
+    collector = collector_of(log, Script([delivery(1, 100)]))
+    log.close()
+    with pytest.raises(LogError):
+        asyncio.run(collector.start_collection(["BTC/USDT"]))
+
+
+def test_an_unknown_symbol_and_a_taken_name_are_refused(log):
+    with pytest.raises(ValueError, match="symbol 'BTC/EUR' does not exist at sim"):
+        collect(log, START_NS + HOUR_NS, ["BTC/USDT", "BTC/EUR"])
+    assert inputs(log) == []
+    collector = collector_of(log, Script([]))
+    with pytest.raises(ValueError, match="provider 'sim' is registered already"):
+        collector.register_provider("sim", Script([]))
+
+
+def test_two_providers_write_as_two_sources(log):
+    clock = HandClock()
+    collector = collector_of(log, simulated(clock, START_NS + HOUR_NS), clock)
+    other = msgspec.structs.replace(market("BTC/USDT"), venue="other")
+    collector.register_provider("other", Script([delivery(1, 100, key=other.key)], [other]))
+    asyncio.run(collector.start_collection(["BTC/USDT"]))
+    assert {i.source for i in inputs(log)} == {"sim", "other"}
+    assert rows_of(log, "other:BTC/USDT").price.tolist() == [100]
+    assert_has_every_trade(log, START_NS + HOUR_NS, ["BTC/USDT"])
