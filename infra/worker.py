@@ -65,13 +65,25 @@ def work(
         log.close()
 
 
-def wait_caught_up(settings: Settings, log: Log, timeout_s: float) -> bool:
-    """Wait until the workers elsewhere have folded and projected what the log holds now; False on timeout."""
-    journal = {p: log.highwater(JOURNAL, p) for p in range(log.partitions)}
+def journal_ends(log: Log) -> dict[int, int]:
+    """The offset that comes next, by journal partition."""
+    return {p: log.highwater(JOURNAL, p) for p in range(log.partitions)}
+
+
+def wait_caught_up(settings: Settings, log: Log, timeout_s: float, ends: Mapping[int, int]) -> bool:
+    """Wait until the workers elsewhere have folded the journal before `ends` and projected what followed.
+
+    False on timeout. What goes on arriving meanwhile is not waited for.
+    """
     sink = DatabaseSink(settings.database_url)
     deadline = time.monotonic() + timeout_s
+    outputs: dict[tuple[str, int], int] | None = None
     try:
-        while not _folded(log, journal) or not _projected(log, sink):
+        while outputs is None or not _projected(outputs, sink):
+            if outputs is None and _folded(log, ends):
+                places = [(topic, p) for topic in PROJECTED for p in range(log.partitions)]
+                outputs = {place: log.highwater(*place) for place in places}
+                continue
             if time.monotonic() > deadline:
                 return False
             time.sleep(0.05)
@@ -88,10 +100,9 @@ def _folded(log: Log, journal: Mapping[int, int]) -> bool:
     return True
 
 
-def _projected(log: Log, sink: DatabaseSink) -> bool:
+def _projected(outputs: Mapping[tuple[str, int], int], sink: DatabaseSink) -> bool:
     reached = sink.positions()
-    places = [(topic, p) for topic in PROJECTED for p in range(log.partitions)]
-    return all(reached.get(place, -1) + 1 >= log.highwater(*place) for place in places)
+    return all(reached.get(place, -1) + 1 >= end for place, end in outputs.items())
 
 
 def fold_code_hash() -> str:
@@ -115,7 +126,7 @@ class _Worker:
         self.unchecked: dict[int, Pipeline] = {}
         """Pipelines whose bots have not been compared with today's strategy code."""
         self.progress = Progress({}, caught_up=False)
-        self.journal_at_start = {p: log.highwater(JOURNAL, p) for p in range(log.partitions)}
+        self.journal_at_start = journal_ends(log)
         app = make_app(settings.log_url, worker=settings.worker, datadir=settings.home / "faust")
         self.app = app
         self.engine: Engine = engine_agent(app, log, self._fold_of, epoch=self.epoch, code=fold_code_hash())

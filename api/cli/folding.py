@@ -52,15 +52,16 @@ def fold(
 
 def fold_everything(session: Session) -> None:
     """Return when all that the journal holds now is folded and projected, by whom ever."""
-    from infra.worker import wait_caught_up
+    from infra.worker import journal_ends, wait_caught_up
     from streams.embedded import EmbeddedLog
     from streams.log import LogError
 
     session.migrate()
+    ends = journal_ends(session.log)
     while True:
         if folds_elsewhere(session):
             embedded = isinstance(session.log, EmbeddedLog)
-            if wait_caught_up(session.settings, session.log, WAIT_S if embedded else WORKERS_S):
+            if wait_caught_up(session.settings, session.log, WAIT_S if embedded else WORKERS_S, ends):
                 return
             if not embedded:
                 raise CommandFailedError(
