@@ -53,9 +53,7 @@ class JournalWriter:
         """
         return self.append_all([(key, event)], sync=sync)
 
-    def append_all(
-        self, events: Iterable[tuple[str, JournalEvent]], *, sync: bool = True
-    ) -> list[Position]:
+    def append_all(self, events: Iterable[tuple[str, JournalEvent]], *, sync: bool = True) -> list[Position]:
         """Append (key, event) pairs in order, in one call of the log. Returns and raises as
         `append`."""
         with self._lock:
@@ -128,20 +126,20 @@ def trades(ticks: Ticks) -> int:
 
 
 class Reached(NamedTuple):
-    """How far a source has delivered a market: everything up to `time` (ns), and trade ids up to
-    `id`."""
+    """How far a source has delivered a market: everything up to `time` (ns), trade ids up to `id`,
+    and of a file the rows before `row`.
+    """
 
     time: int = 0
     id: int = NO_ID
+    row: int = 0
 
 
 @dataclass
 class SourceState:
-    """What the journal holds of one source. `next_row` is the first row of its file not yet
-    there."""
+    """What the journal holds of one source."""
 
     epoch: int = -1
-    next_row: int = 0
     finished: bool = False
     """The last tick batch ended with a clock row."""
     reached: dict[str, Reached] = field(default_factory=dict[str, Reached])
@@ -158,9 +156,7 @@ class JournalState:
         return self.sources.setdefault(name, SourceState())
 
 
-def scan(
-    log: Log, partitions: Iterable[int], *, start: int = 0, source: str | None = None
-) -> JournalState:
+def scan(log: Log, partitions: Iterable[int], *, start: int = 0, source: str | None = None) -> JournalState:
     """Read partitions of the journal from offset `start` and say where its sources stand.
 
     With `source`, tick batches and clocks of others are passed over undecoded; markets are always
@@ -178,8 +174,7 @@ def scan(
 def _may_matter(record: Record, source: str) -> bool:
     headers = dict(record.headers)
     return (
-        headers.get(SOURCE_HEADER, source.encode()) == source.encode()
-        or headers.get(TYPE_HEADER) == _MARKET
+        headers.get(SOURCE_HEADER, source.encode()) == source.encode() or headers.get(TYPE_HEADER) == _MARKET
     )
 
 
@@ -212,24 +207,21 @@ def _note_batch(source: SourceState, batch: TickBatch) -> None:
         ticks = unpack(batch)
     except ValueError:
         return  # the fold makes it a dead letter, so none of its rows counts as delivered
-    if batch.first_row >= 0:
-        source.next_row = max(source.next_row, batch.first_row + trades(ticks))
     clock = (ticks.kind & _KIND_MASK) == RowKind.CLOCK
     source.finished = bool(len(clock) and clock[-1])
+    row = batch.first_row + trades(ticks) if batch.first_row >= 0 else 0
     for index, market in enumerate(batch.markets):
         mine = ticks.market == index
         times = ticks.time[mine & clock]
         ids = None if ticks.id is None else ticks.id[mine]
-        _advance(
-            source,
-            market.key,
-            Reached(
-                int(times.max()) if len(times) else 0,
-                int(ids.max()) if ids is not None and len(ids) else NO_ID,
-            ),
+        to = Reached(
+            int(times.max()) if len(times) else 0,
+            int(ids.max()) if ids is not None and len(ids) else NO_ID,
+            row,
         )
+        _advance(source, market.key, to)
 
 
 def _advance(source: SourceState, key: str, to: Reached) -> None:
     old = source.reached.get(key, Reached())
-    source.reached[key] = Reached(max(old.time, to.time), max(old.id, to.id))
+    source.reached[key] = Reached(*map(max, old, to))

@@ -21,8 +21,9 @@ from streams.log import Log, Position
 
 LINGER_MS = 2
 CLOCK_S = 1.0
-QUEUE_MESSAGES = 1_000
-"""Messages that wait for the log; a provider that is faster waits with them."""
+QUEUE_MESSAGES = 64
+"""Messages that wait for the log; a provider that is faster waits with them. Those of a file are
+big."""
 
 
 class Message(NamedTuple):
@@ -99,6 +100,7 @@ class DataCollector:
             markets=markets,
             gaps=delivery.gaps,
             candles=feed.fold(delivery),
+            first_row=delivery.first_row,
         )
 
     def send_signal_to_bots(self, processed: Processed) -> list[Position]:
@@ -108,7 +110,10 @@ class DataCollector:
         feed.clocks.update(processed.clocks)
         events: list[tuple[str, JournalEvent]] = [(m.key, m) for m in processed.markets]
         events += [(gap.market, gap) for gap in processed.gaps if isinstance(gap, Gap)]
-        events += [feed.batch(partition, rows, now_s) for partition, rows in processed.rows.items()]
+        events += [
+            feed.batch(partition, rows, now_s, first_row=processed.first_row)
+            for partition, rows in processed.rows.items()
+        ]
         events += [(gap.market, gap) for gap in processed.gaps if isinstance(gap, GapFilled)]
         events += feed.clock_records(now_s, not_since_s=now_s - CLOCK_S)
         positions = feed.writer.append_all(events)

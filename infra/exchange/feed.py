@@ -43,14 +43,20 @@ class Processed:
     markets: tuple[Market, ...] = ()
     gaps: tuple[Gap | GapFilled, ...] = ()
     candles: tuple[tuple[str, Candle], ...] = ()
+    first_row: int = -1
+    """Of a file."""
+
+    @property
+    def alone(self) -> bool:
+        """It keeps its place, and the rows before and after are not put to its own."""
+        return bool(self.markets or self.gaps or self.first_row >= 0)
 
 
 def merged(parts: Iterable[Processed]) -> list[Processed]:
-    """Fewer, of the same rows in the same order. Specifications and gaps keep their place in it."""
+    """Fewer, of the same rows in the same order. Some stay alone."""
     groups: list[list[Processed]] = []
     for part in parts:
-        alone = bool(part.markets or part.gaps)
-        if not groups or alone or groups[-1][-1].markets or groups[-1][-1].gaps:
+        if not groups or part.alone or groups[-1][-1].alone:
             groups.append([])
         groups[-1].append(part)
     return [_one(group) for group in groups]
@@ -130,7 +136,7 @@ class Feed:
             closed += [(key, _candle(row, self._markets[key])) for row in folded.closed]
         return tuple(closed)
 
-    def batch(self, partition: int, rows: Ticks, now_s: float) -> tuple[str, JournalEvent]:
+    def batch(self, partition: int, rows: Ticks, now_s: float, *, first_row: int) -> tuple[str, JournalEvent]:
         """Key and batch of a partition's rows, behind them the clock rows that are due."""
         indexes = set(np.unique(rows.market).tolist())
         clocks: list[Ticks] = []
@@ -143,7 +149,7 @@ class Feed:
         used = np.unique(rows.market)
         table = [self._tables[partition][index] for index in used]
         rows = rows._replace(market=np.searchsorted(used, rows.market).astype(np.uint16))
-        return table[0].key, pack(table, rows)
+        return table[0].key, pack(table, rows, first_row=first_row)
 
     def clock_records(self, now_s: float, *, not_since_s: float) -> Iterator[tuple[str, JournalEvent]]:
         """A `Clock` for each partition with waiting promises that has not been told since

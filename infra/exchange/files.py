@@ -1,20 +1,21 @@
 """Import of recorded trades: a file → records of the journal, once each, whatever interrupts it."""
 
+import asyncio
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from infra.exchange.provider import clock_rows, is_new
+from infra.exchange.provider import Delivery, clock_rows, is_new
 from infra.exchange.readers import FileReadError, reported
 from infra.exchange.trade_file import BadRowError, FileOptions, Run, TradeFile
 from streams import codec
 from streams.events import BACKFILL, MINUTE_NS, DeadLetter, JournalEvent, Market, Output, RowMarket
-from streams.journal import JournalWriter, SourceState, scan
+from streams.journal import JournalWriter, Reached, SourceState, scan
 from streams.log import Entry, Log, partition_of
 from streams.ticks import Ticks, concatenate, pack
 from streams.topics import JOURNAL, SYSTEM
@@ -107,6 +108,43 @@ def import_file(
     return ImportResult(job.ticks, job.total, job.records, job.bad_rows)
 
 
+class FileReplay:
+    """A `DataProvider` that hands out a recorded file as a live exchange would: for a collector,
+    among other providers. Register it under its `source`, so that it goes on after the last row.
+    """
+
+    def __init__(self, path: Path, market: Market, options: FileOptions | None = None) -> None:
+        self._file, self._market = TradeFile(path, options), market
+        self.source = file_source(path, market.key)
+
+    async def markets(self, symbols: Sequence[str]) -> Sequence[Market]:
+        return [self._market] if self._market.symbol in symbols else []
+
+    async def messages(
+        self, markets: Sequence[Market], reached: Mapping[str, Reached]
+    ) -> AsyncGenerator[Run | int, None]:
+        """The trades that are not in the journal, and the end (ns) of the last minute begun.
+
+        Raises `FileReadError`, and `BadRowError` after the rows before it.
+        """
+        known = reached.get(self._market.key, Reached()).row
+        runs, last_time = self._file.runs(self._market), 0
+        while (found := await asyncio.to_thread(next, runs, None)) is not None:
+            if isinstance(found[1], BadRowError):
+                raise found[1]
+            first_row, ticks = found[1]
+            last_time = max(last_time, int(ticks.time.max()))
+            for start in range(max(0, known - first_row), ticks.rows, RECORD_ROWS):
+                yield Run(first_row + start, ticks.take(slice(start, start + RECORD_ROWS)))
+        yield _minute_end(last_time, self._market)
+
+    def parse(self, raw: Run | int) -> Delivery:
+        keys = (self._market.key,)
+        if isinstance(raw, int):
+            return Delivery(keys, clock_rows(np.empty(0, np.uint16), raw), clock=raw)
+        return Delivery(keys, raw.ticks, first_row=raw.first_row)
+
+
 def _partition(log: Log, market: Market) -> int:
     return partition_of(market.key.encode(), log.partitions)
 
@@ -149,7 +187,7 @@ class _Import:
         """Trades; those that the journal holds already count in `total` only."""
         self.total += run.ticks.rows
         self.last_time = max(self.last_time, int(run.ticks.time.max()))
-        known = min(run.ticks.rows, max(0, self.place.next_row - run.first_row))
+        known = min(run.ticks.rows, max(0, self.next_row - run.first_row))
         for start in range(known, run.ticks.rows, self.record_rows):
             self._release()
             rows = run.ticks.take(slice(start, start + self.record_rows))
@@ -157,7 +195,7 @@ class _Import:
 
     def bad(self, error: BadRowError, *, skip: bool) -> None:
         """A row that is no trade. Raises it unless it is to be skipped."""
-        if error.row <= self.place.next_row:
+        if error.row <= self.next_row:
             return  # an earlier run has told of it
         if not skip:
             raise error
@@ -173,12 +211,17 @@ class _Import:
         """Write what is left, with a clock row at the end of the last minute begun."""
         if self.held is not None or (self.total and not self.place.finished):
             ticks = [] if self.held is None else [self._marked(self.held.ticks)]
-            first_row = self.place.next_row if self.held is None else self.held.first_row
+            first_row = self.next_row if self.held is None else self.held.first_row
             clock = clock_rows(np.zeros(1, np.uint16), _minute_end(self.last_time, self.market))
             self.pending.append(pack(self._table, concatenate([*ticks, clock]), first_row=first_row))
             self.ticks += sum(part.rows for part in ticks)
             self.held = None
         self._send(sync=True)
+
+    @property
+    def next_row(self) -> int:
+        """The first row that the journal did not hold when this run began."""
+        return self.place.reached.get(self.market.key, Reached()).row
 
     @property
     def _table(self) -> tuple[RowMarket]:

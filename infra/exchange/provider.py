@@ -26,6 +26,7 @@ class Delivery:
     clock: int = 0
     markets: tuple[Market, ...] = ()
     gaps: tuple[Gap | GapFilled, ...] = ()
+    first_row: int = -1
 
 
 class DataProvider(Protocol):

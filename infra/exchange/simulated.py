@@ -196,9 +196,9 @@ class SimulatedExchange:
         self, markets: Sequence[Market], reached: Mapping[str, Reached]
     ) -> AsyncGenerator[Slice, None]:
         """Slices without end, the first from the latest time that any market has reached."""
-        start = max((reached[m.key].time for m in markets if m.key in reached), default=0)
-        start = at = max(start, START_NS)
-        feeds = [_Feed(m.symbol, self._seed, reached.get(m.key, Reached()), start) for m in markets]
+        latest = Reached(max((reached[m.key].time for m in markets if m.key in reached), default=0))
+        start = at = max(latest.time, START_NS)
+        feeds = [_Feed(m.symbol, self._seed, reached.get(m.key, latest)) for m in markets]
         began_s = self._now_s()
         while self._end_ns is None or at < self._end_ns:
             due = start + int((self._now_s() - began_s) * self._speed * 1e9) // MS_NS * MS_NS
@@ -224,9 +224,9 @@ class SimulatedExchange:
 class _Feed:
     """One market's trades after what was delivered; made some minutes ahead, handed out by time."""
 
-    def __init__(self, symbol: str, seed: int, reached: Reached, start_ns: int) -> None:
+    def __init__(self, symbol: str, seed: int, reached: Reached) -> None:
         self.symbol, self._seed = symbol, seed
-        self._made_until = reached.time or start_ns
+        self._made_until = reached.time
         self._ticks = ticks(symbol, 0, 0)
         self._last_id = reached.id
 

@@ -13,8 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from infra.exchange.collector import DataCollector, Message
+from infra.exchange.files import FileReplay, import_file
 from infra.exchange.provider import Delivery
 from infra.exchange.simulated import START_NS, SimulatedExchange, Slice, market, symbols, ticks
+from infra.exchange.trade_file import TradeFile
 from streams import codec
 from streams.events import MINUTE_NS, Clock, Gap, GapFilled, Input, Market, RowKind, TickBatch
 from streams.journal import Reached, scan
@@ -394,3 +396,21 @@ def test_two_providers_write_as_two_sources(log):
     assert {i.source for i in inputs(log)} == {"sim", "other"}
     assert rows_of(log, "other:BTC/USDT").price.tolist() == [100]
     assert_has_every_trade(log, START_NS + HOUR_NS, ["BTC/USDT"])
+
+
+# ---------------------------------------------------------------- a recorded file beside live providers
+
+
+def test_a_file_is_replayed_once_through_the_collector(log, shared_data):
+    path = shared_data / "trades_ids" / "XRP_ETH-trades.feather"
+    spec, _ = TradeFile(path).infer_market("binance", "XRP/ETH")
+    for _ in range(2):
+        replay = FileReplay(path, spec)
+        collector = DataCollector(log, scan(log, range(log.partitions)), linger_ms=0)
+        collector.register_provider(replay.source, replay)
+        asyncio.run(collector.start_collection(["XRP/ETH"]))
+    rows = rows_of(log, spec.key)
+    assert rows.id.tolist() == list(range(13_519_807, 13_519_807 + 12_477))
+    assert [b.first_row for b in events(log, TickBatch)] == [0, 5_000, 10_000]
+    assert {c.time % MINUTE_NS for c in events(log, Clock)} == {0}
+    assert import_file(log, path, spec).ticks == 0

@@ -324,8 +324,8 @@ BAD = [
     ("size", "0.000", "a size above 0"),
     ("size", "-2", "a size above 0; if the sign is the taker's side, say so"),
     ("size", "99999999999999999999", "beyond 2**53"),
-    ("timestamp", "0", "no time after 1970 in ms"),
-    ("timestamp", "soon", "no time after 1970 in ms"),
+    ("timestamp", "0", "no time between 1970 and 2116 in ms"),
+    ("timestamp", "soon", "no time between 1970 and 2116 in ms"),
     ("side", "up", "no side that is known"),
     ("id", "1.5", "no trade id"),
 ]

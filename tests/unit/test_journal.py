@@ -39,9 +39,7 @@ def ticks(start: int, rows: int, *, with_id: bool = True) -> Ticks:
 
 def clock(time: int) -> Ticks:
     one = np.zeros(1, np.int64)
-    return Ticks(
-        np.zeros(1, np.uint16), np.array([RowKind.CLOCK], np.uint8), one + time, one, one, None
-    )
+    return Ticks(np.zeros(1, np.uint16), np.array([RowKind.CLOCK], np.uint8), one + time, one, one, None)
 
 
 def market(venue: str = "sim", symbol: str = "BTC/USDT") -> Market:
@@ -161,9 +159,9 @@ def test_scan_finds_markets_epochs_rows_and_what_each_source_has_delivered(log):
     state = scan(log, range(log.partitions))
     assert state.markets == {KEY: market()}
     file, live = state.source("file:x"), state.source("feed")
-    assert (file.epoch, file.next_row, file.finished) == (2, 17, True)
-    assert file.reached == {KEY: Reached(60_000, NO_ID)}
-    assert (live.epoch, live.next_row, live.finished) == (7, 0, False)
+    assert (file.epoch, file.finished) == (2, True)
+    assert file.reached == {KEY: Reached(60_000, NO_ID, 17)}
+    assert (live.epoch, live.finished) == (7, False)
     assert live.reached == {KEY: Reached(99_000, 52)}
 
 

@@ -33,9 +33,7 @@ def assert_same(a: Ticks, b: Ticks) -> None:
 
 
 @given(
-    rows=st.lists(
-        st.tuples(st.sampled_from([0, 1, 2, 3, 0x80, 0x81, 0x82]), INT64, INT64, INT64, INT64)
-    ),
+    rows=st.lists(st.tuples(st.sampled_from([0, 1, 2, 3, 0x80, 0x81, 0x82]), INT64, INT64, INT64, INT64)),
     markets=st.integers(1, 2),
     with_id=st.booleans(),
 )
