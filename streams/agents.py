@@ -19,14 +19,14 @@ ends the process (`streams.app.end_process`) before the acknowledgement, and a r
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Protocol, cast
 
 from faust.transport.consumer import Consumer
 from faust.types import TP, EventT, StreamT
 
-from streams.app import App, end_process, raw_topic
+from streams.app import App, end_process, ending_process, raw_topic
 from streams.log import Log, Record
 from streams.snapshots import Snapshot, SnapshotWriter, latest
 from streams.topics import JOURNAL, SNAPSHOTS
@@ -86,7 +86,8 @@ class Sink(Protocol):
     def apply(self, records: Sequence[Record]) -> None:
         """Apply the records and their positions in one transaction.
 
-        Raises when a position in the store is not the one before: another process has taken over.
+        Another process may have taken over and gone further: records at or before a stored position
+        are refused (raise) or passed over, never applied again; one that leaves a hole is refused.
         """
         ...
 
@@ -174,7 +175,7 @@ class Engine:
 
         async def engine(stream: StreamT[Any]) -> None:
             async for event in _unacknowledged(stream):
-                with _ending_process("engine"):
+                with ending_process("engine"):
                     await self._take(event)
 
         app.agent(raw_topic(app, JOURNAL), name="engine")(engine)
@@ -197,12 +198,12 @@ class Engine:
     # ------------------------------------------------------------ assignment
 
     async def _on_revoked(self, *_: Any, **__: Any) -> None:
-        with _ending_process("engine, handing over"):
+        with ending_process("engine, handing over"):
             await self.settle()
 
     async def _on_assigned(self, *_: Any, **__: Any) -> None:
         """Awaited by Faust before it seeks to the committed offsets and resumes."""
-        with _ending_process("engine, taking over"):
+        with ending_process("engine, taking over"):
             self._forget()
             generation = self._app.consumer_generation_id
             assigned = _assigned(self._app, (JOURNAL,))
@@ -281,7 +282,7 @@ class Engine:
 
     async def _keep(self, number: int, partition: Partition) -> None:
         """Outputs acknowledged, then the snapshot, then the acknowledgement of the records."""
-        with _ending_process("engine, keeping"):
+        with ending_process("engine, keeping"):
             while True:
                 await partition.wait_for_work()
                 captured = partition.capture() if partition.is_due() else None
@@ -332,7 +333,7 @@ class Projector:
 
         async def projector(stream: StreamT[Any]) -> None:
             async for event in _unacknowledged(stream):
-                with _ending_process("projector"):
+                with ending_process("projector"):
                     await self._take(event)
 
         app.agent(raw_topic(app, *topics), name="projector")(projector)
@@ -352,7 +353,7 @@ class Projector:
             await asyncio.wait_for(self._apply(), SETTLE_S)
 
     async def _on_assigned(self, *_: Any, **__: Any) -> None:
-        with _ending_process("projector, taking over"):
+        with ending_process("projector, taking over"):
             async with self._applying:
                 self._empty_batch()
                 self._generation = self._app.consumer_generation_id
@@ -386,7 +387,7 @@ class Projector:
             await self._room.wait()
 
     async def _keep(self) -> None:
-        with _ending_process("projector, applying"):
+        with ending_process("projector, applying"):
             while True:
                 await self._some.wait()
                 with suppress(TimeoutError):
@@ -436,16 +437,6 @@ def caught_up(log: Log, engine: Engine, projector: Projector | None) -> bool:
 
 def _unacknowledged(stream: StreamT[Any]) -> AsyncIterator[EventT[Any]]:
     return cast(Any, stream).noack().events()
-
-
-@contextmanager
-def _ending_process(who: str) -> Generator[None]:
-    """Faust acknowledges a record whose agent raises, whatever it raises: end before that."""
-    try:
-        yield
-    except Exception as error:
-        logger.critical("%s failed", who, exc_info=error)
-        end_process(f"{who}: {error!r}")
 
 
 async def _go_on_behind(app: App, applied: Mapping[TP, int]) -> None:

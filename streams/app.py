@@ -7,8 +7,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Generator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 from urllib.parse import urlsplit
@@ -104,13 +104,25 @@ def end_process(reason: str) -> NoReturn:
     os._exit(FAILED)
 
 
+@contextmanager
+def ending_process(doing: str) -> Generator[None]:
+    """End the process on an error. Faust acknowledges a record whose agent raises: end before that."""
+    try:
+        yield
+    except Exception as error:
+        logger.critical("%s failed", doing, exc_info=error)
+        end_process(f"{doing}: {error!r}")
+
+
 def run_worker(
     app: App,
     log: Log,
     followers: Sequence[Follower],
     until: Callable[[], bool] | None = None,
 ) -> None:
-    """Run the app in this thread until SIGINT, SIGTERM, or `until()`, asked from another, is true.
+    """Run the app in this thread until SIGINT, SIGTERM, or `until()` is true.
+
+    `until` is asked every 0.1 s, in this thread, so it may look at the folds; it should be quick.
 
     Then everything taken is finished, snapshots are written and offsets committed. A failure of any
     part ends the process with exit code `FAILED`. Raises `LogError` when another process folds.
@@ -134,21 +146,22 @@ async def _run(
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    starting = asyncio.create_task(app.start())
+    starting = asyncio.create_task(_start(app))
     watching = asyncio.create_task(_watch(log, followers))
-    while not stop.is_set() and not (until is not None and await asyncio.to_thread(until)):
-        for task, what in ((starting, "starting Faust"), (watching, "watching the streams")):
-            if task.done() and task.exception() is not None:
-                end_process(f"{what} failed: {task.exception()!r}")
-        if app.crashed:
-            end_process(f"the Faust app crashed: {app.crash_reason!r}")
-        try:
-            await asyncio.wait_for(stop.wait(), CHECK_S)
-        except TimeoutError:
-            continue
+    with ending_process("running"):
+        while not stop.is_set() and not (until is not None and until()):
+            if app.crashed:
+                end_process(f"the Faust app crashed: {app.crash_reason!r}")
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), CHECK_S)
     watching.cancel()
     await _stop(app, followers)
     starting.cancel()
+
+
+async def _start(app: App) -> None:
+    with ending_process("starting Faust"):
+        await app.start()
 
 
 async def _stop(app: App, followers: Sequence[Follower]) -> None:
@@ -169,23 +182,31 @@ async def _watch(log: Log, followers: Sequence[Follower]) -> None:
     moved: dict[tuple[str, int], tuple[int, float]] = {}
     while True:
         await asyncio.sleep(WATCH_S)
-        positions = [place for follower in followers for place in follower.positions().items()]
-        now = time.monotonic()
-        try:
-            ends = await asyncio.to_thread(_ends, log, [place for place, _ in positions])
-        except LogError as error:
-            logger.warning("cannot ask for the ends of the streams: %s", error)
-            moved.clear()
-            continue
-        for place, at in positions:
-            before, since = moved.get(place, (None, now))
-            if at != before or at + 1 >= ends[place]:
-                moved[place] = (at, now)
-            elif now - since > STANDSTILL_S:
-                end_process(
-                    f"{place[0]}:{place[1]} stands at offset {at} for {now - since:.0f} s while"
-                    f" records up to {ends[place] - 1} wait"
-                )
+        with ending_process("watching"):
+            positions = [place for follower in followers for place in follower.positions().items()]
+            try:
+                ends = await asyncio.to_thread(_ends, log, [place for place, _ in positions])
+            except LogError as error:
+                logger.warning("cannot ask for the ends of the streams: %s", error)
+                moved.clear()
+                continue
+            for place, at in positions:
+                _check_moving(place, at, ends[place], moved)
+
+
+def _check_moving(
+    place: tuple[str, int], at: int, end: int, moved: dict[tuple[str, int], tuple[int, float]]
+) -> None:
+    """`moved`: the position and the time when it last moved or nothing waited."""
+    now = time.monotonic()
+    before, since = moved.get(place, (None, now))
+    if at != before or at + 1 >= end:
+        moved[place] = (at, now)
+    elif now - since > STANDSTILL_S:
+        end_process(
+            f"{place[0]}:{place[1]} stands at offset {at} for {now - since:.0f} s while records up to"
+            f" {end - 1} wait"
+        )
 
 
 def _ends(log: Log, places: list[tuple[str, int]]) -> dict[tuple[str, int], int]:
