@@ -9,6 +9,7 @@ import asyncio
 import concurrent.futures
 import threading
 from collections.abc import Coroutine, Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -305,6 +306,9 @@ class KafkaLog:
 
 async def _ended(producer: Any) -> None:
     """Stop without delivering what is still under way; `stop` alone would wait for the brokers for ever."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(CLOSE_S):
+            await producer._sender.close()
     producer._message_accumulator.fail_all(ProducerClosed())
     await producer.stop()
 

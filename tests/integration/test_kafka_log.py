@@ -52,6 +52,15 @@ def create(kafka: Kafka, topic: str, partitions: int, **settings: str) -> None:
     assert [code for _, code, _ in response.topic_errors] == [0]
 
 
+def delete(kafka: Kafka, topic: str) -> None:
+    async def work(admin: Any) -> None:
+        await admin.delete_topics([topic])
+        while topic in await admin.list_topics():  # brokers hear of it a little later
+            pass
+
+    administer(kafka, work)
+
+
 def settings_of(kafka: Kafka, topic: str) -> dict[str, str]:
     resource = ConfigResource(ConfigResourceType.TOPIC, topic)
     responses = administer(kafka, lambda admin: admin.describe_configs([resource]))
@@ -88,8 +97,7 @@ def test_a_stream_with_another_count_of_partitions_is_refused(kafka: Kafka, url:
 
 def test_the_journals_count_decides_for_streams_that_are_missing(kafka: Kafka, url: str):
     open_log(url, partitions=3).close()
-    gone = topic_name(url, topics.BOTS)
-    administer(kafka, lambda admin: admin.delete_topics([gone]))
+    delete(kafka, topic_name(url, topics.BOTS))
     log = open_log(url)
     assert log.partitions == 3
     assert log.highwater(topics.BOTS, 2) == 0
