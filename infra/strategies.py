@@ -186,10 +186,11 @@ def _settle_helpers(module: ModuleType) -> None:
     """Give the author's compiled functions the step's options, or they take those of their first caller."""
     for name, value in vars(module).items():
         options = getattr(value, "targetoptions", None)
-        if isinstance(options, dict):
+        if isinstance(options, dict) and hasattr(value, "recompile"):
             if options.get("fastmath") or options.get("parallel"):
                 raise ValueError(f"{name} has fastmath or parallel: its results are not repeatable")
             options |= {"error_model": "numpy", "fastmath": False, "nogil": True}
+            value.recompile()
 
 
 def _at_class(source: Source, cls: type, reason: str) -> StrategyFileError:
@@ -241,7 +242,7 @@ def _imports(source: Source) -> set[str]:
 def _code(kernels_dir: Path, source: Source, cls: type[BaseStrategy]) -> StrategyCode:
     """Today's code of a class, written to the archive."""
     packages = ("numba", "llvmlite", "numpy") if cls.spec.compiled else ("numpy", "pandas")
-    text = module_text(cls.spec, cls.__name__, source.hash, _versions(source, packages), _kernels())
+    text = module_text(cls.spec, cls.__name__, source.hash, _versions(source, packages), kernels_source())
     _keep(kernels_dir / "sources" / f"{source.hash}.py", source.text)
     _keep(kernels_dir / f"{code_hash(text)}.py", text)
     load = functools.partial(_module, kernels_dir, code_hash(text), source)
@@ -299,7 +300,8 @@ def _literals(text: str) -> dict[str, Any]:
 
 
 @functools.cache
-def _kernels() -> str:
+def kernels_source() -> str:
+    """The text of the blocks' arithmetic, which goes into the generated modules."""
     return (Path(product.__path__[0]) / "kernels.py").read_text(encoding="utf-8")
 
 

@@ -164,7 +164,7 @@ class CompiledCode(StrategyCode):
             done = kernels.live(history.values, i, first, seen, params, state, target, values, fault)
         except Exception as error:  # noqa: BLE001 - an author's code may raise anything
             return StepFailure(int(fault[0]), words(error))
-        return None if done == len(target) else StepFailure(done, _no_position(fault[1]))
+        return None if done == len(target) else StepFailure(done, words(_no_position(fault[1])))
 
     def run(self, history: History, params: Mapping[str, object]) -> Run:
         """A fresh bot over the whole history. Raises StrategyRunError with the candle's number."""
@@ -179,7 +179,7 @@ class CompiledCode(StrategyCode):
         except Exception as error:
             raise StrategyRunError(f"{self.name} at candle {int(fault[0])}: {words(error)}") from error
         if done < length:
-            raise StrategyRunError(f"{self.name} at candle {done}: {_no_position(fault[1])}")
+            raise StrategyRunError(f"{self.name} at candle {done}: {words(_no_position(fault[1]))}")
         return run
 
 
@@ -232,7 +232,7 @@ class PandasCode(StrategyCode):
             raise TypeError(f"process_data returned {type(signal).__name__}, it must return a Signal")
         target = float(signal.target)
         if not abs(target) <= 1.0:
-            raise ValueError(_no_position(target))
+            raise _no_position(target)
         found = {**strategy.get_indicators(), **signal.values}
         unknown = sorted(set(found) - set(self.value_names))
         if unknown:
@@ -250,8 +250,8 @@ def _frame(history: History, start: int, stop: int) -> Any:
     return pd.DataFrame({"timestamp": ends, **{c: columns[:, k].copy() for k, c in enumerate(COLUMNS)}})
 
 
-def _no_position(target: float) -> str:
-    return f"ValueError: the target is {float(target)!r}, it must be a number from -1 to 1"
+def _no_position(target: float) -> ValueError:
+    return ValueError(f"the target is {float(target)!r}, it must be a number from -1 to 1")
 
 
 def words(error: Exception) -> str:
