@@ -1,0 +1,91 @@
+"""Small files of trades, and what an import has made of them."""
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
+from pyarrow import feather
+
+from streams import codec
+from streams.events import Market, TickBatch
+from streams.log import Log, partition_of
+from streams.ticks import Ticks, concatenate, unpack
+from streams.topics import JOURNAL, SYSTEM
+
+MARKET = Market(
+    "v", "BTC/USD", "BTC", "USD", "USD", "spot", 2, 3, 8, price_step=1, size_step=1, min_size=1, closed="left"
+)  # fmt: skip
+START_MS = 1514764800123
+
+
+def rows(count: int) -> list[dict]:
+    """Trades with repeats, equal times, and a step back in time, as files have them."""
+    return [
+        {
+            "timestamp": START_MS + 700 * (n // 3) - (5000 if n % 17 == 16 else 0),
+            "price": round(13873.5 + (n * 7 % 100) / 100, 2),
+            "size": round(0.001 * (1 + n % 5), 3),
+            "side": "buy" if n % 3 else "sell",
+            "id": 1000 + n,
+        }
+        for n in range(count)
+    ]
+
+
+def write_csv(path: Path, table: list[dict]) -> Path:
+    lines = [",".join(table[0]), *(",".join(map(str, row.values())) for row in table)]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def journal(log: Log, market: Market = MARKET) -> list:
+    partition = partition_of(market.key.encode(), log.partitions)
+    return [codec.decode_input(r.value) for r in log.read(JOURNAL, partition)]
+
+
+def batches(log: Log, market: Market = MARKET) -> list[TickBatch]:
+    return [i.event for i in journal(log, market) if isinstance(i.event, TickBatch)]
+
+
+def imported(log: Log, market: Market = MARKET) -> Ticks:
+    return concatenate([unpack(batch) for batch in batches(log, market)])
+
+
+def content(log: Log) -> list[list[int]]:
+    ticks = imported(log)
+    assert ticks.id is not None
+    return [c.tolist() for c in (ticks.kind, ticks.time, ticks.price, ticks.size, ticks.id)]
+
+
+def letters(log: Log) -> list[str]:
+    return [
+        event.error
+        for partition in range(log.partitions)
+        for record in log.read(SYSTEM, partition)
+        for event in codec.decode_output(record.value).events
+    ]
+
+
+def as_csv(path: Path, table: pa.Table) -> None:
+    pa_csv.write_csv(table, path)
+
+
+def as_json_lines(path: Path, table: pa.Table) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in table.to_pylist()))
+
+
+def as_json_array(path: Path, table: pa.Table) -> None:
+    path.write_text(json.dumps(table.to_pylist(), indent=1))
+
+
+def as_parquet(path: Path, table: pa.Table) -> None:
+    pq.write_table(table, path, row_group_size=37)
+
+
+def as_feather(path: Path, table: pa.Table) -> None:
+    feather.write_feather(table, path, chunksize=41)
+
+
+FORMS = [as_csv, as_json_lines, as_json_array, as_parquet, as_feather]
