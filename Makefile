@@ -33,7 +33,10 @@ check: .venv/dev.stamp
 	$(BIN)/lint-imports
 
 bench: .venv/dev.stamp
-	$(BIN)/python -m tests.bench $(ARGS)
+	@for file in tests/bench/bench_*.py; do \
+		echo "== $$file"; \
+		$(BIN)/python -m tests.bench.$$(basename $$file .py) || exit 1; \
+	done
 
 lock: .venv/dev.stamp
 	$(COMPILE) --upgrade --build-deps-for=editable --output-file=requirements.lock pyproject.toml
