@@ -9,14 +9,14 @@ written only where there are no ticks, once a second of real time and partition.
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, NamedTuple
 
 from infra.exchange.feed import Feed, Processed, dead_letter, merged
 from infra.exchange.provider import DataProvider, is_new
 from streams.events import Gap, GapFilled, JournalEvent, Market
-from streams.journal import JournalState, JournalWriter
+from streams.journal import JournalState, JournalWriter, Reached
 from streams.log import Log, Position
 
 LINGER_MS = 2
@@ -128,11 +128,14 @@ class DataCollector:
     async def _collect(self, name: str, markets: Sequence[Market]) -> None:
         """One provider: its markets, then its messages in small groups, then what is left."""
         feed = self._feeds[name]
+        # a market that was specified before the last stop, and then had no time for its first row
+        begun = {market.key: Reached() for market in markets if market.key in self._state.markets}
+        reached = begun | self._state.source(name).reached
         for market in markets:
             feed.know(market)
         await _finished(self.send_signal_to_bots, Processed(name, markets=self._new(markets)))
         queue: asyncio.Queue[Message | None] = asyncio.Queue(QUEUE_MESSAGES)
-        pump = asyncio.ensure_future(self._pump(name, markets, queue))
+        pump = asyncio.ensure_future(self._pump(name, markets, reached, queue))
         group: list[Message | None] = []
         try:
             while None not in group:
@@ -151,10 +154,13 @@ class DataCollector:
             await _end([pump])
 
     async def _pump(
-        self, name: str, markets: Sequence[Market], queue: "asyncio.Queue[Message | None]"
+        self,
+        name: str,
+        markets: Sequence[Market],
+        reached: Mapping[str, Reached],
+        queue: "asyncio.Queue[Message | None]",
     ) -> None:
         """Messages into the queue; None tells of their end, which may be an error."""
-        reached = self._state.source(name).reached
         try:
             async with aclosing(self._feeds[name].provider.messages(markets, reached)) as messages:
                 async for raw in messages:

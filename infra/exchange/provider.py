@@ -39,7 +39,10 @@ class DataProvider(Protocol):
     def messages(
         self, markets: Sequence[Market], reached: Mapping[str, Reached]
     ) -> AsyncGenerator[Any, None]:
-        """Raw messages on the markets, from where the journal has `reached` (by market key)."""
+        """Raw messages on the markets, from where the journal has `reached` (by market key).
+
+        A market that is not in `reached` is new to the journal.
+        """
         ...
 
     def parse(self, raw: Any) -> Delivery:

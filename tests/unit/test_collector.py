@@ -19,7 +19,7 @@ from infra.exchange.simulated import START_NS, SimulatedExchange, Slice, market,
 from infra.exchange.trade_file import TradeFile
 from streams import codec
 from streams.events import MINUTE_NS, Clock, Gap, GapFilled, Input, Market, RowKind, TickBatch
-from streams.journal import Reached, scan
+from streams.journal import JournalWriter, Reached, scan
 from streams.log import Log, LogError, open_log, partition_of
 from streams.ticks import Ticks, concatenate, unpack
 from streams.topics import JOURNAL, SYSTEM
@@ -184,6 +184,15 @@ def test_a_stopped_collector_has_written_what_had_arrived(log):
     (time,) = {r.time for r in reached.values()}
     assert START_NS < time < START_NS + HOUR_NS
     assert_has_every_trade(log, time)
+
+
+def test_a_market_whose_first_trades_were_lost_in_a_crash_begins_at_the_start(log):
+    """On Kafka the partitions of one send are not written together."""
+    end = START_NS + HOUR_NS
+    collect(log, START_NS + 10 * MINUTE_NS, ["BTC/USDT"])
+    JournalWriter(log, "sim", 1).append(market("ETH/USDT"), key="sim:ETH/USDT")
+    collect(log, end, ["BTC/USDT", "ETH/USDT"])
+    assert_has_every_trade(log, end, ["BTC/USDT", "ETH/USDT"])
 
 
 # ---------------------------------------------------------------- promised names are the live path
