@@ -18,6 +18,7 @@ import faust
 from streams.embedded import EmbeddedLog, fold_lock
 from streams.kafka_topics import address_of
 from streams.log import Log, LogError
+from streams.topics import RECORD_BYTES_MAX
 
 logger = logging.getLogger(__name__)
 
@@ -78,9 +79,10 @@ def make_app(url: str, *, worker: str, datadir: Path) -> App:
         broker_session_timeout=6.0,
         broker_heartbeat_interval=1.5,
         broker_commit_interval=0.3,
-        broker_max_poll_records=500,
+        broker_max_poll_records=100,  # fewer are fairer to the other partitions in a backlog
         producer_acks=-1,
         producer_linger=0.0,
+        producer_max_batch_size=RECORD_BYTES_MAX,  # a full batch makes the fold wait for the broker
         topic_allow_declare=False,
         topic_disable_leader=True,
         stream_wait_empty=False,
