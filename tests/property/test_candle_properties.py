@@ -204,7 +204,9 @@ def histories(draw: st.DrawFn) -> list[Row | Gap]:
         time += step
         die = draw(st.integers(0, 15))
         if die > 13:
-            history.append(draw(gaps(time)))
+            earlier = [item for item in history if isinstance(item, Gap) and not item.filled]
+            again = [Gap(gap.start, gap.end, filled=True) for gap in earlier]
+            history.append(draw(st.sampled_from(again) | gaps(time) if again else gaps(time)))
         elif die > 11:
             history.append(Row(time, RowKind.CLOCK))
         else:
@@ -307,6 +309,31 @@ def test_rescaling_anywhere_equals_having_had_the_larger_scale_from_the_start(
             assert told[0].tolist() == expected[0].tolist()
     if place < len(history):
         assert whole.state() == rescaled.state()
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32), st.integers(17, 3000), st.floats(0, 0.2))
+def test_long_runs_equal_the_same_rows_one_by_one(seed, rows, odd):
+    """Rows that break a run (out of order, backfilled, clock rows) are found wherever they stand in it."""
+    random = np.random.default_rng(seed)
+    time = START + np.sort(random.integers(0, 3 * MINUTE_NS, rows))
+    kind = random.integers(0, 3, rows).astype(np.uint8)
+    break_at = random.random(rows) < odd
+    time[break_at] -= random.integers(0, 40 * SECOND, break_at.sum())
+    kind[break_at] = random.choice([1, 1 | BACKFILL, RowKind.CLOCK], break_at.sum())
+    price, size = random.integers(1, 99, rows), random.integers(1, 99, rows)
+    whole, single = (CandleBook(closed="right", grace_ns=0, horizon_ns=10 * MINUTE_NS) for _ in range(2))
+    told = whole.fold(time, price, size, kind, 0)
+    steps = [
+        single.fold(time[i : i + 1], price[i : i + 1], size[i : i + 1], kind[i : i + 1], 0)
+        for i in range(rows)
+    ]
+    closed = np.concatenate([step.closed for step in steps])
+    content = [name for name in CLOSED_DTYPE.names if name != "row"]
+    assert told.closed[content].tolist() == closed[content].tolist()
+    assert told.late.tolist() == [i for i, step in enumerate(steps) if len(step.late)]
+    assert told.revising.tolist() == [i for i, step in enumerate(steps) if len(step.revising)]
+    assert whole.state() == single.state()
 
 
 minutes = st.lists(

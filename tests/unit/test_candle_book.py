@@ -158,6 +158,16 @@ def test_a_gap_marks_open_and_coming_minutes_at_their_close_and_closed_ones_by_a
     assert told.closed["last_offset"].tolist() == [0, 9, 0]
 
 
+def test_a_gap_marked_while_longer_candles_are_open_is_counted_in_them_once():
+    candles = book()
+    fold(candles, (1, 1, 5, 1), (301, 1, 5, 1), (361, 1, 6, 1))
+    candles.gap(NOON + 310 * SECOND, NOON + 320 * SECOND, 1)
+    assert fold(candles, (600, CLOCK)).closed[-1][["timeframe", "flags"]].tolist() == (1, 2)
+    told = candles.gap_filled(NOON + 310 * SECOND, NOON + 320 * SECOND, 2)
+    assert told.closed[["timeframe", "flags"]].tolist() == [(0, 0), (1, 0)]
+    assert fold(candles, (900, CLOCK)).closed[-1][["timeframe", "flags"]].tolist() == (2, 0)
+
+
 def test_a_gap_filled_before_the_close_leaves_no_mark():
     candles = book()
     fold(candles, (1, 1, 5, 1))
@@ -282,6 +292,7 @@ def test_state_is_bounded_by_the_horizon():
     candles, sizes = book(), []
     for day in range(1, 8):
         fold(candles, (day * 86_400, 1, 5, 1))
+        candles.gap(candles.watermark - 3600 * SECOND, candles.watermark, 0)
         sizes.append(len(candles.state()))
     assert max(sizes[1:]) == min(sizes[1:]) < 40_000
 
