@@ -131,7 +131,7 @@ class Pipeline:
             self._seal(record)
             self._rebase()
         if record.offset % CHECKPOINT_RECORDS == CHECKPOINT_RECORDS - 1:
-            outbox.key = record.key or b""
+            outbox.key = b""
             outbox.emit(BOTS, Checkpoint(self._chain.hex(), self.state_sha256()))
         return outbox.derived()
 
@@ -320,7 +320,11 @@ class Pipeline:
 
 
 class _Outbox:
-    """Collects the events of one record and gives each its cause."""
+    """Collects the events of one record and gives each its cause.
+
+    Markets come one after the other, and what belongs to none (key b"") last: so causes rise within a topic,
+    and a reader may hide what is at or before the last cause that it saw.
+    """
 
     def __init__(self, record: Record) -> None:
         self.record = record

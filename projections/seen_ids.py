@@ -20,9 +20,10 @@ class SeenIds:
 
     def add(self, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
         """Mark `ids` (−1: none) as seen; True where an id is new. Shape (n,)."""
+        known = ids[ids >= 0]
         top = self.ranges[-1][1] if self.ranges else -1
-        if len(ids) and ids[0] > top and bool((np.diff(ids) == 1).all()):
-            self._add_range(int(ids[0]), int(ids[-1]))
+        if len(known) and known[0] > top and bool((np.diff(known) == 1).all()):
+            self._add_range(int(known[0]), int(known[-1]))
             return np.ones(len(ids), np.bool_)
         return np.array([value < 0 or self._add_one(value) for value in ids.tolist()], np.bool_)
 

@@ -1,0 +1,41 @@
+"""The real worker, or the real importer, as a process that tests kill.
+
+    python -m tests.crash.platform work
+    python -m tests.crash.platform work --until-caught-up
+    python -m tests.crash.platform import FILE MARKET_JSON ROWS
+
+Settings come from the environment, as everywhere.
+"""
+
+import logging
+import sys
+from pathlib import Path
+
+import msgspec
+
+from infra.exchange.files import import_file
+from infra.settings import load_settings
+from infra.worker import work
+from streams.events import Market
+from streams.log import open_log
+
+
+def main() -> None:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    settings = load_settings()
+    match sys.argv[1:]:
+        case ["work"]:
+            work(settings)
+        case ["work", "--until-caught-up"]:
+            work(settings, until=lambda progress: progress.caught_up)
+        case ["import", file, market, rows]:
+            log = open_log(settings.log_url)
+            spec = msgspec.json.decode(market, type=Market)
+            import_file(log, Path(file), spec, record_rows=int(rows))
+            log.close()
+        case other:
+            raise SystemExit(f"unknown: {other}")
+
+
+if __name__ == "__main__":
+    main()
