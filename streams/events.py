@@ -32,7 +32,7 @@ E8 = 100_000_000
 Time = Annotated[int, Meta(description="ns since 1970-01-01 UTC", extra={"unit": "time"})]
 Price = Annotated[int, Meta(description="in 10**-price_scale", extra={"unit": "price"})]
 Size = Annotated[int, Meta(description="in 10**-size_scale", extra={"unit": "size"})]
-Cash = Annotated[int, Meta(description="settle currency, in 10**-cash_scale", extra={"unit": "cash"})]
+Cash = Annotated[int, Meta(description="settle currency, 10**-cash_scale", extra={"unit": "cash"})]
 Rate = Annotated[int, Meta(description="in 1e-8 of the value", extra={"unit": "rate"})]
 Offset = Annotated[int, Meta(description="journal offset; not content", extra={"content": False})]
 Timeframe = Literal["1m", "5m", "15m", "1h", "4h", "1d"]
@@ -83,7 +83,7 @@ class RowMarket(Struct, frozen=True, array_like=True):
 # ---------------------------------------------------------------- journal
 
 
-class Market(Event, tag="market.v1"):
+class Market(Event, frozen=True, tag="market.v1"):
     """Specification of a market, or a change of it; scales may only grow.
 
     The value of a position is, in the settle currency: spot and linear `size × price × multiplier`,
@@ -116,7 +116,7 @@ class Market(Event, tag="market.v1"):
         return f"{self.venue}:{self.symbol}"
 
 
-class TickBatch(Event, tag="ticks.v1"):
+class TickBatch(Event, frozen=True, tag="ticks.v1"):
     """Rows that arrived together, as little-endian columns of equal length, in their order of arrival.
 
     `market`: uint16 index into `markets`, empty when there is one market. `kind`: uint8 `RowKind`, with the
@@ -138,14 +138,14 @@ class TickBatch(Event, tag="ticks.v1"):
     first_row: int = -1
 
 
-class Clock(Event, tag="clock.v1"):
+class Clock(Event, frozen=True, tag="clock.v1"):
     """A clock row without ticks, for several markets."""
 
     time: Time
     markets: tuple[str, ...]
 
 
-class Gap(Event, tag="gap.v1"):
+class Gap(Event, frozen=True, tag="gap.v1"):
     """The source says that trades of (start, end] may be missing; candles over it are `incomplete`."""
 
     market: str
@@ -154,7 +154,7 @@ class Gap(Event, tag="gap.v1"):
     reason: str
 
 
-class GapFilled(Event, tag="gap_filled.v1"):
+class GapFilled(Event, frozen=True, tag="gap_filled.v1"):
     """The backfill of (start, end] is complete."""
 
     market: str
@@ -177,7 +177,7 @@ class Sizing(Struct, frozen=True):
 Params: TypeAlias = dict[str, int | float | bool | str]
 
 
-class Command(Event):
+class Command(Event, frozen=True):
     """Base of bot commands: who asked, when, and a request id which makes a repeat harmless."""
 
     request: str
@@ -185,13 +185,13 @@ class Command(Event):
     at: Time
 
 
-class RegisterBot(Command, tag="register_bot.v1"):
+class RegisterBot(Command, frozen=True, tag="register_bot.v1"):
     """In partition 0 only: the n-th registration is bot n."""
 
     market: str
 
 
-class CreateBot(Command, tag="create_bot.v1"):
+class CreateBot(Command, frozen=True, tag="create_bot.v1"):
     bot_id: int
     market: str
     timeframe: Timeframe
@@ -205,21 +205,21 @@ class CreateBot(Command, tag="create_bot.v1"):
     start: bool = False
 
 
-class StartBot(Command, tag="start_bot.v1"):
+class StartBot(Command, frozen=True, tag="start_bot.v1"):
     """`code_hash` accepts strategy code that differs from the recorded; None keeps the recorded."""
 
     bot_id: int
     code_hash: str | None = None
 
 
-class StopBot(Command, tag="stop_bot.v1"):
+class StopBot(Command, frozen=True, tag="stop_bot.v1"):
     """Pending orders are cancelled and the position is kept, unless `flatten` closes it at the next trade."""
 
     bot_id: int
     flatten: bool = False
 
 
-class HaltBot(Command, tag="halt_bot.v1"):
+class HaltBot(Command, frozen=True, tag="halt_bot.v1"):
     """`bot_id` None halts every bot of the partition. `code` is a short name of the reason."""
 
     bot_id: int | None
@@ -227,7 +227,7 @@ class HaltBot(Command, tag="halt_bot.v1"):
     code: str = "halted"
 
 
-class ReconfigureBot(Command, tag="reconfigure_bot.v1"):
+class ReconfigureBot(Command, frozen=True, tag="reconfigure_bot.v1"):
     """Fields that are None stay. Indicators begin anew; the position stays."""
 
     bot_id: int
@@ -237,7 +237,7 @@ class ReconfigureBot(Command, tag="reconfigure_bot.v1"):
     short: bool | None = None
 
 
-class ExternalSignal(Command, tag="external_signal.v1"):
+class ExternalSignal(Command, frozen=True, tag="external_signal.v1"):
     """A target position that a person or another program decided."""
 
     bot_id: int
@@ -280,7 +280,7 @@ class CandleFlag(IntFlag):
     INCOMPLETE = 2
 
 
-class Candle(Event, tag="candle.v1"):
+class Candle(Event, frozen=True, tag="candle.v1"):
     """A closed candle, labelled with its end. Revision 0 is what strategies saw."""
 
     timeframe: Timeframe
@@ -300,7 +300,7 @@ class Candle(Event, tag="candle.v1"):
     last_offset: Offset
 
 
-class LateTick(Event, tag="late_tick.v1"):
+class LateTick(Event, frozen=True, tag="late_tick.v1"):
     """A trade older than the horizon, or than everything known: recorded, changes nothing."""
 
     time: Time
@@ -310,7 +310,7 @@ class LateTick(Event, tag="late_tick.v1"):
     size_scale: int
 
 
-class Signal(Event, tag="signal.v1"):
+class Signal(Event, frozen=True, tag="signal.v1"):
     """A change of the target position, executed or refused; `code` is a key of `projections.decide.WORDS`.
 
     `values` are the indicators that made it, in the strategy's order. `price` is the candle's close.
@@ -329,7 +329,7 @@ class Signal(Event, tag="signal.v1"):
     origin: Literal["strategy", "external"] = "strategy"
 
 
-class Order(Event, tag="order.v1"):
+class Order(Event, frozen=True, tag="order.v1"):
     """A paper market order. Its id is its cause; `signal` is the cause of the signal behind it, if any."""
 
     bot_id: int
@@ -343,7 +343,7 @@ class Order(Event, tag="order.v1"):
     signal: CauseField | None = None
 
 
-class Fill(Event, tag="fill.v1"):
+class Fill(Event, frozen=True, tag="fill.v1"):
     """What an order did to its bot; position, cost and cash are those after it.
 
     `cost` is the entry value of the position in the settle currency; cash + cost is what the bot has without
@@ -368,7 +368,7 @@ class Fill(Event, tag="fill.v1"):
     row: Annotated[int, Meta(description="row in the journal record; not content", extra={"content": False})]
 
 
-class OrderClosed(Event, tag="order_closed.v1"):
+class OrderClosed(Event, frozen=True, tag="order_closed.v1"):
     """An order that ended without a fill, or with less than its size."""
 
     bot_id: int
@@ -378,7 +378,7 @@ class OrderClosed(Event, tag="order_closed.v1"):
     code: str
 
 
-class BotChanged(Event, tag="bot_changed.v1"):
+class BotChanged(Event, frozen=True, tag="bot_changed.v1"):
     """The whole specification and status of a bot after a command or a failure, with who and why."""
 
     bot_id: int
@@ -399,7 +399,7 @@ class BotChanged(Event, tag="bot_changed.v1"):
     who: str
 
 
-class Equity(Event, tag="equity.v1"):
+class Equity(Event, frozen=True, tag="equity.v1"):
     """Marks of the bots of one market at a candle's close, as columns; only bots whose mark changed."""
 
     time: Time
@@ -411,14 +411,14 @@ class Equity(Event, tag="equity.v1"):
     size_scale: int
 
 
-class Checkpoint(Event, tag="checkpoint.v1"):
+class Checkpoint(Event, frozen=True, tag="checkpoint.v1"):
     """Chained SHA-256 of the journal partition's records up to its cause, and of the fold's state there."""
 
     journal_sha256: Annotated[str, Meta(extra={"content": False})]
     state_sha256: Annotated[str, Meta(extra={"content": False})]
 
 
-class DeadLetter(Event, tag="dead_letter.v1"):
+class DeadLetter(Event, frozen=True, tag="dead_letter.v1"):
     """A record that could not be decoded or folded; `topic`, `partition` and `offset` name it."""
 
     topic: str
@@ -427,7 +427,7 @@ class DeadLetter(Event, tag="dead_letter.v1"):
     error: str
 
 
-class SourceHole(Event, tag="source_hole.v1"):
+class SourceHole(Event, frozen=True, tag="source_hole.v1"):
     """Records of a source that never arrived: `expected` was due, `got` came."""
 
     source: str
@@ -436,13 +436,13 @@ class SourceHole(Event, tag="source_hole.v1"):
     got: int
 
 
-class WorkerStarted(Event, tag="worker_started.v1"):
+class WorkerStarted(Event, frozen=True, tag="worker_started.v1"):
     worker: str
     epoch: int
     at: Time
 
 
-class WorkerStopped(Event, tag="worker_stopped.v1"):
+class WorkerStopped(Event, frozen=True, tag="worker_stopped.v1"):
     worker: str
     epoch: int
     at: Time

@@ -114,8 +114,7 @@ def concatenate(parts: Sequence[Ticks]) -> Ticks:
 def _column(name: str, data: bytes, dtype: np.dtype[Any], rows: int) -> NDArray[Any]:
     if len(data) != rows * dtype.itemsize:
         raise ValueError(
-            f"tick batch of {rows} rows: column {name!r} has {len(data)} bytes, "
-            f"not {rows} × {dtype.itemsize}"
+            f"tick batch of {rows} rows: column {name!r} has {len(data)} bytes, not {rows} × {dtype.itemsize}"
         )
     return np.frombuffer(data, dtype)
 
@@ -123,9 +122,7 @@ def _column(name: str, data: bytes, dtype: np.dtype[Any], rows: int) -> NDArray[
 def _within(name: str, column: NDArray[Any], count: int) -> None:
     if len(column) and int(column.max()) >= count:
         row = int(np.argmax(column >= count))
-        raise ValueError(
-            f"tick batch: row {row} has {name} {int(column[row])}, known are 0 to {count - 1}"
-        )
+        raise ValueError(f"tick batch: row {row} has {name} {int(column[row])}, known are 0 to {count - 1}")
 
 
 def _bytes(column: NDArray[Any], dtype: np.dtype[Any]) -> bytes:

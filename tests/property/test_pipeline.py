@@ -87,11 +87,8 @@ def test_another_market_beside_it_changes_nothing(strategies, data, ours, theirs
     mixed = [(BTC, row) for row in ours]
     for row in theirs:
         mixed.insert(data.draw(st.integers(0, len(mixed))), (ETH, row))
-    mixed = [(m, r) for m, r in mixed if m is BTC] if not theirs else mixed
-    in_order = iter([row for row in ours])
-    mixed = [(m, next(in_order)) if m is BTC else (m, r) for m, r in mixed]
-    theirs_in_order = iter(theirs)
-    mixed = [(m, next(theirs_in_order)) if m is ETH else (m, r) for m, r in mixed]
+    in_order = {BTC.key: iter(ours), ETH.key: iter(theirs)}
+    mixed = [(m, next(in_order[m.key])) for m, _ in mixed]
     journal = [(ETH.key, ETH), (BTC.key, BTC), *bots(BTC, strategies), *bots(ETH, strategies, 11)]
     beside = fold(Pipeline(0, strategies), records([*journal, (BTC.key, batch_of([ETH, BTC], mixed))]))
     ours_only = {key: made for key, made in content(beside).items() if key.endswith(BTC.key)}
