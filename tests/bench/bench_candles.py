@@ -154,19 +154,21 @@ def batch(opt: Namespace) -> Callable[[], str]:
         for market, rows in parts:
             closed.append(books[market].fold(*rows, 0).closed)
         closed += [candles.fold(end, end, end, clock, 1).closed for candles in books]
-        return _check(np.concatenate(closed), frames)
+        return _check(_table(closed), frames)
 
     return run
 
 
-def _check(closed: np.ndarray, frames: int) -> str:
-    count, volume, close = 0, 0, 0
-    table = closed.view(np.int64).reshape(-1, len(CLOSED_DTYPE))
+def _table(closed: list[np.ndarray]) -> np.ndarray:
+    """All candles as rows of integers."""
+    return np.concatenate([part.view(np.int64) for part in closed]).reshape(-1, len(CLOSED_DTYPE))
+
+
+def _check(table: np.ndarray, frames: int) -> str:
     names = [CLOSED_DTYPE.names.index(name) for name in ("timeframe", "trades", "volume", "close")]
-    timeframe, trades, volumes, closes = (table[:, i] for i in names)
+    timeframe, trades, volume, close = (table[:, i] for i in names)
     shown = (timeframe < frames) & (trades > 0)
-    count, volume, close = shown.sum(), volumes[shown].sum(), closes[shown].sum()
-    return f"{count} {volume / 10_000:.1f} {close / 100:.0f}"
+    return f"{shown.sum()} {volume[shown].sum() / 10_000:.1f} {close[shown].sum() / 100:.0f}"
 
 
 def live(opt: Namespace) -> Callable[[], dict[str, str]]:
@@ -179,9 +181,9 @@ def live(opt: Namespace) -> Callable[[], dict[str, str]]:
 
     def run() -> dict[str, str]:
         books = [book() for _ in range(opt.symbols)]
-        closed = np.concatenate([books[market].fold(*rows, 0).closed for market, rows in batches])
-        shown = closed[(closed["timeframe"] == 0) & (closed["trades"] > 0)]
-        return {"check": f"{len(shown)} {shown['close'].sum() / 100:.0f}"}
+        table = _table([books[market].fold(*rows, 0).closed for market, rows in batches])
+        count, _, close = _check(table, 1).split()
+        return {"check": f"{count} {close}"}
 
     return run
 
