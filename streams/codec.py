@@ -6,7 +6,7 @@ the old tag, with a golden sample of its bytes in `tests/golden`.
 """
 
 from collections.abc import Callable
-from typing import Any, get_args
+from typing import Any, TypeVar, cast, get_args
 
 import msgspec
 
@@ -14,6 +14,8 @@ from streams.events import DerivedEvent, Event, Input, JournalEvent, Output
 
 UPCASTERS: dict[str, Callable[[dict[str, Any]], Event]] = {}
 """Old tag → function that makes today's event of the old fields."""
+
+T = TypeVar("T", Input, Output)
 
 _encoder = msgspec.msgpack.Encoder()
 _input = msgspec.msgpack.Decoder(Input)
@@ -46,13 +48,22 @@ def decode_output(value: bytes) -> Output:
 
 def _old_input(value: bytes, error: msgspec.DecodeError) -> Input:
     source, epoch, sequence, event = _parts(value, 4, error)
-    return msgspec.convert([source, epoch, sequence, _upcast(event, error)], Input, from_attributes=True)
+    return _converted([source, epoch, sequence, _upcast(event, error)], Input)
 
 
 def _old_output(value: bytes, error: msgspec.DecodeError) -> Output:
     partition, offset, indexes, events = _parts(value, 4, error)
-    upcast = [_upcast(event, error) for event in events]
-    return msgspec.convert([partition, offset, indexes, upcast], Output, from_attributes=True)
+    if not isinstance(events, list):
+        raise UndecodableError(f"not an event record: {error}") from error
+    upcast = [_upcast(event, error) for event in cast(list[Any], events)]
+    return _converted([partition, offset, indexes, upcast], Output)
+
+
+def _converted(parts: list[Any], kind: type[T]) -> T:
+    try:
+        return msgspec.convert(parts, kind)
+    except msgspec.ValidationError as error:
+        raise UndecodableError(f"not an event record: {error}") from error
 
 
 def _parts(value: bytes, count: int, error: msgspec.DecodeError) -> list[Any]:
