@@ -157,22 +157,16 @@ def _new(
 
 
 def _print(record: "Record", content: bool) -> None:
-    for line in _lines(record):
-        print_json({name: line[name] for name in ("topic", "type", "event")} if content else line)
-
-
-def _lines(record: "Record") -> Iterator[dict[str, Any]]:
     """A line for each event of a record; a record that is none of ours has one that says so."""
     from infra.present import iso
 
-    head = {
-        "topic": record.topic,
-        "partition": record.partition,
-        "offset": record.offset,
-        "time": iso(record.time_ms * 1_000_000),
-    }
-    for cause, kind, event in decoded(record):
-        yield {**head, "cause": cause, "type": kind, "event": event}
+    for cause, kind, event in decoded(record, content=content):
+        if content:
+            print_json({"topic": record.topic, "type": kind, "event": event})
+            continue
+        time = iso(record.time_ms * 1_000_000)
+        place = {"topic": record.topic, "partition": record.partition, "offset": record.offset, "time": time}
+        print_json({**place, "cause": cause, "type": kind, "event": event})
 
 
 def decoded(record: "Record", *, content: bool = False) -> list[tuple[str | None, str, dict[str, Any]]]:

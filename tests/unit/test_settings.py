@@ -67,14 +67,14 @@ def test_files_in_the_environment_are_joined_like_a_search_path(tmp_path: Path) 
     [
         ("partitons = 8", {}, r"tcpd.toml:1: 'partitons' is no setting; did you mean partitions\?"),
         ("", {"TCPD_LOG_URI": "x"}, r"TCPD_LOG_URI is no setting; did you mean TCPD_LOG_URL\?"),
-        ("", {"TCPD_PARTITIONS": "many"}, "TCPD_PARTITIONS: partitions = 'many' must be a whole number from 1"),
+        ("", {"TCPD_PARTITIONS": "many"}, "TCPD_PARTITIONS: partitions = 'many' must be a whole number"),
         ("\npartitions = 0", {}, "tcpd.toml:2: partitions = '0' must be a whole number from 1 to 4096"),
         ("partitions = true", {}, "must be a whole number"),
         ("log_url = 5", {}, "tcpd.toml:1: log_url = '5' must be text"),
         ("", {"TCPD_DATABASE_URL": "projections.db"}, "must be a URL with a scheme"),
         ("strategies = 5", {}, "must be a list of files"),
         ("partitions = ", {}, "tcpd.toml: .*a line is: name = value"),
-        ('home = "elsewhere"', {}, "tcpd.toml:1: home cannot be set in the file that lies in it; set TCPD_HOME"),
+        ('home = "elsewhere"', {}, "tcpd.toml:1: home cannot be set in .*; set TCPD_HOME"),
     ],
 )  # fmt: skip
 def test_a_setting_that_cannot_be_is_one_line_with_its_place_and_the_way_out(

@@ -1,0 +1,642 @@
+"""The command line as people and scripts use it: formats, columns, exit codes, words."""
+
+import csv
+import json
+import signal
+import sqlite3
+import subprocess
+from collections.abc import Callable
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from api.cli import main
+from infra.db.rebuild import content_hash
+from streams.codec import decode_input, encode
+from streams.events import TickBatch
+from streams.log import Entry, open_log, partition_of
+from tests.integration.command_line import COMMAND, KEY, MARKET, CommandLine, trades, write_csv
+
+MINUTES, SPLIT = 200, 40
+ROWS = trades(MINUTES)
+FIRST = [row for row in ROWS if row[0] < ROWS[0][0] // 60_000 * 60_000 + SPLIT * 60_000]
+SPECIFIED = ("--price-step", "0.5", "--size-step", "0.001", "--fee-bp", "2.5")
+PART = partition_of(KEY.encode(), 4)
+CREATE = ("bots", "create", *MARKET, "--timeframe", "1m", "--cash", "100000", "--strategy")
+SMA = (*CREATE, "sma_cross", "--param", "fast=3", "--param", "slow=8")
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("files")
+    write_csv(folder / "first.csv", FIRST)
+    write_csv(folder / "rest.csv", ROWS[len(FIRST) :])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Every home here shares the compiled kernels."""
+    return {"TCPD_KERNELS": str(tmp_path_factory.mktemp("kernels"))}
+
+
+@pytest.fixture
+def cli(tmp_path: Path, settings: dict[str, str]) -> CommandLine:
+    """An empty home."""
+    return CommandLine(tmp_path / "home", settings)
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory, files: Path, settings: dict[str, str]) -> CommandLine:
+    """A home where two bots have traded. It is only read: tests that change something take a copy."""
+    cli = CommandLine(tmp_path_factory.mktemp("recorded") / "home", settings)
+    first = cli.line("import", files / "first.csv", *MARKET, *SPECIFIED)
+    assert {name: first[name] for name in ("ticks", "total")} == {"ticks": len(FIRST), "total": len(FIRST)}
+    assert cli.line(*SMA, "--short", "--start") == {"bot_id": 1, "position": f"journal:{PART}:2"}
+    assert cli.line(*CREATE, "rsi_reversion", "--param", "n=5", "--size", "cash:500")["bot_id"] == 2
+    rest = cli.line("import", files / "rest.csv", *MARKET)
+    assert rest["ticks"] == rest["total"] == len(ROWS) - len(FIRST)
+    assert set(rest) >= {"ticks", "total", "records", "seconds"}
+    return cli
+
+
+Called = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def called(
+    recorded: CommandLine, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Called:
+    """A failing call in this process, which saves its start: (exit code, its one line)."""
+    for name in recorded.settings:
+        monkeypatch.setenv(name, recorded.settings[name])
+    monkeypatch.setenv("TCPD_HOME", str(recorded.home))
+
+    def call(*words: str) -> tuple[int, str]:
+        monkeypatch.setattr("sys.argv", ["tcpdashboard", *words])
+        code = main()
+        out, error = capfd.readouterr()
+        assert out == ""
+        assert error.count("\n") == 1, error
+        return code, error
+
+    return call
+
+
+def table(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(StringIO(text)))
+
+
+# ------------------------------------------------------------------ import
+
+
+def test_an_import_that_is_repeated_appends_nothing_and_says_what_is_there(
+    recorded: CommandLine, files: Path
+) -> None:
+    again = recorded.line("import", files / "rest.csv", *MARKET)
+    assert (again["ticks"], again["total"]) == (0, len(ROWS) - len(FIRST))
+
+
+def test_a_new_market_takes_a_specification_and_says_which(cli: CommandLine, files: Path) -> None:
+    done = cli.run("import", files / "first.csv", *MARKET, "--no-fold", "--json")
+    assert done.returncode == 0
+    assert "test:BTC/USDT is new: spot, settled in USDT, price step 0.1 (assumed)" in done.stderr
+    assert json.loads(done.stdout)["ticks"] == len(FIRST)
+    assert [t for t in cli.lines("topics", "--json") if t["topic"] == "candles" and t["highwater"]] == []
+
+
+def test_what_was_only_appended_is_folded_by_the_next_command_that_folds(
+    cli: CommandLine, files: Path
+) -> None:
+    cli.out("import", files / "first.csv", *MARKET, "--no-fold")
+    created = cli.line(*SMA, "--start", "--no-fold")
+    assert cli.lines("bots", "list", "--json") == []
+    assert "bot 1 on test:BTC/USDT is in the journal and not in the database yet" in cli.error(
+        "bots", "show", 1
+    )
+    assert cli.line("bots", "stop", 1)["position"] > created["position"]
+    assert cli.line("bots", "show", 1)["status"] == "stopped"
+    assert len(table(cli.out("candles", *MARKET, "--timeframe", "1m"))) == SPLIT
+
+
+def test_a_bad_row_ends_an_import_with_file_row_and_value_and_the_rows_before_count(
+    cli: CommandLine, tmp_path: Path
+) -> None:
+    bad = write_csv(tmp_path / "bad.csv", [*FIRST[:20], (FIRST[20][0], "-1.0", "1.0"), *FIRST[21:]])
+    said = cli.run("import", bad, *MARKET, "--json")
+    assert said.returncode == 1
+    assert said.stdout == ""
+    assert f"{bad}: row 21: price is " in said.stderr
+    assert "-1" in said.stderr
+    assert cli.line("import", bad, *MARKET, "--skip-bad")["bad_rows"] == 1
+    letters = cli.lines("log", "system")
+    assert [line["event"]["error"] for line in letters if line["type"] == "dead_letter.v1"] != []
+
+
+def test_a_file_older_than_the_market_is_refused_with_the_way_out(
+    recorded: CommandLine, tmp_path: Path
+) -> None:
+    old = write_csv(tmp_path / "old.csv", trades(5, seed=2))
+    error = recorded.error("import", old, *MARKET)
+    assert "2018-01-01T03:20:00" in error
+    assert "--backfill" in error
+
+
+def test_what_a_market_is_cannot_change_but_its_fees_can(
+    recorded: CommandLine, tmp_path: Path, files: Path
+) -> None:
+    error = recorded.error("import", files / "rest.csv", *MARKET, "--closed", "left")
+    assert "known with --closed right, which cannot change" in error
+    cli = recorded.copy(tmp_path / "copy")
+    cli.out("import", files / "rest.csv", *MARKET, "--fee-bp", "5", "--price-step", "0.05")
+    newest = [line["event"] for line in cli.lines("log", "journal") if line["type"] == "market.v1"][-1]
+    assert (newest["fee"], newest["price_step"], newest["size_step"]) == ("0.00050000", "0.05", "0.001")
+
+
+# ------------------------------------------------------------------ candles
+
+
+def test_candles_are_those_of_the_trades(recorded: CommandLine) -> None:
+    text = recorded.out("candles", *MARKET, "--timeframe", "1m", "--format", "csv")
+    assert text.splitlines()[0] == ("timestamp,open,high,low,close,volume,trades,revision,empty,incomplete")
+    rows = table(text)
+    assert len(rows) == MINUTES
+    assert rows[0]["timestamp"] == "2018-01-01T00:01:00Z"
+    assert {row["trades"] for row in rows} == {"12"}
+    assert {(row["revision"], row["empty"], row["incomplete"]) for row in rows} == {("0", "false", "false")}
+    for row, start in zip(rows, range(0, len(ROWS), 12), strict=True):
+        prices = [float(price) for _, price, _ in ROWS[start : start + 12]]
+        volume = sum(round(abs(float(size)) * 1000) for _, _, size in ROWS[start : start + 12])
+        assert [float(row[name]) for name in ("open", "high", "low", "close")] == [
+            prices[0], max(prices), min(prices), prices[-1],
+        ]  # fmt: skip
+        assert round(float(row["volume"]) * 1000) == volume
+
+
+def test_from_is_exclusive_and_to_inclusive(recorded: CommandLine) -> None:
+    span = ("--from", "2018-01-01T00:05:00Z", "--to", "2018-01-01T00:07:00Z")
+    rows = recorded.lines("candles", *MARKET, "--timeframe", "1m", *span, "--format", "json")
+    assert [row["timestamp"] for row in rows] == ["2018-01-01T00:06:00Z", "2018-01-01T00:07:00Z"]
+    assert all(isinstance(row[name], str) for row in rows for name in ("open", "close", "volume"))
+    assert all(isinstance(row[name], int) for row in rows for name in ("trades", "revision"))
+    assert rows == recorded.lines("candles", *MARKET, "--timeframe", "1m", *span, "--json")
+
+
+def test_binary_formats_go_to_a_file_with_exact_types(recorded: CommandLine, tmp_path: Path) -> None:
+    rows = recorded.lines("candles", *MARKET, "--timeframe", "5m", "--json")
+    parquet, arrow = tmp_path / "candles.parquet", tmp_path / "candles.arrow"
+    recorded.out("candles", *MARKET, "--timeframe", "5m", "--format", "parquet", "--out", parquet)
+    recorded.out("candles", *MARKET, "--timeframe", "5m", "--format", "arrow", "--out", arrow)
+    for read in (pq.read_table(parquet), pa.ipc.open_file(arrow).read_all()):
+        assert read.schema.field("timestamp").type == pa.timestamp("ns", tz="UTC")
+        assert read.column_names == list(rows[0])
+        assert [float(price) for price in read["close"].to_pylist()] == [float(row["close"]) for row in rows]
+        assert [price == int(price * 2) / 2 for price in read["close"].to_pylist()] == [True] * len(rows)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["candles.arrow", "candles.parquet"]
+
+
+def test_binary_without_a_file_is_a_wrong_call(recorded: CommandLine) -> None:
+    error = recorded.error("candles", *MARKET, "--timeframe", "1m", "--format", "parquet", code=2)
+    assert "parquet is binary: name a file with --out FILE" in error
+
+
+# ------------------------------------------------------------------ signals, trades, equity
+
+
+def test_signals_have_the_values_that_made_them_and_a_decision(recorded: CommandLine) -> None:
+    text = recorded.out("signals", 1)
+    assert text.splitlines()[0] == "time,bot_id,target,values,decision,code,cause"
+    rows = recorded.lines("signals", 1, "--json")
+    assert len(rows) == len(table(text)) > 4
+    assert {row["decision"] for row in rows} == {"executed"}
+    assert set(rows[0]["values"]) == {"fast_average", "slow_average"}
+    assert json.loads(table(text)[0]["values"]) == rows[0]["values"]
+    refused = recorded.lines("signals", 2, "--json")
+    assert {(row["decision"], row["code"]) for row in refused} == {("refused", "bot_stopped")}
+
+
+def test_trades_balance_with_the_bots_cash_and_name_what_is_behind_them(recorded: CommandLine) -> None:
+    header = "time,bot_id,order_id,side,price,size,fee,fee_currency,realised_pnl,position,cause"
+    assert recorded.out("trades", 1).splitlines()[0] == header
+    rows = recorded.lines("trades", 1, "--lineage", "--json")
+    assert list(rows[0])[: len(header.split(","))] == header.split(",")
+    signals = {row["cause"] for row in recorded.lines("signals", 1, "--json")}
+    for row in rows:
+        assert row["signal"] in signals
+        assert row["candle"].startswith(f"{KEY} 1m 2018-01-01T")
+    bot = recorded.line("bots", "show", 1)
+    assert float(bot["fees"]) == pytest.approx(sum(float(row["fee"]) for row in rows))
+    assert float(bot["fees"]) > 0
+    assert bot["position"] == rows[-1]["position"]
+
+
+def test_equity_is_marked_at_candle_closes(recorded: CommandLine) -> None:
+    assert recorded.out("equity", 1).splitlines()[0] == "time,bot_id,cash,position,equity,cause"
+    rows = recorded.lines("equity", 1, "--json")
+    assert rows[0]["equity"] == rows[0]["cash"] == "100000.00000000"
+    assert all(row["time"].endswith(":00Z") for row in rows)
+
+
+# ------------------------------------------------------------------ bots
+
+
+def test_a_bot_is_created_stopped_and_goes_through_its_life(recorded: CommandLine, tmp_path: Path) -> None:
+    cli = recorded.copy(tmp_path / "copy")
+
+    def shown() -> tuple[str, str, str]:
+        bot = cli.line("bots", "show", 2)
+        return bot["status"], bot["code"], bot["who"].partition(":")[0]
+
+    assert shown() == ("stopped", "created", "cli")
+    cli.out("bots", "start", 2, "--no-fold")
+    cli.out("bots", "start", 2)
+    assert shown() == ("running", "started", "cli")
+    cli.out("bots", "stop", 2, "--no-fold")
+    cli.out("bots", "stop", 2)
+    assert shown() == ("stopped", "stopped", "cli")
+    cli.out("bots", "reconfigure", 2, "--param", "low=20", "--size", "amount:0.5")
+    bot = cli.line("bots", "show", 2)
+    assert bot["params"] == {"n": 5, "low": 20.0, "high": 70.0}
+    assert bot["sizing"] == "amount:0.5"
+    halted = cli.line("bots", "halt", "--all", "--reason", "the house burns")
+    assert len(halted["positions"]) == 4
+    rows = cli.lines("bots", "list", "--json")
+    assert [(r["bot_id"], r["status"], r["words"]) for r in rows] == [
+        (1, "halted", "the house burns"),
+        (2, "halted", "the house burns"),
+    ]
+    assert cli.line(*SMA)["bot_id"] == 3
+
+
+def test_flattening_closes_the_position_at_the_next_trade(recorded: CommandLine, tmp_path: Path) -> None:
+    cli = recorded.copy(tmp_path / "copy")
+    assert float(cli.line("bots", "show", 1)["position"]) != 0
+    cli.out("bots", "stop", 1, "--flatten")
+    later = [(time + MINUTES * 60_000, price, size) for time, price, size in trades(2, seed=3)]
+    cli.out("import", write_csv(tmp_path / "later.csv", later), *MARKET)
+    bot = cli.line("bots", "show", 1)
+    assert (bot["status"], float(bot["position"]), float(bot["cost"])) == ("stopped", 0.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((*CREATE, "smacross"), "there is no strategy 'smacross'; there are: bollinger_breakout, "),
+        ((*SMA, "--param", "fats=3"), "sma_cross has no parameter 'fats'; its parameters are: fast, slow"),
+        ((*CREATE, "sma_cross", "--param", "fast=0"), "parameter fast='0' must be a whole number from 1 to"),
+        ((*CREATE, "sma_cross", "--param", "fast"), "parameter 'fast': write each once as name=value"),
+        ((*SMA, "--cash", "much"), "cash in USDT: 'much' must be a number above 0"),
+        ((*SMA, "--cash", "0.000000001"), "has more than 8 decimals"),
+        ((*SMA, "--cash", "1e30"), "beyond 64 bits"),
+        ((*SMA, "--size", "equity:2"), "at most equity:1, since nothing is leveraged"),
+        ((*SMA, "--size", "half"), "size 'half': write amount:X, cash:X or equity:F"),
+        ((*SMA, "--symbol", "ETH/USDT"), "test:ETH/USDT is not in the journal; known are test:BTC/USDT"),
+        (("bots", "start", "77"), "bot 77 does not exist; `tcpdashboard bots list` shows those that do"),
+        (("bots", "show", "77"), "bot 77 does not exist"),
+        (("trades", "77"), "bot 77 does not exist"),
+        (("candles", *MARKET[:3], "A/B", "--timeframe", "1m"), "market test:A/B is not in the journal"),
+        (("import", "/nowhere.csv", *MARKET), "/nowhere.csv"),
+        (("log", "journal", "--at", f"{PART}:999"), f"no record journal:{PART}:999; it holds offsets 0 to"),
+        (("schemas", "candle.v9"), "there is no event 'candle.v9'; there are: market.v1, "),
+        (("replay", "--into", "{home}"), "holds a log already; choose a folder that is not there yet"),
+        (("replay", "--into", "{new}", "--bot", "sma_cross fast=3"), "timeframe is missing; write it as"),
+        (
+            ("replay", "--into", "{new}", "--bot", "sma timeframe=1m cash=1"),
+            "there is no strategy 'sma'; there are: bollinger_breakout",
+        ),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_is_one_line_with_the_way_out(
+    recorded: CommandLine, called: Called, tmp_path: Path, words: tuple[str, ...], said: str
+) -> None:
+    places = {"{home}": str(recorded.home), "{new}": str(tmp_path / "new")}
+    code, error = called(*(places.get(word, word) for word in words))
+    assert code == 1
+    assert said in error
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("bots", "create"), "Missing option '--strategy'"),
+        (("candles", *MARKET, "--timeframe", "2m"), "'2m' is not one of"),
+        (("candles", *MARKET, "--timeframe", "1m", "--from", "noon"), "time 'noon' is not ISO 8601"),
+        (("candles", *MARKET, "--timeframe", "1m", "--json", "--format", "csv"), "contradict each other"),
+        (("bots", "halt"), "name one bot, or --all"),
+        (("bots", "reconfigure", "1"), "nothing to change"),
+        (("log", "candels"), "there is no stream 'candels'; choose journal, candles, "),
+        (("log", "journal", "--at", "x"), "write PARTITION:OFFSET"),
+        (("nothing",), "No such command 'nothing'"),
+    ],
+)
+def test_a_wrong_call_is_exit_code_2_and_names_the_help(
+    called: Called, words: tuple[str, ...], said: str
+) -> None:
+    code, error = called(*words)
+    assert code == 2
+    assert said in error
+    assert "--help`." in error
+
+
+# ------------------------------------------------------------------ log, topics, schemas
+
+
+def test_log_lines_name_their_place_and_cause(recorded: CommandLine) -> None:
+    journal = recorded.lines("log", "journal", "--partition", PART)
+    assert set(journal[0]) == {"topic", "partition", "offset", "time", "cause", "type", "event"}
+    assert [line["type"] for line in journal[:4]] == [
+        "market.v1", "ticks.v1", "create_bot.v1", "create_bot.v1",
+    ]  # fmt: skip
+    assert all(line["cause"] is None for line in journal)
+    assert journal[0]["event"]["price_step"] == "0.5"
+    candles = recorded.lines("log", "candles")
+    assert candles[0]["cause"] == f"{PART}:1:0"
+    assert candles[0]["event"]["market"] == KEY
+    assert [line["event"]["end"] for line in candles if line["event"]["timeframe"] == "1h"] == [
+        "2018-01-01T01:00:00Z", "2018-01-01T02:00:00Z", "2018-01-01T03:00:00Z",
+    ]  # fmt: skip
+
+
+def test_one_record_is_found_by_the_place_that_a_command_printed(recorded: CommandLine) -> None:
+    (line,) = recorded.lines("log", "journal", "--at", f"journal:{PART}:2")
+    assert (line["offset"], line["type"], line["event"]["params"]) == (
+        2,
+        "create_bot.v1",
+        {"fast": 3, "slow": 8},
+    )
+    assert recorded.lines("log", "journal", "--partition", PART, "--from", 2)[0] == line
+
+
+def test_content_leaves_out_positions_causes_and_record_times(recorded: CommandLine) -> None:
+    lines = recorded.lines("log", "candles", "--content")
+    assert set(lines[0]) == {"topic", "type", "event"}
+    assert "first_offset" not in lines[0]["event"]
+    assert "cause" not in json.dumps(recorded.lines("log", "trades", "--content"))
+
+
+def test_repeats_are_hidden_and_counted(recorded: CommandLine, tmp_path: Path) -> None:
+    cli = recorded.copy(tmp_path / "copy")
+    before = cli.lines("log", "candles")
+    log = open_log(f"embedded://{cli.home}/log")
+    (again, *_) = log.read("candles", PART)
+    log.append([Entry("candles", again.key, again.value, again.time_ms, PART)])
+    log.close()
+    assert cli.lines("log", "candles") == before
+    assert cli.lines("log", "candles", "--partition", PART, "--from", 1) == [
+        b for b in before if b["offset"] >= 1
+    ]
+    assert cli.line("verify")["repeats"] == 1
+
+
+def test_a_record_that_cannot_be_decoded_is_shown_as_such(recorded: CommandLine, tmp_path: Path) -> None:
+    cli = recorded.copy(tmp_path / "copy")
+    alter(cli, "candles", PART, 0, b"\xc1 not an event")
+    line = cli.lines("log", "candles", "--partition", PART)[0]
+    assert line["type"] == "undecodable"
+    assert line["event"]["bytes"].startswith("c1")
+
+
+def test_schemas_of_every_event_are_printed(cli: CommandLine) -> None:
+    events = cli.line("schemas")["events"]
+    assert {"candle.v1", "ticks.v1", "create_bot.v1", "fill.v1"} <= set(events)
+    assert "properties" in json.dumps(cli.line("schemas", "candle.v1"))
+
+
+# ------------------------------------------------------------------ verify, replay, rebuild
+
+
+def alter(cli: CommandLine, topic: str, partition: int, offset: int, value: bytes) -> None:
+    """Change a record as an outsider would, with the table that the docs name."""
+    with sqlite3.connect(cli.home / "log" / "log.db") as connection:
+        changed = connection.execute(
+            'UPDATE records SET value = ? WHERE topic = ? AND partition = ? AND "offset" = ?',
+            (value, topic, partition, offset),
+        )
+        assert changed.rowcount == 1
+    connection.close()
+
+
+def value_of(cli: CommandLine, topic: str, partition: int, offset: int) -> bytes:
+    log = open_log(f"embedded://{cli.home}/log")
+    (record,) = log.read(topic, partition, offset, offset + 1)
+    log.close()
+    return record.value
+
+
+def test_verify_agrees_with_an_honest_log(recorded: CommandLine) -> None:
+    result = recorded.line("verify")
+    assert result["equal"] is True
+    assert result["repeats"] == result["behind"] == 0
+    assert result["compared"]["candles"] == MINUTES + 40 + 13 + 3
+    assert len(result["state_hash"]) == 64
+
+
+def test_one_byte_of_one_derived_record_is_found_and_named(recorded: CommandLine, tmp_path: Path) -> None:
+    cli = recorded.copy(tmp_path / "copy")
+    value = bytearray(value_of(cli, "signals", PART, 0))
+    at = value.index(b"executed")
+    value[at : at + 8] = b"Executed"
+    alter(cli, "signals", PART, 0, bytes(value))
+    done = cli.run("verify", "--json")
+    assert done.returncode == 1
+    result = json.loads(done.stdout)
+    assert result["equal"] is False
+    difference = result["difference"]
+    assert (difference["topic"], difference["partition"], difference["offset"]) == ("signals", PART, 0)
+    assert difference["expected"][0]["event"]["decision"] == "executed"
+    assert "Executed" in json.dumps(difference["found"]) or difference["found"][0]["type"] == "undecodable"
+    assert f"signals:{PART}:0" in done.stderr
+    words = cli.run("verify")
+    assert words.returncode == 1
+    assert "--- from the journal\n+++ recorded\n" in words.stdout
+    assert words.stderr.count("\n") == 1
+
+
+def test_a_tick_whose_size_no_candle_shows_is_found(recorded: CommandLine, tmp_path: Path) -> None:
+    """Two trades of one minute swap a unit of size, so that every candle stays what it was."""
+    cli = recorded.copy(tmp_path / "copy")
+    entry = decode_input(value_of(cli, "journal", PART, 1))
+    batch = entry.event
+    assert isinstance(batch, TickBatch)
+    size = np.frombuffer(batch.size, np.int64).copy()
+    size[:2] += (1, -1)
+    changed = msgspec.structs.replace(
+        batch, size=memoryview(pa.array(size, pa.int64()).buffers()[1]).tobytes()[: 8 * len(size)]
+    )
+    alter(cli, "journal", PART, 1, encode(msgspec.structs.replace(entry, event=changed)))
+    done = cli.run("verify", "--json")
+    assert done.returncode == 1
+    assert "changed after it was folded" in done.stderr
+
+
+def test_a_replay_is_the_same_home_again(recorded: CommandLine, tmp_path: Path) -> None:
+    result = recorded.line("replay", "--into", tmp_path / "again")
+    assert (result["ticks"], len(result["bots"])) == (len(ROWS), 2)
+    again = CommandLine(tmp_path / "again", recorded.settings)
+    assert database(again) == database(recorded)
+    verified = [{**cli.line("verify")} for cli in (again, recorded)]
+    assert verified[0] == verified[1]
+    assert result["bots"][0]["equity"] == recorded.lines("equity", 1, "--json")[-1]["equity"]
+
+
+def test_a_replay_with_given_bots_is_a_backtest_over_the_whole_market(
+    recorded: CommandLine, tmp_path: Path
+) -> None:
+    bots = (
+        "--bot", "sma_cross fast=3 slow=8 timeframe=1m cash=100000 short=true",
+        "--bot", "macd_cross timeframe=5m cash=5000 size=equity:0.5",
+    )  # fmt: skip
+    result = recorded.line("replay", "--into", tmp_path / "a", *bots)
+    assert [(b["bot_id"], b["strategy"], b["status"]) for b in result["bots"]] == [
+        (1, "sma_cross", "running"), (2, "macd_cross", "running"),
+    ]  # fmt: skip
+    backtest = CommandLine(tmp_path / "a", recorded.settings)
+    first = backtest.lines("signals", 1, "--json")[0]["time"]
+    assert first < recorded.lines("signals", 1, "--json")[0]["time"], "it trades from the beginning"
+    assert backtest.line("verify")["equal"] is True
+    again = recorded.line("replay", "--into", tmp_path / "b", *bots)
+    assert again["bots"] == result["bots"]
+    assert database(CommandLine(tmp_path / "b", recorded.settings)) == database(backtest)
+    assert backtest.line(*SMA)["bot_id"] == 3, "a home that goes on"
+
+
+def test_a_replay_of_a_range_has_the_candles_of_that_range(recorded: CommandLine, tmp_path: Path) -> None:
+    span = ("--from", "2018-01-01T01:00:00Z", "--to", "2018-01-01T02:00:00Z")
+    result = recorded.line("replay", "--into", tmp_path / "part", *span)
+    assert result["ticks"] == 60 * 12
+    part = CommandLine(tmp_path / "part", recorded.settings)
+    ours = part.lines("candles", *MARKET, "--timeframe", "1m", "--json")
+    assert ours == recorded.lines("candles", *MARKET, "--timeframe", "1m", *span, "--json")
+    assert [line for line in part.lines("log", "system") if line["type"] != "worker_started.v1"] == []
+    assert part.line("verify")["equal"] is True
+
+
+def database(cli: CommandLine) -> str:
+    """What the database holds, notices of the machinery apart."""
+    return content_hash(f"sqlite:///{cli.home}/projections.db", content=True)
+
+
+def test_rebuild_makes_equal_content_from_the_log_alone(recorded: CommandLine, tmp_path: Path) -> None:
+    cli = recorded.copy(tmp_path / "copy")
+    for file in cli.home.glob("projections.db*"):
+        file.unlink()
+    assert cli.line("rebuild")["records"] > 0
+    assert database(cli) == database(recorded)
+
+
+# ------------------------------------------------------------------ settings, strategies, migrate
+
+
+def test_settings_show_each_value_and_its_origin_without_secrets(cli: CommandLine) -> None:
+    cli.home.mkdir()
+    (cli.home / "tcpd.toml").write_text("partitions = 8\n", encoding="utf-8")
+    cli.settings = {"TCPD_DATABASE_URL": "postgresql+psycopg2://ann:s3cret@127.0.0.1/none"}
+    rows = {row["name"]: row for row in cli.lines("settings", "--json")}
+    assert rows["partitions"] == {
+        "name": "partitions", "value": 8, "origin": f"{cli.home}/tcpd.toml:1 partitions",
+    }  # fmt: skip
+    assert rows["database_url"]["value"] == "postgresql+psycopg2://ann:***@127.0.0.1/none"
+    assert rows["database_url"]["origin"] == "environment TCPD_DATABASE_URL"
+    assert rows["log_url"]["origin"] == "default"
+    assert "s3cret" not in cli.out("settings")
+
+
+def test_a_wrong_setting_stops_every_command_with_its_place(cli: CommandLine) -> None:
+    cli.settings = {"TCPD_PARTITIONS": "0"}
+    assert "TCPD_PARTITIONS: partitions = '0' must be a whole number" in cli.error("topics")
+
+
+def test_another_partition_count_than_the_logs_is_refused(recorded: CommandLine) -> None:
+    other = CommandLine(recorded.home, {**recorded.settings, "TCPD_PARTITIONS": "8"})
+    assert "4 partitions" in other.error("topics")
+
+
+def test_strategies_are_listed_and_a_broken_file_is_named_with_its_line(
+    cli: CommandLine, tmp_path: Path
+) -> None:
+    rows = {row["strategy"]: row for row in cli.lines("strategies", "--json")}
+    assert {"sma_cross", "rsi_reversion", "bollinger_breakout", "macd_cross"} <= set(rows)
+    assert rows["sma_cross"]["params"]["fast"]["default"] == 20
+    broken = tmp_path / "broken.py"
+    broken.write_text("x = 1\nraise RuntimeError('no')\n", encoding="utf-8")
+    cli.settings = {**cli.settings, "TCPD_STRATEGIES": str(broken)}
+    done = cli.run("strategies", "--json")
+    assert done.returncode == 1
+    assert f"{broken}:2: RuntimeError: no" in done.stderr
+    assert len(done.stdout.splitlines()) == len(rows)
+
+
+def test_migrate_may_be_repeated(cli: CommandLine) -> None:
+    assert cli.line("migrate") == cli.line("migrate")
+
+
+# ------------------------------------------------------------------ up
+
+
+def begun(cli: CommandLine, *words: str) -> "subprocess.Popen[str]":
+    """A running `up` that has shown trades."""
+    up = subprocess.Popen(
+        [str(COMMAND), "up", "--markets", "2", "--json", *words],
+        env=cli.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    seen(up, lambda state: bool(state["markets"]) and state["lag"] is not None)
+    return up
+
+
+def seen(up: "subprocess.Popen[str]", enough: Any) -> dict[str, Any]:
+    """The first state that is shown and is enough."""
+    assert up.stdout is not None
+    for line in up.stdout:
+        if enough(json.loads(line)):
+            return json.loads(line)
+    raise AssertionError(f"up ended: {up.communicate()[1]}")
+
+
+def ended(up: "subprocess.Popen[str]") -> str:
+    up.send_signal(signal.SIGINT)
+    _, words = up.communicate(timeout=60)
+    assert up.returncode == 0, words
+    return words
+
+
+def test_up_runs_beside_other_commands_ends_cleanly_and_goes_on(cli: CommandLine, files: Path) -> None:
+    up = begun(cli, "--demo")
+    try:
+        seen(up, lambda state: len(state["bots"]) == 4)
+        refused = cli.error("up", "--seconds", "1")
+        assert f"pid {up.pid}" in refused
+        assert cli.line("import", files / "first.csv", *MARKET)["ticks"] == len(FIRST)
+        assert len(cli.lines("candles", *MARKET, "--timeframe", "1m", "--json")) == SPLIT
+        cli.out("bots", "stop", 1)
+        assert cli.line("bots", "show", 1)["status"] == "stopped"
+        before = seen(up, lambda state: state["markets"][0]["candle"] is not None)
+    finally:
+        assert "stopped; the next start continues here" in ended(up)
+    assert cli.line("verify")["equal"] is True
+    up = begun(cli, "--demo")
+    try:
+        after = seen(up, lambda state: state["markets"] and state["markets"][0]["candle"] is not None)
+    finally:
+        ended(up)
+    assert after["time"] > before["time"]
+    assert [bot["bot_id"] for bot in after["bots"]] == [1, 2, 3, 4]
+    system = [line["type"] for line in cli.lines("log", "system")]
+    assert "source_hole.v1" not in system
+    assert "dead_letter.v1" not in system
+    assert cli.line("verify")["equal"] is True
+
+
+def test_up_without_a_terminal_writes_a_line_a_second_and_makes_no_bots(cli: CommandLine) -> None:
+    lines = cli.out("up", "--seconds", "6", "--speed", "120", "--markets", "1").splitlines()
+    assert 2 <= len(lines) <= 8
+    assert "sim:BTC/USDT" in lines[-1]
+    assert lines[-1].endswith("bots: none")
