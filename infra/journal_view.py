@@ -65,7 +65,7 @@ def view(log: Log, partition: int) -> JournalView:
         {
             bot.bot_id: KnownBot(key, bot.strategy, bot.params)
             for key, tape in pipeline.tapes.items()
-            for bot in tape.bots.values()
+            for bot in tape.desk.bots.values()
         },
         pipeline.registered,
     )

@@ -191,7 +191,7 @@ def _changed(pipeline: Pipeline, strategies: Strategies) -> list[Entry]:
     """Halts of the bots whose strategy's code is not the recorded one."""
     entries: list[Entry] = []
     for key, tape in pipeline.tapes.items():
-        for bot in tape.bots.values():
+        for bot in tape.desk.bots.values():
             try:
                 today = strategies.latest(bot.strategy).code_hash
             except LookupError:

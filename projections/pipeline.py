@@ -3,7 +3,7 @@
     journal record ── decode ──► source known? ──► by kind of event
        TickBatch, Clock ──► Tape.fold_rows   ticks → candles → signals → decisions → orders → fills → equity
        Market, Gap …    ──► Tape             a market's specification and its holes
-       bot commands     ──► Tape             create, start, stop, halt, reconfigure, signal
+       bot commands     ──► Desk             create, start, stop, halt, reconfigure, signal
     ──► outputs by topic and market, each with its cause ──► hash chain ──► sometimes a checkpoint
 
 Live running, recovery, audit and backtest all call `Pipeline.fold`. It reads nothing but the record: no
@@ -20,8 +20,9 @@ import msgspec
 import numpy as np
 from msgspec import Struct
 
+from projections.desk import CommandError
 from projections.strategies.code import Strategies
-from projections.tape import CommandError, Tape, TapeState
+from projections.tape import Tape, TapeState
 from streams import events
 from streams.codec import UndecodableError, decode_input, encode
 from streams.events import (
@@ -166,20 +167,20 @@ class Pipeline:
                 self._registered += 1
             case events.HaltBot(bot_id=None):
                 for key in self._tapes:
-                    self._begin(key, record, outbox).halt(event)
+                    self._begin(key, record, outbox).desk.halt(event)
             case _:
                 self._command(event, record, outbox)
 
     def _command(self, event: Any, record: Record, outbox: "_Outbox") -> None:
         key = event.market if isinstance(event, events.CreateBot) else (record.key or b"").decode()
-        tape = self._begin(key, record, outbox)
+        desk = self._begin(key, record, outbox).desk
         commands: dict[type, Callable[[Any], None]] = {
-            events.CreateBot: tape.create,
-            events.StartBot: tape.start,
-            events.StopBot: tape.stop,
-            events.HaltBot: tape.halt,
-            events.ReconfigureBot: tape.reconfigure,
-            events.ExternalSignal: tape.signal,
+            events.CreateBot: desk.create,
+            events.StartBot: desk.start,
+            events.StopBot: desk.stop,
+            events.HaltBot: desk.halt,
+            events.ReconfigureBot: desk.reconfigure,
+            events.ExternalSignal: desk.signal,
         }
         commands[type(event)](event)
 
