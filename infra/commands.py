@@ -7,9 +7,11 @@ from decimal import Decimal, InvalidOperation
 from typing import Any, NamedTuple
 from uuid import uuid4
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from infra.db import queries
+from infra.db.engine import writing
+from infra.db.projector import BotState, write_bot_state
 from infra.journal_view import KnownBot, registrations, view
 from projections.strategies import Signal
 from projections.strategies.code import Strategies, StrategyCode
@@ -149,6 +151,19 @@ class BotManager:
         if not math.isfinite(target) or abs(target) > 1:
             raise RefusedError(f"signal for bot {bot_id}: target {target} must be a number from -1 to 1")
         return self._append(ExternalSignal(*self._signed(), bot_id, target), self._bot(bot_id).market)
+
+    def update_bot_state(self, bot_id: int, state: BotState, connection: Connection | None = None) -> None:
+        """Write a bot's newest state, as the projector does with each that the fold derives.
+
+        Within the transaction of `connection`, or else in one of its own.
+        """
+        if connection is not None:
+            write_bot_state(bot_id, state, connection)
+            return
+        if self._database is None:
+            raise RefusedError(f"state of bot {bot_id}: this manager was given no database")
+        with writing(self._database).begin() as own:
+            write_bot_state(bot_id, state, own)
 
     def market_of(self, bot_id: int) -> str:
         """The key of the market that a bot trades. Raises `RefusedError` for a bot that does not exist."""

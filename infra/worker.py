@@ -12,6 +12,7 @@ from hashlib import sha256
 from importlib.resources import files
 from typing import Any
 
+from infra.commands import BotManager
 from infra.db.projector import DatabaseSink
 from infra.db.schema import migrate
 from infra.settings import Settings
@@ -121,7 +122,8 @@ class _Worker:
         self.log = log
         self.epoch = time.time_ns() // 1_000_000
         self.strategies = load_strategies(settings.kernels, settings.strategies)
-        self.sink = DatabaseSink(settings.database_url)
+        bots = BotManager(log, self.strategies, who="worker")
+        self.sink = DatabaseSink(settings.database_url, bots.update_bot_state)
         self.sink.check(log)
         self.unchecked: dict[int, Pipeline] = {}
         """Pipelines whose bots have not been compared with today's strategy code."""

@@ -109,6 +109,19 @@ def reconfigure(
         _done(session, [position], json, no_fold, f"bot {bot_id} reconfigured", bot_id)
 
 
+@app.command("signal", context_settings={"ignore_unknown_options": True})
+def signal_(
+    bot_id: BotId,
+    target: Annotated[float, typer.Argument(metavar="TARGET", help="-1 to 1, share of the bot's size.")],
+    no_fold: NoFold = False,
+    json: Json = False,
+) -> None:
+    """Give a bot a target by hand; the engine decides on it as on its strategy's own."""
+    with Session() as session:
+        position = session.manager.process_signal(bot_id, target)
+        _done(session, [position], json, no_fold, f"bot {bot_id} was given target {target}", bot_id)
+
+
 @app.command()
 def show(bot_id: BotId, json: Json = False) -> None:
     """One bot: its specification, status and holdings."""

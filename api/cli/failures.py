@@ -88,7 +88,8 @@ def _usage(error: TyperException) -> str:
     context = getattr(error, "ctx", None)
     if type(error).__name__ == "NoArgsIsHelpError" or context is None:
         return error.format_message()
-    return f"{' '.join(error.format_message().split())} See `{context.command_path} --help`."
+    words = " ".join(error.format_message().split()).rstrip(".")
+    return f"{words}. See `{context.command_path} --help`."
 
 
 def _say(line: str) -> None:

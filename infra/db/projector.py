@@ -64,9 +64,13 @@ class Reached(msgspec.Struct):
 class DatabaseSink:
     """The database as a sink of the derived streams. Safe to use from several threads and processes."""
 
-    def __init__(self, url: str) -> None:
-        """Raises `SchemaError` when the database is not migrated to this version."""
+    def __init__(self, url: str, update_bot: "UpdateBot | None" = None) -> None:
+        """`update_bot` writes the new state of a bot: `BotManager.update_bot_state` in a worker.
+
+        Raises `SchemaError` when the database is not migrated to this version.
+        """
         self._engine = open_database(url)
+        self._update_bot = update_bot or write_bot_state
 
     def positions(self) -> dict[Place, int]:
         """The last offset applied, by (topic, partition); those without any are missing."""
@@ -93,23 +97,40 @@ class DatabaseSink:
         where a row stands already that no stored position accounts for.
         """
         with writing(self._engine).begin() as connection:
-            return project(connection, records)
+            return project(connection, records, self._update_bot)
 
     def close(self) -> None:
         self._engine.dispose()
 
 
-def project(connection: Connection, records: Sequence[Record]) -> Applied:
+BotState = tuple[Any, ...]
+"""A row of the table `bots`, in the order of its columns."""
+UpdateBot = Callable[[int, BotState, Connection], None]
+"""Write the state of a bot, by its id, within the transaction of a connection."""
+
+
+def write_bot_state(_bot_id: int, state: BotState, connection: Connection) -> None:
+    _write(connection, tables.bots, [state], replace=True)
+
+
+def project(
+    connection: Connection, records: Sequence[Record], update_bot: UpdateBot = write_bot_state
+) -> Applied:
     """`DatabaseSink.apply` within the caller's transaction."""
     try:
         with connection.begin_nested():
-            return _project(connection, records, decode_output)
+            return _project(connection, records, decode_output, update_bot)
     except (OverflowError, DataError):
         # an integer fits the wire but no column; checking each beforehand would cost a third of the speed
-        return _project(connection, records, _decode_checked)
+        return _project(connection, records, _decode_checked, update_bot)
 
 
-def _project(connection: Connection, records: Sequence[Record], decode: Callable[[bytes], Output]) -> Applied:
+def _project(
+    connection: Connection,
+    records: Sequence[Record],
+    decode: Callable[[bytes], Output],
+    update_bot: UpdateBot,
+) -> Applied:
     reached = _load_positions(connection, {(record.topic, record.partition) for record in records})
     changes = Changes()
     applied = known = repeats = dead = 0
@@ -128,7 +149,7 @@ def _project(connection: Connection, records: Sequence[Record], decode: Callable
             dead += 1
             letter = DeadLetter(record.topic, record.partition, record.offset, str(error))
             changes.add_system(_text(record.key), letter, (record.partition, -1, -1), record)
-    _write_changes(connection, changes)
+    _write_changes(connection, changes, update_bot)
     _write_positions(connection, reached)
     return Applied(applied, known, repeats, dead)
 
@@ -226,11 +247,12 @@ def _write_positions(connection: Connection, reached: dict[Place, Reached]) -> N
     _write(connection, tables.positions, rows, replace=True)
 
 
-def _write_changes(connection: Connection, changes: Changes) -> None:
+def _write_changes(connection: Connection, changes: Changes, update_bot: UpdateBot) -> None:
     for table, rows in changes.inserts.items():
         _insert(connection, table, rows)
     _write_markets(connection, changes)
-    _write(connection, tables.bots, list(changes.bots.values()), replace=True)
+    for bot_id, state in changes.bots.items():
+        update_bot(bot_id, state, connection)
     orders = {_order_key(row): row for row in _load(connection, tables.orders, changes.order_keys())}
     _write_rows(connection, tables.orders, merge_orders(changes, orders))
     traders = {(fill.bot_id,) for _, fill, _ in changes.fills}
