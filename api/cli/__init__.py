@@ -4,6 +4,8 @@ Standard output is data only; words for people go to standard error. A command i
 runs, so that `--help` is quick.
 """
 
+import logging
+
 import typer
 
 from api.cli import audit, bots, imports, logs, reads, run, upkeep
@@ -37,4 +39,7 @@ app.command("strategies")(upkeep.strategies)
 
 def main() -> int:
     """Run the command line; the exit code: 0, 1 when it failed, 2 when it was called wrongly."""
+    # Faust's libraries give their loggers handlers that are silent: without one of ours nobody would be told
+    # why a worker ended itself
+    logging.basicConfig(format="tcpdashboard: %(message)s", level=logging.WARNING)
     return guarded(app)
