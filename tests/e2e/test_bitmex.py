@@ -1,11 +1,8 @@
 """The main job on real trades, through the installed commands, against BitMEX's own candles."""
 
-import gzip
-import json
 from io import StringIO
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 
@@ -24,16 +21,13 @@ def candles(home: Home, timeframe: str) -> pd.DataFrame:
 
 def own_bins(shared_data: Path) -> pd.DataFrame:
     """BitMEX's own minutes, by their end."""
-    rows = [
-        row
-        for day in (1, 2)
-        for row in json.loads(
-            gzip.decompress((shared_data / f"bitmex_raw_own1m_2018-1-{day}.json.gz").read_bytes())
-        )
-    ]
-    frame = pd.DataFrame(rows)
+    frame = pd.read_parquet(shared_data / "bitmex_XBTUSD_own1m_20180101_20180102.parquet")
     frame["timestamp"] = pd.to_datetime(frame["timestamp"], utc=True)
     return frame.set_index("timestamp")[COLUMNS].sort_index()
+
+
+def times(trades: pd.DataFrame) -> pd.Series:
+    return pd.to_datetime(trades["timestamp"], unit="ms", utc=True)
 
 
 def rolled_up(minutes: pd.DataFrame, timeframe: str) -> pd.DataFrame:
@@ -70,9 +64,7 @@ def test_left_closed_candles_equal_the_exchanges_own_in_every_minute_and_every_r
 def test_right_closed_candles_equal_a_pandas_recomputation(home: Home, shared_data: Path) -> None:
     home.json("import", shared_data / TRADES, *SPECIFICATION)
     trades = pd.read_parquet(shared_data / TRADES)
-    trades["timestamp"] = pd.to_datetime(
-        trades["timestamp"], utc=True, unit="ms" if trades["timestamp"].dtype == np.int64 else None
-    )
+    trades["timestamp"] = times(trades)
     trades["size"] = trades["size"].abs()
     groups = trades.set_index("timestamp").resample("1min", closed="right", label="right")
     theirs = groups["price"].ohlc()
@@ -112,13 +104,14 @@ def with_bots(tmp_path: Path, shared_data: Path) -> Home:
     file.write_text(PANDAS_ONLY)
     home = Home(tmp_path / "home", TCPD_STRATEGIES=str(file))
     trades = pd.read_parquet(shared_data / TRADES)
-    trades.iloc[:100].to_parquet(tmp_path / "first.parquet")
-    trades.iloc[100:60_000].to_parquet(tmp_path / "rest.parquet")
+    early = times(trades) < pd.Timestamp("2018-01-01T00:05Z")
+    trades[early].to_parquet(tmp_path / "first.parquet")
+    trades[~early].iloc[:60_000].to_parquet(tmp_path / "rest.parquet")
     home.json("import", tmp_path / "first.parquet", *SPECIFICATION, "--closed", "left")
     bot = ["bots", "create", *BITMEX, "--timeframe", "1m", "--cash", "10", "--start", "--strategy"]
     created = [
         home.json(*bot, "sma_cross", "--param", "fast=7", "--param", "slow=31", "--short"),
-        home.json(*bot, "rsi_reversion", "--param", "n=14", "--timeframe", "5m"),
+        home.json(*bot, "rsi_reversion", "--param", "n=14"),
         home.json(*bot, "last_move", "--param", "n=20"),
     ]
     assert [c["bot_id"] for c in created] == [1, 2, 3]
