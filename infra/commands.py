@@ -203,8 +203,10 @@ def create_command(
         raise RefusedError(f"timeframe {spec.timeframe!r}: choose one of {', '.join(TIMEFRAMES_NS)}")
     cash = integer_of(spec.cash, market.cash_scale, f"cash in {market.settle}")
     return CreateBot(
-        *signed, bot_id, market.key, spec.timeframe, spec.strategy, code.code_hash, code.check(spec.params),
-        spec.sizing, spec.short, cash, market.cash_scale, start,
+        *signed, bot_id, market.key,
+        spec.timeframe,  # type: ignore[arg-type] - one of them, as was checked above
+        spec.strategy, code.code_hash, code.check(spec.params), spec.sizing, spec.short, cash,
+        market.cash_scale, start,
     )  # fmt: skip
 
 
@@ -217,7 +219,7 @@ def find_market(log: Log, key: str) -> Market:
     shown = f"known are {', '.join(sorted(known)[:8])}" if known else "none is known yet"
     raise RefusedError(
         f"market {key} is not in the journal; {shown}. Add one with"
-        " `tcpdashboard import FILE --venue … --symbol …` or `tcpdashboard up`"
+        " `tcpdashboard markets add …`, or by `tcpdashboard import FILE …` or `up`"
     )
 
 

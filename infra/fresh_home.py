@@ -20,7 +20,7 @@ from streams.events import Clock, Command, Gap, GapFilled, Input, Market, Regist
 from streams.journal import trades
 from streams.log import Entry, Log, Position, Record, partition_of
 from streams.snapshots import SnapshotWriter
-from streams.ticks import pack, unpack
+from streams.ticks import Ticks, pack, unpack
 from streams.topics import JOURNAL, SNAPSHOTS
 
 ENTRIES_PER_APPEND = 256
@@ -190,7 +190,10 @@ class _Cutter:
             self._passed.update(batch.markets[index].key for index in behind)
         if not inside.any():
             return None
-        kept = type(ticks)(*(None if column is None else column[inside] for column in ticks))
+        kept = Ticks(
+            ticks.market[inside], ticks.kind[inside], ticks.time[inside], ticks.price[inside],
+            ticks.size[inside], None if ticks.id is None else ticks.id[inside],
+        )  # fmt: skip
         return pack(batch.markets, kept)
 
 

@@ -54,7 +54,7 @@ def replay(
                 fold_home(target.log, session.strategies, advance)
             seconds = time.monotonic() - began
             _project(target)
-            result = {
+            result: dict[str, Any] = {
                 "ticks": copied.ticks,
                 "records": _journal_records(target.log),
                 "seconds": round(seconds, 3),
@@ -204,5 +204,6 @@ def _print_versions(difference: "Difference") -> None:
     if texts[0] == texts[1]:
         values = (difference.expected, difference.found)
         texts = [[value.hex()] if value is not None else [] for value in values]
-    for line in difflib.unified_diff(*texts, "from the journal", "recorded", lineterm="", n=0):
+    names = {"fromfile": "from the journal", "tofile": "recorded"}
+    for line in difflib.unified_diff(texts[0], texts[1], **names, lineterm="", n=0):
         typer.echo(line)
