@@ -8,7 +8,7 @@ import logging
 
 import typer
 
-from api.cli import audit, bots, imports, logs, reads, run, upkeep
+from api.cli import audit, bots, imports, logs, markets, reads, run, upkeep
 from api.cli.failures import guarded
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ app = typer.Typer(
 )
 app.command("up")(run.up)
 app.command("import")(imports.import_)
+app.add_typer(markets.app, name="markets")
 app.add_typer(bots.app, name="bots")
 app.command("candles")(reads.candles)
 app.command("signals")(reads.signals)

@@ -70,7 +70,7 @@ def import_(
         options = FileOptions(params_of(column or ()), time_unit, signed)
         given: Given = {
             "contract": contract, "price_step": price_step, "size_step": size_step, "closed": closed,
-            "fee": _rate(fee, "--fee-bp"), "slippage": _rate(slippage, "--slippage-bp"),
+            "fee": rate(fee, "--fee-bp"), "slippage": rate(slippage, "--slippage-bp"),
         }  # fmt: skip
         with refusing():
             append = _append(
@@ -163,7 +163,7 @@ def _step(known: "Market", new: "Market", name: str) -> dict[str, int]:
     return changes
 
 
-def _rate(text: str | None, option: str) -> int | None:
+def rate(text: str | None, option: str) -> int | None:
     """A rate in 1e-8 of basis points in text."""
     if text is None:
         return None

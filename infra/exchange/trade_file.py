@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from infra.exchange import columns as convert
 from infra.exchange.readers import FileReadError, Piece, open_rows
+from infra.exchange.specification import specification, words
 from streams.events import Closed, Contract, Market, RowKind
 from streams.ticks import Ticks
 
@@ -127,36 +128,22 @@ class TradeFile:
         what was assumed. Steps are decimal texts. Raises `ValueError` for a symbol or step that is
         none.
         """
-        base, quote, settle = _currencies(symbol)
-        if contract is None:
-            contract = "spot" if ":" not in symbol else "inverse" if settle == base else "linear"
-        price_scale, price_units = self._step("price", price_step)
-        size_scale, size_units = self._step("size", size_step)
-        market = Market(
-            venue, symbol, base, quote, settle, contract, price_scale, size_scale,
-            cash_scale=8, price_step=price_units, size_step=size_units, min_size=size_units,
+        price, size = self._step("price", price_step), self._step("size", size_step)
+        market = specification(
+            venue, symbol, contract=contract, price_step=price, size_step=size,
             closed=closed, fee=fee, slippage=slippage,
         )  # fmt: skip
-        price, size = (
-            f"{Decimal(units).scaleb(-scale):f} ({'given' if step else 'assumed'})"
-            for units, scale, step in (
-                (price_units, price_scale, price_step),
-                (size_units, size_scale, size_step),
-            )
-        )
-        return market, (
-            f"{market.key} is new: {contract}, settled in {settle}, price step {price}, "
-            f"size step {size}, candles closed {closed}, fee {fee / 1e4:g} bp."
-        )
+        assumed = [n for n, given in (("price", price_step), ("size", size_step)) if given is None]
+        return market, f"{market.key} is new: {words(market, assumed)}"
 
-    def _step(self, name: str, given: str | None) -> tuple[int, int]:
-        """(scale, step): as given, or one unit of the last decimal seen."""
+    def _step(self, name: str, given: str | None) -> str:
+        """As given, or one unit of the last decimal seen."""
         if given is not None:
-            return _given_step(name, given)
+            return given
         decimals = _decimals(self._sample[self.layout.columns[name]])
         if name == "size" and decimals:
             decimals = max(decimals, SIZE_SCALE_DEFAULT)  # sizes vary more than a sample shows
-        return decimals, 1
+        return str(Decimal(1).scaleb(-decimals))
 
 
 def _recognise(path: Path, options: FileOptions) -> tuple[Layout, dict[str, pa.Array]]:
@@ -309,22 +296,3 @@ def _decimals(column: pa.Array) -> int:
         if isinstance(exponent, int):
             most = max(most, -exponent)
     return most
-
-
-def _given_step(name: str, text: str) -> tuple[int, int]:
-    try:
-        step = Decimal(text)
-    except InvalidOperation:
-        step = Decimal(0)
-    if not step.is_finite() or step <= 0:
-        raise ValueError(f"{name} step {text!r} is no number above 0, such as 0.5")
-    scale = max(0, -int(step.normalize().as_tuple().exponent))
-    return scale, int(step.scaleb(scale))
-
-
-def _currencies(symbol: str) -> tuple[str, str, str]:
-    match = re.fullmatch(r"([^/:\s]+)/([^/:\s]+)(?::([^/:\s]+))?", symbol)
-    if match is None:
-        raise ValueError(f"symbol {symbol!r}: write BASE/QUOTE or BASE/QUOTE:SETTLE, as BTC/USDT")
-    base, quote, settle = match.groups()
-    return base, quote, settle or quote

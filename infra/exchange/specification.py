@@ -1,0 +1,75 @@
+"""What a market is, said in the words of options: symbol, contract, steps."""
+
+import re
+from collections.abc import Sequence
+from decimal import Decimal, InvalidOperation
+
+from streams.events import Closed, Contract, Market
+
+CASH_SCALE = 8
+VENUE = re.compile(r"[^:\s]+")
+SYMBOL = re.compile(r"([^/:\s]+)/([^/:\s]+)(?::([^/:\s]+))?")
+
+
+def specification(
+    venue: str,
+    symbol: str,
+    *,
+    contract: Contract | None,
+    price_step: str,
+    size_step: str,
+    min_size: str | None = None,
+    multiplier: str = "1",
+    closed: Closed = "right",
+    grace_ms: int = 0,
+    fee: int = 0,
+    slippage: int = 0,
+) -> Market:
+    """A market's specification. Steps, minimum and multiplier are decimal texts, rates in 1e-8.
+
+    The contract follows from the symbol unless given: `BASE/QUOTE` is spot, `BASE/QUOTE:BASE` inverse,
+    `BASE/QUOTE:SETTLE` linear (ccxt's unified symbols). Raises `ValueError` naming what is wrong.
+    """
+    if not VENUE.fullmatch(venue):
+        raise ValueError(f"venue {venue!r}: write a name without colon and space, as bitmex")
+    named = SYMBOL.fullmatch(symbol)
+    if named is None:
+        raise ValueError(f"symbol {symbol!r}: write BASE/QUOTE or BASE/QUOTE:SETTLE, as BTC/USDT")
+    base, quote, settle = named.groups()
+    if contract is None:
+        contract = "spot" if settle is None else "inverse" if settle == base else "linear"
+    price_scale, price_units = _decimal("price step", price_step)
+    size_scale, size_units = _decimal("size step", size_step)
+    multiplier_scale, multiplier_units = _decimal("multiplier", multiplier)
+    least_scale, least = _decimal("minimum size", min_size or size_step)
+    scale = max(size_scale, least_scale)
+    return Market(
+        venue, symbol, base, quote, settle or quote, contract, price_scale, scale, CASH_SCALE,
+        price_units, size_units * 10 ** (scale - size_scale), least * 10 ** (scale - least_scale),
+        multiplier_units, multiplier_scale, closed, grace_ms, fee=fee, slippage=slippage,
+    )  # fmt: skip
+
+
+def words(market: Market, assumed: Sequence[str] = ()) -> str:
+    """A sentence on a specification; `assumed` names the steps that nobody gave."""
+    steps = (("price", market.price_step, market.price_scale), ("size", market.size_step, market.size_scale))
+    shown = ", ".join(
+        f"{name} step {Decimal(units).scaleb(-scale):f} ({'assumed' if name in assumed else 'given'})"
+        for name, units, scale in steps
+    )
+    return (
+        f"{market.contract}, settled in {market.settle}, {shown}, candles closed {market.closed}, "
+        f"fee {market.fee / 1e4:g} bp."
+    )
+
+
+def _decimal(name: str, text: str) -> tuple[int, int]:
+    """(scale, units) of a decimal above 0."""
+    try:
+        value = Decimal(text)
+    except InvalidOperation:
+        value = Decimal(0)
+    if not value.is_finite() or value <= 0:
+        raise ValueError(f"{name} {text!r} is no number above 0, such as 0.5")
+    scale = max(0, -int(value.normalize().as_tuple().exponent))
+    return scale, int(value.scaleb(scale))
