@@ -32,7 +32,7 @@ E8 = 100_000_000
 Time = Annotated[int, Meta(description="ns since 1970-01-01 UTC", extra={"unit": "time"})]
 Price = Annotated[int, Meta(description="in 10**-price_scale", extra={"unit": "price"})]
 Size = Annotated[int, Meta(description="in 10**-size_scale", extra={"unit": "size"})]
-Cash = Annotated[int, Meta(description="settle currency, 10**-cash_scale", extra={"unit": "cash"})]
+Cash = Annotated[int, Meta(description="in 10**-cash_scale of settle", extra={"unit": "cash"})]
 Rate = Annotated[int, Meta(description="in 1e-8 of the value", extra={"unit": "rate"})]
 Offset = Annotated[int, Meta(description="journal offset; not content", extra={"content": False})]
 Timeframe = Literal["1m", "5m", "15m", "1h", "4h", "1d"]
