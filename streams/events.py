@@ -42,7 +42,7 @@ BotStatus = Literal["stopped", "running", "halted"]
 
 
 class Cause(Struct, frozen=True, order=True):
-    """Identity of a derived event: journal partition and offset, and its index among that record's outputs."""
+    """Identity of a derived event: journal partition and offset, and its index among its outputs."""
 
     partition: int
     offset: int
