@@ -10,11 +10,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from infra.db.rebuild import content_hash
+from streams.log import partition_of
+
 COMMAND = Path(sys.executable).parent / "tcpdashboard"
 START_MS = 1_514_764_800_000
 """2018-01-01T00:00:00Z."""
 MARKET = ("--venue", "test", "--symbol", "BTC/USDT")
 KEY = "test:BTC/USDT"
+MINUTES, SPLIT = 200, 40
+SPECIFIED = ("--price-step", "0.5", "--size-step", "0.001", "--fee-bp", "2.5")
+PART = partition_of(KEY.encode(), 4)
+CREATE = ("bots", "create", *MARKET, "--timeframe", "1m", "--cash", "100000", "--strategy")
+SMA = (*CREATE, "sma_cross", "--param", "fast=3", "--param", "slow=8")
 
 
 @dataclass
@@ -83,3 +91,13 @@ def write_csv(file: Path, rows: list[tuple[int, str, str]]) -> Path:
     lines = ["timestamp,price,size", *(",".join(map(str, row)) for row in rows)]
     file.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return file
+
+
+ROWS = trades(MINUTES)
+FIRST = [row for row in ROWS if row[0] < START_MS + SPLIT * 60_000]
+"""The trades that the home `recorded` had before it had bots."""
+
+
+def database(cli: CommandLine) -> str:
+    """What the database holds, positions and notices of the machinery apart."""
+    return content_hash(f"sqlite:///{cli.home}/projections.db", content=True)

@@ -1,0 +1,51 @@
+"""Homes for the tests of the command line."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.integration.command_line import (
+    CREATE,
+    FIRST,
+    MARKET,
+    PART,
+    ROWS,
+    SMA,
+    SPECIFIED,
+    CommandLine,
+    write_csv,
+)
+
+
+@pytest.fixture(scope="session")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("files")
+    write_csv(folder / "first.csv", FIRST)
+    write_csv(folder / "rest.csv", ROWS[len(FIRST) :])
+    return folder
+
+
+@pytest.fixture(scope="session")
+def kernels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Every home here shares the compiled kernels."""
+    return {"TCPD_KERNELS": str(tmp_path_factory.mktemp("kernels"))}
+
+
+@pytest.fixture
+def cli(tmp_path: Path, kernels: dict[str, str]) -> CommandLine:
+    """An empty home."""
+    return CommandLine(tmp_path / "home", kernels)
+
+
+@pytest.fixture(scope="session")
+def recorded(tmp_path_factory: pytest.TempPathFactory, files: Path, kernels: dict[str, str]) -> CommandLine:
+    """A home where two bots have traded. It is only read: tests that change something take a copy."""
+    cli = CommandLine(tmp_path_factory.mktemp("recorded") / "home", kernels)
+    first = cli.line("import", files / "first.csv", *MARKET, *SPECIFIED)
+    assert {name: first[name] for name in ("ticks", "total")} == {"ticks": len(FIRST), "total": len(FIRST)}
+    assert cli.line(*SMA, "--short", "--start") == {"bot_id": 1, "position": f"journal:{PART}:2"}
+    assert cli.line(*CREATE, "rsi_reversion", "--param", "n=5", "--size", "cash:500")["bot_id"] == 2
+    rest = cli.line("import", files / "rest.csv", *MARKET)
+    assert rest["ticks"] == rest["total"] == len(ROWS) - len(FIRST)
+    assert set(rest) >= {"ticks", "total", "records", "seconds"}
+    return cli

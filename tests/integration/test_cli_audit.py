@@ -1,0 +1,191 @@
+"""The command line looks back: log, schemas, verify, replay, rebuild."""
+
+import json
+import sqlite3
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from streams.codec import decode_input, encode
+from streams.events import TickBatch
+from streams.log import Entry, open_log
+from tests.integration.command_line import KEY, MARKET, MINUTES, PART, ROWS, SMA, CommandLine, database
+
+# ------------------------------------------------------------------ log, topics, schemas
+
+
+def test_log_lines_name_their_place_and_cause(recorded: CommandLine) -> None:
+    journal = recorded.lines("log", "journal", "--partition", PART)
+    assert set(journal[0]) == {"topic", "partition", "offset", "time", "cause", "type", "event"}
+    assert [line["type"] for line in journal[:4]] == [
+        "market.v1", "ticks.v1", "create_bot.v1", "create_bot.v1",
+    ]  # fmt: skip
+    assert all(line["cause"] is None for line in journal)
+    assert journal[0]["event"]["price_step"] == "0.5"
+    candles = recorded.lines("log", "candles")
+    assert candles[0]["cause"] == f"{PART}:1:0"
+    assert candles[0]["event"]["market"] == KEY
+    assert [line["event"]["end"] for line in candles if line["event"]["timeframe"] == "1h"] == [
+        "2018-01-01T01:00:00Z", "2018-01-01T02:00:00Z", "2018-01-01T03:00:00Z",
+    ]  # fmt: skip
+
+
+def test_one_record_is_found_by_the_place_that_a_command_printed(recorded: CommandLine) -> None:
+    (line,) = recorded.lines("log", "journal", "--at", f"journal:{PART}:2")
+    assert (line["offset"], line["type"], line["event"]["params"]) == (
+        2,
+        "create_bot.v1",
+        {"fast": 3, "slow": 8},
+    )
+    assert recorded.lines("log", "journal", "--partition", PART, "--from", 2)[0] == line
+
+
+def test_content_leaves_out_positions_causes_and_record_times(recorded: CommandLine) -> None:
+    lines = recorded.lines("log", "candles", "--content")
+    assert set(lines[0]) == {"topic", "type", "event"}
+    assert "first_offset" not in lines[0]["event"]
+    assert "cause" not in json.dumps(recorded.lines("log", "trades", "--content"))
+
+
+def test_repeats_are_hidden_and_counted(recorded: CommandLine, tmp_path: Path) -> None:
+    cli = recorded.copy(tmp_path / "copy")
+    before = cli.lines("log", "candles")
+    log = open_log(f"embedded://{cli.home}/log")
+    (again, *_) = log.read("candles", PART)
+    log.append([Entry("candles", again.key, again.value, again.time_ms, PART)])
+    log.close()
+    assert cli.lines("log", "candles") == before
+    assert cli.lines("log", "candles", "--partition", PART, "--from", 1) == [
+        b for b in before if b["offset"] >= 1
+    ]
+    assert cli.line("verify")["repeats"] == 1
+
+
+def test_a_record_that_cannot_be_decoded_is_shown_as_such(recorded: CommandLine, tmp_path: Path) -> None:
+    cli = recorded.copy(tmp_path / "copy")
+    alter(cli, "candles", PART, 0, b"\xc1 not an event")
+    line = cli.lines("log", "candles", "--partition", PART)[0]
+    assert line["type"] == "undecodable"
+    assert line["event"]["bytes"].startswith("c1")
+
+
+def test_schemas_of_every_event_are_printed(cli: CommandLine) -> None:
+    events = cli.line("schemas")["events"]
+    assert {"candle.v1", "ticks.v1", "create_bot.v1", "fill.v1"} <= set(events)
+    assert "properties" in json.dumps(cli.line("schemas", "candle.v1"))
+
+
+# ------------------------------------------------------------------ verify, replay, rebuild
+
+
+def alter(cli: CommandLine, topic: str, partition: int, offset: int, value: bytes) -> None:
+    """Change a record as an outsider would, with the table that the docs name."""
+    with sqlite3.connect(cli.home / "log" / "log.db") as connection:
+        changed = connection.execute(
+            'UPDATE records SET value = ? WHERE topic = ? AND partition = ? AND "offset" = ?',
+            (value, topic, partition, offset),
+        )
+        assert changed.rowcount == 1
+    connection.close()
+
+
+def value_of(cli: CommandLine, topic: str, partition: int, offset: int) -> bytes:
+    log = open_log(f"embedded://{cli.home}/log")
+    (record,) = log.read(topic, partition, offset, offset + 1)
+    log.close()
+    return record.value
+
+
+def test_verify_agrees_with_an_honest_log(recorded: CommandLine) -> None:
+    result = recorded.line("verify")
+    assert result["equal"] is True
+    assert result["repeats"] == result["behind"] == 0
+    assert result["compared"]["candles"] == MINUTES + 40 + 13 + 3
+    assert len(result["state_hash"]) == 64
+
+
+def test_one_byte_of_one_derived_record_is_found_and_named(recorded: CommandLine, tmp_path: Path) -> None:
+    cli = recorded.copy(tmp_path / "copy")
+    value = bytearray(value_of(cli, "signals", PART, 0))
+    at = value.index(b"executed")
+    value[at : at + 8] = b"Executed"
+    alter(cli, "signals", PART, 0, bytes(value))
+    done = cli.run("verify", "--json")
+    assert done.returncode == 1
+    result = json.loads(done.stdout)
+    assert result["equal"] is False
+    difference = result["difference"]
+    assert (difference["topic"], difference["partition"], difference["offset"]) == ("signals", PART, 0)
+    assert difference["expected"][0]["event"]["decision"] == "executed"
+    assert "Executed" in json.dumps(difference["found"]) or difference["found"][0]["type"] == "undecodable"
+    assert f"signals:{PART}:0" in done.stderr
+    words = cli.run("verify")
+    assert words.returncode == 1
+    assert "--- from the journal\n+++ recorded\n" in words.stdout
+    assert words.stderr.count("\n") == 1
+
+
+def test_a_tick_whose_size_no_candle_shows_is_found(recorded: CommandLine, tmp_path: Path) -> None:
+    """Two trades of one minute swap a unit of size, so that every candle stays what it was."""
+    cli = recorded.copy(tmp_path / "copy")
+    entry = decode_input(value_of(cli, "journal", PART, 1))
+    batch = entry.event
+    assert isinstance(batch, TickBatch)
+    size = np.frombuffer(batch.size, np.int64).copy()
+    size[:2] += (1, -1)
+    changed = msgspec.structs.replace(batch, size=size.tobytes())
+    alter(cli, "journal", PART, 1, encode(msgspec.structs.replace(entry, event=changed)))
+    done = cli.run("verify", "--json")
+    assert done.returncode == 1
+    assert "changed after it was folded" in done.stderr
+
+
+def test_a_replay_is_the_same_home_again(recorded: CommandLine, tmp_path: Path) -> None:
+    result = recorded.line("replay", "--into", tmp_path / "again")
+    assert (result["ticks"], len(result["bots"])) == (len(ROWS), 2)
+    again = CommandLine(tmp_path / "again", recorded.settings)
+    assert database(again) == database(recorded)
+    verified = [{**cli.line("verify")} for cli in (again, recorded)]
+    assert verified[0] == verified[1]
+    assert result["bots"][0]["equity"] == recorded.lines("equity", 1, "--json")[-1]["equity"]
+
+
+def test_a_replay_with_given_bots_is_a_backtest_over_the_whole_market(
+    recorded: CommandLine, tmp_path: Path
+) -> None:
+    bots = (
+        "--bot", "sma_cross fast=3 slow=8 timeframe=1m cash=100000 short=true",
+        "--bot", "macd_cross timeframe=5m cash=5000 size=equity:0.5",
+    )  # fmt: skip
+    result = recorded.line("replay", "--into", tmp_path / "a", *bots)
+    assert [(b["bot_id"], b["strategy"], b["status"]) for b in result["bots"]] == [
+        (1, "sma_cross", "running"), (2, "macd_cross", "running"),
+    ]  # fmt: skip
+    backtest = CommandLine(tmp_path / "a", recorded.settings)
+    first = backtest.lines("signals", 1, "--json")[0]["time"]
+    assert first < recorded.lines("signals", 1, "--json")[0]["time"], "it trades from the beginning"
+    assert backtest.line("verify")["equal"] is True
+    again = recorded.line("replay", "--into", tmp_path / "b", *bots)
+    assert again["bots"] == result["bots"]
+    assert database(CommandLine(tmp_path / "b", recorded.settings)) == database(backtest)
+    assert backtest.line(*SMA)["bot_id"] == 3, "a home that goes on"
+
+
+def test_a_replay_of_a_range_has_the_candles_of_that_range(recorded: CommandLine, tmp_path: Path) -> None:
+    span = ("--from", "2018-01-01T01:00:00Z", "--to", "2018-01-01T02:00:00Z")
+    result = recorded.line("replay", "--into", tmp_path / "part", *span)
+    assert result["ticks"] == 60 * 12
+    part = CommandLine(tmp_path / "part", recorded.settings)
+    ours = part.lines("candles", *MARKET, "--timeframe", "1m", "--json")
+    assert ours == recorded.lines("candles", *MARKET, "--timeframe", "1m", *span, "--json")
+    assert [line for line in part.lines("log", "system") if line["type"] != "worker_started.v1"] == []
+    assert part.line("verify")["equal"] is True
+
+
+def test_rebuild_makes_equal_content_from_the_log_alone(recorded: CommandLine, tmp_path: Path) -> None:
+    cli = recorded.copy(tmp_path / "copy")
+    for file in cli.home.glob("projections.db*"):
+        file.unlink()
+    assert cli.line("rebuild")["records"] > 0
+    assert database(cli) == database(recorded)
