@@ -1,0 +1,43 @@
+"""What the wheel ships, and that its flat names are nobody else's."""
+
+import subprocess
+import sys
+import zipfile
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = {"streams", "projections", "infra", "api"}
+
+
+@pytest.mark.parametrize("name", sorted(PACKAGES))
+def test_no_other_installed_distribution_owns_the_name(name: str) -> None:
+    assert set(packages_distributions()[name]) == {"tcpdashboard"}
+
+
+def test_the_wheel_ships_exactly_the_four_packages_and_the_migrations(tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--quiet",
+        "--no-deps",
+        "--no-build-isolation",
+        "-w",
+        tmp_path,
+    ]
+    source = tmp_path / "source"
+    subprocess.run(["git", "clone", "--quiet", ROOT, source], check=True)
+    subprocess.run([*command, source], check=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    assert {name.split("/")[0] for name in names if ".dist-info" not in name} == PACKAGES
+    assert any(name.startswith("infra/db/migrations/versions/0001") for name in names)
+    assert "infra/db/migrations/env.py" in names
+    tracked = subprocess.run(
+        ["git", "ls-files", *PACKAGES], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert {name for name in tracked.stdout.split() if name.endswith(".py")} <= set(names)
