@@ -149,7 +149,7 @@ def _new(
     for item in recorded(log, stream, partition, before, end):
         cause = (item.head.offset, item.head.indexes[-1]) if item.head and item.head.indexes else None
         if cause is not None and cause[0] >= 0:
-            if item.repeat or cause <= last.get(partition, (-1, -1)):
+            if cause <= last.get(partition, (-1, -1)):  # a repeat, of an earlier read perhaps
                 continue
             last[partition] = cause
         if item.record.offset >= start:

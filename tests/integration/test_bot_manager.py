@@ -12,7 +12,7 @@ from infra.commands import BotManager, BotSpec, RefusedError, sizing_of
 from infra.db import queries
 from infra.db.schema import migrate, open_database
 from infra.fresh_home import fold_home
-from infra.journal_view import source_state, view, watermark
+from infra.journal_view import registrations, source_state, view, watermark
 from infra.strategies import Strategies
 from projections.strategies import Signal, StrategyParameterError
 from streams.codec import decode_input
@@ -79,6 +79,16 @@ def test_ids_go_on_behind_what_is_folded(log: Log, manager: BotManager, strategi
     fold_home(log, strategies)
     assert manager.create_bot(SPEC).bot_id == 4
     assert manager.create_bot(SPEC).bot_id == 5
+
+
+def test_an_id_does_not_count_bots_that_others_registered_and_folded_meanwhile(
+    log: Log, manager: BotManager, strategies: Strategies
+) -> None:
+    for _ in range(3):
+        manager.create_bot(SPEC)
+    places = [r.offset for r in log.read(JOURNAL, 0) if isinstance(decode_input(r.value).event, RegisterBot)]
+    fold_home(log, strategies)
+    assert [registrations(log, offset + 1) for offset in places] == [1, 2, 3]
 
 
 def test_nothing_is_written_for_a_bot_that_cannot_be(log: Log, manager: BotManager) -> None:
