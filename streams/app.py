@@ -14,6 +14,7 @@ from typing import Any, NoReturn, Protocol
 from urllib.parse import urlsplit
 
 import faust
+from yarl import URL
 
 from streams.embedded import EmbeddedLog, fold_lock
 from streams.kafka_topics import address_of
@@ -64,7 +65,8 @@ def make_app(url: str, *, worker: str, datadir: Path) -> App:
     within the session gets its partitions back without a pause for the others. Raises `LogError`.
     """
     broker, prefix = [url], ""
-    if urlsplit(url).scheme == "kafka":
+    on_kafka = urlsplit(url).scheme == "kafka"
+    if on_kafka:
         address = address_of(url)
         broker = [f"kafka://{server}" for server in address.servers]
         prefix = address.topic("")
@@ -89,6 +91,10 @@ def make_app(url: str, *, worker: str, datadir: Path) -> App:
         web_enabled=False,
     )
     app.prefix = prefix
+    if on_kafka:
+        from streams.kafka_transport import Transport  # noqa: PLC0415 - a home loads only its own libraries
+
+        app.transport = Transport([URL(server) for server in broker], app)
     return app
 
 
