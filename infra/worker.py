@@ -198,7 +198,7 @@ def _changed(pipeline: Pipeline, strategies: Strategies) -> list[Entry]:
                 today = strategies.latest(bot.strategy).code_hash
             except LookupError:
                 today = "none"
-            if bot.status == "halted" or today == bot.code_hash:
+            if not bot.steps or today == bot.code_hash:
                 continue
             reason = (
                 f"the code of {bot.strategy} is {today[:12]} today and was {bot.code_hash[:12]} when the bot "

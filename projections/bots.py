@@ -35,6 +35,10 @@ class Bot(Struct):
     """False once its strategy failed: it is in no group until a command starts it anew."""
 
 
+class CodeMissingError(LookupError):
+    """Folding on needs strategy code that this process has not: the machine's fault, not the record's."""
+
+
 class GroupKey(NamedTuple):
     timeframe: str
     strategy: str
@@ -54,10 +58,11 @@ class Step(NamedTuple):
 class Group:
     """Bots of one strategy on one timeframe; arrays with one row a bot, stepped by one compiled call.
 
-    `code` None: the recorded code is not at hand, so that no bot of the group can step.
+    `code` None: the recorded code is not at hand, so that the group can be looked at, but not step.
     """
 
-    def __init__(self, code: StrategyCode | None) -> None:
+    def __init__(self, key: GroupKey, code: StrategyCode | None) -> None:
+        self.key = key
         self.code = code
         self.rows: dict[int, int] = {}
         width = len(code.parameters) if code else 0
@@ -74,14 +79,12 @@ class Group:
     def add(self, bot_id: int, params: Params, target: float) -> None:
         """A bot that has seen nothing yet. Raises the strategy's error for bad parameters."""
         row = len(self.rows)
-        if self.code is not None:
-            packed = self.code.pack(params)
-            self.lookback = max(self.lookback, self.code.lookback(params))
-            if row == len(self._seen):
-                self._grow()
-            self._params[row] = packed
-        elif row == len(self._seen):
+        code = self._code()
+        packed = code.pack(params)
+        self.lookback = max(self.lookback, code.lookback(params))
+        if row == len(self._seen):
             self._grow()
+        self._params[row] = packed
         self._seen[row], self._state[row], self._target[row] = 0, 0.0, target
         self.rows[bot_id] = row
         self._views = None
@@ -100,25 +103,20 @@ class Group:
     def aim(self, bot_id: int, target: float) -> None:
         self._target[self.rows[bot_id]] = target
 
-    def indicators(self, bot_id: int) -> dict[str, float]:
-        """The indicator values of the last step."""
-        return self._named(self._values[self.rows[bot_id]])
-
     def step(self, history: History, i: int) -> list[Step]:
         """Step every bot on row `i` of `history`; what changed, in the order of joining."""
-        if self.code is None:
-            return [Step(bot, 0.0, 0.0, {}, "strategy_changed") for bot in self.rows]
+        code = self._code()
         seen, params, state, target, values = self._views or self._view()
         seen += 1
         before = target.tobytes()
         failures: dict[int, str] = {}
-        failure = self.code.step(history, i, 0, seen, params, state, target, values)
+        failure = code.step(history, i, 0, seen, params, state, target, values)
         while failure is not None:
             failures[failure.bot] = failure.message
             first = failure.bot + 1
             failure = None
             if first < len(seen):
-                failure = self.code.step(history, i, first, seen, params, state, target, values)
+                failure = code.step(history, i, first, seen, params, state, target, values)
         if not failures and target.tobytes() == before:
             return []
         return self._changes(np.frombuffer(before), failures)
@@ -161,8 +159,15 @@ class Group:
         self._views = None
 
     def _named(self, values: npt.NDArray[np.float64]) -> dict[str, float]:
-        assert self.code is not None
-        return dict(zip(self.code.value_names, values.tolist(), strict=True))
+        return dict(zip(self._code().value_names, values.tolist(), strict=True))
+
+    def _code(self) -> StrategyCode:
+        if self.code is None:
+            raise CodeMissingError(
+                f"the code of strategy {self.key.strategy!r} with hash {self.key.code_hash} is not at hand,"
+                " but bots are recorded with it: put its file back, or the archive folder that kept it"
+            )
+        return self.code
 
     def _grow(self) -> None:
         double = 2 * len(self._seen) + 4

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from projections.money import (
     INT64_MAX,
     Account,
+    MoneyOverflowError,
     affordable,
     equity,
     floor_to_step,
@@ -57,6 +58,14 @@ def decide(market: Market, rules: Rules, account: Account, target: float, price:
         return Decision(True, "ok", -held) if held else Decision(True, "in_position")
     if target < 0 and not rules.short:
         return _close_or_refuse(held, target, "short_not_allowed")
+    try:
+        return _sized(market, rules, account, target, price)
+    except MoneyOverflowError:
+        return _close_or_refuse(held, target, "overflow")
+
+
+def _sized(market: Market, rules: Rules, account: Account, target: float, price: int) -> Decision:
+    held = account.position
     desired = _desired(market, rules.sizing, account, target, price)
     if abs(desired) > INT64_MAX:
         return _close_or_refuse(held, target, "overflow")

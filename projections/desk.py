@@ -15,7 +15,7 @@ from msgspec import Struct
 from projections.bots import Bot, CandleHistory, Group, GroupKey, Step
 from projections.decide import Rules, decide
 from projections.fills import Waiting, fill
-from projections.money import Account, equity
+from projections.money import Account, MoneyOverflowError, equity
 from projections.strategies.code import History, Strategies
 from projections.strategies.parameters import StrategyParameterError
 from streams import events
@@ -36,6 +36,8 @@ from streams.events import (
 )
 from streams.topics import BOTS, SIGNALS, TRADES
 
+STRATEGY_CHANGED = "strategy_changed"
+"""Code of a halt after which a bot steps no more: the code that it was given is on its way out."""
 MARKS_MAX = 4096
 """Rows of one `Equity` event; keeps its record far below the limit."""
 Ints = npt.NDArray[np.int64]
@@ -81,6 +83,7 @@ class Desk:
         self._close = 0
         self._watermark = -1
         self.emit: Emit
+        self._rows: tuple[Ints, Ints, Kinds, Ints | None]
 
     def begin(self, watermark: int, emit: Emit) -> None:
         """A new journal record: orders that waited before it may be filled by any of its rows."""
@@ -119,8 +122,7 @@ class Desk:
             if step.failure is None:
                 self._signal(bot, step, moment, "strategy")
             else:
-                code = "strategy_changed" if step.failure == "strategy_changed" else "strategy_error"
-                self._fail(bot, candle.end, code, step.failure)
+                self._fail(bot, candle.end, step.failure)
 
     def _signal(self, bot: Bot, step: Step, moment: Moment, origin: Any) -> None:
         m = self.market
@@ -144,7 +146,7 @@ class Desk:
             bot.bot_id, moment.time, "buy" if buy else "sell", abs(size), moment.close,
             m.price_scale, m.size_scale, reason, signal,
         )  # fmt: skip
-        bot.order = Waiting(self.emit(TRADES, order), buy, abs(size), moment.now, moment.row)
+        bot.order = Waiting(self.emit(TRADES, order), buy, abs(size), moment.now, moment.row, reason)
         self._waiting[bot.bot_id] = bot
 
     def _cancel(self, bot: Bot, time: int, code: str) -> None:
@@ -153,10 +155,15 @@ class Desk:
             bot.order = None
             del self._waiting[bot.bot_id]
 
-    def fill(self, time: Ints, price: Ints, kind: Kinds, start: int, stop: int) -> None:
+    def trades(self, time: Ints, price: Ints, kind: Kinds, rows: Ints | None) -> None:
+        """The rows that `fill` goes by; those that may not fill carry `BACKFILL`. `rows`: see `Tape`."""
+        self._rows = (time, price, kind, rows)
+
+    def fill(self, start: int, stop: int) -> None:
         """Fill waiting orders with the trades of rows start ≤ row < stop."""
         if not self._waiting or start >= stop:
             return
+        time, price, kind, rows = self._rows
         found: dict[tuple[int, int], int] = {}
         due: list[tuple[int, int]] = []
         for bot_id, bot in self._waiting.items():
@@ -167,7 +174,8 @@ class Desk:
             if found[begin] >= 0:
                 due.append((found[begin], bot_id))
         for row, bot_id in sorted(due):
-            self._fill_one(self.bots[bot_id], int(time[row]), int(price[row]), row)
+            number = row if rows is None else int(rows[row])
+            self._fill_one(self.bots[bot_id], int(time[row]), int(price[row]), number)
 
     def _fill_one(self, bot: Bot, time: int, price: int, row: int) -> None:
         m, order = self.market, bot.order
@@ -198,7 +206,13 @@ class Desk:
             account = bot.account
             if not account.position:
                 unmarked.remove(bot_id)
-            mark = (account.cash, account.position, equity(self.market, account, moment.close))
+            try:
+                mark = (account.cash, account.position, equity(self.market, account, moment.close))
+            except MoneyOverflowError as error:
+                if bot.code != "overflow":
+                    self._cancel(bot, moment.time, "bot_halted")
+                    self._change(bot, moment.time, "halted", "overflow", str(error), "engine")
+                continue
             if mark != bot.mark:
                 bot.mark = mark
                 marks.append((bot_id, *mark))
@@ -241,17 +255,20 @@ class Desk:
 
     def stop(self, command: events.StopBot) -> None:
         bot = self._bot(command.bot_id)
-        self._cancel(bot, command.at, "bot_stopped")
+        if bot.order is not None and bot.order.reason != "flatten":
+            self._cancel(bot, self._watermark, "bot_stopped")
         if bot.status == "running":
             self._change(bot, command.at, "stopped", "stopped", "stopped", command.who)
-        if command.flatten and bot.account.position:
-            moment = Moment(command.at, self._watermark, -1, self._close)
+        if command.flatten and bot.account.position and bot.order is None:
+            moment = Moment(self._watermark, self._watermark, -1, self._close)
             self._order(bot, -bot.account.position, moment, "flatten", None)
 
     def halt(self, command: events.HaltBot) -> None:
         bots = self.bots.values() if command.bot_id is None else [self._bot(command.bot_id)]
         for bot in sorted(bots, key=lambda b: b.bot_id):
-            self._cancel(bot, command.at, "bot_halted")
+            self._cancel(bot, self._watermark, "bot_halted")
+            if command.code == STRATEGY_CHANGED:
+                self._leave(bot)
             self._change(bot, command.at, "halted", command.code, command.reason, command.who)
 
     def reconfigure(self, command: events.ReconfigureBot) -> None:
@@ -261,9 +278,10 @@ class Desk:
         bot.code_hash = command.code_hash or bot.code_hash
         bot.sizing = command.sizing or bot.sizing
         bot.short = bot.short if command.short is None else command.short
-        self._cancel(bot, command.at, "superseded")
+        self._cancel(bot, self._watermark, "superseded")
         if self._join(bot, command.at, command.who, _held(bot)):
-            self._change(bot, command.at, bot.status, "reconfigured", "reconfigured", command.who)
+            code, words = (bot.code, bot.words) if bot.status == "halted" else ("reconfigured",) * 2
+            self._change(bot, command.at, bot.status, code, words, command.who)
 
     def signal(self, command: events.ExternalSignal) -> None:
         bot = self._bot(command.bot_id)
@@ -275,10 +293,12 @@ class Desk:
             raise CommandError(f"external signal for bot {bot.bot_id}: {self.market.key} has no candle yet")
         group = self._groups.get(_group_key(bot)) if bot.steps else None
         previous = group.target(bot.bot_id) if group else 0.0
+        if command.target == previous and np.sign(previous) == _held(bot) and bot.order is None:
+            raise CommandError(f"external signal for bot {bot.bot_id}: its target is {previous} already")
         if group:
             group.aim(bot.bot_id, command.target)
         step = Step(bot.bot_id, previous, command.target, {})
-        self._signal(bot, step, Moment(command.at, self._watermark, -1, self._close), "external")
+        self._signal(bot, step, Moment(self._watermark, self._watermark, -1, self._close), "external")
 
     def _bot(self, bot_id: int) -> Bot:
         if bot_id not in self.bots:
@@ -290,7 +310,7 @@ class Desk:
         key = _group_key(bot)
         group = self._groups.get(key)
         if group is None:
-            group = Group(self.strategies.get(bot.strategy, bot.code_hash))
+            group = Group(key, self.strategies.get(bot.strategy, bot.code_hash))
         try:
             group.add(bot.bot_id, bot.params, target)
         except StrategyParameterError as error:
@@ -310,15 +330,10 @@ class Desk:
                 del self._groups[key]
             bot.steps = False
 
-    def _fail(self, bot: Bot, time: int, code: str, words: str) -> None:
+    def _fail(self, bot: Bot, time: int, words: str) -> None:
         self._leave(bot)
         self._cancel(bot, time, "bot_halted")
-        if code == "strategy_changed":
-            words = (
-                f"the code of {bot.strategy} with hash {bot.code_hash[:12]} is not at hand; "
-                "start the bot again to accept today's code"
-            )
-        self._change(bot, time, "halted", code, words, "engine")
+        self._change(bot, time, "halted", "strategy_error", words, "engine")
 
     def _change(self, bot: Bot, time: int, status: Any, code: str, words: str, who: str) -> None:
         bot.status, bot.code, bot.words, bot.who = status, code, words, who
@@ -364,7 +379,7 @@ class Desk:
         desk = cls(market, strategies)
         desk.bots = {bot.bot_id: bot for bot in state.bots}
         for key, rows in state.groups:
-            desk._groups[key] = group = Group(strategies.get(key.strategy, key.code_hash))
+            desk._groups[key] = group = Group(key, strategies.get(key.strategy, key.code_hash))
             group.restore(rows)
         for timeframe, candles in state.histories:
             desk._histories[timeframe] = history = CandleHistory()

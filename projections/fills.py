@@ -20,6 +20,7 @@ class Waiting(Struct):
     size: int
     decided: int
     row: int
+    reason: str
 
 
 class Result(NamedTuple):
@@ -34,10 +35,10 @@ class Result(NamedTuple):
 def fill(market: Market, account: Account, order: Waiting, price: int) -> Result:
     """Fill `order` at a trade's `price`, with slippage and fee; only what is affordable there."""
     at = slipped(market, price, buy=order.buy)
-    size = affordable(market, account, order.size, at, buy=order.buy)
-    if size == 0:
-        return Result(None, at, 0, "insufficient_cash")
     try:
+        size = affordable(market, account, order.size, at, buy=order.buy)
+        if size == 0:
+            return Result(None, at, 0, "insufficient_cash")
         traded = trade(market, account, size, at, buy=order.buy)
     except MoneyOverflowError:
         return Result(None, at, 0, "overflow")

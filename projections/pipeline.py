@@ -20,9 +20,10 @@ import msgspec
 import numpy as np
 from msgspec import Struct
 
+from projections.bots import CodeMissingError
 from projections.desk import CommandError
 from projections.strategies.code import Strategies
-from projections.tape import Tape, TapeState
+from projections.tape import Tape, TapeState, check_specification
 from streams import events
 from streams.codec import UndecodableError, decode_input, encode
 from streams.events import (
@@ -111,7 +112,8 @@ class Pipeline:
     def fold(self, record: Record) -> list[Derived]:
         """The derived records that follow from `record`, in order.
 
-        Raises `PositionError` when `record` does not follow `applied`; nothing else because of its content.
+        Raises `PositionError` when `record` does not follow `applied`, and `CodeMissingError` when it needs
+        strategy code that is not at hand: the pipeline is then of no more use. Nothing else for its content.
         """
         if record.offset != self.applied + 1 or record.partition != self.partition:
             raise PositionError(
@@ -124,7 +126,7 @@ class Pipeline:
             self._apply(record, outbox)
             self._since_base.append(record)
             self._seal(record)
-        except MemoryError:
+        except (MemoryError, CodeMissingError):
             raise
         except Exception as error:  # noqa: BLE001 - whatever a record makes the fold raise is a dead letter
             self._roll_back()
@@ -191,13 +193,16 @@ class Pipeline:
             price_factor = _factor(entry, tape.market, "price_scale")
             size_factor = _factor(entry, tape.market, "size_scale")
             time, price, size, kind, ids = rows.time, rows.price, rows.size, rows.kind, rows.id
+            mine = None
             if len(batch.markets) > 1:
-                mine = rows.market == index
+                mine = np.flatnonzero(rows.market == index)
                 time, price, size, kind = time[mine], price[mine], size[mine], kind[mine]
                 ids = None if ids is None else ids[mine]
-            tape.fold_rows(time, _scaled(price, price_factor), _scaled(size, size_factor), kind, ids)
+            price, size = _scaled(price, price_factor), _scaled(size, size_factor)
+            tape.fold_rows(time, price, size, kind, ids, mine)
 
     def _market(self, market: Market, record: Record, outbox: "_Outbox") -> None:
+        check_specification(market)
         if market.key in self._tapes:
             self._begin(market.key, record, outbox).respecify(market)
         else:

@@ -11,8 +11,8 @@ RANGES_MAX = 1024
 class SeenIds:
     """Ids as disjoint ranges [low, high], rising.
 
-    Contiguous ids need one range; scattered ones a range each. Beyond `RANGES_MAX` the lowest two ranges
-    become one: ids between them count as seen.
+    Contiguous ids need one range; scattered ones a range each. Beyond `RANGES_MAX` the lowest range is
+    forgotten: its ids would count as new again, since to lose a trade is worse than to repeat one.
     """
 
     def __init__(self, ranges: list[list[int]] | None = None) -> None:
@@ -53,5 +53,4 @@ class SeenIds:
 
     def _bound(self) -> None:
         if len(self.ranges) > RANGES_MAX:
-            low = self.ranges.pop(0)[0]
-            self.ranges[0][0] = low
+            self.ranges.pop(0)

@@ -11,13 +11,14 @@ So the closing trade never fills what it decided, and a strategy never sees a ca
 from itertools import groupby
 from typing import get_args
 
+import numpy as np
 from msgspec import Struct
 
 from projections.candles import CandleBook
 from projections.desk import CommandError, Desk, DeskState, Emit, Ints, Kinds, grown
 from projections.seen_ids import SeenIds
 from projections.strategies.code import Strategies
-from streams.events import MINUTE_NS, Candle, CandleFlag, LateTick, Market, Timeframe
+from streams.events import BACKFILL, E8, MINUTE_NS, Candle, CandleFlag, LateTick, Market, Timeframe
 from streams.topics import CANDLES
 
 TIMEFRAMES: tuple[Timeframe, ...] = get_args(Timeframe)
@@ -61,24 +62,35 @@ class Tape:
         self._offset, self._emit = offset, emit
         self.desk.begin(self.book.watermark, emit)
 
-    def fold_rows(self, time: Ints, price: Ints, size: Ints, kind: Kinds, ids: Ints | None) -> None:
-        """Fold rows of this market, shape (n,) each, in order, at the market's scales."""
+    def fold_rows(
+        self, time: Ints, price: Ints, size: Ints, kind: Kinds, ids: Ints | None, rows: Ints | None = None
+    ) -> None:
+        """Fold rows of this market, shape (n,) each, in order, at the market's scales.
+
+        `rows` are their numbers in the journal record; None: 0 … n − 1.
+        """
         if ids is not None:
             fresh = self.seen.add(ids)
             if not fresh.all():
                 self.repeats += len(fresh) - int(fresh.sum())
                 time, price, size, kind = time[fresh], price[fresh], size[fresh], kind[fresh]
+                rows = np.flatnonzero(fresh) if rows is None else rows[fresh]
         folded = self.book.fold(time, price, size, kind, self._offset)
+        if len(folded.late) or len(folded.revising):
+            kind = kind.copy()
+            kind[folded.late] |= BACKFILL
+            kind[folded.revising] |= BACKFILL
+        self.desk.trades(time, price, kind, rows)
         late = folded.late.tolist()
         cursor = 0
         for row, closed in groupby(folded.closed.tolist(), key=lambda c: c[0]):
             while late and late[0] < row:
                 self._late(late.pop(0), time, price, size)
-            self.desk.fill(time, price, kind, cursor, row)
+            self.desk.fill(cursor, row)
             for candle in closed:
                 self._candle(candle, int(time[row]))
             cursor = row
-        self.desk.fill(time, price, kind, cursor, len(time))
+        self.desk.fill(cursor, len(time))
         for row in late:
             self._late(row, time, price, size)
 
@@ -130,3 +142,16 @@ class Tape:
         tape.seen, tape.repeats = SeenIds(state.seen), state.repeats
         tape.desk = Desk.restore(state.market, state.desk, strategies)
         return tape
+
+
+def check_specification(market: Market) -> None:
+    """Raises `CommandError` naming the field that no market can have."""
+    limits = {
+        "price_scale": (0, 18), "size_scale": (0, 18), "cash_scale": (0, 18), "multiplier_scale": (0, 18),
+        "price_step": (1, 2**53), "size_step": (1, 2**53), "min_size": (1, 2**53), "multiplier": (1, 2**53),
+        "grace_ms": (0, 3_600_000), "horizon_min": (0, 10_080), "fee": (0, E8 - 1), "slippage": (0, E8 - 1),
+    }  # fmt: skip
+    for field, (low, high) in limits.items():
+        value = getattr(market, field)
+        if not low <= value <= high:
+            raise CommandError(f"market {market.key}: {field} is {value}, it must be from {low} to {high}")

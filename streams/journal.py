@@ -1,8 +1,9 @@
 """Writing the journal as a source does, and finding where a source left off.
 
 A source numbers its records: per partition from 0 in each epoch, without a hole. A restarted source
-reads its last epoch from the journal and goes on with the next, so the fold can tell a repeat from
-a hole.
+reads its last epoch from the journal and goes on with a later one, so the fold can tell a repeat
+from a hole. Of two writers of one source the older is fenced: once the newer has written to a
+partition, what the older appends there counts for nothing, in the fold and in `scan`.
 """
 
 import threading
@@ -27,11 +28,20 @@ without decoding the rest. They repeat what is in the record."""
 _KIND_MASK = np.uint8(0x7F)
 
 
+def next_epoch(known: int) -> int:
+    """An epoch above `known`, the last of a source in the journal, for a writer that starts now.
+
+    It is the wall clock in µs, not `known + 1`, which two writers that start at once would share:
+    the fold would then take the records of one for repeats of the other's.
+    """
+    return max(known + 1, time.time_ns() // 1_000)
+
+
 class JournalWriter:
     """One source's hand on the journal: numbered, encoded, below the size limit. Safe to use from
     threads.
 
-    `epoch` must be above every epoch that the source has in the journal (`scan`). A send that
+    `epoch` must be above every epoch that the source has in the journal (`next_epoch`). A send that
     failed may or may not have reached the log, so the writer ends with it: every later call raises
     `LogError`.
     """
@@ -156,18 +166,21 @@ class JournalState:
         return self.sources.setdefault(name, SourceState())
 
 
-def scan(log: Log, partitions: Iterable[int], *, start: int = 0, source: str | None = None) -> JournalState:
+def scan(
+    log: Log, partitions: Iterable[int], *, start: int = 0, source: str | None = None, epoch: int = -1
+) -> JournalState:
     """Read partitions of the journal from offset `start` and say where its sources stand.
 
-    With `source`, tick batches and clocks of others are passed over undecoded; markets are always
-    read, under whatever source. Records that cannot be decoded are the fold's to report, and no
-    position.
+    With `source`, whose epoch before `start` was `epoch`, tick batches and clocks of others are passed
+    over undecoded; markets are always read, under whatever source. Records that cannot be decoded are
+    the fold's to report, and no position; those of a fenced writer are none either.
     """
     state = JournalState()
     for partition in partitions:
+        epochs = {} if source is None else {source: epoch}
         for record in log.read(JOURNAL, partition, max(start, log.earliest(JOURNAL, partition))):
             if source is None or _may_matter(record, source):
-                _note(state, record)
+                _note(state, record, epochs)
     return state
 
 
@@ -185,11 +198,15 @@ def _tag(event: JournalEvent | type[Market]) -> bytes:
 _MARKET = _tag(Market)
 
 
-def _note(state: JournalState, record: Record) -> None:
+def _note(state: JournalState, record: Record, epochs: dict[str, int]) -> None:
+    """`epochs` are those of the sources in this partition so far."""
     try:
         entry = codec.decode_input(record.value)
     except codec.UndecodableError:
         return
+    if entry.epoch < epochs.get(entry.source, -1):
+        return
+    epochs[entry.source] = entry.epoch
     event = entry.event
     if isinstance(event, Market):
         state.markets[event.key] = event

@@ -105,4 +105,6 @@ def open_log(url: str, *, partitions: int | None = None) -> Log:
         from streams.kafka import KafkaLog  # noqa: PLC0415 - a home loads only its own libraries
 
         return KafkaLog(url, partitions=partitions)
-    raise LogError(f"log URL {url!r}: scheme {scheme!r} is unknown; use embedded:///FOLDER or kafka://HOST:PORT")
+    raise LogError(
+        f"log URL {url!r}: scheme {scheme!r} is unknown; use embedded:///FOLDER or kafka://HOST:PORT"
+    )

@@ -61,6 +61,8 @@ def unpack(batch: TickBatch) -> Ticks:
         raise ValueError(f"tick batch: rows is {rows}")
     if not batch.markets:
         raise ValueError("tick batch: its table of markets is empty")
+    if len({market.key for market in batch.markets}) < len(batch.markets):
+        raise ValueError(f"tick batch: its table names a market twice: {[m.key for m in batch.markets]}")
     one_market = not batch.market and len(batch.markets) == 1
     ticks = Ticks(
         np.zeros(rows, _MARKET) if one_market else _column("market", batch.market, _MARKET, rows),

@@ -11,8 +11,9 @@ import msgspec
 
 from streams.log import Log, Record
 
-RECENT_MAX = 4096
-"""Repeats come within one commit interval of a crash; so many records are compared with their repeats."""
+RECENT_MAX = 65_536
+"""Repeats come within the snapshot interval of a crash, at most 10,000 journal records: so many outputs are
+compared with their repeats. One that repeats none of them is a conflict too."""
 
 
 class OutputHead(msgspec.Struct, frozen=True, array_like=True):
@@ -29,7 +30,7 @@ _head = msgspec.msgpack.Decoder(OutputHead)
 class Recorded(NamedTuple):
     """A derived record; `head` None where its bytes are not an output; `repeat` of an earlier one.
 
-    `conflict`: a repeat whose bytes differ from those first recorded, which no honest worker writes.
+    `conflict`: a repeat that is not, byte for byte, what was first recorded; no honest worker writes one.
     """
 
     record: Record
@@ -50,18 +51,19 @@ def recorded(
 ) -> Iterator[Recorded]:
     """Records of a derived topic in order, those that repeat a cause marked."""
     last = (-1, -1)
-    recent: dict[tuple[int, int], int] = {}
+    recent: dict[tuple[bytes | None, int, tuple[int, ...]], int] = {}
     for record in log.read(topic, partition, start, stop):
         head = head_of(record.value)
         if head is None or not head.indexes or head.offset < 0:
             yield Recorded(record, head, repeat=False)
             continue
-        cause = (head.offset, head.indexes[-1])
-        repeat = cause <= last
-        conflict = repeat and recent.get(cause, hash(record.value)) != hash(record.value)
-        if not repeat:
-            last = cause
-            recent[cause] = hash(record.value)
-            if len(recent) > RECENT_MAX:
-                del recent[next(iter(recent))]
-        yield Recorded(record, head, repeat, conflict)
+        repeat = (head.offset, head.indexes[-1]) <= last
+        identity = (record.key, head.offset, head.indexes)
+        if repeat:
+            yield Recorded(record, head, repeat, conflict=recent.get(identity) != hash(record.value))
+            continue
+        last = (head.offset, head.indexes[-1])
+        recent[identity] = hash(record.value)
+        if len(recent) > RECENT_MAX:
+            del recent[next(iter(recent))]
+        yield Recorded(record, head, repeat)

@@ -214,8 +214,12 @@ class PandasCode(StrategyCode):
                     frames[rows] = _frame(history, i + 1 - rows, i + 1)
                 # a shallow copy is enough: pandas copies on write, so no bot sees what another did
                 signal = strategy.process_data(frames[rows].copy(deep=False))
-                new, row = self._read(strategy, signal)
+                indicators = strategy.get_indicators()
             except Exception as error:  # noqa: BLE001 - an author's code may raise anything
+                return StepFailure(b, _where(error, self.strategy))
+            try:
+                new, row = self._read(signal, indicators)
+            except (TypeError, ValueError) as error:
                 return StepFailure(b, words(error))
             target[b] = new
             values[b] = row
@@ -227,13 +231,13 @@ class PandasCode(StrategyCode):
             for p, v in zip(self.parameters, row, strict=True)
         }
 
-    def _read(self, strategy: BaseStrategy, signal: object) -> tuple[float, list[float]]:
+    def _read(self, signal: object, indicators: Mapping[str, float]) -> tuple[float, list[float]]:
         if not isinstance(signal, Signal):
             raise TypeError(f"process_data returned {type(signal).__name__}, it must return a Signal")
         target = float(signal.target)
         if not abs(target) <= 1.0:
             raise _no_position(target)
-        found = {**strategy.get_indicators(), **signal.values}
+        found = {**indicators, **signal.values}
         unknown = sorted(set(found) - set(self.value_names))
         if unknown:
             raise ValueError(
@@ -252,6 +256,20 @@ def _frame(history: History, start: int, stop: int) -> Any:
 
 def _no_position(target: float) -> ValueError:
     return ValueError(f"the target is {float(target)!r}, it must be a number from -1 to 1")
+
+
+def _where(error: Exception, strategy: type[BaseStrategy]) -> str:
+    """Type and line of what an author's code raised.
+
+    Not its text: that may hold a set, a path or an address, and would make one journal give different bytes.
+    """
+    file, line = strategy.process_data.__code__.co_filename, 0
+    frame = error.__traceback__
+    while frame is not None:
+        if frame.tb_frame.f_code.co_filename == file:
+            line = frame.tb_lineno
+        frame = frame.tb_next
+    return f"{type(error).__name__} raised in line {line} of the strategy's file"
 
 
 def words(error: Exception) -> str:

@@ -1,7 +1,9 @@
 """What the fold makes of a journal, case by case."""
 
+import msgspec
 import pytest
 
+from projections.bots import CodeMissingError
 from projections.pipeline import Pipeline, PositionError
 from streams import events
 from streams.events import (
@@ -207,18 +209,24 @@ def test_halt_all_halts_every_bot_of_every_market_and_says_why(strategies) -> No
     assert sorted((c.bot_id, c.words, c.who) for c in halted) == [(n, "fire", "me") for n in (1, 2, 3)]
 
 
-def test_code_with_another_hash_halts_its_bot_until_a_start_accepts_it(strategies) -> None:
-    rows = [(1, 100, 5), (61, 101, 5), (121, 102, 5)]
-    journal = flip_journal(strategies, rows, code_hash="0" * 64)
+def test_code_that_is_not_at_hand_ends_the_fold_rather_than_reach_its_bytes(strategies) -> None:
+    with pytest.raises(CodeMissingError, match=r"0000.*put its file back"):
+        fold(Pipeline(0, strategies), records(flip_journal(strategies, code_hash="0" * 64)))
+
+
+def test_a_bot_whose_strategy_changed_steps_no_more_until_a_start_accepts_the_code(strategies) -> None:
+    halt = events.HaltBot("h", "worker", START, 1, "changed", "strategy_changed")
     accept = events.StartBot("a", "me", START, 1, code_hash=strategies.latest("sma_cross").code_hash)
-    journal += [(BTC.key, accept)]
-    changes = of(fold(Pipeline(0, strategies), records(journal)), BotChanged)
-    assert [(c.status, c.code) for c in changes] == [
+    journal = [*flip_journal(strategies), (BTC.key, halt)]
+    journal += [(BTC.key, batch(BTC, [(1, 100, 5), (61, 101, 5), (121, 102, 5)])), (BTC.key, accept)]
+    journal += [(BTC.key, batch(BTC, [(181, 103, 5), (241, 104, 5), (242, 104, 5)]))]
+    derived = fold(Pipeline(0, strategies), records(journal))
+    assert [(c.status, c.code) for c in of(derived, BotChanged)] == [
         ("running", "created"),
         ("halted", "strategy_changed"),
         ("running", "started"),
     ]
-    assert changes[-1].code_hash == accept.code_hash
+    assert [(s.time - START) // MINUTE for s in of(derived, Signal)] == [4]
 
 
 def test_parameters_that_the_strategy_refuses_halt_the_bot_with_its_words(strategies) -> None:
@@ -338,3 +346,90 @@ def test_a_missing_record_stops_the_fold_loudly(strategies) -> None:
     pipeline.fold(journal[0])
     with pytest.raises(PositionError, match="expected offset 1, got 0:2"):
         pipeline.fold(journal[2])
+
+
+def test_a_late_live_trade_after_the_decision_revises_and_does_not_fill(strategies) -> None:
+    rows = [(1, 100, 5), (61, 101, 5), (121,)]
+    journal = flip_journal(strategies, rows, [(200,), (125, 500, 5), (201, 102, 5)])
+    derived = fold(Pipeline(0, strategies), records(journal))
+    assert [c.revision for c in of(derived, Candle) if c.high == 50000] == [1]
+    assert [f.price for f in of(derived, Fill)] == [10200]
+
+
+def test_a_fill_names_its_row_in_the_record_beside_another_market_and_behind_a_repeat(strategies) -> None:
+    mixed = [
+        (BTC, (1, 100, 5)),
+        (BTC, (61, 101, 5)),
+        (BTC, (121, 102, 5)),
+        (ETH, (121, 9, 1)),
+        (BTC, (122, 103, 5)),
+    ]
+    journal = [*flip_journal(strategies), (ETH.key, ETH)]
+    journal += [(BTC.key, batch_of([BTC, ETH], mixed[:3], ids=[1, 2, 3]))]
+    journal += [(BTC.key, batch_of([BTC, ETH], [mixed[2], *mixed[3:]], ids=[3, 1, 4]))]
+    assert [(f.price, f.row) for f in of(fold(Pipeline(0, strategies), records(journal)), Fill)] == [
+        (10300, 2)
+    ]
+
+
+def test_an_overflow_halts_its_bot_and_no_other_and_the_market_goes_on(strategies) -> None:
+    code = strategies.latest("sma_cross").code_hash
+    journal = [(BTC.key, BTC)]
+    journal += [
+        (BTC.key, create(BTC, n, params=FLIP, code_hash=code, cash=cash, short=True))
+        for n, cash in ((1, 60_000_000_000), (2, 10_000))
+    ]
+    rows = [
+        (1, 100, 5),
+        (61, 101, 5),
+        (121, 102, 5),
+        (122, 102, 5),
+        (181, 1020, 5),
+        (241, 1030, 5),
+        (301, 90, 5),
+    ]
+    derived = fold(Pipeline(0, strategies), records([*journal, (BTC.key, batch(BTC, rows))]))
+    halted = [c for c in of(derived, BotChanged) if c.status == "halted"]
+    assert [(c.bot_id, c.code) for c in halted] == [(1, "overflow")]
+    assert len([c for c in of(derived, Candle) if c.timeframe == "1m"]) == 5
+    assert not of(derived, DeadLetter)
+    assert 2 in of(derived, Equity)[-1].bot_id
+
+
+def test_the_same_external_target_again_is_no_signal(strategies) -> None:
+    journal = flip_journal(strategies, [(1, 100, 5), (60,)])
+    for n in range(3):
+        journal += [(BTC.key, events.ExternalSignal(f"x{n}", "me", START, 1, 1.0))]
+        journal += [(BTC.key, batch(BTC, [(61 + n, 100, 5)]))]
+    derived = fold(Pipeline(0, strategies), records(journal))
+    assert len(of(derived, Signal)) == len(of(derived, Fill)) == 1
+    assert ["already" in letter.error for letter in of(derived, DeadLetter)] == [True, True]
+
+
+def test_a_stop_after_a_flatten_leaves_the_flattening_order(strategies) -> None:
+    journal = flip_journal(strategies, [(1, 100, 5), (61, 101, 5), (121, 102, 5), (122, 102, 5)])
+    journal += [(BTC.key, events.StopBot("s", "me", START, 1, flatten=True))]
+    journal += [(BTC.key, events.StopBot("t", "me", START, 1)), (BTC.key, batch(BTC, [(123, 99, 5)]))]
+    assert of(fold(Pipeline(0, strategies), records(journal)), Fill)[-1].position == 0
+
+
+def test_a_halted_bot_that_is_reconfigured_still_says_why_it_was_halted(strategies) -> None:
+    journal = [*flip_journal(strategies), (BTC.key, events.HaltBot("h", "me", START, 1, "fire"))]
+    journal += [(BTC.key, events.ReconfigureBot("r", "me", START, 1, {"fast": 2, "slow": 5}))]
+    last = of(fold(Pipeline(0, strategies), records(journal)), BotChanged)[-1]
+    assert (last.status, last.words, last.params) == ("halted", "fire", {"fast": 2, "slow": 5})
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"price_step": 0}, {"multiplier": -1}, {"fee": 10**8}, {"price_scale": 99}]
+)
+def test_a_specification_that_cannot_be_becomes_a_dead_letter_naming_the_field(strategies, wrong) -> None:
+    (letter,) = of(fold(Pipeline(0, strategies), records([(BTC.key, spot(**wrong))])), DeadLetter)
+    assert next(iter(wrong)) in letter.error
+
+
+def test_a_batch_that_names_a_market_twice_becomes_a_dead_letter(strategies) -> None:
+    twice = batch(BTC, [(1, 100, 1)])
+    twice = msgspec.structs.replace(twice, markets=twice.markets * 2, market=bytes(2))
+    (letter,) = of(fold(Pipeline(0, strategies), records([(BTC.key, BTC), (BTC.key, twice)])), DeadLetter)
+    assert "twice" in letter.error
