@@ -104,13 +104,13 @@ def source_state(log: Log, source: str) -> JournalState:
     for partition in range(log.partitions):
         pipeline = _newest(log, partition)
         state.markets |= {key: tape.market for key, tape in pipeline.tapes.items()}
-        if source in pipeline.sources:
-            known.epoch = max(known.epoch, pipeline.sources[source].epoch)
+        folded = pipeline.sources[source].epoch if source in pipeline.sources else -1
+        known.epoch = max(known.epoch, folded)
         for key, tape in pipeline.tapes.items():
             if tape.book.watermark > 0:
                 # a batch cut in two may have brought some trades of its newest nanosecond: ids tell
                 known.reached[key] = Reached(tape.book.watermark - 1, _newest_id(tape.seen.ranges))
-        tail = scan(log, [partition], start=pipeline.applied + 1, source=source)
+        tail = scan(log, [partition], start=pipeline.applied + 1, source=source, epoch=folded)
         state.markets |= tail.markets
         known.epoch = max(known.epoch, tail.source(source).epoch)
         for key, reached in tail.source(source).reached.items():

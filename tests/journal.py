@@ -5,10 +5,12 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from projections.pipeline import Derived, Pipeline
+from projections.strategies.code import Strategies
 from streams import events
 from streams.codec import decode_output, encode
 from streams.events import (
     BACKFILL,
+    Candle,
     Cause,
     DerivedEvent,
     Input,
@@ -18,9 +20,9 @@ from streams.events import (
     RowMarket,
     Sizing,
 )
-from streams.log import Record
+from streams.log import Log, Record
 from streams.ticks import Ticks, pack
-from streams.topics import JOURNAL
+from streams.topics import JOURNAL, SYSTEM
 
 MINUTE = events.MINUTE_NS
 START = 1_767_225_600_000_000_000
@@ -123,3 +125,20 @@ def emitted(derived: Iterable[Derived], kind: type | None = None) -> list[tuple[
 
 def of(derived: Iterable[Derived], kind: type) -> list:
     return [event for _, event in emitted(derived, kind)]
+
+
+def trades_in_candles(log: Log, strategies: Strategies) -> dict[str, int]:
+    """How many trades of each market count in the fold of a log's journal, in which nothing is amiss."""
+    counted: dict[str, int] = {}
+    for partition in range(log.partitions):
+        pipeline = Pipeline(partition, strategies)
+        minutes: dict[tuple[bytes, int], int] = {}
+        for item in fold(pipeline, log.read(JOURNAL, partition)):
+            assert item.topic != SYSTEM, emitted([item])
+            newest = (candle for candle in of([item], Candle) if candle.timeframe == "1m")
+            minutes |= {(item.key, candle.end): candle.trades for candle in newest}
+        for key, tape in pipeline.tapes.items():
+            closed = sum(trades for (market, _), trades in minutes.items() if market == key.encode())
+            forming = tape.book.forming()
+            counted[key] = closed + (0 if forming is None else int(forming["trades"]))
+    return counted

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from infra.exchange.feed import Feed, Processed, dead_letter, merged
 from infra.exchange.provider import DataProvider, is_new
 from streams.events import Gap, GapFilled, JournalEvent, Market
-from streams.journal import JournalState, JournalWriter, Reached
+from streams.journal import JournalState, JournalWriter, Reached, next_epoch
 from streams.log import Log, Position
 
 LINGER_MS = 2
@@ -57,7 +57,7 @@ class DataCollector:
         taken."""
         if name in self._feeds:
             raise ValueError(f"provider {name!r} is registered already")
-        writer = JournalWriter(self._log, name, self._state.source(name).epoch + 1)
+        writer = JournalWriter(self._log, name, next_epoch(self._state.source(name).epoch))
         self._feeds[name] = Feed(provider, writer, self._log.partitions)
 
     async def start_collection(self, symbols: Sequence[str]) -> None:

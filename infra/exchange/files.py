@@ -15,7 +15,7 @@ from infra.exchange.readers import FileReadError, reported
 from infra.exchange.trade_file import BadRowError, FileOptions, Run, TradeFile
 from streams import codec
 from streams.events import BACKFILL, MINUTE_NS, DeadLetter, JournalEvent, Market, Output, RowMarket
-from streams.journal import JournalWriter, Reached, SourceState, scan
+from streams.journal import JournalWriter, Reached, SourceState, next_epoch, scan
 from streams.log import Entry, Log, partition_of
 from streams.ticks import Ticks, concatenate, pack
 from streams.topics import JOURNAL, SYSTEM
@@ -82,7 +82,7 @@ def import_file(
     place = state.source(source)
     job = _Import(
         log,
-        JournalWriter(log, source, place.epoch + 1),
+        JournalWriter(log, source, next_epoch(place.epoch)),
         market,
         place,
         kind_bits=BACKFILL if backfill else 0,

@@ -16,6 +16,7 @@ from infra.exchange.readers import FileReadError
 from infra.exchange.trade_file import BadRowError, FileOptions, TradeFile
 from streams.events import MINUTE_NS, Market, RowKind
 from streams.log import Entry, Log, LogError, Position, open_log
+from tests.journal import trades_in_candles
 from tests.trade_files import (
     FORMS,
     MARKET,
@@ -177,6 +178,26 @@ def test_an_import_that_dies_anywhere_goes_on_after_the_last_row(
         by_epoch.setdefault(entry.epoch, []).append(entry.sequence)
     assert all(numbers == list(range(len(numbers))) for numbers in by_epoch.values())
     log.close()
+
+
+def test_of_two_imports_of_one_file_at_once_the_older_is_fenced_and_every_row_counts_once(
+    log, tmp_path, strategies
+):
+    ordered = sorted(rows(500), key=lambda row: row["timestamp"])
+    table = [{name: value for name, value in row.items() if name != "id"} for row in ordered]
+    path = write_csv(tmp_path / "trades.csv", table)
+
+    class Overtaken(DyingLog):
+        """Before the first append of the older import, the newer one does all of it."""
+
+        def append(self, entries: Iterable[Entry], *, sync: bool = True) -> list[Position]:
+            if self.left == 10**9:
+                import_file(log, path, MARKET, record_rows=100)
+            return super().append(entries, sync=sync)
+
+    import_file(Overtaken(log, 10**9), path, MARKET, record_rows=10)
+    assert trades_in_candles(log, strategies) == {MARKET.key: 500}
+    assert import_file(log, path, MARKET).ticks == 0
 
 
 def test_a_second_import_appends_nothing(log, whole):

@@ -9,7 +9,7 @@ import pytest
 
 from streams import codec
 from streams.events import Clock, Gap, Market, RowKind, RowMarket
-from streams.journal import JournalWriter, Reached, scan
+from streams.journal import JournalWriter, Reached, next_epoch, scan
 from streams.log import Entry, Log, LogError, Position, open_log, partition_of
 from streams.ticks import NO_ID, Ticks, concatenate, pack, unpack
 from streams.topics import JOURNAL, RECORD_BYTES_MAX
@@ -192,3 +192,20 @@ def test_scan_passes_over_a_record_that_nobody_can_decode(log):
     log.append([Entry(JOURNAL, KEY.encode(), b"\xc1 garbage", 0, partition)])
     JournalWriter(log, "feed", 0).append(Clock(7, (KEY,)), key=KEY)
     assert scan(log, [partition]).source("feed").reached[KEY].time == 7
+
+
+def test_what_an_older_writer_appends_behind_a_newer_one_does_not_count(log):
+    known = scan(log, [place(log, KEY)]).source("feed").epoch
+    older = JournalWriter(log, "feed", next_epoch(known))
+    newer = JournalWriter(log, "feed", next_epoch(known))
+    assert older.epoch < newer.epoch
+    for writer, time in ((older, 1), (newer, 2), (older, 3)):
+        writer.append(Clock(time, (KEY,)), key=KEY)
+    state = scan(log, [place(log, KEY)], source="feed").source("feed")
+    assert (state.epoch, state.reached[KEY].time) == (newer.epoch, 2)
+    behind = scan(log, [place(log, KEY)], start=2, source="feed", epoch=newer.epoch)
+    assert behind.source("feed").reached == {}
+
+
+def test_an_epoch_is_above_the_known_one_even_where_the_clock_went_back():
+    assert next_epoch(2**62) == 2**62 + 1
