@@ -14,15 +14,13 @@ from infra.db.engine import writing
 from infra.db.projector import BotState, write_bot_state
 from infra.journal_view import KnownBot, registrations, view
 from projections.strategies import Signal
-from projections.strategies.code import Strategies, StrategyCode
-from streams.codec import encode
+from projections.strategies.code import Strategies, StrategyCode, StrategyCompileError
 from streams.events import (
     TIMEFRAMES_NS,
     Command,
     CreateBot,
     ExternalSignal,
     HaltBot,
-    Input,
     Market,
     Params,
     ReconfigureBot,
@@ -31,9 +29,9 @@ from streams.events import (
     StartBot,
     StopBot,
 )
-from streams.journal import TYPE_HEADER
+from streams.journal import command_entry
 from streams.log import Entry, Log, Position, partition_of
-from streams.topics import JOURNAL, market_key
+from streams.topics import market_key
 
 INT64_MAX = 2**63 - 1
 SCALE_MAX = 18
@@ -96,10 +94,11 @@ class BotManager:
     def create_bot(self, spec: BotSpec, *, start: bool = False) -> Created:
         """Register and create a bot, stopped unless `start`.
 
-        Raises `RefusedError` for a market or timeframe that does not exist and for cash that does not fit,
-        `LookupError` for the strategy, `StrategyParameterError` for its parameters.
+        Raises `RefusedError` for a market or timeframe that does not exist, for cash that does not fit and
+        for a strategy that does not compile, `LookupError` for one that does not exist,
+        `StrategyParameterError` for its parameters.
         """
-        code = self._strategies.latest(spec.strategy)
+        code = self._compiled(spec.strategy)
         market = find_market(self._log, spec.market)
         # what is refused is refused here, before anything is written
         create_command(spec, market, code, 0, self._signed(), start=start)
@@ -109,9 +108,9 @@ class BotManager:
         return Created(bot_id, self._append(command, market.key))
 
     def start_bot(self, bot_id: int) -> Position:
-        """Start a bot with today's code of its strategy. A running bot is no error."""
+        """Start a bot with today's code of its strategy, which must compile. A running bot is no error."""
         bot = self._bot(bot_id)
-        code_hash = self._strategies.latest(bot.strategy).code_hash
+        code_hash = self._compiled(bot.strategy).code_hash
         return self._append(StartBot(*self._signed(), bot_id, code_hash), bot.market)
 
     def stop_bot(self, bot_id: int, *, flatten: bool = False) -> Position:
@@ -136,13 +135,21 @@ class BotManager:
         sizing: Sizing | None = None,
         short: bool | None = None,
     ) -> Position:
-        """Change what is given and keep the rest, single parameters too."""
+        """Change what is given and keep the rest, single parameters and the strategy's code too.
+
+        Parameters are checked by the bot's own code; a bot whose code is not at hand takes today's.
+        """
         bot = self._bot(bot_id)
         checked: Params | None = None
+        today: str | None = None
         if params:
             bot = view(self._log, self._partition(bot.market)).bots.get(bot_id, bot)
-            checked = self._strategies.latest(bot.strategy).check({**bot.params, **params})
-        command = ReconfigureBot(*self._signed(), bot_id, checked, None, sizing, short)
+            code = self._strategies.get(bot.strategy, bot.code_hash)
+            if code is None:
+                code = self._compiled(bot.strategy)
+                today = code.code_hash
+            checked = code.check({**bot.params, **params})
+        command = ReconfigureBot(*self._signed(), bot_id, checked, today, sizing, short)
         return self._append(command, bot.market)
 
     def process_signal(self, bot_id: int, signal: Signal | float) -> Position:
@@ -169,6 +176,15 @@ class BotManager:
         """The key of the market that a bot trades. Raises `RefusedError` for a bot that does not exist."""
         return self._bot(bot_id).market
 
+    def _compiled(self, strategy: str) -> StrategyCode:
+        """Today's code of a strategy, able to step."""
+        code = self._strategies.latest(strategy)
+        try:
+            code.compile()
+        except StrategyCompileError as error:
+            raise RefusedError(f"strategy {strategy} does not compile: {error}") from None
+        return code
+
     def _signed(self) -> Signed:
         return uuid4().hex, self._who, self._now()
 
@@ -177,9 +193,7 @@ class BotManager:
         return self._log.append([self._entry(command, market, number)])[0]
 
     def _entry(self, command: Command, market: str, partition: int) -> Entry:
-        value = encode(Input("", 0, 0, command))  # type: ignore[arg-type] - every command is a journal event
-        headers = ((TYPE_HEADER, str(command.__struct_config__.tag).encode()),)
-        return Entry(JOURNAL, market.encode(), value, self._now() // 1_000_000, partition, headers)
+        return command_entry(command, market, partition, self._now() // 1_000_000)
 
     def _partition(self, market: str) -> int:
         return partition_of(market.encode(), self._log.partitions)
@@ -187,7 +201,8 @@ class BotManager:
     def _bot(self, bot_id: int) -> KnownBot:
         row = queries.bot(self._database, bot_id) if self._database is not None else None
         if row is not None:
-            return KnownBot(market_key(row["venue"], row["symbol"]), row["strategy"], row["params"])
+            market = market_key(row["venue"], row["symbol"])
+            return KnownBot(market, row["strategy"], row["code_hash"], row["params"])
         for partition in range(self._log.partitions):
             bots = view(self._log, partition).bots
             if bot_id in bots:

@@ -17,7 +17,7 @@ from projections.replay import replay
 from projections.strategies.code import Strategies
 from streams.codec import UndecodableError, decode_input, encode
 from streams.events import Clock, Command, Gap, GapFilled, Input, Market, RegisterBot, TickBatch
-from streams.journal import trades
+from streams.journal import command_entry, trades
 from streams.log import Entry, Log, Position, Record, partition_of
 from streams.snapshots import SnapshotWriter
 from streams.ticks import Ticks, pack, unpack
@@ -41,8 +41,11 @@ WHOLE = Range()
 
 
 class Copied(NamedTuple):
+    """records: read; ticks: copied; left_out: records that hold no event, and so no time within a range."""
+
     records: int = 0
     ticks: int = 0
+    left_out: int = 0
 
 
 def copy_journal(
@@ -55,12 +58,12 @@ def copy_journal(
 ) -> Copied:
     """Append the journal of `source` to the empty log `target`, which has as many partitions.
 
-    `bots` None: with the recorded bots. A whole copy is the same bytes at the same offsets; in a range each
-    source is numbered anew. Raises `RefusedError`, `LookupError` and `StrategyParameterError` for bots that
-    cannot be.
+    `bots` None: with the recorded bots. A whole copy is the same bytes at the same offsets, those that nobody
+    can decode too; in a range they are left out and each source is numbered anew. Raises `RefusedError`,
+    `LookupError` and `StrategyParameterError` for bots that cannot be.
     """
     given = _Given(strategies, bots or (), source)
-    records = ticks = 0
+    records = ticks = left_out = 0
     target.append(given.registrations())
     for partition in range(source.partitions):
         cutter = _Cutter(partition, span, with_commands=bots is None)
@@ -76,7 +79,8 @@ def copy_journal(
                 target.append(waiting, sync=False)
                 waiting = []
         target.append([*waiting, *cutter.last()])
-    return Copied(records, ticks)
+        left_out += cutter.left_out
+    return Copied(records, ticks, left_out)
 
 
 def fold_home(
@@ -126,29 +130,41 @@ class _Cutter:
         self._held: list[Entry] = []
         """Commands that are kept if a kept trade comes after them."""
         self._sequences: dict[str, int] = defaultdict(int)
+        self._due: dict[str, tuple[int, int]] = {}
         self._passed: set[str] = set()
         self._time_ms = 0
+        self.left_out = 0
+        """Records that hold no event: only a whole copy has a place for them."""
 
     def entries(self, record: Record) -> Iterator[tuple[Entry, int]]:
         """What is kept of a record, after the commands held back for it, each with its trades."""
         whole, self._time_ms = self._span == WHOLE, record.time_ms
         try:
             entry = decode_input(record.value)
-        except UndecodableError:
+            rows = _trades(entry.event)
+        except ValueError:
+            self.left_out += not whole
             if whole:
                 yield _copy(record), 0
             return
-        event = entry.event
-        if isinstance(event, Command):
-            if self._with_commands and whole:
-                yield _copy(record), 0
-            elif self._with_commands:
-                self._held.append(_copy(record))
+        if isinstance(entry.event, Command):
+            yield from self._command(record, entry.event, whole=whole)
+        elif whole:
+            yield _copy(record), rows
+        elif self._is_new(entry):
+            yield from self._within(record, entry)
+
+    def _command(self, record: Record, command: Command, *, whole: bool) -> Iterator[tuple[Entry, int]]:
+        if not self._with_commands:
             return
-        if whole:
-            yield _copy(record), _trades(event)
-            return
-        kept = self._kept(event)
+        # registrations give ids, which a range does not change
+        if whole or isinstance(command, RegisterBot):
+            yield _copy(record), 0
+        else:
+            self._held.append(_copy(record))
+
+    def _within(self, record: Record, entry: Input) -> Iterator[tuple[Entry, int]]:
+        kept = self._kept(entry.event)
         if kept is None:
             return
         if isinstance(kept, TickBatch):
@@ -157,6 +173,14 @@ class _Cutter:
         renumbered = Input(entry.source, 0, self._sequences[entry.source], kept)
         self._sequences[entry.source] += 1
         yield _copy(record, encode(renumbered)), _trades(kept)
+
+    def _is_new(self, entry: Input) -> bool:
+        """False for what the fold ignores: numbered anew, a repeat would count."""
+        place = (entry.epoch, entry.sequence)
+        if place < self._due.get(entry.source, (-1, 0)):
+            return False
+        self._due[entry.source] = (entry.epoch, entry.sequence + 1)
+        return True
 
     def last(self) -> Iterator[Entry]:
         """The promise that markets whose trades go on behind the range are complete up to its end."""
@@ -207,7 +231,7 @@ class _Given:
 
     def registrations(self) -> list[Entry]:
         return [
-            _command(RegisterBot(f"replay:register:{bot_id}", WHO, 0, bot.market), bot.market, 0)
+            command_entry(RegisterBot(f"replay:register:{bot_id}", WHO, 0, bot.market), bot.market, 0, 0)
             for bot_id, bot in self._bots.items()
         ]
 
@@ -224,11 +248,12 @@ class _Given:
             signed = (f"replay:create:{bot_id}", WHO, entry.time_ms * 1_000_000)
             code = self._strategies.latest(bot.strategy)
             command = create_command(bot, market, code, bot_id, signed, start=True)
-            entries.append(_command(command, market.key, partition))
+            entries.append(command_entry(command, market.key, partition, 0))
         return entries
 
 
 def _trades(event: object) -> int:
+    """Raises `ValueError` for a batch that cannot be unpacked."""
     return trades(unpack(event)) if isinstance(event, TickBatch) else 0
 
 
@@ -238,11 +263,6 @@ def _market_of(entry: Entry) -> Market | None:
     except UndecodableError:
         return None
     return event if isinstance(event, Market) else None
-
-
-def _command(command: Command, market: str, partition: int) -> Entry:
-    value = encode(Input("", 0, 0, command))  # type: ignore[arg-type] - every command is a journal event
-    return Entry(JOURNAL, market.encode(), value, 0, partition)
 
 
 def _copy(record: Record, value: bytes | None = None) -> Entry:

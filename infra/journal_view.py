@@ -6,7 +6,6 @@ Read from the newest snapshot of the fold and the records behind it, so that it 
 import logging
 from typing import NamedTuple
 
-import msgspec
 import numpy as np
 from msgspec import Struct
 
@@ -22,9 +21,10 @@ from streams.events import (
     Params,
     ReconfigureBot,
     RegisterBot,
+    StartBot,
     TickBatch,
 )
-from streams.journal import TYPE_HEADER, JournalState, Reached, scan
+from streams.journal import TYPE_HEADER, JournalState, Reached, event_tag, scan
 from streams.log import Log, Record, partition_of
 from streams.snapshots import latest
 from streams.ticks import NO_ID, unpack
@@ -36,6 +36,7 @@ logger = logging.getLogger(__name__)
 class KnownBot(NamedTuple):
     market: str
     strategy: str
+    code_hash: str
     params: Params
 
 
@@ -63,7 +64,7 @@ def view(log: Log, partition: int) -> JournalView:
     seen = JournalView(
         {key: tape.market for key, tape in pipeline.tapes.items()},
         {
-            bot.bot_id: KnownBot(key, bot.strategy, bot.params)
+            bot.bot_id: KnownBot(key, bot.strategy, bot.code_hash, bot.params)
             for key, tape in pipeline.tapes.items()
             for bot in tape.desk.bots.values()
         },
@@ -136,11 +137,7 @@ def _registrations(log: Log, start: int, stop: int) -> int:
     return sum(isinstance(_event(record), RegisterBot) for record in log.read(JOURNAL, 0, start, stop))
 
 
-def _tag(event: type[Event]) -> bytes:
-    return str(event.__struct_config__.tag).encode()
-
-
-_NOTED = {b"", _tag(Market), _tag(CreateBot), _tag(ReconfigureBot), _tag(RegisterBot)}
+_NOTED = {b"", *(event_tag(e).encode() for e in (Market, CreateBot, StartBot, ReconfigureBot, RegisterBot))}
 """Tags in the header of records that are decoded; b"": a writer that gave none."""
 
 
@@ -151,7 +148,7 @@ def _newest(log: Log, partition: int) -> Pipeline:
         return pipeline
     try:
         pipeline.restore(snapshot.state)
-    except msgspec.DecodeError as error:
+    except ValueError as error:
         logger.warning(
             "partition %d: its snapshot is of another version, reading the journal: %s", partition, error
         )
@@ -173,9 +170,14 @@ def _note(seen: JournalView, record: Record) -> None:
         case Market() as market:
             seen.markets[market.key] = market
         case CreateBot() as bot:
-            seen.bots.setdefault(bot.bot_id, KnownBot(bot.market, bot.strategy, bot.params))
-        case ReconfigureBot(bot_id=bot_id, params=dict() as params) if bot_id in seen.bots:
-            seen.bots[bot_id] = seen.bots[bot_id]._replace(params=params)
+            known = KnownBot(bot.market, bot.strategy, bot.code_hash, bot.params)
+            seen.bots.setdefault(bot.bot_id, known)
+        case ReconfigureBot(bot_id=bot_id) | StartBot(bot_id=bot_id) as command if bot_id in seen.bots:
+            bot = seen.bots[bot_id]
+            params = command.params if isinstance(command, ReconfigureBot) else None
+            seen.bots[bot_id] = bot._replace(
+                code_hash=command.code_hash or bot.code_hash, params=params or bot.params
+            )
         case RegisterBot():
             seen.registered += 1
         case _:

@@ -80,13 +80,8 @@ def _tick_rows(batch: TickBatch) -> list[dict[str, Any]]:
     return rows
 
 
-def event_type(event: Event) -> str:
-    """The event's tag: its name and version on the wire."""
-    return str(event.__struct_config__.tag)
-
-
 def event_to_json(event: Event, content_only: bool = False) -> dict[str, Any]:
-    """The event's fields as JSON values for people, in their order; the tag is `event_type`.
+    """The event's fields as JSON values for people, in their order; without the tag.
 
     `content_only` leaves out what differs between two runs over the same input in other batches: causes,
     offsets and journal ranges. The columns of a `TickBatch` become a list of rows.

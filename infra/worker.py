@@ -9,9 +9,10 @@ from concurrent.futures import CancelledError
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
-from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
+import projections
 from infra.commands import BotManager
 from infra.db.projector import DatabaseSink
 from infra.db.schema import migrate
@@ -21,7 +22,8 @@ from projections.pipeline import Pipeline
 from streams.agents import Engine, Projector, caught_up, engine_agent, projector_agent
 from streams.app import make_app, run_worker
 from streams.codec import encode
-from streams.events import HaltBot, Input, Output, WorkerStarted, WorkerStopped
+from streams.events import HaltBot, Output, WorkerStarted, WorkerStopped
+from streams.journal import command_entry
 from streams.log import Entry, Log, open_log
 from streams.snapshots import latest
 from streams.topics import JOURNAL, PROJECTED, SYSTEM
@@ -31,6 +33,8 @@ logger = logging.getLogger(__name__)
 Feed = Callable[[], Coroutine[Any, Any, None]]
 """Runs beside the agents until it ends or is cancelled; what it raises ends the worker."""
 FEED_STOP_S = 10.0
+ENCODING = ("events.py", "codec.py", "ticks.py")
+"""Of `streams`: what the bytes of events depend on."""
 
 
 @dataclass(frozen=True)
@@ -109,11 +113,16 @@ def _projected(outputs: Mapping[tuple[str, int], int], sink: DatabaseSink) -> bo
 def fold_code_hash() -> str:
     """SHA-256 over the sources that decide the bytes of derived records."""
     digest = sha256()
-    for package in ("projections", "streams"):
-        root = files(package)
-        for source in sorted((p for p in root.iterdir() if p.name.endswith(".py")), key=lambda p: p.name):
-            digest.update(source.name.encode() + b"\0" + source.read_bytes())
+    for name, source in sorted(fold_sources().items()):
+        digest.update(name.encode() + b"\0" + source.read_bytes() + b"\0")
     return digest.hexdigest()
+
+
+def fold_sources() -> dict[str, Path]:
+    """The fold and what makes its bytes, by name below the product's root."""
+    root = Path(projections.__path__[0]).parent
+    sources = [*(root / "projections").rglob("*.py"), *(root / "streams" / name for name in ENCODING)]
+    return {source.relative_to(root).as_posix(): source for source in sources}
 
 
 class _Worker:
@@ -206,10 +215,7 @@ def _changed(pipeline: Pipeline, strategies: Strategies) -> list[Entry]:
             )
             request = f"strategy-changed:{bot.bot_id}:{bot.code_hash[:16]}:{today[:16]}:{pipeline.applied}"
             halt = HaltBot(request, "worker", time.time_ns(), bot.bot_id, reason, "strategy_changed")
-            value = encode(Input("", 0, 0, halt))
-            entries.append(
-                Entry(JOURNAL, key.encode(), value, time.time_ns() // 1_000_000, pipeline.partition)
-            )
+            entries.append(command_entry(halt, key, pipeline.partition, halt.at // 1_000_000))
     return entries
 
 

@@ -10,15 +10,26 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 
 from streams import codec
-from streams.events import Clock, Input, JournalEvent, Market, RowKind, TickBatch
+from streams.events import (
+    Clock,
+    Command,
+    DeadLetter,
+    Event,
+    Input,
+    JournalEvent,
+    Market,
+    Output,
+    RowKind,
+    TickBatch,
+)
 from streams.log import Entry, Log, LogError, Position, Record, partition_of
 from streams.ticks import NO_ID, Ticks, pack, unpack
-from streams.topics import JOURNAL, RECORD_BYTES_MAX
+from streams.topics import JOURNAL, RECORD_BYTES_MAX, SYSTEM
 
 SOURCE_HEADER = "source"
 TYPE_HEADER = "type"
@@ -93,7 +104,7 @@ class JournalWriter:
         value = codec.encode(Input(self.source, self.epoch, sequence, event))
         if len(value) <= RECORD_BYTES_MAX:
             sequences[partition] = sequence + 1
-            headers = ((SOURCE_HEADER, self.source.encode()), (TYPE_HEADER, _tag(event)))
+            headers = ((SOURCE_HEADER, self.source.encode()), *_type_header(event))
             yield Entry(JOURNAL, key.encode(), value, self._now_ms(), partition, headers)
             return
         if not isinstance(event, TickBatch) or event.rows < 2:
@@ -133,6 +144,27 @@ def halves(batch: TickBatch) -> tuple[TickBatch, TickBatch]:
 def trades(ticks: Ticks) -> int:
     """How many rows are trades, not clock rows."""
     return int(np.count_nonzero((ticks.kind & _KIND_MASK) != RowKind.CLOCK))
+
+
+def event_tag(event: Event | type[Event]) -> str:
+    """The name and version of an event on the wire."""
+    return str(event.__struct_config__.tag)
+
+
+def command_entry(command: Command, market: str, partition: int, time_ms: int) -> Entry:
+    """A command as a record: it has no source, its request id makes a repeat harmless."""
+    value = codec.encode(Input("", 0, 0, cast(JournalEvent, command)))
+    return Entry(JOURNAL, market.encode(), value, time_ms, partition, _type_header(command))
+
+
+def lost_entry(words: str, key: bytes, partition: int) -> Entry:
+    """A notice in the system stream of input that is no event, and so in no journal record."""
+    letter = Output(partition, -1, (0,), (DeadLetter(JOURNAL, partition, -1, words),))
+    return Entry(SYSTEM, key, codec.encode(letter), time.time_ns() // 1_000_000, partition)
+
+
+def _type_header(event: Event) -> tuple[tuple[str, bytes], ...]:
+    return ((TYPE_HEADER, event_tag(event).encode()),)
 
 
 class Reached(NamedTuple):
@@ -191,11 +223,7 @@ def _may_matter(record: Record, source: str) -> bool:
     )
 
 
-def _tag(event: JournalEvent | type[Market]) -> bytes:
-    return str(event.__struct_config__.tag).encode()
-
-
-_MARKET = _tag(Market)
+_MARKET = event_tag(Market).encode()
 
 
 def _note(state: JournalState, record: Record, epochs: dict[str, int]) -> None:

@@ -171,20 +171,20 @@ def _print(record: "Record", content: bool) -> None:
 
 def decoded(record: "Record", *, content: bool = False) -> list[tuple[str | None, str, dict[str, Any]]]:
     """(cause, type, event) of each event of a record; the market is added where an event does not name it."""
-    from infra.present import event_type
     from streams.codec import UndecodableError, decode_input, decode_output
+    from streams.journal import event_tag
     from streams.topics import JOURNAL
 
     try:
         if record.topic == JOURNAL:
             event = decode_input(record.value).event
-            return [(None, event_type(event), _shown(event, record, content))]
+            return [(None, event_tag(event), _shown(event, record, content))]
         output = decode_output(record.value)
     except UndecodableError as error:
         return [(None, UNDECODABLE, {"error": str(error), "bytes": record.value[:200].hex()})]
     causes = [str(cause) if output.offset >= 0 else None for cause in output.causes()]
     events = zip(causes, output.events, strict=True)
-    return [(cause, event_type(event), _shown(event, record, content)) for cause, event in events]
+    return [(cause, event_tag(event), _shown(event, record, content)) for cause, event in events]
 
 
 def _shown(event: "Event", record: "Record", content: bool) -> dict[str, Any]:

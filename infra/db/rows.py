@@ -15,7 +15,7 @@ from msgspec.structs import asdict, astuple
 from sqlalchemy import Table
 
 from infra.db import tables
-from infra.present import event_to_json, event_type
+from infra.present import event_to_json
 from streams.events import (
     BotChanged,
     Candle,
@@ -32,6 +32,7 @@ from streams.events import (
     WorkerStarted,
     WorkerStopped,
 )
+from streams.journal import event_tag
 from streams.log import Record
 
 CauseKey = tuple[int, int, int]
@@ -87,7 +88,7 @@ class Changes:
     def add_system(self, market: str, event: Any, cause: CauseKey, record: Record, place: int = 0) -> None:
         where = (record.topic, record.partition, record.offset, place, record.time_ms * 1_000_000)
         body = _json(event_to_json(event))
-        self.inserts[tables.system_events].append((*where, market, event_type(event), body, *cause))
+        self.inserts[tables.system_events].append((*where, market, event_tag(event), body, *cause))
 
     def order_keys(self) -> set[OrderKey]:
         """Orders of earlier batches that this one changes."""

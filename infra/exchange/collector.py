@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, NamedTuple
 
-from infra.exchange.feed import Feed, Processed, dead_letter, merged
+from infra.exchange.feed import Feed, Processed, merged
 from infra.exchange.provider import DataProvider, is_new
 from streams.events import Gap, GapFilled, JournalEvent, Market
-from streams.journal import JournalState, JournalWriter, Reached, next_epoch
+from streams.journal import JournalState, JournalWriter, Reached, lost_entry, next_epoch
 from streams.log import Log, Position
 
 LINGER_MS = 2
@@ -195,7 +195,8 @@ class DataCollector:
             try:
                 found.append(self.process_raw_data(message))
             except ValueError as error:
-                self._log.append([dead_letter(name, message.raw, error)])
+                words = f"provider {name!r}: {error}; its message was {str(message.raw)[:500]!r}"
+                self._log.append([lost_entry(words, name.encode(), 0)])
         for processed in merged(found) or [Processed(name)]:
             self.send_signal_to_bots(processed)
 

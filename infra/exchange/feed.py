@@ -1,6 +1,5 @@
 """What the collector keeps for one provider: its markets' places, its promises, its candles."""
 
-import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,24 +8,20 @@ import numpy as np
 
 from infra.exchange.provider import DataProvider, Delivery, clock_rows
 from projections.candles import TIMEFRAMES, CandleBook
-from streams import codec
 from streams.events import (
     MINUTE_NS,
     Candle,
     CandleFlag,
     Clock,
-    DeadLetter,
     Gap,
     GapFilled,
     JournalEvent,
     Market,
-    Output,
     RowMarket,
 )
 from streams.journal import JournalWriter
-from streams.log import Entry, partition_of
+from streams.log import partition_of
 from streams.ticks import Ticks, concatenate, pack
-from streams.topics import JOURNAL, SYSTEM
 
 
 @dataclass(frozen=True)
@@ -182,13 +177,6 @@ class Feed:
             or before is None
             or (self.clocks[key] - grace_ns) // MINUTE_NS > (before - grace_ns) // MINUTE_NS
         )
-
-
-def dead_letter(provider: str, raw: Any, error: ValueError) -> Entry:
-    """A message that means nothing, told of in the `system` stream."""
-    words = f"provider {provider!r}: {error}; its message was {str(raw)[:500]!r}"
-    letter = Output(0, -1, (0,), (DeadLetter(JOURNAL, 0, -1, words),))
-    return Entry(SYSTEM, provider.encode(), codec.encode(letter), time.time_ns() // 1_000_000, 0)
 
 
 def _book(market: Market) -> CandleBook:

@@ -2,7 +2,6 @@
 
 import asyncio
 import hashlib
-import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,12 +12,10 @@ import numpy as np
 from infra.exchange.provider import Delivery, clock_rows, is_new
 from infra.exchange.readers import FileReadError, reported
 from infra.exchange.trade_file import BadRowError, FileOptions, Run, TradeFile
-from streams import codec
-from streams.events import BACKFILL, MINUTE_NS, DeadLetter, JournalEvent, Market, Output, RowMarket
-from streams.journal import JournalWriter, Reached, SourceState, next_epoch, scan
+from streams.events import BACKFILL, MINUTE_NS, JournalEvent, Market, RowMarket
+from streams.journal import JournalWriter, Reached, SourceState, lost_entry, next_epoch, scan
 from streams.log import Entry, Log, partition_of
 from streams.ticks import Ticks, concatenate, pack
-from streams.topics import JOURNAL, SYSTEM
 
 RECORD_ROWS = 5_000
 SEND_RECORDS = 16
@@ -200,7 +197,8 @@ class _Import:
         if not skip:
             raise error
         self.bad_rows += 1
-        self.letters.append(self._dead_letter(error))
+        partition = _partition(self.log, self.market)
+        self.letters.append(lost_entry(str(error), self.market.key.encode(), partition))
 
     def stop(self) -> None:
         """Write what came before the damage, without the promise that it was all."""
@@ -248,12 +246,6 @@ class _Import:
         positions = self.writer.append_all([(self.market.key, e) for e in self.pending], sync=sync)
         self.records += len(positions)
         self.pending = []
-
-    def _dead_letter(self, error: BadRowError) -> Entry:
-        partition = _partition(self.log, self.market)
-        letter = Output(partition, -1, (0,), (DeadLetter(JOURNAL, partition, -1, str(error)),))
-        now_ms = time.time_ns() // 1_000_000
-        return Entry(SYSTEM, self.market.key.encode(), codec.encode(letter), now_ms, partition)
 
 
 def _minute_end(time_ns: int, market: Market) -> int:

@@ -1,5 +1,6 @@
 """`BotManager`: commands in the journal and states in the database, on the path that runs."""
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,10 +14,20 @@ from infra.db import queries
 from infra.db.schema import migrate, open_database
 from infra.fresh_home import fold_home
 from infra.journal_view import registrations, source_state, view, watermark
-from infra.strategies import Strategies
+from infra.strategies import Strategies, load_strategies
+from projections import pipeline
 from projections.strategies import Signal, StrategyParameterError
 from streams.codec import decode_input
-from streams.events import Command, CreateBot, ExternalSignal, HaltBot, RegisterBot, Sizing, StartBot
+from streams.events import (
+    Command,
+    CreateBot,
+    ExternalSignal,
+    HaltBot,
+    ReconfigureBot,
+    RegisterBot,
+    Sizing,
+    StartBot,
+)
 from streams.journal import JournalWriter, scan
 from streams.log import Log, open_log, partition_of
 from streams.topics import JOURNAL
@@ -129,6 +140,76 @@ def test_reconfiguring_keeps_the_parameters_that_are_not_given(
     assert view(log, PART).bots[1].params == {"fast": 4, "slow": 9}
 
 
+CODE = """
+from projections.strategies import BaseStrategy, param, sma
+class Mine(BaseStrategy):
+    n: int = param(2, low=1, high={high})
+    average = sma("close", "n")
+    @staticmethod
+    def signal(bar, x, p, pos):
+        return {target}
+"""
+
+
+def mine(tmp_path: Path, high: int = 9, target: str = "1.0") -> Strategies:
+    """A user's strategy, as its file stands now; all of them share an archive."""
+    file = tmp_path / "mine.py"
+    file.write_text(CODE.format(high=high, target=target))
+    return load_strategies(tmp_path / "kernels", [file])
+
+
+@pytest.mark.parametrize("folded", [False, True])
+def test_new_parameters_are_checked_by_the_code_that_the_bot_has(
+    log: Log, market: JournalWriter, tmp_path: Path, folded: bool
+) -> None:
+    old, spec = mine(tmp_path), SPEC._replace(strategy="mine", params={})
+    BotManager(log, old, "test").create_bot(spec)
+    if folded:
+        fold_home(log, old)
+    today = mine(tmp_path, high=5)
+    manager = BotManager(log, today, "test")
+    manager.reconfigure_bot(1, {"n": 9})
+    command = commands(log, PART)[-1]
+    assert isinstance(command, ReconfigureBot)
+    assert (command.params, command.code_hash) == ({"n": 9}, None)
+    manager.start_bot(1)
+    assert view(log, PART).bots[1].code_hash == today.latest("mine").code_hash
+    with pytest.raises(StrategyParameterError, match="from 1 to 5"):
+        manager.reconfigure_bot(1, {"n": 9})
+
+
+def test_a_bot_whose_code_is_gone_is_reconfigured_to_todays(
+    log: Log, market: JournalWriter, tmp_path: Path
+) -> None:
+    BotManager(log, mine(tmp_path), "test").create_bot(SPEC._replace(strategy="mine", params={}))
+    shutil.rmtree(tmp_path / "kernels")
+    today = mine(tmp_path, high=5)
+    BotManager(log, today, "test").reconfigure_bot(1, {"n": 4})
+    command = commands(log, PART)[-1]
+    assert isinstance(command, ReconfigureBot)
+    assert (command.params, command.code_hash) == ({"n": 4}, today.latest("mine").code_hash)
+
+
+def test_a_strategy_that_does_not_compile_is_refused_with_its_line_before_anything_is_written(
+    log: Log, market: JournalWriter, tmp_path: Path
+) -> None:
+    manager = BotManager(log, mine(tmp_path, target="x.no_such_average"), "test")
+    with pytest.raises(RefusedError, match=r"strategy mine does not compile: line 8: .*no_such_average"):
+        manager.create_bot(SPEC._replace(strategy="mine", params={}))
+    assert commands(log, 0) == commands(log, PART) == []
+
+
+def test_a_snapshot_of_another_version_is_passed_over(
+    log: Log, manager: BotManager, strategies: Strategies, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manager.create_bot(SPEC)
+    fold_home(log, strategies)
+    monkeypatch.setattr(pipeline, "STATE_VERSION", pipeline.STATE_VERSION + 1)
+    assert list(view(log, PART).bots) == [1]
+    assert watermark(log, MARKET.key) == START + 120 * 10**9
+    assert manager.create_bot(SPEC).bot_id == 2
+
+
 def test_halting_all_is_one_command_in_every_partition(log: Log, manager: BotManager) -> None:
     positions = manager.halt_all("fire")
     assert [position.partition for position in positions] == [0, 1, 2, 3]
@@ -147,8 +228,8 @@ def test_a_signal_from_outside_becomes_the_target_that_the_engine_decides_on(
     assert isinstance(external, ExternalSignal)
     assert external.target == 0.5
     market.append(batch(MARKET, [(130, 102, 5), (180,)]), key=MARKET.key)
-    pipeline = fold_home(log, strategies)[PART]
-    assert pipeline.tapes[MARKET.key].desk.bots[1].account.position > 0
+    folded = fold_home(log, strategies)[PART]
+    assert folded.tapes[MARKET.key].desk.bots[1].account.position > 0
     for target in (1.5, float("nan")):
         with pytest.raises(RefusedError, match="must be a number from -1 to 1"):
             manager.process_signal(1, target)

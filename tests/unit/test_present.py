@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra.present import decimal_string, event_to_json, event_type, iso, parse_time
+from infra.present import decimal_string, event_to_json, iso, parse_time
 from streams.events import (
     BACKFILL,
     Candle,
@@ -24,6 +24,7 @@ from streams.events import (
     Signal,
     Sizing,
 )
+from streams.journal import event_tag
 from streams.ticks import Ticks, pack
 
 TIME = 1_514_797_500_000_000_000
@@ -121,7 +122,7 @@ def test_money_sizes_and_prices_are_shown_at_the_events_own_scales() -> None:
         "cash_scale": 8,
         "row": 17,
     }
-    assert event_type(fill) == "fill.v1"
+    assert event_tag(fill) == "fill.v1"
 
 
 def test_what_is_not_content_can_be_left_out() -> None:
