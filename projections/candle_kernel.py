@@ -196,11 +196,18 @@ def absorb(candle: I8, time: I8, price: I8, size: I8, first: int, stop: int, off
 
 
 @njit(**_OPTIONS)
+def copy(candle: I8, into: I8) -> None:
+    """In a loop, since numba looks for an overlap before it assigns an array."""
+    for column in range(COLUMNS):
+        into[column] = candle[column]
+
+
+@njit(**_OPTIONS)
 def emit(head: I8, candle: I8, row: int, out: I8) -> None:
     """Writes the candle as it is now to `out`."""
     candle[FLAGS] = (_EMPTY if candle[TRADES] == 0 else 0) | (_INCOMPLETE if candle[HOLES] > 0 else 0)
     closed = out[head[CLOSED]]
-    closed[:] = candle
+    copy(candle, closed)
     closed[ROW_OF] = row
     head[CLOSED] += 1
 
@@ -226,7 +233,7 @@ def close_minute(head: I8, candles: I8, gaps: I8, row: int, offset: int, out: I8
     minute = candles[slot(head, 0, end)]
     first = head[FIRST]
     if first < head[LAST] and candles[first, END] == end:
-        minute[:] = candles[first]
+        copy(candles[first], minute)
         head[FIRST] = first + 1
         if first + 1 == head[LAST]:
             head[FIRST] = head[QUEUE]
@@ -245,7 +252,7 @@ def close_minute(head: I8, candles: I8, gaps: I8, row: int, offset: int, out: I8
         higher_end = up_to(end, LENGTHS[frame])
         higher = candles[slot(head, frame, higher_end)]
         if higher[END] != higher_end:
-            higher[:] = part
+            copy(part, higher)
             higher[TIMEFRAME] = frame
             higher[END] = higher_end
             higher[REVISION] = 0

@@ -21,6 +21,7 @@ import numpy as np
 from msgspec import Struct
 
 from projections.bots import CodeMissingError
+from projections.by_market import by_market
 from projections.desk import CommandError
 from projections.strategies.code import Strategies
 from projections.tape import Tape, TapeState, check_specification
@@ -187,19 +188,12 @@ class Pipeline:
         commands[type(event)](event)
 
     def _ticks(self, batch: TickBatch, record: Record, outbox: "_Outbox") -> None:
-        rows = unpack(batch)
-        for index, entry in enumerate(batch.markets):
+        parts = by_market(unpack(batch), len(batch.markets))
+        for entry, rows in zip(batch.markets, parts, strict=True):
             tape = self._begin(entry.key, record, outbox)
-            price_factor = _factor(entry, tape.market, "price_scale")
-            size_factor = _factor(entry, tape.market, "size_scale")
-            time, price, size, kind, ids = rows.time, rows.price, rows.size, rows.kind, rows.id
-            mine = None
-            if len(batch.markets) > 1:
-                mine = np.flatnonzero(rows.market == index)
-                time, price, size, kind = time[mine], price[mine], size[mine], kind[mine]
-                ids = None if ids is None else ids[mine]
-            price, size = _scaled(price, price_factor), _scaled(size, size_factor)
-            tape.fold_rows(time, price, size, kind, ids, mine)
+            price = _scaled(rows.price, _factor(entry, tape.market, "price_scale"))
+            size = _scaled(rows.size, _factor(entry, tape.market, "size_scale"))
+            tape.fold_rows(rows.time, price, size, rows.kind, rows.id, rows.row)
 
     def _market(self, market: Market, record: Record, outbox: "_Outbox") -> None:
         check_specification(market)

@@ -13,8 +13,10 @@ import numpy as np
 import pandas as pd
 
 from projections.aggregate import aggregate_to_timeframe
+from projections.by_market import by_market
 from projections.candles import CLOSED_DTYPE, TIMEFRAMES, CandleBook
 from streams.events import MINUTE_NS, TIMEFRAMES_NS, RowKind
+from streams.ticks import Ticks
 
 ROUNDS = 5
 DAY_NS = TIMEFRAMES_NS["1d"]
@@ -115,7 +117,7 @@ def _yardstick(opt: Namespace, days: int | None = None) -> tuple[np.ndarray, lis
     import gen  # of the yardsticks, which put their folder on the path
 
     data = gen.trades(opt.n, opt.symbols, path=opt.data, **({} if days is None else {"days": days}))
-    symbol = data["sym"][: opt.n]
+    symbol = data["sym"][: opt.n].astype(np.uint16)
     columns = (
         data["ts_ns"][: opt.n].copy(),
         np.rint(data["price"][: opt.n] * 100).astype(np.int64),
@@ -127,16 +129,12 @@ def _yardstick(opt: Namespace, days: int | None = None) -> tuple[np.ndarray, lis
 
 def _split(symbol: np.ndarray, columns: Columns) -> Iterable[tuple[int, Columns]]:
     """The rows of each market, in blocks as journal records would hold them."""
+    markets = int(symbol.max()) + 1
     for start in range(0, len(symbol), RECORD_ROWS):
-        block = symbol[start : start + RECORD_ROWS]
-        order = np.argsort(block, kind="stable")
-        sizes = np.bincount(block)
-        mine = [column[start : start + RECORD_ROWS][order] for column in columns]
-        last = 0
-        for market, rows in enumerate(sizes.tolist()):
-            if rows:
-                yield market, tuple(column[last : last + rows] for column in mine)  # type: ignore[misc]  # four columns
-                last += rows
+        time, price, size, kind = (column[start : start + RECORD_ROWS] for column in columns)
+        block = Ticks(symbol[start : start + RECORD_ROWS], kind, time, price, size, None)
+        for market, rows in enumerate(by_market(block, markets)):
+            yield market, rows[:4]
 
 
 def batch(opt: Namespace) -> Callable[[], str]:
