@@ -85,6 +85,18 @@ def watermark(log: Log, key: str) -> int | None:
     return newest if newest > 0 else None
 
 
+def import_place(log: Log, key: str, source: str) -> tuple[int, Market | None]:
+    """From which offset an import must scan its market's partition, and the specification before that.
+
+    A source that the newest snapshot does not know has written nothing before it.
+    """
+    pipeline = _newest(log, partition_of(key.encode(), log.partitions))
+    if source in pipeline.sources:
+        return 0, None
+    tape = pipeline.tapes.get(key)
+    return pipeline.applied + 1, None if tape is None else tape.market
+
+
 def _newest_row(record: Record, key: str) -> int:
     try:
         event = decode_input(record.value).event

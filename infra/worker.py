@@ -78,36 +78,43 @@ def journal_ends(log: Log) -> dict[int, int]:
 def wait_caught_up(settings: Settings, log: Log, timeout_s: float, ends: Mapping[int, int]) -> bool:
     """Wait until the workers elsewhere have folded the journal before `ends` and projected what followed.
 
-    False on timeout. What goes on arriving meanwhile is not waited for.
+    False when they have not come any further for `timeout_s`. What goes on arriving meanwhile is not waited
+    for.
     """
     sink = DatabaseSink(settings.database_url)
-    deadline = time.monotonic() + timeout_s
-    outputs: dict[tuple[str, int], int] | None = None
     try:
-        while outputs is None or not _projected(outputs, sink):
-            if outputs is None and _folded(log, ends):
-                places = [(topic, p) for topic in PROJECTED for p in range(log.partitions)]
-                outputs = {place: log.highwater(*place) for place in places}
-                continue
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(0.05)
+        return come_to(
+            {(JOURNAL, p): end for p, end in ends.items()}, lambda: _folded(log), timeout_s
+        ) and come_to(
+            {(topic, p): log.highwater(topic, p) for topic in PROJECTED for p in range(log.partitions)},
+            sink.positions,
+            timeout_s,
+        )
     finally:
         sink.close()
-    return True
 
 
-def _folded(log: Log, journal: Mapping[int, int]) -> bool:
-    for partition, end in journal.items():
-        snapshot = latest(log, partition, logger.warning) if end else None
-        if end and (snapshot is None or snapshot.sent < end - 1):
+Places = Mapping[tuple[str, int], int]
+"""Offsets by topic and partition."""
+
+
+def come_to(ends: Places, reached: Callable[[], Places], timeout_s: float) -> bool:
+    """Wait until all before `ends` is reached; False when nothing moved for `timeout_s`."""
+    before: Places | None = None
+    deadline = 0.0
+    while any((now := reached()).get(place, -1) + 1 < end for place, end in ends.items()):
+        if now != before:
+            before, deadline = now, time.monotonic() + timeout_s
+        elif time.monotonic() > deadline:
             return False
+        time.sleep(0.05)
     return True
 
 
-def _projected(outputs: Mapping[tuple[str, int], int], sink: DatabaseSink) -> bool:
-    reached = sink.positions()
-    return all(reached.get(place, -1) + 1 >= end for place, end in outputs.items())
+def _folded(log: Log) -> Places:
+    """By journal partition, the last offset whose outputs are in the log."""
+    found = {p: latest(log, p, logger.warning) for p in range(log.partitions)}
+    return {(JOURNAL, p): snapshot.sent for p, snapshot in found.items() if snapshot is not None}
 
 
 def fold_code_hash() -> str:

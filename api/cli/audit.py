@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from projections.audit.verify import Difference, State, Verified
     from streams.log import Log
 
+WORKER_HEADERS = ("epoch", "code")
 BOTS_SHOWN = ("bot_id", "market", "strategy", "timeframe", "params", "status", "trades", "equity", "currency")
 
 
@@ -57,10 +58,13 @@ def replay(
             result: dict[str, Any] = {
                 "ticks": copied.ticks,
                 "records": _journal_records(target.log),
+                "left_out": copied.left_out,
                 "seconds": round(seconds, 3),
                 "ticks_per_s": round(copied.ticks / max(seconds, 1e-9)),
                 "bots": _summary(target),
             }
+    if copied.left_out:
+        say(f"{copied.left_out} records hold no event, and so no time within the range: they were left out")
     if json:
         print_json(result)
         return
@@ -80,12 +84,13 @@ def verify(json: Json = False) -> None:
         total = _journal_records(session.log)
         with progress("verifying", total) as advance:
             result = verify_log(session.log, session.strategies, lambda p: _state(session.log, p), advance)
+        worker = {} if result.difference is None else _worker(session.log, result.difference)
     if json:
-        print_json(_verified(result))
+        print_json(_verified(result, worker))
     if result.difference is not None:
         if not json:
             _print_versions(result.difference)
-        raise CommandFailedError(_words(result.difference))
+        raise CommandFailedError(_words(result.difference, worker))
     if not json:
         counts = ", ".join(f"{count:,} {topic}" for topic, count in result.compared.items())
         say(f"equal: {counts}; {result.repeats} repeats hidden; state {result.state_hash[:16]}")
@@ -134,7 +139,6 @@ def _journal_records(log: "Log") -> int:
 
 def _summary(target: Session) -> list[dict[str, Any]]:
     from infra.db import queries
-    from infra.marks import marked
 
     return [
         {
@@ -145,7 +149,7 @@ def _summary(target: Session) -> list[dict[str, Any]]:
             "equity": bot["equity"],
             "currency": bot["currency"],
         }
-        for bot in marked(target.database)
+        for bot in queries.bots(target.database)
     ]
 
 
@@ -159,7 +163,17 @@ def _state(log: "Log", partition: int) -> "State | None":
     return None if snapshot is None or snapshot.state is None else (snapshot.applied, snapshot.state)
 
 
-def _verified(result: "Verified") -> dict[str, Any]:
+def _worker(log: "Log", difference: "Difference") -> dict[str, str]:
+    """Who wrote a record that differs, by its headers: `epoch` of the worker and hash of its `code`."""
+    if difference.offset is None:
+        return {}
+    place = (difference.topic, difference.partition, difference.offset)
+    record = next(log.read(*place, difference.offset + 1), None)
+    headers = {} if record is None else dict(record.headers)
+    return {name: headers[name].decode(errors="replace") for name in WORKER_HEADERS if name in headers}
+
+
+def _verified(result: "Verified", worker: dict[str, str]) -> dict[str, Any]:
     found: dict[str, Any] = {
         "equal": result.equal,
         "compared": result.compared,
@@ -172,16 +186,19 @@ def _verified(result: "Verified") -> dict[str, Any]:
         d = result.difference
         found["difference"] = {
             **{name: getattr(d, name) for name in ("topic", "partition", "offset", "cause", "why")},
+            "worker": worker,
             "expected": _version(d, d.expected),
             "found": _version(d, d.found),
         }
     return found
 
 
-def _words(difference: "Difference") -> str:
+def _words(difference: "Difference", worker: dict[str, str]) -> str:
     offset = "" if difference.offset is None else f":{difference.offset}"
+    by = ", ".join(f"{name} {value}" for name, value in worker.items())
     return (
-        f"{difference.topic}:{difference.partition}{offset} (cause {difference.cause}): {difference.why};"
+        f"{difference.topic}:{difference.partition}{offset} (cause {difference.cause}"
+        f"{f', written by a worker of {by}' if by else ''}): {difference.why};"
         " the log was altered or damaged there: restore it from a copy"
     )
 

@@ -21,6 +21,7 @@ EXPECTED = {
     "infra.strategies.StrategyFileError",
     "infra.strategies.UnknownStrategyError",
     "projections.strategies.parameters.StrategyParameterError",
+    "projections.bots.CodeMissingError",
     "infra.db.schema.SchemaError",
     "infra.db.projector.ProjectionError",
     "infra.worker.FeedError",

@@ -104,9 +104,9 @@ def _append(
     backfill: bool,
 ) -> Append:
     """The work of appending, checked so far as the file's head and the market go."""
-    from infra.exchange.files import import_file
+    from infra.exchange.files import file_source, import_file
     from infra.exchange.trade_file import TradeFile
-    from infra.journal_view import view, watermark
+    from infra.journal_view import import_place, view, watermark
     from streams.log import partition_of
     from streams.topics import market_key
 
@@ -121,10 +121,12 @@ def _append(
         market = _respecified(file, known, given)
     reached = None if known is None or backfill else watermark(session.log, key)
 
+    start, before = import_place(session.log, key, file_source(path, key))
+
     def append(report: Report) -> "ImportResult":
         return import_file(
-            session.log, path, market, options=options, watermark=reached, backfill=backfill,
-            skip_bad=skip_bad, progress=report,
+            session.log, path, market, options=options, known=before, scan_from=start, watermark=reached,
+            backfill=backfill, skip_bad=skip_bad, progress=report,
         )  # fmt: skip
 
     return append

@@ -5,7 +5,6 @@ import threading
 import time
 from collections import defaultdict
 from contextlib import ExitStack
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
@@ -126,7 +125,8 @@ class Live:
 
     def _state(self) -> dict[str, Any]:
         """All that is shown, as JSON has it."""
-        from infra.marks import marked, statuses
+        from infra.db import queries
+        from infra.marks import statuses
         from infra.present import iso
 
         self._board.update()
@@ -152,7 +152,7 @@ class Live:
             "lag": self._lag(),
             "markets": markets,
             "statuses": statuses(database),
-            "bots": list(islice(marked(database), BOTS_SHOWN)),
+            "bots": list(queries.bots(database, BOTS_SHOWN)),
         }
 
     def _candle(self, market: str) -> dict[str, Any] | None:
@@ -211,9 +211,16 @@ def _bots(bots: list[dict[str, Any]]) -> "Table":
         colour = "red" if bot["pnl"].startswith("-") else "green"
         table.add_row(
             str(bot["bot_id"]), f"{bot['venue']}:{bot['symbol']}", bot["strategy"], bot["timeframe"],
-            bot["status"], bot["position"], bot["equity"], f"[{colour}]{bot['pnl']}[/]", bot["currency"],
+            _status(bot), bot["position"], bot["equity"], f"[{colour}]{bot['pnl']}[/]", bot["currency"],
         )  # fmt: skip
     return table
+
+
+def _status(bot: dict[str, Any]) -> str:
+    """The status, and of a bot that was halted why."""
+    from rich.markup import escape
+
+    return f"halted: {escape(bot['words'])}" if bot["status"] == "halted" else bot["status"]
 
 
 def _table(columns: tuple[str, ...]) -> "Table":

@@ -170,7 +170,10 @@ def _print(record: "Record", content: bool) -> None:
 
 
 def decoded(record: "Record", *, content: bool = False) -> list[tuple[str | None, str, dict[str, Any]]]:
-    """(cause, type, event) of each event of a record; the market is added where an event does not name it."""
+    """(cause, type, event) of each event of a record; the market is added where an event does not name it.
+
+    Of an event that has nothing but positions, such as a checkpoint, nothing is content.
+    """
     from streams.codec import UndecodableError, decode_input, decode_output
     from streams.journal import event_tag
     from streams.topics import JOURNAL
@@ -183,8 +186,9 @@ def decoded(record: "Record", *, content: bool = False) -> list[tuple[str | None
     except UndecodableError as error:
         return [(None, UNDECODABLE, {"error": str(error), "bytes": record.value[:200].hex()})]
     causes = [str(cause) if output.offset >= 0 else None for cause in output.causes()]
-    events = zip(causes, output.events, strict=True)
-    return [(cause, event_tag(event), _shown(event, record, content)) for cause, event in events]
+    shown = (_shown(event, record, content) for event in output.events)
+    tags = map(event_tag, output.events)
+    return [line for line in zip(causes, tags, shown, strict=True) if line[2] or not content]
 
 
 def _shown(event: "Event", record: "Record", content: bool) -> dict[str, Any]:
@@ -192,6 +196,7 @@ def _shown(event: "Event", record: "Record", content: bool) -> dict[str, Any]:
     from streams.events import Clock, Market, TickBatch
 
     fields = event_to_json(event, content_only=content)
-    if "market" in fields or isinstance(event, Market | TickBatch | Clock) or b":" not in (record.key or b""):
+    names_it = "market" in fields or isinstance(event, Market | TickBatch | Clock)
+    if not fields or names_it or b":" not in (record.key or b""):
         return fields
     return {"market": (record.key or b"").decode(errors="replace"), **fields}

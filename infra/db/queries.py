@@ -6,6 +6,7 @@ time. A generator that is not read to its end holds a connection until it is clo
 """
 
 from collections.abc import Iterator
+from decimal import Decimal
 from itertools import groupby
 from typing import Any
 
@@ -14,6 +15,7 @@ from sqlalchemy import ColumnElement, Engine, Row, Select, Table, and_, select
 
 from infra.db import tables
 from infra.present import decimal_string, iso
+from projections.decide import WORDS
 
 ROWS_PER_FETCH = 1_000
 
@@ -57,7 +59,7 @@ _OHLC = ("open", "high", "low", "close")
 def signals(
     engine: Engine, bot_id: int, after_ns: int | None = None, until_ns: int | None = None
 ) -> Iterator[dict[str, Any]]:
-    """Every signal of a bot, executed or refused, in the order of the journal."""
+    """Every signal of a bot, executed or refused, in the order of the journal; `words` says its code."""
     for row in _stream(engine, _of_bot(tables.signals, bot_id, after_ns, until_ns)):
         yield {
             "time": iso(row.time_ns),
@@ -67,6 +69,7 @@ def signals(
             "decision": row.decision,
             "code": row.code,
             "cause": _cause(row),
+            "words": WORDS.get(row.code, row.code),
         }
 
 
@@ -102,27 +105,6 @@ def trades(
         yield fill | _lineage(row) if lineage else fill
 
 
-def orders(
-    engine: Engine, bot_id: int, after_ns: int | None = None, until_ns: int | None = None
-) -> Iterator[dict[str, Any]]:
-    """Orders of a bot with what became of them, in the order of the journal."""
-    for row in _stream(engine, _of_bot(tables.orders, bot_id, after_ns, until_ns)):
-        yield {
-            "time": iso(row.time_ns),
-            "bot_id": row.bot_id,
-            "order_id": _cause(row),
-            "side": row.side,
-            "size": decimal_string(row.size, row.size_scale),
-            "price": decimal_string(row.price, row.price_scale),
-            "reason": row.reason,
-            "status": row.status,
-            "code": row.code,
-            "filled": decimal_string(row.filled, row.size_scale),
-            "updated": iso(row.updated_ns),
-            "signal": _cause(row, "signal"),
-        }
-
-
 def equity(
     engine: Engine, bot_id: int, after_ns: int | None = None, until_ns: int | None = None
 ) -> Iterator[dict[str, Any]]:
@@ -138,9 +120,13 @@ def equity(
         }
 
 
-def bots(engine: Engine) -> Iterator[dict[str, Any]]:
-    """The newest specification, status and holdings of every bot, by id."""
-    for row in _stream(engine, _BOTS.order_by(tables.bots.c.bot_id)):
+def bots(engine: Engine, limit: int | None = None) -> Iterator[dict[str, Any]]:
+    """The newest specification, status and holdings of every bot, by id.
+
+    `equity` and `pnl`, which is equity less initial cash, are those of its newest mark, at the close of a
+    candle; `marked` is its time, None before the first.
+    """
+    for row in _stream(engine, _BOTS.order_by(tables.bots.c.bot_id).limit(limit)):
         yield _bot(row)
 
 
@@ -149,11 +135,20 @@ def bot(engine: Engine, bot_id: int) -> dict[str, Any] | None:
     return next((_bot(row) for row in _stream(engine, _BOTS.where(tables.bots.c.bot_id == bot_id))), None)
 
 
+def _newest_mark(name: str) -> ColumnElement[Any]:
+    """A column of a bot's newest mark, found by the key without reading the others."""
+    mark = tables.equity
+    newest_first = (column.desc() for column in mark.primary_key.columns)
+    query = select(mark.c[name]).where(mark.c.bot_id == tables.bots.c.bot_id).order_by(*newest_first).limit(1)
+    return query.correlate(tables.bots).scalar_subquery().label(f"mark_{name}")
+
+
 _HELD = ("position", "cost", "cash", "realised", "fees", "size_scale", "time_ns")
 _BOTS = select(
     tables.bots,
     tables.bot_positions.c.cash_scale.label("held_cash_scale"),
     *(tables.bot_positions.c[name].label(f"held_{name}") for name in _HELD),
+    *(_newest_mark(name) for name in ("equity", "cash_scale", "time_ns")),
 ).join_from(
     tables.bots, tables.bot_positions, tables.bots.c.bot_id == tables.bot_positions.c.bot_id, isouter=True
 )
@@ -167,6 +162,8 @@ def _bot(row: Row[Any]) -> dict[str, Any]:
     def money(name: str, before: str) -> str:
         return decimal_string(getattr(row, f"held_{name}"), row.held_cash_scale) if traded else before
 
+    marked = row.mark_time_ns is not None
+    equity = decimal_string(row.mark_equity, row.mark_cash_scale) if marked else initial
     venue, symbol = row.market.split(":", 1)
     return {
         "bot_id": row.bot_id,
@@ -191,6 +188,9 @@ def _bot(row: Row[Any]) -> dict[str, Any]:
         "realised_pnl": money("realised", zero),
         "fees": money("fees", zero),
         "traded": iso(row.held_time_ns) if traded else None,
+        "equity": equity,
+        "pnl": f"{Decimal(equity) - Decimal(initial):f}",
+        "marked": iso(row.mark_time_ns) if marked else None,
         "cause": _cause(row),
     }
 
@@ -199,32 +199,6 @@ def markets(engine: Engine) -> Iterator[dict[str, Any]]:
     """Markets of which anything was derived."""
     for row in _stream(engine, select(tables.markets).order_by(tables.markets.c.market)):
         yield {"market": row.market, "venue": row.venue, "symbol": row.symbol}
-
-
-def positions(engine: Engine) -> Iterator[dict[str, Any]]:
-    """How far the projector has come, by topic and partition: the last offset applied."""
-    table = tables.positions
-    for row in _stream(engine, select(table).order_by(table.c.topic, table.c.partition)):
-        yield {"topic": row.topic, "partition": row.partition, "offset": row.offset}
-
-
-def system_events(
-    engine: Engine, after_ns: int | None = None, until_ns: int | None = None
-) -> Iterator[dict[str, Any]]:
-    """Notices about the machinery and dead letters, by topic and place; `time` is when they were recorded."""
-    table = tables.system_events
-    query = select(table).where(*_between(table.c.time_ns, after_ns, until_ns))
-    for row in _stream(engine, query.order_by(*table.primary_key.columns)):
-        yield {
-            "time": iso(row.time_ns),
-            "topic": row.topic,
-            "partition": row.partition,
-            "offset": row.offset,
-            "market": row.market or None,
-            "type": row.type,
-            "event": msgspec.json.decode(row.event),
-            "cause": _cause(row) if row.cause_offset >= 0 else None,
-        }
 
 
 # ------------------------------------------------------------------ how rows are read

@@ -13,7 +13,7 @@ from infra.commands import BotManager, BotSpec, RefusedError, sizing_of
 from infra.db import queries
 from infra.db.schema import migrate, open_database
 from infra.fresh_home import fold_home
-from infra.journal_view import registrations, source_state, view, watermark
+from infra.journal_view import import_place, registrations, source_state, view, watermark
 from infra.strategies import Strategies, load_strategies
 from projections import pipeline
 from projections.strategies import Signal, StrategyParameterError
@@ -328,3 +328,15 @@ def test_a_source_stands_where_a_scan_of_the_whole_journal_says(
 def test_a_market_is_as_far_in_time_as_its_newest_row(log: Log, market: JournalWriter) -> None:
     assert watermark(log, MARKET.key) == START + 120 * 10**9
     assert watermark(log, "test:B/USDT") is None
+
+
+def test_an_import_scans_behind_the_snapshot_unless_its_source_stands_in_there(
+    log: Log, market: JournalWriter, strategies: Strategies
+) -> None:
+    assert import_place(log, MARKET.key, "file:x") == (0, None)
+    fold_home(log, strategies)
+    folded = log.highwater(JOURNAL, PART)
+    assert import_place(log, MARKET.key, "file:x") == (folded, MARKET)
+    assert import_place(log, MARKET.key, "feed") == (0, None)
+    JournalWriter(log, "file:x", 0).append(batch(MARKET, [(190, 102, 5)]), key=MARKET.key)
+    assert import_place(log, MARKET.key, "file:x") == (folded, MARKET)

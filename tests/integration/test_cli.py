@@ -182,7 +182,8 @@ def test_signals_have_the_values_that_made_them_and_a_decision(recorded: Command
     assert set(rows[0]["values"]) == {"fast_average", "slow_average"}
     assert json.loads(table(text)[0]["values"]) == rows[0]["values"]
     refused = recorded.lines("signals", 2, "--json")
-    assert {(row["decision"], row["code"]) for row in refused} == {("refused", "bot_stopped")}
+    said = {(row["decision"], row["code"], row["words"]) for row in refused}
+    assert said == {("refused", "bot_stopped", "the bot is stopped")}
 
 
 def test_trades_balance_with_the_bots_cash_and_name_what_is_behind_them(recorded: CommandLine) -> None:

@@ -7,10 +7,25 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from infra.exchange.files import import_file
+from infra.journal_view import view
+from infra.worker import fold_code_hash
 from streams.codec import decode_input, encode
 from streams.events import TickBatch
 from streams.log import Entry, open_log
-from tests.integration.command_line import KEY, MARKET, MINUTES, PART, ROWS, SMA, CommandLine, database
+from tests.integration.command_line import (
+    CREATE,
+    FIRST,
+    KEY,
+    MARKET,
+    MINUTES,
+    PART,
+    ROWS,
+    SMA,
+    SPECIFIED,
+    CommandLine,
+    database,
+)
 
 # ------------------------------------------------------------------ log, topics, schemas
 
@@ -46,6 +61,26 @@ def test_content_leaves_out_positions_causes_and_record_times(recorded: CommandL
     assert set(lines[0]) == {"topic", "type", "event"}
     assert "first_offset" not in lines[0]["event"]
     assert "cause" not in json.dumps(recorded.lines("log", "trades", "--content"))
+
+
+def test_of_one_input_in_other_batches_every_stream_has_the_same_content(
+    cli: CommandLine, files: Path, tmp_path: Path
+) -> None:
+    """Rule 3's second equality, by the lines of `log`; in small batches there are checkpoints too."""
+    cli.out("markets", "add", *MARKET, *SPECIFIED)
+    for bot in (SMA, (*CREATE, "rsi_reversion", "--param", "n=5", "--size", "cash:500")):
+        cli.out(*bot, "--short", "--start")
+    other = cli.copy(tmp_path / "other")
+    log = open_log(f"embedded://{other.home}/log")
+    import_file(log, files / "rest.csv", view(log, PART).markets[KEY], record_rows=3)
+    log.close()
+    for one in (cli, other):
+        assert one.line("import", files / "rest.csv", *MARKET)["total"] == len(ROWS) - len(FIRST)
+    assert "checkpoint.v1" in {line["type"] for line in other.lines("log", "bots")}
+    for stream in ("candles", "signals", "trades", "bots"):
+        content = cli.out("log", stream, "--content")
+        assert content
+        assert other.out("log", stream, "--content") == content
 
 
 def test_repeats_are_hidden_and_counted(recorded: CommandLine, tmp_path: Path) -> None:
@@ -120,6 +155,11 @@ def test_one_byte_of_one_derived_record_is_found_and_named(recorded: CommandLine
     assert difference["expected"][0]["event"]["decision"] == "executed"
     assert "Executed" in json.dumps(difference["found"]) or difference["found"][0]["type"] == "undecodable"
     assert f"signals:{PART}:0" in done.stderr
+    log = open_log(f"embedded://{cli.home}/log")
+    headers = {name: value.decode() for name, value in next(log.read("signals", PART)).headers}
+    log.close()
+    assert difference["worker"] == headers == {"epoch": headers["epoch"], "code": fold_code_hash()}
+    assert f"written by a worker of epoch {headers['epoch']}, code {headers['code']}" in done.stderr
     words = cli.run("verify")
     assert words.returncode == 1
     assert "--- from the journal\n+++ recorded\n" in words.stdout
@@ -181,6 +221,16 @@ def test_a_replay_of_a_range_has_the_candles_of_that_range(recorded: CommandLine
     assert ours == recorded.lines("candles", *MARKET, "--timeframe", "1m", *span, "--json")
     assert [line for line in part.lines("log", "system") if line["type"] != "worker_started.v1"] == []
     assert part.line("verify")["equal"] is True
+
+
+def test_a_replay_of_a_range_says_how_many_records_it_left_out(recorded: CommandLine, tmp_path: Path) -> None:
+    cli = recorded.copy(tmp_path / "copy")
+    log = open_log(f"embedded://{cli.home}/log")
+    log.append([Entry("journal", KEY.encode(), b"\xc1 not an event", 1, PART)])
+    log.close()
+    done = cli.run("replay", "--into", tmp_path / "part", "--to", "2018-01-01T01:00:00Z", "--json")
+    assert (done.returncode, json.loads(done.stdout)["left_out"]) == (0, 1)
+    assert "1 records hold no event" in done.stderr
 
 
 def test_rebuild_makes_equal_content_from_the_log_alone(recorded: CommandLine, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """What the wheel ships, and that its flat names are nobody else's."""
 
+import re
 import subprocess
 import sys
 import zipfile
@@ -41,3 +42,11 @@ def test_the_wheel_ships_exactly_the_four_packages_and_the_migrations(tmp_path: 
         ["git", "ls-files", *PACKAGES], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert {name for name in tracked.stdout.split() if name.endswith(".py")} <= set(names)
+
+
+def test_what_the_readme_imports_in_python_works() -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.S)
+    imports, strategy = blocks
+    assert "from infra.exchange import DataCollector, DataProvider" in imports
+    code = f"{imports}\n{strategy}\nassert {{'fast', 'slow'}} == {{p.name for p in Cross.spec.parameters}}\n"
+    subprocess.run([sys.executable, "-c", code], check=True)
