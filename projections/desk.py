@@ -15,12 +15,11 @@ from msgspec import Struct
 from projections.bots import Bot, CandleHistory, Group, GroupKey, Step
 from projections.decide import Rules, decide
 from projections.fills import Waiting, fill
-from projections.money import Account, MoneyOverflowError, equity
+from projections.money import INT64_MAX, Account, MoneyOverflowError, equity
 from projections.strategies.code import History, Strategies
 from projections.strategies.parameters import StrategyParameterError
 from streams import events
 from streams.events import (
-    BACKFILL,
     TIMEFRAMES_NS,
     BotChanged,
     Candle,
@@ -33,11 +32,15 @@ from streams.events import (
     OrderClosed,
     RowKind,
     Signal,
+    Sizing,
 )
 from streams.topics import BOTS, SIGNALS, TRADES
 
+SCALE_MAX = 18
 STRATEGY_CHANGED = "strategy_changed"
 """Code of a halt after which a bot steps no more: the code that it was given is on its way out."""
+FILL_ROWS = 256
+"""Rows looked at together: nearly always the first few hold the trade that fills."""
 MARKS_MAX = 4096
 """Rows of one `Equity` event; keeps its record far below the limit."""
 Ints = npt.NDArray[np.int64]
@@ -135,8 +138,7 @@ class Desk:
                 m.price_scale, "executed" if decision.executed else "refused", decision.code, origin,
             ),
         )  # fmt: skip
-        if decision.executed:
-            self._cancel(bot, moment.time, "superseded")
+        self._cancel(bot, moment.time, "superseded")
         if decision.size:
             self._order(bot, decision.size, moment, "signal", cause)
 
@@ -231,6 +233,7 @@ class Desk:
     def create(self, command: events.CreateBot) -> None:
         if command.bot_id in self.bots:
             raise CommandError(f"bot {command.bot_id} exists already")
+        check_sizing(command.sizing)
         cash = command.cash * grown(command.cash_scale, self.market.cash_scale, "cash")
         bot = Bot(
             command.bot_id, command.timeframe, command.strategy, command.code_hash, command.params,
@@ -276,6 +279,8 @@ class Desk:
         self._leave(bot)
         bot.params = bot.params if command.params is None else command.params
         bot.code_hash = command.code_hash or bot.code_hash
+        if command.sizing is not None:
+            check_sizing(command.sizing)
         bot.sizing = command.sizing or bot.sizing
         bot.short = bot.short if command.short is None else command.short
         self._cancel(bot, self._watermark, "superseded")
@@ -315,6 +320,7 @@ class Desk:
             group.add(bot.bot_id, bot.params, target)
         except StrategyParameterError as error:
             bot.steps = False
+            self._cancel(bot, self._watermark, "bot_halted")
             self._change(bot, time, "halted", "bad_parameters", str(error), who)
             return False
         self._groups[key] = group
@@ -364,6 +370,11 @@ class Desk:
                 bot.mark = (bot.mark[0] * cash, bot.mark[1] * size, bot.mark[2] * cash)
             if bot.order is not None:
                 bot.order.size *= size
+            amounts = (bot.initial_cash, *(bot.mark or ()), bot.order.size if bot.order else 0)
+            if max(map(abs, amounts)) > INT64_MAX:
+                raise CommandError(
+                    f"{market.key}: at these scales an amount of bot {bot.bot_id} exceeds 64 bits"
+                )
 
     def state(self) -> DeskState:
         return DeskState(
@@ -392,9 +403,17 @@ class Desk:
 
 def grown(old: int, new: int, what: str) -> int:
     """The factor from a decimal scale to a larger one. Raises `CommandError` for a smaller one."""
-    if new < old:
-        raise CommandError(f"{what} can only grow: {old} → {new}")
+    if not 0 <= old <= new:
+        raise CommandError(f"{what} can only grow, from 0: {old} → {new}")
     return 10 ** (new - old)
+
+
+def check_sizing(sizing: Sizing) -> None:
+    """Raises `CommandError` for a sizing that no bot can have."""
+    if not 0 <= sizing.scale <= SCALE_MAX or sizing.value <= 0:
+        raise CommandError(
+            f"sizing {sizing.mode}: value {sizing.value}, scale {sizing.scale}: no amount above 0"
+        )
 
 
 def _group_key(bot: Bot) -> GroupKey:
@@ -408,7 +427,9 @@ def _held(bot: Bot) -> float:
 
 def _first_trade(time: Ints, kind: Kinds, start: int, decided: int, stop: int) -> int:
     """The first row that may fill an order decided at time `decided`, or −1."""
-    for row in range(start, stop):
-        if kind[row] < RowKind.CLOCK and not kind[row] & BACKFILL and time[row] >= decided:
-            return row
+    for first in range(start, stop, FILL_ROWS):
+        rows = slice(first, min(first + FILL_ROWS, stop))
+        found = np.flatnonzero((kind[rows] < RowKind.CLOCK) & (time[rows] >= decided))
+        if len(found):
+            return first + int(found[0])
     return -1

@@ -13,6 +13,7 @@ goes on.
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from hashlib import sha256
 from typing import Any, NamedTuple
 
@@ -23,6 +24,7 @@ from msgspec import Struct
 from projections.bots import CodeMissingError
 from projections.by_market import by_market
 from projections.desk import CommandError
+from projections.money import INT64_MAX
 from projections.strategies.code import Strategies
 from projections.tape import Tape, TapeState, check_specification
 from streams import events
@@ -52,6 +54,10 @@ REQUESTS_MAX = 4096
 BASE_RECORDS_MAX = 64
 BASE_BYTES_MAX = 8_000_000
 """A rollback restores the last base and folds again what followed it: at most so much."""
+
+
+WORDS_MAX = 2_000
+"""So much of an error's text goes into a dead letter: it may quote the whole record."""
 
 
 class Derived(NamedTuple):
@@ -125,6 +131,7 @@ class Pipeline:
         self._rebase_if_due(record)
         try:
             self._apply(record, outbox)
+            derived = outbox.derived()
             self._since_base.append(record)
             self._seal(record)
         except (MemoryError, CodeMissingError):
@@ -132,22 +139,28 @@ class Pipeline:
         except Exception as error:  # noqa: BLE001 - whatever a record makes the fold raise is a dead letter
             self._roll_back()
             outbox = self._dead_letter(record, error)
+            derived = outbox.derived()
             self._seal(record)
             self._rebase()
         if record.offset % CHECKPOINT_RECORDS == CHECKPOINT_RECORDS - 1:
-            outbox.key = b""
-            outbox.emit(BOTS, Checkpoint(self._chain.hex(), self.state_sha256()))
-        return outbox.derived()
+            derived += self._checkpoint(record, outbox)
+        return derived
 
     def _apply(self, record: Record, outbox: "_Outbox") -> None:
         entry = decode_input(record.value)
         if self._is_new(entry, outbox):
             self._by_kind(entry.event, record, outbox)
 
+    def _checkpoint(self, record: Record, after: "_Outbox") -> list[Derived]:
+        outbox = _Outbox(record, after.count)
+        outbox.key = b""
+        outbox.emit(BOTS, Checkpoint(self._chain.hex(), self.state_sha256()))
+        return outbox.derived()
+
     def _dead_letter(self, record: Record, error: Exception) -> "_Outbox":
         outbox = _Outbox(record)
         outbox.emit(SYSTEM, DeadLetter(record.topic, record.partition, record.offset, _words(error)))
-        if not isinstance(error, UndecodableError):
+        with suppress(UndecodableError, CommandError):
             self._is_new(decode_input(record.value), outbox)
         return outbox
 
@@ -225,6 +238,8 @@ class Pipeline:
                 if len(self._requests) > REQUESTS_MAX:
                     del self._requests[next(iter(self._requests))]
             return True
+        if not 0 <= min(entry.epoch, entry.sequence) <= max(entry.epoch, entry.sequence) < INT64_MAX:
+            raise CommandError(f"source {entry.source}: epoch {entry.epoch}, sequence {entry.sequence}")
         known = self._sources.get(entry.source)
         due = known.due if known and known.epoch == entry.epoch else 0
         if known and (entry.epoch < known.epoch or entry.sequence < due):
@@ -326,16 +341,16 @@ class _Outbox:
     and a reader may hide what is at or before the last cause that it saw.
     """
 
-    def __init__(self, record: Record) -> None:
+    def __init__(self, record: Record, count: int = 0) -> None:
         self.record = record
         self.key = record.key or b""
-        self._count = 0
+        self.count = count
         self._boxes: dict[tuple[str, bytes], tuple[list[int], list[DerivedEvent]]] = {}
 
     def emit(self, topic: str, event: DerivedEvent) -> Cause:
         indexes, emitted = self._boxes.setdefault((topic, self.key), ([], []))
-        index = self._count
-        self._count += 1
+        index = self.count
+        self.count += 1
         indexes.append(index)
         emitted.append(event)
         return Cause(self.record.partition, self.record.offset, index)
@@ -349,21 +364,24 @@ class _Outbox:
 
     def _encoded(self, indexes: tuple[int, ...], emitted: tuple[DerivedEvent, ...]) -> list[bytes]:
         value = encode(Output(self.record.partition, self.record.offset, indexes, emitted))
-        if len(value) <= RECORD_BYTES_MAX or len(emitted) == 1:
+        if len(value) <= RECORD_BYTES_MAX:
             return [value]
+        if len(emitted) == 1:
+            raise CommandError(
+                f"an event of {len(value)} bytes follows from it; at most {RECORD_BYTES_MAX} may"
+            )
         half = len(emitted) // 2
         return self._encoded(indexes[:half], emitted[:half]) + self._encoded(indexes[half:], emitted[half:])
 
 
 def _words(error: Exception) -> str:
-    if isinstance(error, UndecodableError | CommandError):
-        return str(error)
-    return f"{type(error).__name__}: {error}"
+    known = isinstance(error, UndecodableError | CommandError)
+    return (str(error) if known else f"{type(error).__name__}: {error}")[:WORDS_MAX]
 
 
 def _factor(entry: events.RowMarket, market: Market, field: str) -> int:
     ours, theirs = getattr(market, field), getattr(entry, field)
-    if theirs > ours:
+    if not 0 <= theirs <= ours:
         raise CommandError(
             f"market {entry.key}: rows at {field} {theirs}, but the specification has {ours}; "
             "append a Market event with the larger scale first"

@@ -15,7 +15,7 @@ import numpy as np
 from msgspec import Struct
 
 from projections.candles import CandleBook
-from projections.desk import CommandError, Desk, DeskState, Emit, Ints, Kinds, grown
+from projections.desk import SCALE_MAX, CommandError, Desk, DeskState, Emit, Ints, Kinds, grown
 from projections.seen_ids import SeenIds
 from projections.strategies.code import Strategies
 from streams.events import BACKFILL, E8, MINUTE_NS, Candle, CandleFlag, LateTick, Market, Timeframe
@@ -147,7 +147,8 @@ class Tape:
 def check_specification(market: Market) -> None:
     """Raises `CommandError` naming the field that no market can have."""
     limits = {
-        "price_scale": (0, 18), "size_scale": (0, 18), "cash_scale": (0, 18), "multiplier_scale": (0, 18),
+        "price_scale": (0, SCALE_MAX), "size_scale": (0, SCALE_MAX), "cash_scale": (0, SCALE_MAX),
+        "multiplier_scale": (0, SCALE_MAX),
         "price_step": (1, 2**53), "size_step": (1, 2**53), "min_size": (1, 2**53), "multiplier": (1, 2**53),
         "grace_ms": (0, 3_600_000), "horizon_min": (0, 10_080), "fee": (0, E8 - 1), "slippage": (0, E8 - 1),
     }  # fmt: skip

@@ -6,7 +6,7 @@ from hashlib import sha256
 from msgspec import Struct
 
 from projections.audit.recorded import Recorded, head_of, recorded
-from projections.pipeline import Derived, Pipeline
+from projections.pipeline import Derived, Pipeline, PositionError
 from projections.strategies.code import Strategies
 from streams.log import Log, Record
 from streams.topics import DERIVED, JOURNAL
@@ -83,7 +83,11 @@ def _partition(
     stop = behind = log.highwater(JOURNAL, partition)
     for record in log.read(JOURNAL, partition, 0, stop):
         unfolded = state is None or record.offset > state[0]
-        for item in pipeline.fold(record):
+        try:
+            derived = pipeline.fold(record)
+        except PositionError as error:
+            return Difference(JOURNAL, partition, record.offset, "unknown", str(error), None, None)
+        for item in derived:
             stream = streams.get(item.topic)
             if stream is None:
                 continue
@@ -98,6 +102,11 @@ def _partition(
         result.records += 1
         progress(result.records)
     result.behind += pipeline.applied + 1 - behind
+    if state is not None and state[0] > pipeline.applied:
+        why = (
+            f"a snapshot stands at offset {state[0]}, but the journal ends at {pipeline.applied}: it was cut"
+        )
+        return Difference(JOURNAL, partition, pipeline.applied, "unknown", why, None, None)
     for stream in streams.values():
         if not stream.ended:
             return stream.surplus()

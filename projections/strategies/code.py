@@ -215,7 +215,7 @@ class PandasCode(StrategyCode):
                 # a shallow copy is enough: pandas copies on write, so no bot sees what another did
                 signal = strategy.process_data(frames[rows].copy(deep=False))
                 indicators = strategy.get_indicators()
-            except Exception as error:  # noqa: BLE001 - an author's code may raise anything
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - an author's code may raise anything
                 return StepFailure(b, _where(error, self.strategy))
             try:
                 new, row = self._read(signal, indicators)
@@ -258,7 +258,7 @@ def _no_position(target: float) -> ValueError:
     return ValueError(f"the target is {float(target)!r}, it must be a number from -1 to 1")
 
 
-def _where(error: Exception, strategy: type[BaseStrategy]) -> str:
+def _where(error: BaseException, strategy: type[BaseStrategy]) -> str:
     """Type and line of what an author's code raised.
 
     Not its text: that may hold a set, a path or an address, and would make one journal give different bytes.

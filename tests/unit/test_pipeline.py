@@ -433,3 +433,61 @@ def test_a_batch_that_names_a_market_twice_becomes_a_dead_letter(strategies) -> 
     twice = msgspec.structs.replace(twice, markets=twice.markets * 2, market=bytes(2))
     (letter,) = of(fold(Pipeline(0, strategies), records([(BTC.key, BTC), (BTC.key, twice)])), DeadLetter)
     assert "twice" in letter.error
+
+
+def test_any_new_signal_cancels_an_order_that_waits(strategies) -> None:
+    journal = flip_journal(strategies, [(1, 100, 5), (61, 101, 5), (121,)])
+    journal += [(BTC.key, batch(BTC, [(181,)])), (BTC.key, events.ExternalSignal("x", "me", START, 1, -1.0))]
+    derived = fold(Pipeline(0, strategies), records([*journal, (BTC.key, batch(BTC, [(182, 102, 5)]))]))
+    assert [(s.target, s.code) for s in of(derived, Signal)] == [(1, "ok"), (-1, "short_not_allowed")]
+    assert [o.code for o in of(derived, OrderClosed)] == ["superseded"]
+    assert not of(derived, Fill)
+
+
+def test_a_start_whose_parameters_no_longer_fit_halts_the_bot_and_its_order(strategies) -> None:
+    journal = flip_journal(strategies, [(1, 100, 5), (61, 101, 5), (121,)])
+    journal += [(BTC.key, events.ReconfigureBot("r", "me", START, 1, {"fast": 9, "slow": 2}))]
+    journal += [(BTC.key, batch(BTC, [(182, 102, 5)]))]
+    derived = fold(Pipeline(0, strategies), records(journal))
+    assert of(derived, BotChanged)[-1].code == "bad_parameters"
+    assert len(of(derived, OrderClosed)) == 1
+    assert not of(derived, Fill)
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        events.Gap("x" * 899_000, START, START + 1, "long name"),
+        events.HaltBot("h", "me", START, 1, "y" * 900_000),
+        create(BTC, 2, params=FLIP, sizing=Sizing("amount", 5, 10**9)),
+        events.ReconfigureBot("r", "me", START, 1, None, None, Sizing("cash", 0, 0)),
+    ],
+)
+def test_what_no_record_may_hold_becomes_a_short_dead_letter_and_the_market_goes_on(
+    strategies, event
+) -> None:
+    journal = [*flip_journal(strategies), (BTC.key, event), (BTC.key, batch(BTC, [(1, 100, 1), (60,)]))]
+    pipeline = Pipeline(0, strategies)
+    derived = fold(pipeline, records(journal))
+    assert max(len(item.value) for item in derived) < 10_000
+    assert len(of(derived, DeadLetter)) == 1
+    assert len(of(derived, Candle)) == 1
+    assert pipeline.snapshot()
+
+
+@pytest.mark.parametrize(("epoch", "sequence"), [(2**63 - 1, 0), (0, 2**63 - 1), (-1, 0), (0, -1)])
+def test_a_source_position_that_no_state_can_hold_is_refused(strategies, epoch, sequence) -> None:
+    pipeline = Pipeline(0, strategies)
+    (letter,) = of(fold(pipeline, records([Input("feed", epoch, sequence, BTC)])), DeadLetter)
+    assert "feed" in letter.error
+    assert pipeline.snapshot()
+
+
+def test_a_scale_that_would_overflow_an_amount_is_refused_whole(strategies) -> None:
+    journal = flip_journal(strategies, [(1, 100, 5), (61, 101, 5), (121,)], cash=90_000_000_000)
+    journal += [(BTC.key, spot(cash_scale=18)), (BTC.key, batch(BTC, [(182, 102, 5)]))]
+    pipeline = Pipeline(0, strategies)
+    derived = fold(pipeline, records(journal))
+    assert len(of(derived, DeadLetter)) == 1
+    assert len(of(derived, Candle)) == 3
+    assert pipeline.snapshot()
