@@ -20,13 +20,14 @@ MARKETS = 3
 SOURCE = "sim"
 DEMO_CASH = "100000"
 DEMO_WAIT_S = 0.1
-DEMO = (
-    ("sma_cross", {"fast": 5, "slow": 20}),
-    ("rsi_reversion", {"n": 14}),
-    ("bollinger_breakout", {"n": 20}),
-    ("macd_cross", {}),
+DEMO: tuple[tuple[str, dict[str, object]], ...] = (
+    ("sma_cross", {"fast": 2, "slow": 5}),
+    ("rsi_reversion", {"n": 3, "low": 40, "high": 60}),
+    ("bollinger_breakout", {"n": 5, "width": 1}),
+    ("macd_cross", {"fast": 2, "slow": 5, "signal": 2}),
 )
-"""Demo bots: strategy and parameters, each on 1m candles; the markets take turns."""
+"""Demo bots: strategy and parameters, each on 1m candles; the markets take turns. Their windows are so short
+that all of them trade within twenty candles, that is seconds."""
 
 
 def up(

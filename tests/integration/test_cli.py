@@ -4,7 +4,7 @@ import csv
 import json
 import signal
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from api.cli import main
+from api.cli.run import DEMO, MARKETS
+from infra.exchange.simulated import START_NS, symbols
+from infra.exchange.simulated import market as simulated_market
+from infra.exchange.simulated import ticks as simulated_ticks
+from infra.strategies import Strategies
+from projections.pipeline import Pipeline
+from streams.events import MINUTE_NS, Fill, Market, RowMarket, TickBatch
+from streams.ticks import pack
 from tests.integration.command_line import (
     COMMAND,
     CREATE,
@@ -29,6 +37,7 @@ from tests.integration.command_line import (
     trades,
     write_csv,
 )
+from tests.journal import create, fold, of, records
 
 Called = Callable[..., tuple[int, str]]
 
@@ -419,3 +428,32 @@ def test_up_without_a_terminal_writes_a_line_a_second_and_makes_no_bots(cli: Com
     assert 2 <= len(lines) <= 8
     assert "sim:BTC/USDT" in lines[-1]
     assert lines[-1].endswith("bots: none")
+
+
+def test_the_demo_ends_with_fills_of_every_bot(cli: CommandLine) -> None:
+    up = begun(cli, "--demo", "--markets", "3")
+    try:
+        seen(up, lambda state: len(state["bots"]) == len(DEMO) and all(b["traded"] for b in state["bots"]))
+    finally:
+        ended(up)
+    assert all(cli.lines("trades", number, "--json") for number in range(1, len(DEMO) + 1))
+
+
+@pytest.mark.parametrize("begin", [1, 10])
+def test_demo_bots_trade_within_twenty_candles(strategies: Strategies, begin: int) -> None:
+    names = symbols(MARKETS)
+    for number, (strategy, params) in enumerate(DEMO, 1):
+        market = simulated_market(names[(number - 1) % len(names)])
+        code = strategies.latest(strategy)
+        bot = create(market, number, strategy=strategy, code_hash=code.code_hash, params=code.check(params))
+        events = (market, *minutes(market, 0, begin), bot, *minutes(market, begin, 20))
+        journal = records([(market.key, event) for event in events])
+        assert of(fold(Pipeline(0, strategies), journal), Fill), strategy
+
+
+def minutes(market: Market, first: int, count: int) -> Iterator[TickBatch]:
+    """The simulated trades of some minutes, with the default seed."""
+    table = [RowMarket(market.key, market.price_scale, market.size_scale)]
+    for minute in range(first, first + count):
+        start = START_NS + minute * MINUTE_NS
+        yield pack(table, simulated_ticks(market.symbol, start, start + MINUTE_NS, seed=1))
