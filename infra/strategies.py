@@ -168,7 +168,7 @@ def _imported(source: Source) -> ModuleType:
     try:
         exec(compile(source.text, source.file, "exec"), vars(module))  # noqa: S102 - the user's own strategy
         _settle_helpers(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[name]
         raise StrategyFileError(source.file, _line(source, error), words(error)) from error
     return module

@@ -24,7 +24,7 @@ from streams.app import make_app, run_worker
 from streams.codec import encode
 from streams.events import HaltBot, Output, WorkerStarted, WorkerStopped
 from streams.journal import command_entry
-from streams.log import Entry, Log, open_log
+from streams.log import Entry, Log, LogError, open_log
 from streams.snapshots import latest
 from streams.topics import JOURNAL, PROJECTED, SYSTEM
 
@@ -184,8 +184,21 @@ class _Worker:
         pipeline = Pipeline(partition, self.strategies)
         if state is not None:
             pipeline.restore(state)
+            self._check_journal(pipeline)
         self.unchecked[partition] = pipeline
         return pipeline
+
+    def _check_journal(self, pipeline: Pipeline) -> None:
+        """Raises `LogError` where the journal is not the one that the snapshot was folded from."""
+        last = pipeline.applied
+        records = self.log.read(JOURNAL, pipeline.partition, last, last + 1) if last >= 0 else ()
+        if any(not pipeline.ends_with(record) for record in records):
+            place = f"{JOURNAL}:{pipeline.partition}:{pipeline.applied}"
+            raise LogError(
+                f"{self.log.url}: {place} is not the record that was folded: the journal was cut and written on,"
+                " or altered. Restore it; or, to fold what it holds now, make a new home with"
+                " `tcpdashboard replay --into DIR`"
+            )
 
     def _halt_changed(self) -> None:
         """Once a partition is folded up to where it stood at the start: halt bots whose strategy changed.

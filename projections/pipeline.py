@@ -82,6 +82,7 @@ class PipelineState(Struct, frozen=True, array_like=True):
     version: int
     applied: int
     chain: bytes
+    chain_before: bytes
     tapes: list[TapeState]
     sources: dict[str, Source]
     requests: list[str]
@@ -104,7 +105,7 @@ class Pipeline:
         self.partition = partition
         self.strategies = strategies
         self.applied = -1
-        self._chain = bytes(32)
+        self._chain = self._chain_before = bytes(32)
         self._tapes: dict[str, Tape] = {}
         self._sources: dict[str, Source] = {}
         self._requests: dict[str, None] = {}
@@ -253,12 +254,12 @@ class Pipeline:
     # ------------------------------------------------------------ hashes and state
 
     def _seal(self, record: Record) -> None:
-        digest = sha256(self._chain)
-        for part in (record.key or b"", record.value):
-            digest.update(len(part).to_bytes(8, "big"))
-            digest.update(part)
-        self._chain = digest.digest()
+        self._chain_before, self._chain = self._chain, _linked(self._chain, record)
         self.applied = record.offset
+
+    def ends_with(self, record: Record) -> bool:
+        """Whether `record`, at offset `applied` of a log, is the one that was folded last."""
+        return _linked(self._chain_before, record) == self._chain
 
     @property
     def journal_sha256(self) -> str:
@@ -278,7 +279,7 @@ class Pipeline:
         held = msgspec.msgpack.decode(state, type=PipelineState)
         if held.version != STATE_VERSION:
             raise ValueError(f"the state has version {held.version}, this code folds version {STATE_VERSION}")
-        self.applied, self._chain = held.applied, held.chain
+        self.applied, self._chain, self._chain_before = held.applied, held.chain, held.chain_before
         self._sources, self._requests = held.sources, dict.fromkeys(held.requests)
         self._registered, self._repeats = held.registered, held.repeats
         self._tapes = {tape.market.key: Tape.restore(tape, self.strategies) for tape in held.tapes}
@@ -290,6 +291,7 @@ class Pipeline:
                 STATE_VERSION,
                 self.applied,
                 self._chain,
+                self._chain_before,
                 [tape.state() for tape in self._tapes.values()],
                 self._sources,
                 list(self._requests),
@@ -372,6 +374,14 @@ class _Outbox:
             )
         half = len(emitted) // 2
         return self._encoded(indexes[:half], emitted[:half]) + self._encoded(indexes[half:], emitted[half:])
+
+
+def _linked(chain: bytes, record: Record) -> bytes:
+    digest = sha256(chain)
+    for part in (record.key or b"", record.value):
+        digest.update(len(part).to_bytes(8, "big"))
+        digest.update(part)
+    return digest.digest()
 
 
 def _words(error: Exception) -> str:

@@ -96,6 +96,10 @@ def _destination(out: Path | None) -> Generator[IO[bytes]]:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
+    if out.exists() and not out.is_file():  # a device or a pipe is written to, never replaced
+        with out.open("wb") as file:
+            yield file
+        return
     part = out.with_name(out.name + ".part")
     try:
         with part.open("wb") as file:
