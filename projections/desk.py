@@ -15,7 +15,7 @@ from msgspec import Struct
 from projections.bots import Bot, CandleHistory, Group, GroupKey, Step
 from projections.decide import Rules, decide
 from projections.fills import Waiting, fill
-from projections.money import INT64_MAX, Account, MoneyOverflowError, equity
+from projections.money import INT64_MAX, Account, MoneyOverflowError, equity_at
 from projections.strategies.code import History, Strategies
 from projections.strategies.parameters import StrategyParameterError
 from streams import events
@@ -203,13 +203,14 @@ class Desk:
     def _mark(self, timeframe: str, moment: Moment) -> None:
         marks: list[tuple[int, int, int, int]] = []
         unmarked = self._unmarked[timeframe]
+        equity = equity_at(self.market, moment.close)
         for bot_id in sorted(unmarked):
             bot = self.bots[bot_id]
             account = bot.account
             if not account.position:
                 unmarked.remove(bot_id)
             try:
-                mark = (account.cash, account.position, equity(self.market, account, moment.close))
+                mark = (account.cash, account.position, equity(account))
             except MoneyOverflowError as error:
                 if bot.code != "overflow":
                     self._cancel(bot, moment.time, "bot_halted")

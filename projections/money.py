@@ -12,6 +12,7 @@ Sources of the formulas: BitMEX "XBT value = contracts × multiplier / price" fo
 linear ones value = contracts × multiplier × price.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from streams.events import E8, Market
@@ -126,14 +127,28 @@ def trade(market: Market, account: Account, size: int, price: int, *, buy: bool)
 
 def equity(market: Market, account: Account, price: int) -> int:
     """Cash, cost and unrealised profit at `price`. Raises `MoneyOverflowError`."""
-    if not account.position:
-        return account.cash
-    direction = _direction(market, account.position)
-    mark = value(market, abs(account.position), price, up=direction < 0)
-    total = account.cash + account.cost + direction * (mark - account.cost)
-    if abs(total) > INT64_MAX:
-        raise MoneyOverflowError(f"equity of {total} exceeds 64 bits")
-    return total
+    return equity_at(market, price)(account)
+
+
+def equity_at(market: Market, price: int) -> Callable[[Account], int]:
+    """`equity` at one price, for many accounts."""
+    numerator, denominator = _ratio(market, price)
+    long_rises = _direction(market, 1) > 0
+
+    def equity_of(account: Account) -> int:
+        cash, position, cost, _, _ = account
+        if not position:
+            return cash
+        worth = abs(position) * numerator
+        if (position > 0) == long_rises:
+            total = cash + worth // denominator
+        else:
+            total = cash + 2 * cost + -worth // denominator
+        if abs(total) > INT64_MAX:
+            raise MoneyOverflowError(f"equity of {total} exceeds 64 bits")
+        return total
+
+    return equity_of
 
 
 def _ratio(market: Market, price: int) -> tuple[int, int]:
