@@ -40,7 +40,7 @@ SNAPSHOT_RECORDS = 50
 """A snapshot is due after so many records, or after a moment without input."""
 MOMENT_S = 0.05
 CAPTURE_SHARE = 10
-SNAPSHOT_BYTES_PER_S = 1_000_000
+SNAPSHOT_BYTES_PER_S = 4_000_000
 """A dear snapshot waits: for this many times the time to capture the last one, and for its bytes."""
 SNAPSHOT_S_MAX = 10.0
 SNAPSHOT_RECORDS_MAX = 10_000
