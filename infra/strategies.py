@@ -9,6 +9,7 @@ import ast
 import functools
 import hashlib
 import importlib.util
+import logging
 import os
 import re
 import sys
@@ -33,6 +34,7 @@ from projections.strategies.code import (
 )
 from projections.strategies.generate import code_hash, module_text, source_module
 
+logger = logging.getLogger(__name__)
 ENTRY_POINTS = "tcpdashboard.strategies"
 PRODUCT = ("streams", "projections", "infra", "api")
 SITE_PACKAGES = {Path(sysconfig.get_path(kind)).resolve() for kind in ("purelib", "platlib")}
@@ -85,7 +87,7 @@ class Strategies:
     def get(self, name: str, code_hash: str | None = None) -> StrategyCode | None:
         """The strategy with this code, from the archive where it has changed since; None where it is unknown.
 
-        Archived code that does not load any more is listed in `broken`.
+        What is unknown is told of once. Archived code that does not load any more is listed in `broken`.
         """
         code = self._latest.get(name)
         if code_hash is None or (code is not None and code.code_hash == code_hash):
@@ -96,6 +98,11 @@ class Strategies:
             except StrategyFileError as error:
                 self.broken.append(error)
                 self._archived[code_hash] = None
+            if self._archived[code_hash] is None:
+                logger.warning(
+                    "strategy %s: code with hash %s is neither today's nor in the archive %s",
+                    name, code_hash, self._kernels_dir,
+                )  # fmt: skip
         code = self._archived[code_hash]
         return code if code is not None and code.name == name else None
 

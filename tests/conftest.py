@@ -1,6 +1,7 @@
 """What all tests share."""
 
 import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
@@ -17,7 +18,7 @@ SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 def shared_data() -> Path:
     """The folder of recorded market data beside the checkout."""
     if not SHARED_DATA.is_dir():
-        _missing(
+        missing(
             f"recorded market data is missing: expected ../shared/data beside the checkout ({SHARED_DATA})"
         )
     return SHARED_DATA
@@ -29,11 +30,27 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
     try:
         broker = Kafka(tmp_path_factory.mktemp("kafka"))
     except KafkaMissingError as error:
-        _missing(str(error))
+        missing(str(error))
     try:
         yield broker.start()
     finally:
         broker.stop()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of its own, of 2 MB; see `resize`."""
+    disk = tmp_path / "small"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        missing("a small tmpfs can be mounted by root alone")
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
+
+
+def resize(disk: Path, size: str) -> None:
+    subprocess.run(["mount", "-o", f"remount,size={size}", str(disk)], check=True)
 
 
 @pytest.fixture(scope="session")
@@ -42,7 +59,7 @@ def strategies(tmp_path_factory: pytest.TempPathFactory) -> Strategies:
     return load_strategies(tmp_path_factory.mktemp("kernels"))
 
 
-def _missing(what: str) -> NoReturn:
+def missing(what: str) -> NoReturn:
     """A machine that lacks something skips the test; CI, which must have everything, fails."""
     if os.environ.get("CI"):
         pytest.fail(what)

@@ -4,7 +4,6 @@ import os
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ import pytest
 from streams import topics
 from streams.embedded import EmbeddedLog, fold_lock
 from streams.log import Entry, LogError
+from tests.conftest import resize
 
 WRITER = Path(__file__).with_name("embedded_writer.py")
 
@@ -92,17 +92,6 @@ def test_a_log_of_another_format_is_refused(url: str, tmp_path: Path):
         EmbeddedLog(url)
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    disk = tmp_path / "small"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)]
-    if subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("a small tmpfs can be mounted by root alone")
-    yield disk
-    subprocess.run(["umount", str(disk)], check=True)
-
-
 def append_until_refused(log: EmbeddedLog) -> int:
     """How many pairs of records were acknowledged before the disk was full."""
     for pairs in range(1_000):
@@ -124,7 +113,7 @@ def test_a_full_disk_is_an_error_and_nothing_is_half_appended(small_disk: Path):
     pairs = append_until_refused(log)
     assert pairs > 5
     check_pairs(log, pairs)
-    subprocess.run(["mount", "-o", "remount,size=20m", str(small_disk)], check=True)
+    resize(small_disk, "20m")
     log.append([entry(b"%d" % pairs), entry(b"", partition=1)])
     check_pairs(log, pairs + 1)
     log.close()
