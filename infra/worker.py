@@ -195,8 +195,8 @@ class _Worker:
         if any(not pipeline.ends_with(record) for record in records):
             place = f"{JOURNAL}:{pipeline.partition}:{pipeline.applied}"
             raise LogError(
-                f"{self.log.url}: {place} is not the record that was folded: the journal was cut and written on,"
-                " or altered. Restore it; or, to fold what it holds now, make a new home with"
+                f"{self.log.url}: {place} is not the record that was folded: the journal was cut and written"
+                " on, or altered. Restore it; or, to fold what it holds now, make a new home with"
                 " `tcpdashboard replay --into DIR`"
             )
 

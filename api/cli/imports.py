@@ -66,6 +66,7 @@ def import_(
     with Session() as session:
         from infra.commands import params_of
         from infra.exchange.trade_file import FileOptions
+        from streams.topics import market_key
 
         options = FileOptions(params_of(column or ()), time_unit, signed)
         given: Given = {
@@ -76,17 +77,44 @@ def import_(
             append = _append(
                 session, file, options, (venue, symbol), given, skip_bad=skip_bad, backfill=backfill
             )
+        place = _Stretch(session, market_key(venue, symbol))
         result = _run(session, append, no_fold)
+        lost = {"late": 0, "dead_letters": 0} if no_fold else place.lost()
         seconds = round(time.monotonic() - began, 3)
         if json:
             shown = {name: getattr(result, name) for name in ("ticks", "total", "records")}
-            print_json({**shown, "seconds": seconds, "bad_rows": result.bad_rows})
+            print_json({**shown, "seconds": seconds, "bad_rows": result.bad_rows, **lost})
         else:
             bad = f", {result.bad_rows:,} bad rows passed over" if result.bad_rows else ""
             say(
                 f"{result.ticks:,} ticks appended in {result.records:,} records, {result.total:,} of the file"
                 f" are in the journal{bad}; {seconds} s"
             )
+        if any(lost.values()):
+            say(
+                f"warning: {lost['late']:,} of these trades are too late for any candle, and"
+                f" {lost['dead_letters']:,} of these records could not be folded; see `tcpdashboard log candles`"
+                " and `tcpdashboard log system`. Sort the file by time, or import it into a fresh home"
+            )
+
+
+class _Stretch:
+    """The journal records of a market that an import appends, and what of them came to nothing."""
+
+    def __init__(self, session: Session, market: str) -> None:
+        from streams.log import partition_of
+        from streams.topics import JOURNAL
+
+        self._session = session
+        self._place = (JOURNAL, partition_of(market.encode(), session.log.partitions))
+        self._first = session.log.highwater(*self._place)
+
+    def lost(self) -> dict[str, int]:
+        """Trades beyond the horizon, and dead letters, that follow from the records."""
+        from infra.db import queries
+
+        partition, end = self._place[1], self._session.log.highwater(*self._place)
+        return queries.lost(self._session.database, partition, self._first, end)
 
 
 Report = Callable[[float, int], None]

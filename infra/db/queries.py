@@ -11,7 +11,7 @@ from itertools import groupby
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Engine, Row, Select, Table, and_, select
+from sqlalchemy import ColumnElement, Engine, Row, Select, Table, and_, func, select
 
 from infra.db import tables
 from infra.present import decimal_string, iso
@@ -270,3 +270,19 @@ def _cause(row: Row[Any], of: str = "cause") -> str | None:
 def _last(rows: Iterator[Row[Any]]) -> Row[Any]:
     *_, newest = rows
     return newest
+
+
+def lost(engine: Engine, partition: int, first: int, end: int) -> dict[str, int]:
+    """How many late trades and dead letters follow from the journal records first ≤ offset < end."""
+
+    def follows(table: Table) -> ColumnElement[bool]:
+        cause = table.c
+        return and_(cause.cause_partition == partition, cause.cause_offset >= first, cause.cause_offset < end)
+
+    late, system = tables.late_ticks, tables.system_events
+    letters = and_(follows(system), system.c.type == "dead_letter.v1")
+    with engine.connect() as connection:
+        return {
+            "late": connection.scalar(select(func.count()).select_from(late).where(follows(late))) or 0,
+            "dead_letters": connection.scalar(select(func.count()).select_from(system).where(letters)) or 0,
+        }

@@ -44,3 +44,13 @@ def test_a_market_that_is_none_is_refused_with_the_way_out(home: Home) -> None:
         "markets", "add", "--venue", "x", "--symbol", "A/B", "--price-step", "0", "--size-step", "1", code=1
     )
     assert "price step '0'" in bad
+
+
+def test_an_import_says_how_many_of_its_trades_came_to_nothing(home: Home, tmp_path: Path) -> None:
+    rows = [f"{1514764800 + 60 * n},100,1" for n in range(600)]
+    file = tmp_path / "newest_first.csv"
+    file.write_text("timestamp,price,size\n" + "\n".join(reversed(rows)) + "\n")
+    done = home.json("import", file, "--venue", "test", "--symbol", "A/B")
+    assert done["ticks"] == 600
+    assert done["late"] == 599
+    assert home.json("import", file, "--venue", "test", "--symbol", "A/B")["late"] == 0
