@@ -32,12 +32,18 @@ class Session:
     @cached_property
     def database(self) -> "Engine":
         """The projections; a SQLite file that is not there yet is made. Raises `SchemaError`."""
-        from infra.db.schema import open_database
+        from infra.db.schema import SchemaError, open_database
 
         file = self._sqlite_file
         if file is not None and not file.exists():
             self.migrate()
-        return open_database(self.settings.database_url)
+        try:
+            return open_database(self.settings.database_url)
+        except SchemaError as error:
+            if file is None or error.revision is not None:
+                raise
+            self.migrate()  # another process is making it at this moment, and has not got to its tables
+            return open_database(self.settings.database_url)
 
     def migrate(self) -> str:
         """Bring the database to this version's tables; returns the revision."""

@@ -13,7 +13,11 @@ MIGRATION_LOCK = 0x7C9D
 
 
 class SchemaError(Exception):
-    """The database's tables are not those of this version."""
+    """The database's tables are not those of this version; `revision` is what it has, None: no tables yet."""
+
+    def __init__(self, words: str, revision: str | None) -> None:
+        super().__init__(words)
+        self.revision = revision
 
 
 def alembic_config() -> Config:
@@ -51,6 +55,7 @@ def open_database(url: str) -> Engine:
         engine.dispose()
         raise SchemaError(
             f"database {shown} is at revision {revision or 'none'}, this version needs {newest}:"
-            " run `tcpdashboard migrate`"
+            " run `tcpdashboard migrate`",
+            revision,
         )
     return engine

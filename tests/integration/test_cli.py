@@ -360,6 +360,12 @@ def test_strategies_are_listed_and_a_broken_file_is_named_with_its_line(
     assert len(done.stdout.splitlines()) == len(rows)
 
 
+def test_a_database_that_another_process_has_only_begun_to_make_is_no_error(cli: CommandLine) -> None:
+    cli.home.mkdir()
+    (cli.home / "projections.db").touch()
+    assert cli.lines("bots", "list", "--json") == []
+
+
 def test_migrate_may_be_repeated(cli: CommandLine) -> None:
     assert cli.line("migrate") == cli.line("migrate")
 
