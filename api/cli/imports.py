@@ -93,8 +93,8 @@ def import_(
         if any(lost.values()):
             say(
                 f"warning: {lost['late']:,} of these trades are too late for any candle, and"
-                f" {lost['dead_letters']:,} of these records could not be folded; see `tcpdashboard log candles`"
-                " and `tcpdashboard log system`. Sort the file by time, or import it into a fresh home"
+                f" {lost['dead_letters']:,} of these records could not be folded; see `tcpdashboard log"
+                " candles` and `… log system`. Sort the file by time, or import it into a fresh home"
             )
 
 
