@@ -45,9 +45,6 @@ def iso(time_ns: int) -> str:
     return f"{text}.{fraction:09d}Z"
 
 
-FIRST_YEAR, LAST_YEAR = 1970, 2261
-
-
 def parse_time(text: str) -> int:
     """ns UTC of an ISO 8601 date or time with up to 9 decimals; without an offset it is UTC.
 
@@ -61,12 +58,11 @@ def parse_time(text: str) -> int:
         raise ValueError(f"time {text!r} is not ISO 8601; write it as 2018-01-01T09:05:00Z") from None
     if whole.microsecond:
         raise ValueError(f"time {text!r} has more than 9 decimals; times are whole nanoseconds")
-    if not FIRST_YEAR <= whole.year <= LAST_YEAR:
-        raise ValueError(
-            f"time {text!r} is outside {FIRST_YEAR} to {LAST_YEAR}, which 64-bit nanoseconds hold"
-        )
     since = (whole if whole.tzinfo else whole.replace(tzinfo=UTC)) - _EPOCH
-    return (since.days * 86_400 + since.seconds) * _SECOND_NS + fraction
+    time_ns = (since.days * 86_400 + since.seconds) * _SECOND_NS + fraction
+    if not -(2**63) <= time_ns < 2**63:
+        raise ValueError(f"time {text!r} is outside 1677 to 2262, the years that 64-bit nanoseconds hold")
+    return time_ns
 
 
 def _tick_rows(batch: TickBatch) -> list[dict[str, Any]]:
