@@ -7,15 +7,14 @@ partition and market was written by a worker that crashed and folded again.
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
-from functools import cache
 from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import Connection, Engine, Insert, Table, and_, column, select, tuple_, values
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, Engine, Table, and_, column, select, tuple_, values
 from sqlalchemy.exc import DataError, IntegrityError
 
 from infra.db import tables
+from infra.db.bulk import write
 from infra.db.engine import writing
 from infra.db.rows import SYSTEM_EVENTS, Changes, Row, merge_orders, merge_positions
 from infra.db.schema import open_database
@@ -110,7 +109,7 @@ UpdateBot = Callable[[int, BotState, Connection], None]
 
 
 def write_bot_state(_bot_id: int, state: BotState, connection: Connection) -> None:
-    _write(connection, tables.bots, [state], replace=True)
+    write(connection, tables.bots, [state], replace=True)
 
 
 def project(
@@ -158,15 +157,15 @@ def _add(changes: Changes, record: Record, decode: Callable[[bytes], Output], po
     """Add a record's new events to `changes` and move the cause of `position`; returns the repeats."""
     output = decode(record.value)
     market = _text(record.key)
-    _check(record, output, market)
+    check_output(record, output, market)
     if ":" in market and record.topic != SYSTEM:
         changes.markets.add(market)
-    first = _repeats(output, market, position) if output.offset >= 0 else 0
+    first = repeats_of(output, market, position) if output.offset >= 0 else 0
     changes.add(market, output, first, record)
     return first
 
 
-def _repeats(output: Output, market: str, position: Reached) -> int:
+def repeats_of(output: Output, market: str, position: Reached) -> int:
     """How many of the output's first events are repeats of a cause; `position` moves to its last cause."""
     if output.offset < position.cause_offset:
         return len(output.events)
@@ -179,7 +178,7 @@ def _repeats(output: Output, market: str, position: Reached) -> int:
     return repeats
 
 
-def _check(record: Record, output: Output, market: str) -> None:
+def check_output(record: Record, output: Output, market: str) -> None:
     """Raises `UndecodableError` for an output that cannot be what it says."""
     if len(output.indexes) != len(output.events):
         raise UndecodableError(f"{len(output.events)} events with {len(output.indexes)} indexes")
@@ -244,7 +243,7 @@ def _write_positions(connection: Connection, reached: dict[Place, Reached]) -> N
         (*place, at.offset, at.cause_offset, msgspec.json.encode(at.cause_indexes).decode())
         for place, at in sorted(reached.items())
     ]
-    _write(connection, tables.positions, rows, replace=True)
+    write(connection, tables.positions, rows, replace=True)
 
 
 def _write_changes(connection: Connection, changes: Changes, update_bot: UpdateBot) -> None:
@@ -262,7 +261,7 @@ def _write_changes(connection: Connection, changes: Changes, update_bot: UpdateB
 
 def _insert(connection: Connection, table: Table, rows: list[tuple[Any, ...]]) -> None:
     try:
-        _write(connection, table, rows)
+        write(connection, table, rows)
     except IntegrityError as error:
         raise ProjectionError(
             f"database {_shown(connection.engine)}: table {table.name} holds a row already that the log gives"
@@ -276,7 +275,7 @@ def _write_markets(connection: Connection, changes: Changes) -> None:
         row["market"] for row in _load(connection, tables.markets, {(market,) for market in changes.markets})
     }
     rows = [(market, *market.split(":", 1)) for market in sorted(changes.markets - known)]
-    _write(connection, tables.markets, rows, replace=True)
+    write(connection, tables.markets, rows, replace=True)
 
 
 def _order_key(row: Row) -> tuple[int, int, int, int]:
@@ -300,32 +299,4 @@ def _load(connection: Connection, table: Table, keys: set[tuple[Any, ...]]) -> l
 
 def _write_rows(connection: Connection, table: Table, rows: list[Row]) -> None:
     names = table.columns.keys()
-    _write(connection, table, [tuple(row[name] for name in names) for row in rows], replace=True)
-
-
-def _write(
-    connection: Connection, table: Table, rows: list[tuple[Any, ...]], *, replace: bool = False
-) -> None:
-    """Insert rows (tuples in the order of the table's columns), or replace those with the same key."""
-    if not rows:
-        return
-    if connection.dialect.name == "sqlite":
-        # SQLAlchemy's handling of parameters, row by row, costs more than SQLite's insert
-        connection.exec_driver_sql(_sqlite_text(table, replace), rows)
-    else:
-        names = table.columns.keys()
-        statement = _statement(postgresql.insert(table), table, replace)
-        connection.execute(statement, [dict(zip(names, row, strict=True)) for row in rows])
-
-
-@cache
-def _sqlite_text(table: Table, replace: bool) -> str:
-    return str(_statement(sqlite.insert(table), table, replace).compile(dialect=sqlite.dialect()))
-
-
-def _statement(insert: sqlite.Insert | postgresql.Insert, table: Table, replace: bool) -> Insert:
-    if not replace:
-        return insert
-    key = table.primary_key.columns
-    rest = {column.name: insert.excluded[column.name] for column in table.columns if column not in set(key)}
-    return insert.on_conflict_do_update(index_elements=list(key), set_=rest)
+    write(connection, table, [tuple(row[name] for name in names) for row in rows], replace=True)
