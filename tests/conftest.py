@@ -9,6 +9,7 @@ import pytest
 
 from infra.strategies import Strategies, load_strategies
 from tests.services.kafka import Kafka, KafkaMissingError
+from tests.services.postgres import Postgres, PostgresMissingError
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -34,6 +35,19 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
         yield broker.start()
     finally:
         broker.stop()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A real PostgreSQL server, started once for all tests; one that kills it starts it again."""
+    try:
+        server = Postgres()
+    except PostgresMissingError as error:
+        _missing(str(error))
+    try:
+        yield server.start()
+    finally:
+        server.close()
 
 
 @pytest.fixture(scope="session")

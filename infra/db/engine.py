@@ -5,8 +5,19 @@ from typing import Any
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
 
+from infra.db.bulk import listen_for_copy
+
 BUSY_TIMEOUT_MS = 60_000
 """How long a SQLite writer waits for another; a rebuild holds the lock for its whole length."""
+PATIENCE = {
+    "connect_timeout": 10,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 25_000,
+}
+"""How long (seconds, the last in ms) until a PostgreSQL server that says nothing is taken for gone; the URL's
+own settings win."""
 WRITE = {"tcpd_write": True}
 """Execution option of a connection that is going to write."""
 
@@ -23,10 +34,13 @@ def open_engine(url: str) -> Engine:
             f"database URL {parsed.render_as_string()}: {dialect!r} is not supported;"
             " use sqlite:///PATH or postgresql+psycopg2://USER@HOST/NAME"
         )
-    engine = create_engine(parsed)
     if dialect == "sqlite":
+        engine = create_engine(parsed)
         event.listen(engine, "connect", _configure_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
+    else:
+        engine = create_engine(parsed, connect_args=PATIENCE | dict(parsed.query))
+        listen_for_copy(engine)
     return engine
 
 
