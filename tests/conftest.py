@@ -10,6 +10,7 @@ import pytest
 from infra.strategies import Strategies, load_strategies
 from tests.services.kafka import Kafka, KafkaMissingError
 from tests.services.postgres import Postgres, PostgresMissingError
+from tests.services.redis import Redis, RedisMissingError
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -48,6 +49,19 @@ def postgres() -> Iterator[Postgres]:
         yield server.start()
     finally:
         server.close()
+
+
+@pytest.fixture
+def redis_server(tmp_path: Path) -> Iterator[Redis]:
+    """A real redis-server, fresh for each test."""
+    try:
+        server = Redis(tmp_path / "redis")
+    except RedisMissingError as error:
+        _missing(str(error))
+    try:
+        yield server.start()
+    finally:
+        server.stop()
 
 
 @pytest.fixture(scope="session")
