@@ -1,7 +1,7 @@
 """Writing many rows at once, by what is fastest in each dialect.
 
-SQLite: the driver's own `executemany`. PostgreSQL: COPY, into the table itself or, where rows may be replaced,
-into a temporary table that is then merged; only a few rows are sooner replaced by a plain statement.
+SQLite: the driver's own `executemany`. PostgreSQL: COPY, into the table or, where rows may be replaced, into
+a temporary table that is then merged; only a few rows are sooner replaced by a plain statement.
 """
 
 import csv

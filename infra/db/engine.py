@@ -4,6 +4,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError, OperationalError
 
 from infra.db.bulk import listen_for_copy
 
@@ -51,6 +52,16 @@ def writing(engine: Engine) -> Engine:
     once, without waiting, when another process wrote in between.
     """
     return engine.execution_options(**WRITE)
+
+
+def is_out_of_reach(error: DBAPIError, engine: Engine) -> bool:
+    """Whether the server could not be reached, went away or had no room: what waiting may mend.
+
+    For SQLite never: what it calls operational is a file that is damaged, full or of another program.
+    """
+    if engine.dialect.name == "sqlite":
+        return False
+    return error.connection_invalidated or isinstance(error, OperationalError)
 
 
 def _configure_sqlite(connection: Any, _record: object) -> None:

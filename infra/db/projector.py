@@ -6,21 +6,23 @@ partition and market was written by a worker that crashed and folded again.
 """
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import msgspec
 from sqlalchemy import Connection, Engine, Table, and_, column, select, tuple_, values
-from sqlalchemy.exc import DataError, IntegrityError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
 from infra.db import tables
 from infra.db.bulk import write
-from infra.db.engine import writing
+from infra.db.engine import is_out_of_reach, writing
 from infra.db.rows import SYSTEM_EVENTS, Changes, Row, merge_orders, merge_positions
 from infra.db.schema import open_database
 from streams.codec import UndecodableError, decode_output
 from streams.events import Checkpoint, DeadLetter, Output
 from streams.log import Log, Record
+from streams.sinks import SinkUnreachableError
 from streams.topics import SYSTEM
 
 INT64 = range(-(2**63), 2**63)
@@ -72,9 +74,12 @@ class DatabaseSink:
         self._update_bot = update_bot or write_bot_state
 
     def positions(self) -> dict[Place, int]:
-        """The last offset applied, by (topic, partition); those without any are missing."""
+        """The last offset applied, by (topic, partition); those without any are missing.
+
+        Raises `SinkUnreachableError` while there is no connection to the database.
+        """
         columns = tables.positions.c
-        with self._engine.connect() as connection:
+        with self._reaching(), self._engine.connect() as connection:
             rows = connection.execute(select(columns.topic, columns.partition, columns.offset))
             return {(topic, partition): offset for topic, partition, offset in rows}
 
@@ -92,14 +97,26 @@ class DatabaseSink:
     def apply(self, records: Sequence[Record]) -> Applied:
         """Apply all records and their positions in one transaction, or nothing.
 
+        Raises `SinkUnreachableError` while there is no connection to the database; if it broke in the middle,
+        the records may be applied or not: give them again.
         Raises `ProjectionGapError` where records are missing after the stored position, `ProjectionError`
         where a row stands already that no stored position accounts for.
         """
-        with writing(self._engine).begin() as connection:
+        with self._reaching(), writing(self._engine).begin() as connection:
             return project(connection, records, self._update_bot)
 
     def close(self) -> None:
         self._engine.dispose()
+
+    @contextmanager
+    def _reaching(self) -> Generator[None]:
+        try:
+            yield
+        except DBAPIError as error:
+            if not is_out_of_reach(error, self._engine):
+                raise
+            reason = str(error.orig).strip().partition("\n")[0]
+            raise SinkUnreachableError(f"database {_shown(self._engine)}: {reason}") from error
 
 
 BotState = tuple[Any, ...]
@@ -119,8 +136,8 @@ def project(
     try:
         with connection.begin_nested():
             return _project(connection, records, decode_output, update_bot)
-    except (OverflowError, DataError):
-        # an integer fits the wire but no column; checking each beforehand would cost a third of the speed
+    except (OverflowError, ValueError, DataError):
+        # a value fits the wire but no column; checking each beforehand would cost a third of the speed
         return _project(connection, records, _decode_checked, update_bot)
 
 
@@ -193,23 +210,31 @@ def check_output(record: Record, output: Output, market: str) -> None:
 
 
 def _text(key: bytes | None) -> str:
-    return (key or b"").decode(errors="replace")
+    return (key or b"").decode(errors="replace").replace("\0", "\ufffd")
 
 
 def _decode_checked(value: bytes) -> Output:
     output = decode_output(value)
-    _check_integers(msgspec.to_builtins(output))
+    for leaf in _leaves(output):
+        if isinstance(leaf, int) and leaf not in INT64:
+            raise UndecodableError(f"the integer {leaf} exceeds 64 bits")
+        if isinstance(leaf, str) and "\0" in leaf:
+            raise UndecodableError(f"the text {leaf!r} holds a NUL, which PostgreSQL does not store")
     return output
 
 
-def _check_integers(value: Any) -> None:
-    if isinstance(value, int) and value not in INT64:
-        raise UndecodableError(f"the integer {value} exceeds 64 bits")
-    if isinstance(value, dict):
-        value = value.values()
-    if not isinstance(value, str | bytes) and isinstance(value, Iterable):
-        for part in value:
-            _check_integers(part)
+def _leaves(output: Output) -> Iterator[Any]:
+    """All plain values in an output, keys of mappings too."""
+    nested: list[Any] = [msgspec.to_builtins(output)]
+    while nested:
+        value = nested.pop()
+        if isinstance(value, dict):
+            nested.extend(value.keys())
+            nested.extend(value.values())
+        elif isinstance(value, list | tuple):
+            nested.extend(value)
+        else:
+            yield value
 
 
 def _gap(connection: Connection, record: Record, stored: int) -> str:
@@ -263,9 +288,10 @@ def _insert(connection: Connection, table: Table, rows: list[tuple[Any, ...]]) -
     try:
         write(connection, table, rows)
     except IntegrityError as error:
+        words = " ".join(str(error.orig).split())
         raise ProjectionError(
             f"database {_shown(connection.engine)}: table {table.name} holds a row already that the log gives"
-            f" anew ({error.orig}); it was changed by another program or made of another log: run"
+            f" anew ({words}); it was changed by another program or made of another log: run"
             " `tcpdashboard rebuild`"
         ) from error
 
