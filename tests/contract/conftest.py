@@ -46,4 +46,4 @@ def new_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[New
 
     yield make
     for url in made:
-        server.drop(url)
+        server.give_back(url)

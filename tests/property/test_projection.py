@@ -36,7 +36,7 @@ def new_database(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPa
             return
         url = server.fresh()
         yield url
-        server.drop(url)
+        server.give_back(url)
 
     return make
 

@@ -44,6 +44,7 @@ class Postgres:
         self.port = _free_port()
         self._as_user = _as_user()
         self._numbers = count()
+        self._given_back: list[str] = []
         self._process: subprocess.Popen[bytes] | None = None
         self.folder = Path(tempfile.mkdtemp(prefix="postgres-"))
         if self._as_user:
@@ -59,14 +60,26 @@ class Postgres:
         return f"postgresql+psycopg2://{OWNER}@127.0.0.1:{self.port}/{database}"
 
     def fresh(self) -> str:
-        """The URL of a new, empty database."""
-        name = f"test_{os.getpid()}_{next(self._numbers)}"
+        """The URL of an empty database."""
+        if self._given_back:
+            return self.url(self._given_back.pop())
+        name = f"test_{next(self._numbers)}"
         self._execute(f"CREATE DATABASE {name}")
         return self.url(name)
 
-    def drop(self, url: str) -> None:
-        """Drop the database at `url`, also while somebody is connected."""
-        self._execute(f"DROP DATABASE IF EXISTS {url.rsplit('/', 1)[1]} WITH (FORCE)")
+    def give_back(self, url: str) -> None:
+        """Empty the database at `url`, also while somebody is connected, so that `fresh` gives it again.
+
+        Dropping it would take the server ten times as long.
+        """
+        name = url.rsplit("/", 1)[1]
+        self._execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
+            " AND pid <> pg_backend_pid()",
+            name,
+        )
+        self._execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public", name)
+        self._given_back.append(name)
 
     def start(self) -> "Postgres":
         """Start the server and wait until it answers."""
@@ -113,8 +126,8 @@ class Postgres:
         assert self._process is not None
         return self._process.wait()
 
-    def _execute(self, statement: str) -> None:
-        connection = psycopg2.connect(host="127.0.0.1", port=self.port, user=OWNER, dbname="postgres")
+    def _execute(self, statement: str, database: str = "postgres") -> None:
+        connection = psycopg2.connect(host="127.0.0.1", port=self.port, user=OWNER, dbname=database)
         connection.autocommit = True
         try:
             with connection.cursor() as cursor:
