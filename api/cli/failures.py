@@ -15,6 +15,7 @@ EXPECTED = {
     "api.cli.failures.CommandFailedError",
     "infra.settings.SettingsError",
     "infra.commands.RefusedError",
+    "infra.tokens.TokenError",
     "infra.exchange.readers.FileReadError",
     "infra.exchange.trade_file.BadRowError",
     "infra.exchange.files.OldFileError",
