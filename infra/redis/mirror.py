@@ -67,7 +67,9 @@ class Mirror:
         self._levelled = False
         self._retry_at = 0.0
         self._published: dict[str, tuple[int, bytes]] = {}
-        """By channel, what Redis last took: an empty Redis gets this, and then what followed."""
+        """By channel, what Redis took last."""
+        self._loaded: dict[str, tuple[int, bytes]] = {}
+        """By channel, what was counted at first: Redis took it from an earlier mirror, or may have."""
         self._lost: list[tuple[str, bytes]] = []
         self._forming: dict[str, Candle] = {}
         self._forming_lock = threading.Lock()
@@ -94,18 +96,23 @@ class Mirror:
 
     def _run(self) -> None:
         with ending_process("mirror"):
-            while not self._stop.is_set():
+            while True:
                 try:
                     self._follow()
+                    return
                 except OvertakenError as error:
                     logger.info("mirror: %s; standing by", error)
                     self._stand_by()
                 except (DBAPIError, LogError) as error:
                     logger.warning("mirror: %s; trying again", error)
                     self._stop.wait(RETRY_S)
+                if self._stop.is_set():
+                    return
 
     def _stand_by(self) -> None:
         """Until no mirror has counted for a while."""
+        self._published.clear()
+        self._loaded.clear()
         turn, since = -1, time.monotonic()
         while not self._stop.wait(FORMING_S):
             self._publish_uncounted()
@@ -138,9 +145,8 @@ class Mirror:
         """What is counted; positions are moved to where the log begins."""
         self._levelled = False
         counted = self._store.load()
-        if any(
-            at.offset is not None and at.offset >= self._end(place) for place, at in counted.positions.items()
-        ):
+        ends = {place: self._last(place) for place in counted.positions}
+        if any((at.offset or 0) > ends[place] for place, at in counted.positions.items()):
             logger.error(
                 "mirror: the database has counted further than log %s goes: it counted another log; each seq"
                 " goes on, messages before now are left out",
@@ -151,6 +157,8 @@ class Mirror:
         for place in self._places:
             self._skip_lost(counted, place)
         self.applied = {place: _next(counted, place) - 1 for place in self._places}
+        if not self._loaded:
+            self._loaded = {channel: _state(snapshot) for channel, snapshot in counted.snapshots.items()}
         return counted
 
     def _last(self, place: Place) -> int:
@@ -216,12 +224,18 @@ class Mirror:
     def _publish_batches(self, counted: Counted, batches: list[Batch]) -> None:
         publisher = self._connected()
         for batch, stands in zip(batches, publisher.publish(batches), strict=True):
+            if stands == NONE:
+                self._level(counted)
+                return
             if stands < batch.last:
                 self._catch_up(counted, batch.channel, stands)
             self._published[batch.channel] = (batch.last, batch.snapshot)
 
     def _level(self, counted: Counted) -> None:
-        """Bring every channel in Redis to what is counted."""
+        """Bring every channel in Redis to what is counted.
+
+        Where Redis was emptied, channels begin with what it took last; one that it never took, at 1.
+        """
         publisher, channels = self._connected(), list(counted.snapshots)
         stands = dict(zip(channels, publisher.sequences(channels), strict=True))
         ahead = [channel for channel in channels if stands[channel] > counted.snapshots[channel].seq]
@@ -229,35 +243,27 @@ class Mirror:
             if self._store.turn() != counted.turn:
                 raise OvertakenError("another mirror has published more than is counted here")
             logger.warning("mirror: Redis is further than the database in %s; it is set back", ahead[:5])
-        missing = [channel for channel in channels if stands[channel] == NONE]
-        known = {channel: self._seed(counted, channel) for channel in missing}
-        known |= {channel: (counted.snapshots[channel].seq, b"") for channel in ahead}
-        texts = {channel: text or counted.snapshots[channel].encode() for channel, (_, text) in known.items()}
-        publisher.put(texts.items())
+        known = self._published
+        if set(stands.values()) <= {NONE}:
+            known = self._loaded | self._published
+        seeds = {c: known[c] for c in channels if stands[c] == NONE and c in known}
+        seeds |= {channel: _state(counted.snapshots[channel]) for channel in ahead}
+        publisher.put((channel, text) for channel, (_, text) in seeds.items())
         for channel in channels:
-            seq = known[channel][0] if channel in known else stands[channel]
+            seq = seeds[channel][0] if channel in seeds else stands[channel]
             if seq < counted.snapshots[channel].seq:
                 self._catch_up(counted, channel, seq)
         self._levelled = True
 
-    def _seed(self, counted: Counted, channel: str) -> tuple[int, bytes]:
-        """What an empty Redis gets first."""
-        snapshot = counted.snapshots[channel]
-        seq, text = self._published.get(channel, (snapshot.seq, b""))
-        return (seq, text) if seq <= snapshot.seq else (snapshot.seq, b"")
-
     def _catch_up(self, counted: Counted, channel: str, stands: int) -> None:
         """Publish what follows `stands`, read again from the log."""
         publisher, target = self._connected(), counted.snapshots[channel]
-        if stands == NONE:
-            stands, text = self._seed(counted, channel)
-            publisher.put([(channel, text or target.encode())])
         stored = publisher.snapshots([channel])[0]
         snapshot = Snapshot() if stored is None else Snapshot.decode(stored)
-        messages = messages_since(self._log, self._store, channel, stands)
+        messages = messages_since(self._log, self._store, channel, max(stands, 0))
         while chunk := list(islice(messages, CATCH_UP_MESSAGES)):
             publisher.publish(_replayed(channel, snapshot, target, chunk))
-        self._published[channel] = (target.seq, target.encode())
+        self._published[channel] = _state(target)
 
     def _publish_uncounted(self) -> None:
         """Forming candles, and what the log lost."""
@@ -318,6 +324,10 @@ def _needs_run(run: Run | None, seq: int, record: Record) -> bool:
         return True
     behind = record.offset - run.offset
     return behind >= RUN_RECORDS or (behind > 0 and seq - run.first_seq >= RUN_MESSAGES)
+
+
+def _state(snapshot: Snapshot) -> tuple[int, bytes]:
+    return snapshot.seq, snapshot.encode()
 
 
 def _batch(channel: str, snapshot: Snapshot, texts: list[bytes]) -> Batch:
