@@ -29,7 +29,7 @@ class Sink(Protocol):
 
         Another process may have taken over and gone further: records at or before a stored position
         are refused (raise) or passed over, never applied again; one that leaves a hole is refused.
-        After `SinkUnreachableError` the same records come again, applied or not.
+        A sink that raises `SinkUnreachableError` passes them over: they come again, applied or not.
         """
         ...
 
