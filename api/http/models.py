@@ -183,7 +183,7 @@ class GiveSignal(Asked):
 
 
 class Accepted(BaseModel):
-    """Commands stand in the journal, durably, at these positions; `applied`: the database shows the effect."""
+    """Commands stand in the journal, durably, at these positions; `applied`: the database shows it."""
 
     positions: list[str] = Field(examples=[["journal:2:17"]])
     bot_id: int | None = Field(None, examples=[1])
