@@ -26,6 +26,7 @@ EXPECTED = {
     "infra.db.projector.ProjectionError",
     "infra.worker.FeedError",
     "streams.log.LogError",
+    "streams.sinks.SinkUnreachableError",
     "streams.codec.UndecodableError",
     "builtins.OSError",
 }

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from sqlalchemy import Engine, event, inspect, text
 from infra.db import queries
 from infra.db.channels import metadata as channels
 from infra.db.engine import open_engine
-from infra.db.projector import DatabaseSink, ProjectionError, ProjectionGapError
+from infra.db.projector import Applied, DatabaseSink, ProjectionError, ProjectionGapError
 from infra.db.rebuild import content_hash, rebuild
 from infra.db.rows import SYSTEM_EVENTS, Changes
 from infra.db.schema import SchemaError, migrate, newest_revision, open_database
@@ -447,6 +448,43 @@ def test_a_projector_goes_on_after_a_rebuild_beside_it(sink: DatabaseSink, url: 
     sink.apply(records[:2])
     rebuild(as_log(records[:5], tmp_path / "log"), url)
     assert sink.apply(records[2:]) == (1, 3, 0, 0)
+
+
+def test_readers_see_the_old_content_of_a_rebuild_and_a_projector_waits_for_its_end(
+    sink: DatabaseSink, engine: Engine, url: str, tmp_path: Path
+) -> None:
+    records = [one(CANDLES, offset, candle(offset)) for offset in range(6)]
+    sink.apply(records[:3])
+    applied: list[Applied] = []
+    beside = Thread(target=lambda: applied.append(sink.apply(records[3:])))
+
+    class Midway:
+        """A log that is read in the middle of a rebuild."""
+
+        partitions = 2
+
+        def earliest(self, _topic: str, _partition: int) -> int:
+            return 0
+
+        def read(self, topic: str, partition: int, _start: int) -> Iterator[Record]:
+            if (topic, partition) == (CANDLES, 1):
+                yield from records[:5]
+            elif (topic, partition) == (SYSTEM, 1):
+                assert len(list(queries.candles(engine, MARKET, "1m"))) == 3
+                beside.start()
+                _wait_until_somebody_waits(engine)
+
+    rebuild(Midway(), url)  # type: ignore[arg-type] - all of a log that it reads
+    beside.join()
+    assert applied == [(1, 2, 0, 0)]
+
+
+def _wait_until_somebody_waits(engine: Engine) -> None:
+    """On PostgreSQL, which says so."""
+    waiting = 0
+    while engine.dialect.name == "postgresql" and not waiting:
+        with engine.connect() as connection:
+            waiting = connection.execute(text("SELECT count(*) FROM pg_locks WHERE NOT granted")).scalar_one()
 
 
 def test_content_is_the_same_after_crashes_of_the_engine(
