@@ -350,7 +350,7 @@ class Projector:
                     positions = await asyncio.to_thread(self._sink.positions)
                 except SinkUnreachableError as error:
                     logger.warning("projector: from the commits, which lie before the positions: %s", error)
-                    positions = await self._committed(places)
+                    positions = await self._committed(places) if places else {}
                 self._taken = {place: positions.get(place, -1) for place in places.values()}
                 self.applied.clear()
                 self.applied.update(self._taken)
