@@ -150,15 +150,18 @@ def test_sink_that_is_away_is_waited_for_while_the_engine_folds_on(
     sink.close()
 
 
-def test_follower_that_stands_still_while_records_wait_ends_the_process(log: Log) -> None:
-    log.append(journal(range(1, 20), 4))
+def watched(log: Log, positions: str) -> tuple[int, str]:
+    """How a process ends, and with which words, that watches a follower with such `positions`."""
     script = f"""
 import asyncio, logging
+from itertools import count
 from streams import app
 from streams.log import open_log
 
 class Standing:
-    def positions(self): return {{("{JOURNAL}", 1): 0}}
+    calls = count()
+    def positions(self):
+        {positions}
 
 logging.basicConfig()
 app.STANDSTILL_S = app.WATCH_S = 0.01
@@ -166,5 +169,18 @@ asyncio.run(app._watch(open_log("{log.url}"), [Standing()]))
 """
     command = [sys.executable, "-c", script]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == FAILED
-    assert "journal:1 stands at offset 0" in done.stderr
+    return done.returncode, done.stderr
+
+
+def test_follower_that_stands_still_while_records_wait_ends_the_process(log: Log) -> None:
+    log.append(journal(range(1, 20), 4))
+    code, said = watched(log, f'return {{("{JOURNAL}", 1): 0}}')
+    assert code == FAILED
+    assert "journal:1 stands at offset 0" in said
+
+
+def test_follower_that_waits_for_something_outside_may_stand_still(log: Log) -> None:
+    """It leaves its places out meanwhile, and its time begins anew afterwards."""
+    log.append(journal(range(1, 20), 4))
+    goes = f'n = next(self.calls); return {{("{JOURNAL}", 1): 0}} if n % 2 else {{}} if n < 20 else exit()'
+    assert watched(log, goes) == (0, "")
