@@ -28,6 +28,7 @@ PUBLIC = frozenset({"/health/live", "/health/ready", "/auth/login"})
 """Paths that need no token."""
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 POLICY_VIOLATION = 1008
+BODY_BYTES_MAX = 100_000
 FAILURES_MAX = 10
 FAILURES_S = 60.0
 ADDRESSES_MAX = 10_000
@@ -96,11 +97,14 @@ class Guard:
             else:
                 await send({"type": "websocket.close", "code": POLICY_VIOLATION, "reason": error.code})
             return
-        await self._app(scope, receive, _private(send))
+        await self._app(scope, _bounded(receive), _private(send))
 
     def _check(self, scope: Scope) -> None:
         headers = Headers(scope=scope)
         self._check_origin(scope, headers)
+        length = headers.get("content-length", "0")
+        if not length.isdecimal() or int(length) > BODY_BYTES_MAX:
+            raise too_large()
         state: dict[str, Any] = scope.setdefault("state", {})
         state["wrong_token"] = lambda: self._failures.note(_address(scope))
         if scope["path"] in PUBLIC:
@@ -181,6 +185,26 @@ def unauthenticated() -> ApiError:
         " `tcpdashboard tokens create` makes others.",
         {"WWW-Authenticate": "Bearer"},
     )
+
+
+def too_large() -> ApiError:
+    words = f"a request has at most {BODY_BYTES_MAX} bytes"
+    return ApiError(413, "too_large", words, "Nothing that this server takes is larger.")
+
+
+def _bounded(receive: Receive) -> Receive:
+    """Bodies that do not say their length are cut off where they become too large."""
+    left = BODY_BYTES_MAX
+
+    async def received() -> Any:
+        nonlocal left
+        message = await receive()
+        left -= len(message.get("body", b""))
+        if left < 0:
+            raise too_large()
+        return message
+
+    return received
 
 
 def _private(send: Send) -> Send:

@@ -19,6 +19,8 @@ from streams.log import Log
 PORT = 8321
 """Taken where it is free and none was asked for."""
 BACKLOG = 1_024
+GRACE_S = 5
+"""So long an answer may take to end once the server is told to."""
 
 
 @contextmanager
@@ -67,9 +69,15 @@ class Server(uvicorn.Server):
 
     def __init__(self, app: FastAPI, ready: Callable[[], None] = lambda: None) -> None:
         # without an access log: a line for every candle that a page asks for tells nobody anything
-        super().__init__(
-            uvicorn.Config(app, access_log=False, log_config=None, server_header=False, lifespan="off")
+        config = uvicorn.Config(
+            app,
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            lifespan="off",
+            timeout_graceful_shutdown=GRACE_S,
         )
+        super().__init__(config)
         self._ready = ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import Engine
 
 from api.http.app import make_app
 from api.http.server import Server, listen, services, url_of
@@ -22,7 +23,7 @@ from infra.strategies import Strategies
 from infra.tokens import Scope
 from streams.events import Market
 from streams.journal import JournalWriter
-from streams.log import open_log
+from streams.log import Log, open_log
 from tests.journal import START, batch, spot
 
 A, B = spot("A/USDT"), spot("B/USD:B", quote="USD", settle="B", contract="inverse")
@@ -46,10 +47,10 @@ class Api:
         known = {token["name"] for token in self.services.tokens.listed()}
         if name not in known:
             self._made(name, scope)
-        return SECRETS[self.url, name]
+        return SECRETS[self.services.settings.home, name]
 
     def _made(self, name: str, scope: Scope) -> None:
-        SECRETS[self.url, name] = self.services.tokens.create(name, scope)
+        SECRETS[self.services.settings.home, name] = self.services.tokens.create(name, scope)
 
     def get(self, path: str, **params: Any) -> Any:
         """JSON of a request that must succeed."""
@@ -63,7 +64,8 @@ class Api:
         rebuild(self.services.log, self.services.settings.database_url)
 
 
-SECRETS: dict[tuple[str, str], str] = {}
+SECRETS: dict[tuple[Path, str], str] = {}
+"""What a home's tokens were when they were made."""
 
 
 def prices(market: Market, start: int) -> list[tuple[float, int, int]]:
@@ -115,6 +117,11 @@ def running(home: Path, strategies: Strategies, stack: ExitStack) -> Api:
     rebuild(log, settings.database_url)
     database = open_database(settings.database_url)
     stack.callback(database.dispose)
+    return serving(settings, log, database, strategies, stack)
+
+
+def serving(settings: Settings, log: Log, database: Engine, strategies: Strategies, stack: ExitStack) -> Api:
+    """The API in a thread, until the stack unwinds."""
     served = stack.enter_context(services(settings, log, database, strategies))
     bound = stack.enter_context(listen("127.0.0.1", 0))
     up = threading.Event()

@@ -2,6 +2,9 @@
 
 import re
 import socket
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -10,8 +13,12 @@ import pytest
 from api.http import security
 from api.http.app import ROUTERS
 from api.http.security import COOKIE, PUBLIC
+from infra.db.engine import open_engine
+from infra.settings import load_settings
+from infra.strategies import Strategies
 from infra.tokens import PREFIX
-from tests.integration.api.conftest import Api
+from streams.log import open_log
+from tests.integration.api.conftest import Api, serving
 
 BODY = {"strategy": "sma_cross", "venue": "test", "symbol": "A/USDT", "timeframe": "1m", "cash": "1"}
 FILLED = {"bot_id": "1", "venue": "test", "symbol": "A/USDT", "name": "sma_cross", "stream": "journal"}
@@ -148,9 +155,9 @@ def test_a_browser_logs_in_and_out(api: Api) -> None:
         assert api.token("trade") not in cookie
         me = browser.get("/auth/me").json()
         assert (me["name"], me["scope"]) == ("a-trade", "trade")
-        stolen = dict(browser.cookies)
+        stolen = {"Cookie": f"{COOKIE}={browser.cookies[COOKIE]}"}
         assert browser.post("/auth/logout").status_code == 204
-        problem(browser.get("/auth/me", cookies=stolen), 401, "unauthenticated")
+    problem(httpx.get(f"{api.url}/auth/me", headers=stolen), 401, "unauthenticated")
 
 
 def test_a_session_gives_commands_only_with_an_origin(fresh: Api) -> None:
@@ -211,6 +218,15 @@ def test_a_socket_without_a_token_is_refused_before_it_opens(api: Api) -> None:
         assert bare.recv(100).split()[1] in (b"401", b"403")
 
 
+def test_a_body_that_is_too_large_is_refused(api: Api) -> None:
+    large = b"x" * (security.BODY_BYTES_MAX + 1)
+    answer = httpx.post(f"{api.url}/auth/login", content=large)
+    problem(answer, 413, "too_large")
+    answer = httpx.post(f"{api.url}/auth/login", content=iter([large]))
+    assert answer.status_code in (400, 413)
+    assert set(answer.json()) == {"code", "message", "hint"}
+
+
 def test_an_admin_ends_a_token(fresh: Api) -> None:
     reader = fresh.client("read")
     assert reader.get("/api/bots").status_code == 200
@@ -221,3 +237,28 @@ def test_an_admin_ends_a_token(fresh: Api) -> None:
         states = {token["name"]: token["state"] for token in admin.get("/api/tokens").json()["items"]}
     assert states["a-read"] == "revoked"
     reader.close()
+
+
+def test_no_secret_is_told_when_the_database_is_gone(
+    home: Path, strategies: Strategies, caplog: pytest.LogCaptureFixture
+) -> None:
+    url = "postgresql+psycopg2://tcpd:canary-7f3a@127.0.0.1:9/tcpd?connect_timeout=2"
+    settings = replace(load_settings({"TCPD_HOME": str(home)}), database_url=url)
+    caplog.set_level("DEBUG")
+    told: list[str] = []
+    with ExitStack() as stack:
+        log = open_log(settings.log_url)
+        stack.callback(log.close)
+        api = serving(settings, log, open_engine(url), strategies, stack)
+        with api.client("admin") as client:
+            for method, path in GUARDED:
+                answer = client.request(method, path, json=BODY if path == "/api/bots" else None)
+                told += [answer.text, str(answer.headers)]
+                assert answer.status_code != 500, (path, answer.text)
+            problem(client.get("/api/bots"), 503, "database_unavailable")
+        problem(httpx.get(f"{api.url}/health/ready"), 503, "not_ready")
+        assert httpx.get(f"{api.url}/health/live").status_code == 200
+        records = [r for p in range(log.partitions) for r in log.read("journal", p)]
+        secrets = ["canary-7f3a", api.token("admin")]
+    everything = "\n".join([*told, caplog.text, str(records)])
+    assert [secret for secret in secrets if secret in everything] == []
