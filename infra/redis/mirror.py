@@ -125,6 +125,7 @@ class Mirror:
     def _follow(self) -> None:
         """Count and publish until the end; after any error everything is loaded anew."""
         counted = self._load()
+        self._publish(counted, [])
         while not self._stop.is_set():
             if not self._round(counted):
                 after = {place: _next(counted, place) for place in self._places}
@@ -181,13 +182,14 @@ class Mirror:
             place = (record.topic, record.partition)
             reached = counted.positions.setdefault(place, Reached())
             before = Reached(None, reached.cause_offset, dict(reached.cause_indexes))
-            for made in publications(record, reached):
-                snapshot = counted.snapshots.setdefault(made.channel, Snapshot())
-                if _needs_run(counted.runs.get(made.channel), snapshot.seq, record):
-                    run = Run(snapshot.seq + 1, place, record.offset, before)
-                    counted.runs[made.channel] = run
-                    runs.append((made.channel, run))
-                texts.setdefault(made.channel, []).append(snapshot.add(made))
+            found = publications(record, reached)
+            for channel in dict.fromkeys(made.channel for made in found):
+                snapshot = counted.snapshots.setdefault(channel, Snapshot())
+                if _needs_run(counted.runs.get(channel), snapshot.seq, record):
+                    counted.runs[channel] = Run(snapshot.seq + 1, place, record.offset, before)
+                    runs.append((channel, counted.runs[channel]))
+            for made in found:
+                texts.setdefault(made.channel, []).append(counted.snapshots[made.channel].add(made))
         if records:
             places = {(record.topic, record.partition) for record in records}
             positions = {place: counted.positions[place] for place in places}
@@ -320,10 +322,10 @@ def _next(counted: Counted, place: Place) -> int:
 
 
 def _needs_run(run: Run | None, seq: int, record: Record) -> bool:
+    """Whether the channel's messages of this record, which follow `seq`, begin a run."""
     if run is None or run.place != (record.topic, record.partition):
         return True
-    behind = record.offset - run.offset
-    return behind >= RUN_RECORDS or (behind > 0 and seq - run.first_seq >= RUN_MESSAGES)
+    return record.offset - run.offset >= RUN_RECORDS or seq - run.first_seq >= RUN_MESSAGES
 
 
 def _state(snapshot: Snapshot) -> tuple[int, bytes]:

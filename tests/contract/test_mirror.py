@@ -19,10 +19,21 @@ from infra.redis.mirror import Mirror
 from infra.redis.server import RedisServer
 from streams.codec import UndecodableError, decode_output
 from streams.embedded import EmbeddedLog
-from streams.events import BotChanged, Candle, Fill, Order, OrderClosed, Signal, SourceHole, WorkerStarted
+from streams.events import (
+    BotChanged,
+    Candle,
+    Fill,
+    Order,
+    OrderClosed,
+    Output,
+    Signal,
+    SourceHole,
+    WorkerStarted,
+)
 from streams.log import Entry, Record
+from streams.topics import CANDLES
 from tests.contract.conftest import NewDatabase
-from tests.derived import as_log, candle, recorded
+from tests.derived import as_log, candle, record, recorded
 from tests.services.redis import Redis
 from tests.subscriber import Subscriber
 
@@ -88,18 +99,18 @@ def expected(records: list[Record]) -> dict[str, list[dict[str, Any]]]:
     """Each event of a channel once, as a door shows it, stream by stream and partition by partition."""
     seen: set[tuple[str, str]] = set()
     found: dict[str, list[dict[str, Any]]] = {}
-    for record in records:
-        market = record.key.decode() if record.key else ""
+    for one in records:
+        market = one.key.decode() if one.key else ""
         try:
-            output = decode_output(record.value)
+            output = decode_output(one.value)
         except UndecodableError:
-            found.setdefault("system_events", []).append({"offset": record.offset, "topic": record.topic})
+            found.setdefault("system_events", []).append({"offset": one.offset, "topic": one.topic})
             continue
         for event, cause in zip(output.events, output.causes(), strict=True):
             if output.offset >= 0:
-                if (record.topic, str(cause)) in seen:
+                if (one.topic, str(cause)) in seen:
                     continue
-                seen.add((record.topic, str(cause)))
+                seen.add((one.topic, str(cause)))
             match event:
                 case Candle():
                     channel = f"market_data:{market.split(':', 1)[1]}"
@@ -247,9 +258,11 @@ def test_of_two_mirrors_one_counts_and_nothing_is_published_twice(
 def test_a_reader_that_comes_back_gets_the_same_messages_from_the_log(
     tmp_path: Path, run: Run, database: str, client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("infra.redis.mirror.RUN_MESSAGES", 7)
+    monkeypatch.setattr("infra.redis.mirror.RUN_MESSAGES", 4)
     monkeypatch.setattr("infra.redis.mirror.RUN_RECORDS", 11)
     log = as_log(recorded(9, journal_records=60), tmp_path / "log")
+    many = [record(CANDLES, "sim:M00/USD:X", 0, several_candles(n)) for n in range(100, 120)]
+    append(log, many)
     ear = Ear(client)
     run(log)
     store = ChannelStore(database)
@@ -258,6 +271,12 @@ def test_a_reader_that_comes_back_gets_the_same_messages_from_the_log(
             again = [msgspec.json.decode(m.text) for m in messages_since(log, store, channel, since)]
             assert again == heard[since:], (channel, since)
     store.close()
+
+
+def several_candles(minute: int) -> Output:
+    """Of one journal record, as when several timeframes close."""
+    candles = tuple(candle(minute, revision=revision) for revision in range(3))
+    return Output(0, minute, (0, 1, 2), candles)
 
 
 def test_a_rebuild_of_the_projections_leaves_the_count_alone(
@@ -327,6 +346,23 @@ def test_a_forming_candle_carries_the_last_seq_and_is_not_counted(
         forming = session.forming[-1]
         assert forming["seq"] == store.snapshot(MARKET).seq == subscriber.last
         store.close()
+
+
+def test_redis_cli_receives_all_four_channels(
+    tmp_path: Path, new_database: NewDatabase, redis_server: Redis
+) -> None:
+    database = new_database()
+    migrate(database)
+    cli = redis_server.cli("PSUBSCRIBE", "*")
+    assert cli.stdout is not None
+    lines = (line.strip() for line in cli.stdout)
+    assert "psubscribe" in next(line for line in lines if "psubscribe" in line)
+    mirrored(as_log(recorded(16), tmp_path / "log"), database, redis_server.url)
+    wanted = {"market_data", "bot_signals", "trade_updates", "system_events"}
+    while wanted:
+        wanted.discard(next(lines).split(":")[0])
+    cli.kill()
+    cli.wait()
 
 
 def cut(log: EmbeddedLog, topic: str, partition: int, offset: int) -> None:
