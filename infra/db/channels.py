@@ -21,9 +21,9 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 
 from infra.channels import Snapshot
+from infra.db.bulk import write
 from infra.db.engine import writing
 from infra.db.projector import Place, Reached
 from infra.db.schema import open_database
@@ -140,22 +140,12 @@ class ChannelStore:
         """Write what was counted after `turn`, in one transaction. Raises `OvertakenError`."""
         with writing(self._engine).begin() as connection:
             self._take_turn(connection, turn)
-            _upsert(
-                connection,
-                channels,
-                [(name, at.seq, at.encode().decode()) for name, at in snapshots.items()],
-            )
-            _upsert(
-                connection, mirror_positions, [(*place, *_columns(at)) for place, at in positions.items()]
-            )
-            _upsert(
-                connection,
-                channel_runs,
-                [
-                    (channel, run.first_seq, *run.place, run.offset, *_columns(run.before)[1:])
-                    for channel, run in runs
-                ],
-            )
+            rows = [(channel, at.seq, at.encode().decode()) for channel, at in snapshots.items()]
+            write(connection, channels, rows, replace=True)
+            rows = [(*place, *_columns(at)) for place, at in positions.items()]
+            write(connection, mirror_positions, rows, replace=True)
+            rows = [(channel, *_run_columns(run)) for channel, run in runs]
+            write(connection, channel_runs, rows, replace=True)
 
     def forget_log(self, turn: int) -> None:
         """Forget positions and runs, which are of another log; each `seq` stays. Raises `OvertakenError`."""
@@ -211,6 +201,10 @@ def _columns(at: Reached) -> tuple[int | None, int, str]:
     return at.offset, at.cause_offset, msgspec.json.encode(at.cause_indexes).decode()
 
 
+def _run_columns(run: Run) -> tuple[Any, ...]:
+    return (run.first_seq, *run.place, run.offset, *_columns(run.before)[1:])
+
+
 def _reached(row: Any) -> Reached:
     indexes = msgspec.json.decode(row.cause_indexes, type=dict[str, int])
     return Reached(row.offset, row.cause_offset, indexes)
@@ -219,17 +213,3 @@ def _reached(row: Any) -> Reached:
 def _run(row: Any) -> Run:
     before = Reached(None, row.cause_offset, _reached(row).cause_indexes)
     return Run(row.first_seq, (row.topic, row.partition), row.offset, before)
-
-
-def _upsert(connection: Connection, table: Table, rows: list[tuple[Any, ...]]) -> None:
-    if not rows:
-        return
-    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
-    insert = dialect.insert(table)
-    key = list(table.primary_key.columns)
-    rest = {c.name: insert.excluded[c.name] for c in table.columns if c not in set(key)}
-    names = table.columns.keys()
-    connection.execute(
-        insert.on_conflict_do_update(index_elements=key, set_=rest),
-        [dict(zip(names, row, strict=True)) for row in rows],
-    )

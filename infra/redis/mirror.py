@@ -201,10 +201,12 @@ class Mirror:
 
     def _read(self, counted: Counted) -> list[Record]:
         records: list[Record] = []
-        for place in self._places:
+        for place, end in self._log.ends(self._places).items():
             due = _next(counted, place)
-            some = list(islice(self._log.read(*place, due), ROUND_RECORDS))
-            if some and some[0].offset != due:
+            if end <= due:
+                continue
+            some = list(self._log.read(*place, due, min(end, due + ROUND_RECORDS)))
+            if not some or some[0].offset != due:
                 raise LogError(f"log {self._log.url}: {place[0]}:{place[1]}: offset {due} is gone")
             records += some
         return records

@@ -85,9 +85,7 @@ class Redis:
 def program(name: str) -> str:
     path = shutil.which(name)
     if path is None:
-        raise RedisMissingError(
-            f"no {name} on this machine: tests/services/install.sh installs it (as root)"
-        )
+        raise RedisMissingError(f"no {name} on this machine: tests/services/install.sh installs it (as root)")
     return path
 
 
