@@ -74,7 +74,8 @@ class BotManager:
     """Writes bot commands to the journal. Safe to use from several processes at once.
 
     `who` stands in every command, such as `cli:ann`. `database` is asked where a bot lives before the journal
-    is; None where there is none yet.
+    is; None where there is none yet. Every command may be given a `request` id: the fold takes the first of
+    an id and drops its repeats.
     """
 
     def __init__(
@@ -91,7 +92,7 @@ class BotManager:
         self._database = database
         self._now = now
 
-    def create_bot(self, spec: BotSpec, *, start: bool = False) -> Created:
+    def create_bot(self, spec: BotSpec, *, start: bool = False, request: str | None = None) -> Created:
         """Register and create a bot, stopped unless `start`.
 
         Raises `RefusedError` for a market or timeframe that does not exist, for cash that does not fit and
@@ -104,26 +105,27 @@ class BotManager:
         create_command(spec, market, code, 0, self._signed(), start=start)
         registered = self._append(RegisterBot(*self._signed(), market=market.key), market.key, partition=0)
         bot_id = registrations(self._log, registered.offset + 1)
-        command = create_command(spec, market, code, bot_id, self._signed(), start=start)
+        # an id of its own: a repeated registration leaves an id unused, and never two bots with one id
+        command = create_command(spec, market, code, bot_id, self._signed(request), start=start)
         return Created(bot_id, self._append(command, market.key))
 
-    def start_bot(self, bot_id: int) -> Position:
+    def start_bot(self, bot_id: int, *, request: str | None = None) -> Position:
         """Start a bot with today's code of its strategy, which must compile. A running bot is no error."""
         bot = self._bot(bot_id)
         code_hash = self._compiled(bot.strategy).code_hash
-        return self._append(StartBot(*self._signed(), bot_id, code_hash), bot.market)
+        return self._append(StartBot(*self._signed(request), bot_id, code_hash), bot.market)
 
-    def stop_bot(self, bot_id: int, *, flatten: bool = False) -> Position:
+    def stop_bot(self, bot_id: int, *, flatten: bool = False, request: str | None = None) -> Position:
         """Stop a bot; `flatten` closes its position at the next trade. A stopped bot is no error."""
-        return self._append(StopBot(*self._signed(), bot_id, flatten), self._bot(bot_id).market)
+        return self._append(StopBot(*self._signed(request), bot_id, flatten), self._bot(bot_id).market)
 
-    def halt_bot(self, bot_id: int, reason: str) -> Position:
-        return self._append(HaltBot(*self._signed(), bot_id, reason), self._bot(bot_id).market)
+    def halt_bot(self, bot_id: int, reason: str, *, request: str | None = None) -> Position:
+        return self._append(HaltBot(*self._signed(request), bot_id, reason), self._bot(bot_id).market)
 
-    def halt_all(self, reason: str) -> list[Position]:
+    def halt_all(self, reason: str, *, request: str | None = None) -> list[Position]:
         """Halt every bot: one command in each partition, all appended at once."""
         halts = [
-            self._entry(HaltBot(*self._signed(), None, reason), "", partition)
+            self._entry(HaltBot(*self._signed(request), None, reason), "", partition)
             for partition in range(self._log.partitions)
         ]
         return self._log.append(halts)
@@ -134,6 +136,8 @@ class BotManager:
         params: Mapping[str, object] | None = None,
         sizing: Sizing | None = None,
         short: bool | None = None,
+        *,
+        request: str | None = None,
     ) -> Position:
         """Change what is given and keep the rest, single parameters and the strategy's code too.
 
@@ -149,15 +153,15 @@ class BotManager:
                 code = self._compiled(bot.strategy)
                 today = code.code_hash
             checked = code.check({**bot.params, **params})
-        command = ReconfigureBot(*self._signed(), bot_id, checked, today, sizing, short)
+        command = ReconfigureBot(*self._signed(request), bot_id, checked, today, sizing, short)
         return self._append(command, bot.market)
 
-    def process_signal(self, bot_id: int, signal: Signal | float) -> Position:
+    def process_signal(self, bot_id: int, signal: Signal | float, *, request: str | None = None) -> Position:
         """Give a bot a target that was decided outside; the engine takes it like its strategy's own."""
         target = signal.target if isinstance(signal, Signal) else float(signal)
         if not math.isfinite(target) or abs(target) > 1:
             raise RefusedError(f"signal for bot {bot_id}: target {target} must be a number from -1 to 1")
-        return self._append(ExternalSignal(*self._signed(), bot_id, target), self._bot(bot_id).market)
+        return self._append(ExternalSignal(*self._signed(request), bot_id, target), self._bot(bot_id).market)
 
     def update_bot_state(self, bot_id: int, state: BotState, connection: Connection | None = None) -> None:
         """Write a bot's newest state, as the projector does with each that the fold derives.
@@ -185,8 +189,8 @@ class BotManager:
             raise RefusedError(f"strategy {strategy} does not compile: {error}") from None
         return code
 
-    def _signed(self) -> Signed:
-        return uuid4().hex, self._who, self._now()
+    def _signed(self, request: str | None = None) -> Signed:
+        return request or uuid4().hex, self._who, self._now()
 
     def _append(self, command: Command, market: str, partition: int | None = None) -> Position:
         number = self._partition(market) if partition is None else partition

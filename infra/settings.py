@@ -75,6 +75,7 @@ KNOWN = {
     "home": Setting(_folder, "folder of everything that has no place of its own"),
     "log_url": Setting(_url, "the log: embedded:///FOLDER or kafka://HOST:PORT"),
     "database_url": Setting(_url, "the projections: sqlite:///FILE or postgresql+psycopg2://…"),
+    "redis_url": Setting(_url, "Redis: redis://HOST:PORT/0; default: a bundled server on a loopback port"),
     "partitions": Setting(
         _whole(1, PARTITIONS_MAX), "partitions of each stream, given at the log's creation"
     ),
@@ -89,13 +90,14 @@ KNOWN = {
 class Settings:
     """All settings of a process; `origins` says of each where it was given.
 
-    `partitions` None: as many as the log has, 4 where it is created.
+    `partitions` None: as many as the log has, 4 where it is created. `redis_url` None: the bundled server.
     """
 
     home: Path
     log_url: str
     database_url: str
     kernels: Path
+    redis_url: str | None = None
     partitions: int | None = None
     strategies: tuple[Path, ...] = ()
     worker: str = "worker-1"

@@ -4,9 +4,9 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
 from concurrent.futures import CancelledError
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -16,6 +16,9 @@ import projections
 from infra.commands import BotManager
 from infra.db.projector import DatabaseSink
 from infra.db.schema import migrate
+from infra.forming import Forming
+from infra.redis.mirror import Mirror
+from infra.redis.server import RedisServer
 from infra.settings import Settings
 from infra.strategies import Strategies, load_strategies
 from projections.pipeline import Pipeline
@@ -55,19 +58,43 @@ def work(
     feeds: Sequence[Feed] = (),
     until: Callable[[Progress], bool] | None = None,
     observe: Callable[[Progress], None] | None = None,
+    redis: RedisServer | None = None,
 ) -> Progress:
-    """Fold and project in this process until `until` is true, or SIGINT or SIGTERM arrives.
+    """Fold, project and mirror in this process until `until` is true, or SIGINT or SIGTERM arrives.
 
     `feeds` run beside it in a thread of their own. `until` and `observe` are asked ten times a second. The
-    database is migrated first. Returns how far it was when last asked. Raises `LogError` when another process
-    folds an embedded log, `FeedError` when a feed failed.
+    database is migrated first. `redis` is the bundled server, kept running while this works and ended with
+    it; where it is None, the setting `redis_url` says which Redis is written to, and without it none is.
+    Returns how far it was when last asked. Raises `LogError` when another process folds an embedded log,
+    `FeedError` when a feed failed, `RedisServerError` when the bundled server does not start.
     """
     migrate(settings.database_url)
     log = open_log(settings.log_url, partitions=settings.partitions)
     try:
-        return _Worker(settings, log).run(feeds, until, observe)
+        worker = _Worker(settings, log)
+        with _mirroring(settings, log, redis) as worker.mirror:
+            return worker.run(feeds, until, observe)
     finally:
         log.close()
+
+
+@contextmanager
+def _mirroring(settings: Settings, log: Log, server: RedisServer | None) -> Generator[Mirror | None]:
+    """The mirror at work; None where there is no Redis."""
+    url = server.url if server else settings.redis_url
+    if url is None:
+        yield None
+        return
+    if server is not None:
+        server.start()
+    mirror = Mirror(log, settings.database_url, url, server)
+    mirror.start()
+    try:
+        yield mirror
+    finally:
+        mirror.stop()
+        if server is not None:
+            server.stop()
 
 
 def journal_ends(log: Log) -> dict[int, int]:
@@ -143,6 +170,8 @@ class _Worker:
         self.sink.check(log)
         self.unchecked: dict[int, Pipeline] = {}
         """Pipelines whose bots have not been compared with today's strategy code."""
+        self.mirror: Mirror | None = None
+        self.forming = Forming()
         self.progress = Progress({}, caught_up=False)
         self.journal_at_start = journal_ends(log)
         app = make_app(settings.log_url, worker=settings.worker, datadir=settings.home / "faust")
@@ -160,6 +189,8 @@ class _Worker:
 
         def tick() -> bool:
             self._halt_changed()
+            if self.mirror is not None:
+                self.mirror.show_forming(self.forming.changed())
             if until is None and observe is None:
                 return side.failed
             self.progress = Progress(
@@ -186,6 +217,7 @@ class _Worker:
             pipeline.restore(state)
             self._check_journal(pipeline)
         self.unchecked[partition] = pipeline
+        self.forming.pipelines[partition] = pipeline
         return pipeline
 
     def _check_journal(self, pipeline: Pipeline) -> None:

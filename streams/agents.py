@@ -28,6 +28,7 @@ from faust.types import TP, EventT, StreamT
 
 from streams.app import App, end_process, ending_process, raw_topic
 from streams.log import Log, Record
+from streams.sinks import Sink, SinkUnreachableError, apply_when_reachable
 from streams.snapshots import Snapshot, SnapshotWriter, latest
 from streams.topics import JOURNAL, SNAPSHOTS
 
@@ -74,22 +75,6 @@ FoldFactory = Callable[[int, bytes | None], Fold]
 Raises ValueError for a state that it does not understand, such as one of an older version: the fold
 is then made anew from the journal, whose outputs are not sent again.
 """
-
-
-class Sink(Protocol):
-    """Where the projector writes. Called from threads, one call at a time."""
-
-    def positions(self) -> Mapping[tuple[str, int], int]:
-        """Last offset applied by (topic, partition); missing: none."""
-        ...
-
-    def apply(self, records: Sequence[Record]) -> None:
-        """Apply the records and their positions in one transaction.
-
-        Another process may have taken over and gone further: records at or before a stored position
-        are refused (raise) or passed over, never applied again; one that leaves a hole is refused.
-        """
-        ...
 
 
 class Partition:
@@ -327,6 +312,7 @@ class Projector:
         self._batch: list[tuple[Record, EventT[Any]]] = []
         self._some = asyncio.Event()
         self._full = asyncio.Event()
+        self._away = False
         self._room = asyncio.Event()
         self._applying = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
@@ -340,7 +326,7 @@ class Projector:
         app.on_rebalance_complete.connect(self._on_assigned)
 
     def positions(self) -> dict[tuple[str, int], int]:
-        return dict(self.applied)
+        return {} if self._away else dict(self.applied)
 
     def is_at_end(self) -> bool:
         """Whether every partition is assigned to this worker and all its records are in the sink."""
@@ -356,10 +342,15 @@ class Projector:
         with ending_process("projector, taking over"):
             async with self._applying:
                 self._empty_batch()
+                self._away = False
                 self._generation = self._app.consumer_generation_id
-                positions = await asyncio.to_thread(self._sink.positions)
                 assigned = _assigned(self._app, self._topics)
                 places = {tp: (self._app.stream_of(tp.topic), tp.partition) for tp in assigned}
+                try:
+                    positions = await asyncio.to_thread(self._sink.positions)
+                except SinkUnreachableError as error:
+                    logger.warning("projector: from the commits, which lie before the positions: %s", error)
+                    positions = await self._committed(places) if places else {}
                 self._taken = {place: positions.get(place, -1) for place in places.values()}
                 self.applied.clear()
                 self.applied.update(self._taken)
@@ -381,7 +372,9 @@ class Projector:
         self._taken[place] = record.offset
         self._batch.append((record, event))
         self._some.set()
-        if len(self._batch) >= BATCH_RECORDS_MAX:
+        if self._away:
+            self._hold()
+        elif len(self._batch) >= BATCH_RECORDS_MAX:
             self._full.set()
             self._room.clear()
             await self._room.wait()
@@ -399,11 +392,40 @@ class Projector:
             batch, generation = self._empty_batch(), self._generation
             if not batch:
                 return
-            await asyncio.to_thread(self._sink.apply, [record for record, _ in batch])
+
+            def go_on() -> bool:
+                self._hold()
+                return generation == self._app.consumer_generation_id
+
+            records = [record for record, _ in batch]
+            if not await apply_when_reachable(self._sink, records, go_on):
+                return  # another assignment waits, which reads them again
             for record, event in batch:
                 self.applied[record.topic, record.partition] = record.offset
                 if generation == self._app.consumer_generation_id:
                     event.ack()
+            if self._away:
+                self._release()
+
+    def _hold(self) -> None:
+        """Fetch no more while the sink is away, and take what was fetched already.
+
+        Were it left in Faust's queue, a full one would keep the journal's records from the engine.
+        """
+        self._away = True
+        self._room.set()
+        for tp in _assigned(self._app, self._topics):
+            self._app.consumer.on_buffer_full(tp)
+
+    def _release(self) -> None:
+        self._away = False
+        for tp in _assigned(self._app, self._topics):
+            self._app.consumer.on_buffer_drop(tp)
+
+    async def _committed(self, places: Mapping[TP, tuple[str, int]]) -> dict[tuple[str, int], int]:
+        """Positions by Faust's commits, which follow the sink's; what it has already, it passes over."""
+        committed = await cast(Consumer, self._app.consumer).seek_to_committed()
+        return {place: (committed.get(tp) or self._log.earliest(*place)) - 1 for tp, place in places.items()}
 
     def _empty_batch(self) -> list[tuple[Record, EventT[Any]]]:
         batch, self._batch = self._batch, []

@@ -38,7 +38,10 @@ class Follower(Protocol):
     """An agent as its worker sees it."""
 
     def positions(self) -> dict[tuple[str, int], int]:
-        """Last offset done by (topic, partition) assigned to this worker."""
+        """Last offset done by (topic, partition) assigned to this worker.
+
+        Without those that wait for something outside: they may stand still.
+        """
         ...
 
     async def settle(self) -> None:
@@ -198,6 +201,7 @@ async def _watch(log: Log, followers: Sequence[Follower]) -> None:
                 logger.warning("cannot ask for the ends of the streams: %s", error)
                 moved.clear()
                 continue
+            moved = {place: moved[place] for place, _ in positions if place in moved}
             for place, at in positions:
                 _check_moving(place, at, ends[place], moved)
 

@@ -254,6 +254,9 @@ class EmbeddedLog:
         rows = self._query(_LAST, base, base + OFFSETS_MAX)
         return rows[0][0] + 1 - base if rows else 0
 
+    def ends(self, places: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]:
+        return {place: self.highwater(*place) for place in places}
+
     def offset_at(self, topic: str, partition: int, time_ms: int) -> int:
         """Record times may fall back, `high_ms` never does: bisect it, then look at the times."""
         base = self._base(topic, partition)

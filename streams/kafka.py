@@ -224,6 +224,11 @@ class KafkaLog:
         source = self._partition(topic, partition)
         return self._call("read", self._asker.end_offsets([source]))[source]
 
+    def ends(self, places: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]:
+        sources = {place: self._partition(*place) for place in places}
+        ends = self._call("read", self._asker.end_offsets(list(sources.values())))
+        return {place: ends[source] for place, source in sources.items()}
+
     def offset_at(self, topic: str, partition: int, time_ms: int) -> int:
         source = self._partition(topic, partition)
         asked = self._asker.offsets_for_times({source: max(time_ms, 0)})

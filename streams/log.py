@@ -74,6 +74,10 @@ class Log(Protocol):
         """The offset that the next record will get."""
         ...
 
+    def ends(self, places: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]:
+        """The highwaters of many (topic, partition), asked at once."""
+        ...
+
     def offset_at(self, topic: str, partition: int, time_ms: int) -> int:
         """The first offset whose record time is ≥ `time_ms`; the highwater when there is none."""
         ...

@@ -10,6 +10,8 @@ import pytest
 
 from infra.strategies import Strategies, load_strategies
 from tests.services.kafka import Kafka, KafkaMissingError
+from tests.services.postgres import Postgres, PostgresMissingError
+from tests.services.redis import Redis, RedisMissingError
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -51,6 +53,32 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 def resize(disk: Path, size: str) -> None:
     subprocess.run(["mount", "-o", f"remount,size={size}", str(disk)], check=True)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A real PostgreSQL server, started once for all tests; one that kills it starts it again."""
+    try:
+        server = Postgres()
+    except PostgresMissingError as error:
+        missing(str(error))
+    try:
+        yield server.start()
+    finally:
+        server.close()
+
+
+@pytest.fixture
+def redis_server(tmp_path: Path) -> Iterator[Redis]:
+    """A real redis-server, fresh for each test."""
+    try:
+        server = Redis(tmp_path / "redis")
+    except RedisMissingError as error:
+        missing(str(error))
+    try:
+        yield server.start()
+    finally:
+        server.stop()
 
 
 @pytest.fixture(scope="session")

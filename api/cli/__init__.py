@@ -8,7 +8,7 @@ import logging
 
 import typer
 
-from api.cli import audit, bots, imports, logs, markets, reads, run, upkeep
+from api.cli import audit, bots, imports, logs, markets, reads, run, serve, upkeep
 from api.cli.failures import guarded
 
 app = typer.Typer(
@@ -20,6 +20,8 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command("up")(run.up)
+app.command("serve")(serve.serve)
+app.add_typer(serve.app, name="tokens")
 app.command("import")(imports.import_)
 app.add_typer(markets.app, name="markets")
 app.add_typer(bots.app, name="bots")

@@ -15,6 +15,7 @@ EXPECTED = {
     "api.cli.failures.CommandFailedError",
     "infra.settings.SettingsError",
     "infra.commands.RefusedError",
+    "infra.tokens.TokenError",
     "infra.exchange.readers.FileReadError",
     "infra.exchange.trade_file.BadRowError",
     "infra.exchange.files.OldFileError",
@@ -26,6 +27,7 @@ EXPECTED = {
     "infra.db.projector.ProjectionError",
     "infra.worker.FeedError",
     "streams.log.LogError",
+    "streams.sinks.SinkUnreachableError",
     "streams.codec.UndecodableError",
     "builtins.OSError",
 }

@@ -4,9 +4,21 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError, OperationalError
+
+from infra.db.bulk import listen_for_copy
 
 BUSY_TIMEOUT_MS = 60_000
 """How long a SQLite writer waits for another; a rebuild holds the lock for its whole length."""
+PATIENCE = {
+    "connect_timeout": 10,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 25_000,
+}
+"""How long (seconds, the last in ms) until a PostgreSQL server that says nothing is taken for gone; the URL's
+own settings win."""
 WRITE = {"tcpd_write": True}
 """Execution option of a connection that is going to write."""
 
@@ -23,10 +35,13 @@ def open_engine(url: str) -> Engine:
             f"database URL {parsed.render_as_string()}: {dialect!r} is not supported;"
             " use sqlite:///PATH or postgresql+psycopg2://USER@HOST/NAME"
         )
-    engine = create_engine(parsed)
     if dialect == "sqlite":
+        engine = create_engine(parsed)
         event.listen(engine, "connect", _configure_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
+    else:
+        engine = create_engine(parsed, connect_args=PATIENCE | dict(parsed.query))
+        listen_for_copy(engine)
     return engine
 
 
@@ -37,6 +52,16 @@ def writing(engine: Engine) -> Engine:
     once, without waiting, when another process wrote in between.
     """
     return engine.execution_options(**WRITE)
+
+
+def is_out_of_reach(error: DBAPIError, engine: Engine) -> bool:
+    """Whether the server could not be reached, went away or had no room: what waiting may mend.
+
+    For SQLite never: what it calls operational is a file that is damaged, full or of another program.
+    """
+    if engine.dialect.name == "sqlite":
+        return False
+    return error.connection_invalidated or isinstance(error, OperationalError)
 
 
 def _configure_sqlite(connection: Any, _record: object) -> None:

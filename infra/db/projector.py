@@ -6,22 +6,23 @@ partition and market was written by a worker that crashed and folded again.
 """
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Sequence
-from functools import cache
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import Connection, Engine, Insert, Table, and_, column, select, tuple_, values
-from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import DataError, IntegrityError
+from sqlalchemy import Connection, Engine, Table, and_, column, select, tuple_, values
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
 from infra.db import tables
-from infra.db.engine import writing
+from infra.db.bulk import write
+from infra.db.engine import is_out_of_reach, writing
 from infra.db.rows import SYSTEM_EVENTS, Changes, Row, merge_orders, merge_positions
 from infra.db.schema import open_database
 from streams.codec import UndecodableError, decode_output
 from streams.events import Checkpoint, DeadLetter, Output
 from streams.log import Log, Record
+from streams.sinks import SinkUnreachableError
 from streams.topics import SYSTEM
 
 INT64 = range(-(2**63), 2**63)
@@ -73,9 +74,12 @@ class DatabaseSink:
         self._update_bot = update_bot or write_bot_state
 
     def positions(self) -> dict[Place, int]:
-        """The last offset applied, by (topic, partition); those without any are missing."""
+        """The last offset applied, by (topic, partition); those without any are missing.
+
+        Raises `SinkUnreachableError` while there is no connection to the database.
+        """
         columns = tables.positions.c
-        with self._engine.connect() as connection:
+        with self._reaching(), self._engine.connect() as connection:
             rows = connection.execute(select(columns.topic, columns.partition, columns.offset))
             return {(topic, partition): offset for topic, partition, offset in rows}
 
@@ -93,14 +97,26 @@ class DatabaseSink:
     def apply(self, records: Sequence[Record]) -> Applied:
         """Apply all records and their positions in one transaction, or nothing.
 
+        Raises `SinkUnreachableError` while there is no connection to the database; if it broke in the middle,
+        the records may be applied or not: give them again.
         Raises `ProjectionGapError` where records are missing after the stored position, `ProjectionError`
         where a row stands already that no stored position accounts for.
         """
-        with writing(self._engine).begin() as connection:
+        with self._reaching(), writing(self._engine).begin() as connection:
             return project(connection, records, self._update_bot)
 
     def close(self) -> None:
         self._engine.dispose()
+
+    @contextmanager
+    def _reaching(self) -> Generator[None]:
+        try:
+            yield
+        except DBAPIError as error:
+            if not is_out_of_reach(error, self._engine):
+                raise
+            reason = str(error.orig).strip().partition("\n")[0]
+            raise SinkUnreachableError(f"database {_shown(self._engine)}: {reason}") from error
 
 
 BotState = tuple[Any, ...]
@@ -110,7 +126,7 @@ UpdateBot = Callable[[int, BotState, Connection], None]
 
 
 def write_bot_state(_bot_id: int, state: BotState, connection: Connection) -> None:
-    _write(connection, tables.bots, [state], replace=True)
+    write(connection, tables.bots, [state], replace=True)
 
 
 def project(
@@ -120,8 +136,8 @@ def project(
     try:
         with connection.begin_nested():
             return _project(connection, records, decode_output, update_bot)
-    except (OverflowError, DataError):
-        # an integer fits the wire but no column; checking each beforehand would cost a third of the speed
+    except (OverflowError, ValueError, DataError):
+        # a value fits the wire but no column; checking each beforehand would cost a third of the speed
         return _project(connection, records, _decode_checked, update_bot)
 
 
@@ -158,15 +174,15 @@ def _add(changes: Changes, record: Record, decode: Callable[[bytes], Output], po
     """Add a record's new events to `changes` and move the cause of `position`; returns the repeats."""
     output = decode(record.value)
     market = _text(record.key)
-    _check(record, output, market)
+    check_output(record, output, market)
     if ":" in market and record.topic != SYSTEM:
         changes.markets.add(market)
-    first = _repeats(output, market, position) if output.offset >= 0 else 0
+    first = repeats_of(output, market, position) if output.offset >= 0 else 0
     changes.add(market, output, first, record)
     return first
 
 
-def _repeats(output: Output, market: str, position: Reached) -> int:
+def repeats_of(output: Output, market: str, position: Reached) -> int:
     """How many of the output's first events are repeats of a cause; `position` moves to its last cause."""
     if output.offset < position.cause_offset:
         return len(output.events)
@@ -179,7 +195,7 @@ def _repeats(output: Output, market: str, position: Reached) -> int:
     return repeats
 
 
-def _check(record: Record, output: Output, market: str) -> None:
+def check_output(record: Record, output: Output, market: str) -> None:
     """Raises `UndecodableError` for an output that cannot be what it says."""
     if len(output.indexes) != len(output.events):
         raise UndecodableError(f"{len(output.events)} events with {len(output.indexes)} indexes")
@@ -194,23 +210,31 @@ def _check(record: Record, output: Output, market: str) -> None:
 
 
 def _text(key: bytes | None) -> str:
-    return (key or b"").decode(errors="replace")
+    return (key or b"").decode(errors="replace").replace("\0", "\ufffd")
 
 
 def _decode_checked(value: bytes) -> Output:
     output = decode_output(value)
-    _check_integers(msgspec.to_builtins(output))
+    for leaf in _leaves(output):
+        if isinstance(leaf, int) and leaf not in INT64:
+            raise UndecodableError(f"the integer {leaf} exceeds 64 bits")
+        if isinstance(leaf, str) and "\0" in leaf:
+            raise UndecodableError(f"the text {leaf!r} holds a NUL, which PostgreSQL does not store")
     return output
 
 
-def _check_integers(value: Any) -> None:
-    if isinstance(value, int) and value not in INT64:
-        raise UndecodableError(f"the integer {value} exceeds 64 bits")
-    if isinstance(value, dict):
-        value = value.values()
-    if not isinstance(value, str | bytes) and isinstance(value, Iterable):
-        for part in value:
-            _check_integers(part)
+def _leaves(output: Output) -> Iterator[Any]:
+    """All plain values in an output, keys of mappings too."""
+    nested: list[Any] = [msgspec.to_builtins(output)]
+    while nested:
+        value = nested.pop()
+        if isinstance(value, dict):
+            nested.extend(value.keys())
+            nested.extend(value.values())
+        elif isinstance(value, list | tuple):
+            nested.extend(value)
+        else:
+            yield value
 
 
 def _gap(connection: Connection, record: Record, stored: int) -> str:
@@ -244,7 +268,7 @@ def _write_positions(connection: Connection, reached: dict[Place, Reached]) -> N
         (*place, at.offset, at.cause_offset, msgspec.json.encode(at.cause_indexes).decode())
         for place, at in sorted(reached.items())
     ]
-    _write(connection, tables.positions, rows, replace=True)
+    write(connection, tables.positions, rows, replace=True)
 
 
 def _write_changes(connection: Connection, changes: Changes, update_bot: UpdateBot) -> None:
@@ -262,11 +286,12 @@ def _write_changes(connection: Connection, changes: Changes, update_bot: UpdateB
 
 def _insert(connection: Connection, table: Table, rows: list[tuple[Any, ...]]) -> None:
     try:
-        _write(connection, table, rows)
+        write(connection, table, rows)
     except IntegrityError as error:
+        words = " ".join(str(error.orig).split())
         raise ProjectionError(
             f"database {_shown(connection.engine)}: table {table.name} holds a row already that the log gives"
-            f" anew ({error.orig}); it was changed by another program or made of another log: run"
+            f" anew ({words}); it was changed by another program or made of another log: run"
             " `tcpdashboard rebuild`"
         ) from error
 
@@ -276,7 +301,7 @@ def _write_markets(connection: Connection, changes: Changes) -> None:
         row["market"] for row in _load(connection, tables.markets, {(market,) for market in changes.markets})
     }
     rows = [(market, *market.split(":", 1)) for market in sorted(changes.markets - known)]
-    _write(connection, tables.markets, rows, replace=True)
+    write(connection, tables.markets, rows, replace=True)
 
 
 def _order_key(row: Row) -> tuple[int, int, int, int]:
@@ -300,32 +325,4 @@ def _load(connection: Connection, table: Table, keys: set[tuple[Any, ...]]) -> l
 
 def _write_rows(connection: Connection, table: Table, rows: list[Row]) -> None:
     names = table.columns.keys()
-    _write(connection, table, [tuple(row[name] for name in names) for row in rows], replace=True)
-
-
-def _write(
-    connection: Connection, table: Table, rows: list[tuple[Any, ...]], *, replace: bool = False
-) -> None:
-    """Insert rows (tuples in the order of the table's columns), or replace those with the same key."""
-    if not rows:
-        return
-    if connection.dialect.name == "sqlite":
-        # SQLAlchemy's handling of parameters, row by row, costs more than SQLite's insert
-        connection.exec_driver_sql(_sqlite_text(table, replace), rows)
-    else:
-        names = table.columns.keys()
-        statement = _statement(postgresql.insert(table), table, replace)
-        connection.execute(statement, [dict(zip(names, row, strict=True)) for row in rows])
-
-
-@cache
-def _sqlite_text(table: Table, replace: bool) -> str:
-    return str(_statement(sqlite.insert(table), table, replace).compile(dialect=sqlite.dialect()))
-
-
-def _statement(insert: sqlite.Insert | postgresql.Insert, table: Table, replace: bool) -> Insert:
-    if not replace:
-        return insert
-    key = table.primary_key.columns
-    rest = {column.name: insert.excluded[column.name] for column in table.columns if column not in set(key)}
-    return insert.on_conflict_do_update(index_elements=list(key), set_=rest)
+    write(connection, table, [tuple(row[name] for name in names) for row in rows], replace=True)

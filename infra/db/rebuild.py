@@ -5,12 +5,12 @@ from hashlib import sha256
 from itertools import islice
 
 import msgspec
-from sqlalchemy import Column, select
+from sqlalchemy import Column, Connection, delete, select
 
 from infra.db.engine import open_engine, writing
 from infra.db.projector import Applied, project
 from infra.db.schema import migrate
-from infra.db.tables import metadata
+from infra.db.tables import metadata, positions
 from streams.log import Log, Record
 from streams.topics import PROJECTED
 
@@ -27,13 +27,23 @@ def rebuild(log: Log, url: str) -> Applied:
     engine = open_engine(url)
     total = Applied()
     with writing(engine).begin() as connection:
-        metadata.drop_all(connection)
-        metadata.create_all(connection)
+        _empty(connection)
         records = _derived(log)
         while chunk := list(islice(records, CHUNK_RECORDS)):
             total += project(connection, chunk)
     engine.dispose()
     return total
+
+
+def _empty(connection: Connection) -> None:
+    if connection.dialect.name == "sqlite":
+        metadata.drop_all(connection)
+        metadata.create_all(connection)
+        return
+    # PostgreSQL's readers would wait for dropped tables; the lock is for the projector, which begins there
+    connection.exec_driver_sql(f"LOCK TABLE {positions.name} IN EXCLUSIVE MODE")
+    for table in metadata.sorted_tables:
+        connection.execute(delete(table))
 
 
 def _derived(log: Log) -> Iterator[Record]:

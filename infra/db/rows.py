@@ -129,7 +129,8 @@ class Changes:
         sizing = event.sizing
         spec = (event.timeframe, event.strategy, event.code_hash, _json(event.params))
         money = (event.short, event.initial_cash, event.cash_scale, event.currency)
-        state = (event.status, event.code, event.words, event.who)
+        words, who = (text.replace("\0", "\ufffd") for text in (event.words, event.who))
+        state = (event.status, event.code, words, who)
         head = (event.bot_id, event.time, event.market)
         self.bots[event.bot_id] = (
             *(*head, *spec, sizing.mode, sizing.value, sizing.scale),

@@ -1,17 +1,24 @@
-"""Rows a second from derived records to SQLite, decoding included.
+"""Rows a second from derived records to SQLite and to PostgreSQL, decoding included.
 
-Run by `python -m tests.bench.bench_projections`. The yardstick is sqlite3's own `executemany`, which nothing
-written in Python can pass.
+Run by `python -m tests.bench.bench_projections`. The yardsticks are what nothing written in Python can pass:
+sqlite3's own `executemany`, and COPY of ready text.
 """
 
+import csv
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
 
+import psycopg2
 from msgspec.structs import astuple
 
+from infra.db import tables
+from infra.db.bulk import write
+from infra.db.engine import open_engine, writing
 from infra.db.projector import DatabaseSink
 from infra.db.rebuild import rebuild
 from infra.db.schema import migrate
@@ -20,10 +27,13 @@ from streams.events import Cause, DerivedEvent, Equity, Fill, Order, Output, Sig
 from streams.log import Record
 from streams.topics import BOTS, CANDLES, SIGNALS, TRADES
 from tests.derived import CASH, START_NS, as_log, candle, record
+from tests.services.postgres import Postgres, PostgresMissingError
 
 ROUNDS = 3
 BATCH_RECORDS = 500
 """As many as the projector's agent takes at once."""
+BATCH_ROWS = 5 * BATCH_RECORDS
+"""As many candles as these records hold."""
 MARKETS = [f"sim:M{n}/USD:X" for n in range(8)]
 
 
@@ -68,13 +78,30 @@ def trades(events: int) -> list[Record]:
     return records
 
 
-def rate(make: Callable[[int], list[Record]], rows: int) -> float:
+class Databases:
+    """Fresh databases, in files or on a server."""
+
+    def __init__(self, server: Postgres | None = None) -> None:
+        self._server = server
+        self.name = "postgresql" if server else "sqlite"
+
+    @contextmanager
+    def fresh(self) -> Iterator[str]:
+        if self._server is None:
+            with TemporaryDirectory() as folder:
+                yield f"sqlite:///{folder}/state.db"
+        else:
+            url = self._server.fresh()
+            yield url
+            self._server.give_back(url)
+
+
+def rate(databases: Databases, make: Callable[[int], list[Record]], rows: int) -> float:
     """The best of some rounds, each into a fresh database."""
     records = make(rows)
     best = 0.0
     for _ in range(ROUNDS):
-        with TemporaryDirectory() as folder:
-            url = f"sqlite:///{folder}/state.db"
+        with databases.fresh() as url:
             migrate(url)
             sink = DatabaseSink(url)
             start = perf_counter()
@@ -85,24 +112,48 @@ def rate(make: Callable[[int], list[Record]], rows: int) -> float:
     return best
 
 
-def rebuild_rate(rows: int) -> float:
+def upsert_rate(databases: Databases, rows: int) -> float:
+    """Ready rows of candles, every other one of which stands already, in the same transactions."""
+    ready = candle_rows(rows)
+    best = 0.0
+    for _ in range(ROUNDS):
+        with databases.fresh() as url:
+            migrate(url)
+            engine = writing(open_engine(url))
+            with engine.begin() as connection:
+                write(connection, tables.candles, ready[::2])
+            start = perf_counter()
+            for place in range(0, rows, BATCH_ROWS):
+                with engine.begin() as connection:
+                    write(connection, tables.candles, ready[place : place + BATCH_ROWS], replace=True)
+            best = max(best, rows / (perf_counter() - start))
+            engine.dispose()
+    return best
+
+
+def candle_rows(rows: int) -> list[tuple[object, ...]]:
+    return [
+        ((r.key or b"").decode(), *astuple(event), 0, r.offset, i)
+        for r in candles(rows)
+        for i, event in enumerate(decode_output(r.value).events)
+    ]
+
+
+def rebuild_rate(databases: Databases, rows: int) -> float:
+    """Candles from the embedded log."""
     records = candles(rows)
-    with TemporaryDirectory() as folder:
+    with TemporaryDirectory() as folder, databases.fresh() as url:
         log = as_log(records, Path(folder) / "log", partitions=1)
         start = perf_counter()
-        rebuild(log, f"sqlite:///{folder}/fresh.db")
+        rebuild(log, url)
         seconds = perf_counter() - start
         log.close()
     return rows / seconds
 
 
-def yardstick(rows: int) -> float:
+def sqlite_yardstick(rows: int) -> float:
     """sqlite3's executemany of ready candle tuples, in the same transactions."""
-    ready = [
-        ((r.key or b"").decode(), *astuple(event), 0, r.offset, i)
-        for r in candles(rows)
-        for i, event in enumerate(decode_output(r.value).events)
-    ]
+    ready = candle_rows(rows)
     statement = f"INSERT INTO candles VALUES ({', '.join('?' * len(ready[0]))})"  # noqa: S608 - question marks
     best = 0.0
     for _ in range(ROUNDS):
@@ -111,24 +162,63 @@ def yardstick(rows: int) -> float:
             connection = sqlite3.connect(f"{folder}/state.db")
             connection.execute("PRAGMA synchronous=NORMAL")
             start = perf_counter()
-            for place in range(0, rows, BATCH_RECORDS * 5):
+            for place in range(0, rows, BATCH_ROWS):
                 with connection:
-                    connection.executemany(statement, ready[place : place + BATCH_RECORDS * 5])
+                    connection.executemany(statement, ready[place : place + BATCH_ROWS])
             best = max(best, rows / (perf_counter() - start))
             connection.close()
     return best
 
 
-def show(name: str, rows_per_s: float, what: str | None) -> None:
-    print(f"{name:>10} {rows_per_s:>10,.0f} rows/s  {what}")
+def postgres_yardstick(server: Postgres, rows: int) -> float:
+    """COPY of candles that are CSV already, in the same transactions."""
+    ready = candle_rows(rows)
+    texts = []
+    for place in range(0, rows, BATCH_ROWS):
+        text = StringIO()
+        csv.writer(text).writerows(ready[place : place + BATCH_ROWS])
+        texts.append(text)
+    best = 0.0
+    for _ in range(ROUNDS):
+        url = server.fresh()
+        migrate(url)
+        connection = psycopg2.connect(url.replace("+psycopg2", ""))
+        start = perf_counter()
+        for text in texts:
+            text.seek(0)
+            with connection, connection.cursor() as cursor:
+                cursor.copy_expert("COPY candles FROM STDIN CSV", text)
+        best = max(best, rows / (perf_counter() - start))
+        connection.close()
+        server.give_back(url)
+    return best
+
+
+def show(database: str, name: str, rows_per_s: float, what: str | None) -> None:
+    print(f"{database:>10} {name:>10} {rows_per_s:>10,.0f} rows/s  {what}", flush=True)
+
+
+def measure(databases: Databases, rows: int) -> None:
+    for make in (candles, marks, signals, trades):
+        show(databases.name, make.__name__, rate(databases, make, rows), make.__doc__)
+    show(databases.name, "upserts", upsert_rate(databases, rows), upsert_rate.__doc__)
+    show(databases.name, "rebuild", rebuild_rate(databases, rows), rebuild_rate.__doc__)
 
 
 def main() -> None:
-    rows = 200_000
-    for make in (candles, marks, signals, trades):
-        show(make.__name__, rate(make, rows), make.__doc__)
-    show("rebuild", rebuild_rate(rows), "Candles from the embedded log.")
-    show("yardstick", yardstick(rows), yardstick.__doc__)
+    measure(Databases(), rows := 200_000)
+    show("sqlite", "yardstick", sqlite_yardstick(rows), sqlite_yardstick.__doc__)
+    try:
+        server = Postgres()
+    except PostgresMissingError as error:
+        print(f"PostgreSQL is not measured: {error}")
+        return
+    try:
+        server.start()
+        measure(Databases(server), rows := 100_000)
+        show("postgresql", "yardstick", postgres_yardstick(server, rows), postgres_yardstick.__doc__)
+    finally:
+        server.close()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,7 @@
-"""The homes that every contract test runs on: `log_home()` makes a fresh one and gives its URL."""
+"""The homes and databases that every contract test runs on.
+
+`log_home()` and `new_database()` each make a fresh one and give its URL.
+"""
 
 from collections.abc import Callable, Iterator
 from itertools import count
@@ -8,8 +11,10 @@ from uuid import uuid4
 import pytest
 
 from tests.services.kafka import Kafka
+from tests.services.postgres import Postgres
 
 LogHome = Callable[[], str]
+NewDatabase = Callable[[], str]
 
 
 @pytest.fixture(params=["embedded", pytest.param("kafka", marks=pytest.mark.kafka)])
@@ -23,3 +28,22 @@ def log_home(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LogHome
     prefix = f"test-{uuid4().hex}"
     yield lambda: f"kafka://{broker.bootstrap}/{prefix}.{next(numbers)}"
     broker.delete_topics(prefix)
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def new_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[NewDatabase]:
+    """A factory of empty databases of one kind."""
+    if request.param == "sqlite":
+        numbers = count()
+        yield lambda: f"sqlite:///{tmp_path}/database-{next(numbers)}.db"
+        return
+    server: Postgres = request.getfixturevalue("postgres")
+    made: list[str] = []
+
+    def make() -> str:
+        made.append(server.fresh())
+        return made[-1]
+
+    yield make
+    for url in made:
+        server.give_back(url)

@@ -69,6 +69,10 @@ def test_offsets_are_contiguous_in_each_partition_and_returned_in_order(
     assert {p.topic for p in positions} == {topics.CANDLES}
     assert log.highwater(topics.CANDLES, 0) == 6
     assert log.highwater(topics.SIGNALS, 0) == 0
+    assert log.ends([(topics.CANDLES, 0), (topics.SIGNALS, 0)]) == {
+        (topics.CANDLES, 0): 6,
+        (topics.SIGNALS, 0): 0,
+    }
     log.close()
 
 

@@ -14,6 +14,7 @@ import msgspec
 
 from streams.agents import Fold, Sending
 from streams.log import Entry, Log, Record
+from streams.sinks import SinkUnreachableError
 from streams.topics import CANDLES, JOURNAL, SYSTEM, TRADES
 
 TOPICS = (CANDLES, TRADES, SYSTEM)
@@ -78,9 +79,10 @@ class FailingFold(ToyFold):
 
 
 class ToySink:
-    """Rows by cause, and positions, in a SQLite file."""
+    """Rows by cause, and positions, in a SQLite file. It is away while a file `….away` stands beside it."""
 
     def __init__(self, path: Path) -> None:
+        self.away = path.with_suffix(".away")
         self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=30)
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.executescript(
@@ -92,6 +94,8 @@ class ToySink:
         )
 
     def positions(self) -> Mapping[tuple[str, int], int]:
+        if self.away.exists():
+            raise SinkUnreachableError(f"toy sink: {self.away} stands here")
         rows = self._db.execute("SELECT topic, partition, at FROM positions")
         return {(topic, partition): at for topic, partition, at in rows}
 

@@ -10,7 +10,7 @@ import pytest
 
 from streams.app import FAILED
 from streams.log import Log, open_log
-from streams.topics import JOURNAL
+from streams.topics import CANDLES, JOURNAL
 from tests.crash.processes import ROOT, Workers
 from tests.crash.toy import TOPICS, ToySink, expected, journal, recorded, small
 
@@ -111,15 +111,57 @@ def test_sink_that_another_process_moved_ends_the_process(log: Log, workers: Wor
     assert "projector, applying" in workers.tails()
 
 
-def test_follower_that_stands_still_while_records_wait_ends_the_process(log: Log) -> None:
-    log.append(journal(range(1, 20), 4))
+@pytest.fixture
+def wide_log(tmp_path: Path) -> Iterator[Log]:
+    """One fetch of its derived streams overflows Faust's queue."""
+    made = open_log(f"embedded://{tmp_path}/log", partitions=24)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def wide_workers(wide_log: Log, tmp_path: Path) -> Iterator[Workers]:
+    made = Workers(wide_log, tmp_path, TOY + "small", tmp_path / "sink.db")
+    yield made
+    made.kill_all()
+
+
+def test_sink_that_is_away_is_waited_for_while_the_engine_folds_on(
+    wide_log: Log, wide_workers: Workers, tmp_path: Path
+) -> None:
+    log, workers = wide_log, wide_workers
+    numbers = [entry._replace(partition=n % 24) for n, entry in enumerate(journal(range(1, 8_000), 24))]
+    log.append(numbers[:500])
+    assert workers.run() == 0, workers.tails()
+    log.append(numbers[500:7_200])
+    assert Workers(log, tmp_path, TOY + "small", sink=None).run() == 0
+    sink = ToySink(tmp_path / "sink.db")
+    sink.away.touch()
+    workers.start("w1")
+    workers.wait_until(lambda: "projecting waits" in workers.tails(), 60, "a worker that waits")
+    log.append(numbers[7_200:])
+    folded = sum(len(rows) for (topic, _), rows in expected(log, small).items() if topic == CANDLES)
+    workers.wait_for_outputs(folded, 60)
+    assert sum(map(len, sink.contents().values())) < 1_000
+    sink.away.unlink()
+    workers.wait_until(lambda: sink.contents() == expected(log, small), 60, "everything in the sink")
+    assert (workers.stop(), workers.ended) == ([0], 0), workers.tails()
+    assert recorded(log, TOPICS) == (expected(log, small), 0)
+    sink.close()
+
+
+def watched(log: Log, positions: str) -> tuple[int, str]:
+    """How a process ends, and with which words, that watches a follower with such `positions`."""
     script = f"""
 import asyncio, logging
+from itertools import count
 from streams import app
 from streams.log import open_log
 
 class Standing:
-    def positions(self): return {{("{JOURNAL}", 1): 0}}
+    calls = count()
+    def positions(self):
+        {positions}
 
 logging.basicConfig()
 app.STANDSTILL_S = app.WATCH_S = 0.01
@@ -127,5 +169,18 @@ asyncio.run(app._watch(open_log("{log.url}"), [Standing()]))
 """
     command = [sys.executable, "-c", script]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == FAILED
-    assert "journal:1 stands at offset 0" in done.stderr
+    return done.returncode, done.stderr
+
+
+def test_follower_that_stands_still_while_records_wait_ends_the_process(log: Log) -> None:
+    log.append(journal(range(1, 20), 4))
+    code, said = watched(log, f'return {{("{JOURNAL}", 1): 0}}')
+    assert code == FAILED
+    assert "journal:1 stands at offset 0" in said
+
+
+def test_follower_that_waits_for_something_outside_may_stand_still(log: Log) -> None:
+    """It leaves its places out meanwhile, and its time begins anew afterwards."""
+    log.append(journal(range(1, 20), 4))
+    goes = f'n = next(self.calls); return {{("{JOURNAL}", 1): 0}} if n % 2 else {{}} if n < 20 else exit()'
+    assert watched(log, goes) == (0, "")

@@ -1,9 +1,13 @@
 """However the records reach the database, it holds the same."""
 
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from itertools import count
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -12,6 +16,29 @@ from infra.db.rebuild import content_hash, rebuild
 from infra.db.schema import migrate
 from streams.log import Record
 from tests.derived import as_log, recorded
+from tests.services.postgres import Postgres
+
+NewDatabase = Callable[[], AbstractContextManager[str]]
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgres"])
+def new_database(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> NewDatabase:
+    """The URL of an empty database that is gone afterwards."""
+    server: Postgres | None = request.getfixturevalue("postgres") if request.param == "postgres" else None
+    folder, numbers = tmp_path_factory.mktemp("databases"), count()
+
+    @contextmanager
+    def make() -> Iterator[str]:
+        if server is None:
+            file = folder / f"{next(numbers)}.db"
+            yield f"sqlite:///{file}"
+            file.unlink()
+            return
+        url = server.fresh()
+        yield url
+        server.give_back(url)
+
+    return make
 
 
 def interleaved(records: list[Record], rng: Random) -> list[Record]:
@@ -33,11 +60,12 @@ def deliver(sink: DatabaseSink, records: list[Record], rng: Random) -> None:
 
 @settings(max_examples=12, deadline=None)
 @given(seed=st.integers(0, 2**32))
-def test_any_batching_any_interleaving_and_any_repeats_give_the_rebuilt_database(seed: int) -> None:
+def test_any_batching_any_interleaving_and_any_repeats_give_the_rebuilt_database(
+    new_database: NewDatabase, seed: int
+) -> None:
     rng = Random(seed)
     records = recorded(seed, journal_records=8)
-    with TemporaryDirectory() as folder:
-        live, fresh = f"sqlite:///{folder}/live.db", f"sqlite:///{folder}/fresh.db"
+    with TemporaryDirectory() as folder, new_database() as live, new_database() as fresh:
         migrate(live)
         sink = DatabaseSink(live)
         deliver(sink, interleaved(records, rng), rng)

@@ -1,0 +1,67 @@
+"""The composition root of the API: routes, guard, errors, OpenAPI."""
+
+from collections.abc import Iterable
+from importlib.metadata import version
+from typing import Any
+
+from fastapi import FastAPI
+
+from api.http import bots, failures, health, journal, markets, portfolio, sessions, strategies
+from api.http.models import Problem
+from api.http.security import COOKIE, Guard
+from api.http.services import Services
+
+DESCRIPTION = """Markets, bots, what they did, and commands to them.
+
+Money, prices and sizes are decimal strings, times ISO 8601 UTC. A market's symbol stands last in the path,
+its slash as it is or as `%2F`. Lists come in pages: give `next` as `cursor`. A command is answered when it is
+durable in the journal, with its positions; `?wait=applied` waits for its effect."""
+ERRORS: dict[int | str, dict[str, Any]] = {
+    status: {"model": Problem, "description": words}
+    for status, words in (
+        (400, "Not a request."), (401, "No valid token."), (403, "Not allowed."), (404, "Not there."),
+        (409, "It does not fit what is there."), (422, "Refused."), (429, "Too many wrong tokens."),
+        (503, "Log or database do not answer."),
+    )
+}  # fmt: skip
+ROUTERS = (
+    health.public, health.router, sessions.router, sessions.tokens, markets.router, strategies.router,
+    bots.router, bots.commands, portfolio.router, journal.router,
+)  # fmt: skip
+
+
+def make_app(services: Services, names: Iterable[str] = ()) -> FastAPI:
+    """The API over `services`; `names` are hosts that it may be asked by, beside those of the loopback."""
+    app = FastAPI(
+        title="TCPDashboard",
+        version=version("tcpdashboard"),
+        description=DESCRIPTION,
+        openapi_url="/api/openapi.json",
+        # their pages load scripts from elsewhere
+        docs_url=None,
+        redoc_url=None,
+        responses=ERRORS,
+    )
+    app.state.services = services
+    for router in ROUTERS:
+        app.include_router(router)
+    failures.register(app)
+    app.add_middleware(Guard, tokens=services.tokens, names=tuple(names))
+    _secure(app)
+    return app
+
+
+def _secure(app: FastAPI) -> None:
+    """Say in OpenAPI how to authenticate; `Guard` is what asks for it."""
+    plain = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        schema = plain()
+        schema.setdefault("components", {})["securitySchemes"] = {
+            "token": {"type": "http", "scheme": "bearer"},
+            "session": {"type": "apiKey", "in": "cookie", "name": COOKIE},
+        }
+        schema["security"] = [{"token": []}, {"session": []}]
+        return schema
+
+    app.openapi = openapi

@@ -1,0 +1,177 @@
+"""Bots: what they are, what they did, and the commands to them."""
+
+import math
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+
+from api.http import models
+from api.http.commands import Give, answer
+from api.http.failures import ApiError
+from api.http.security import needs
+from api.http.services import LIMIT, BotId, Cursor, Limit, Rows, Served, check_bot, fitting, numbers, paged
+from infra.bot_history import indicators as indicators_of
+from infra.commands import BotManager, BotSpec, sizing_of
+from infra.db import pages
+from infra.present import iso
+from infra.requests import Answer
+from projections.strategies.code import StrategyCompileError, StrategyRunError
+from streams.log import Position
+from streams.topics import market_key
+
+router = APIRouter(prefix="/api", tags=["bots"])
+commands = APIRouter(
+    prefix="/api",
+    tags=["commands"],
+    dependencies=[needs("trade")],
+    responses={202: {"model": models.Accepted}, 409: {"model": models.Problem}},
+)
+Body = None
+"""Default of a body that may be left out."""
+
+
+@router.get("/bots", response_model=models.Bots)
+def bots(
+    services: Served,
+    status: Annotated[models.Status | None, Query(description="Only bots in this status.")] = None,
+    limit: Limit = LIMIT,
+    cursor: Cursor = None,
+) -> dict[str, Any]:
+    """Bots by id: specification, status, holdings and newest mark."""
+    window = fitting(pages.Window(limit, cursor=numbers(cursor)), len(pages.BOT_KEY))
+    return paged(pages.bots(services.database, window, status=status))
+
+
+@router.get("/bots/{bot_id}", response_model=models.Bot)
+def bot(services: Served, bot_id: BotId) -> dict[str, Any]:
+    """One bot."""
+    return check_bot(services, bot_id)
+
+
+@router.get("/bots/{bot_id}/signals", response_model=models.Signals)
+def signals(services: Served, bot_id: BotId, rows: Rows) -> dict[str, Any]:
+    """Every signal of a bot, executed or refused, in the order of the journal."""
+    check_bot(services, bot_id)
+    page = pages.signals(services.database, bot_id, fitting(rows, len(pages.EVENT_KEY)))
+    for row in page.rows:
+        row["values"] = _numbers(row["values"])
+    return paged(page)
+
+
+@router.get("/bots/{bot_id}/orders", response_model=models.Orders)
+def orders(services: Served, bot_id: BotId, rows: Rows) -> dict[str, Any]:
+    """Orders of a bot with what became of them."""
+    check_bot(services, bot_id)
+    return paged(pages.orders(services.database, bot_id, fitting(rows, len(pages.EVENT_KEY))))
+
+
+@router.get("/bots/{bot_id}/fills", response_model=models.Fills)
+def fills(services: Served, bot_id: BotId, rows: Rows) -> dict[str, Any]:
+    """Fills of a bot."""
+    check_bot(services, bot_id)
+    return paged(pages.fills(services.database, bot_id, fitting(rows, len(pages.EVENT_KEY))))
+
+
+@router.get("/bots/{bot_id}/equity", response_model=models.Marks)
+def equity(services: Served, bot_id: BotId, rows: Rows) -> dict[str, Any]:
+    """Cash, position and equity of a bot at candle closes."""
+    check_bot(services, bot_id)
+    return paged(pages.equity(services.database, bot_id, fitting(rows, len(pages.EVENT_KEY))))
+
+
+@router.get("/bots/{bot_id}/indicators", response_model=models.IndicatorRows)
+def indicators(services: Served, bot_id: BotId, rows: Rows) -> dict[str, Any]:
+    """The indicators of a bot at each candle that it saw, as its signals recorded them."""
+    known = check_bot(services, bot_id)
+    window = fitting(rows, 1)
+    if window.cursor is not None:
+        bound = window.cursor[0]
+        window = window._replace(until_ns=bound - 1) if window.newest else window._replace(after_ns=bound)
+    market = market_key(str(known["venue"]), str(known["symbol"]))
+    lives = services.histories.lives(bot_id, market)
+    asked = window._replace(limit=window.limit + 1)
+    try:
+        found = indicators_of(services.database, services.strategies, lives, market, asked)
+    except (StrategyRunError, StrategyCompileError, LookupError) as error:
+        raise ApiError(
+            409, "strategy_failed", str(error), "Start the bot again to accept today's code."
+        ) from error
+    shown = found[: window.limit]
+    following = str(shown[-1][0]) if len(found) > len(shown) else None
+    items = [{"timestamp": iso(end), "values": _numbers(values)} for end, values in shown]
+    return {"items": items, "next": following}
+
+
+# ------------------------------------------------------------------ commands
+
+
+@commands.post("/bots", response_model=models.Accepted, status_code=202)
+async def create(give: Give, asked: models.CreateBot) -> models.Accepted:
+    """Create a bot; it is stopped unless `start`."""
+
+    def command(manager: BotManager, named: str | None) -> Answer:
+        spec = BotSpec(
+            asked.strategy, asked.venue, asked.symbol, asked.timeframe, asked.cash, asked.params,
+            sizing_of(asked.size), asked.short,
+        )  # fmt: skip
+        created = manager.create_bot(spec, start=asked.start, request=named)
+        return answer(created.position, bot_id=created.bot_id)
+
+    return await give(command)
+
+
+@commands.post("/bots/halt", response_model=models.Accepted, status_code=202)
+async def halt_all(give: Give, asked: models.HaltBot | None = Body) -> models.Accepted:
+    """Halt every bot, with a reason."""
+    reason = (asked or models.HaltBot()).reason
+    return await give(lambda manager, named: answer(*manager.halt_all(reason, request=named)))
+
+
+@commands.post("/bots/{bot_id}/start", response_model=models.Accepted, status_code=202)
+async def start(give: Give, bot_id: BotId) -> models.Accepted:
+    """Start a bot, with today's code of its strategy."""
+    return await give.to(bot_id, lambda manager, named: manager.start_bot(bot_id, request=named))
+
+
+@commands.post("/bots/{bot_id}/stop", response_model=models.Accepted, status_code=202)
+async def stop(give: Give, bot_id: BotId, asked: models.StopBot | None = Body) -> models.Accepted:
+    """Stop a bot: what is pending is cancelled, its position is kept unless `flatten` closes it."""
+    flatten = asked is not None and asked.flatten
+    return await give.to(
+        bot_id, lambda manager, named: manager.stop_bot(bot_id, flatten=flatten, request=named)
+    )
+
+
+@commands.post("/bots/{bot_id}/halt", response_model=models.Accepted, status_code=202)
+async def halt(give: Give, bot_id: BotId, asked: models.HaltBot | None = Body) -> models.Accepted:
+    """Halt a bot, with a reason."""
+    reason = (asked or models.HaltBot()).reason
+    return await give.to(bot_id, lambda manager, named: manager.halt_bot(bot_id, reason, request=named))
+
+
+@commands.patch("/bots/{bot_id}", response_model=models.Accepted, status_code=202)
+async def reconfigure(give: Give, bot_id: BotId, asked: models.ReconfigureBot) -> models.Accepted:
+    """Change parameters, sizing or `short`; what is not given stays, its indicators begin anew."""
+    if asked.params is None and asked.size is None and asked.short is None:
+        raise ApiError(422, "nothing_to_change", "nothing to change", "Give params, size or short.")
+    sizing = None if asked.size is None else sizing_of(asked.size)
+
+    def command(manager: BotManager, named: str | None) -> Position:
+        return manager.reconfigure_bot(bot_id, asked.params, sizing, asked.short, request=named)
+
+    return await give.to(bot_id, command)
+
+
+@commands.post("/bots/{bot_id}/signals", response_model=models.Accepted, status_code=202)
+async def signal(give: Give, bot_id: BotId, asked: models.GiveSignal) -> models.Accepted:
+    """Give a bot a target by hand; the engine decides on it as on its strategy's own."""
+    return await give.to(
+        bot_id, lambda manager, named: manager.process_signal(bot_id, asked.target, request=named)
+    )
+
+
+def _numbers(values: dict[str, float]) -> dict[str, float | None]:
+    """JSON has no NaN and no infinity: an indicator that is not warm yet is null."""
+    return {
+        name: value if value is not None and math.isfinite(value) else None for name, value in values.items()
+    }

@@ -1,0 +1,98 @@
+"""Markets and their candles."""
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query
+from starlette.responses import Response, StreamingResponse
+
+from api.http import formats, models
+from api.http.services import (
+    Rows,
+    Served,
+    Services,
+    Symbol,
+    Timeframe,
+    Venue,
+    check_market,
+    fitting,
+    paged,
+)
+from infra.db import pages
+from infra.journal_view import view
+from infra.present import decimal_string, event_to_json, iso
+from streams import events
+from streams.topics import market_key
+
+router = APIRouter(prefix="/api", tags=["markets"])
+
+STREAMED = {
+    "text/csv": {"schema": {"type": "string"}},
+    formats.ARROW: {"schema": {"type": "string", "format": "binary"}},
+}
+
+
+@router.get("/markets", response_model=models.Markets)
+def markets(services: Served) -> dict[str, Any]:
+    """Every market in the journal, by key."""
+    found = _specifications(services)
+    newest = pages.newest_ends(services.database)
+    return {"items": [_shown(found[key], newest) for key in sorted(found)]}
+
+
+@router.get("/markets/{venue}/{symbol:path}", response_model=models.Market)
+def market(services: Served, venue: Venue, symbol: Symbol) -> dict[str, Any]:
+    """One market."""
+    check_market(services, venue, symbol)
+    key = market_key(venue, symbol)
+    return _shown(_specifications(services)[key], pages.newest_ends(services.database))
+
+
+@router.get(
+    "/candles/{venue}/{symbol:path}", response_model=models.Candles, responses={200: {"content": STREAMED}}
+)
+def candles(
+    services: Served,
+    venue: Venue,
+    symbol: Symbol,
+    rows: Rows,
+    timeframe: Annotated[Timeframe, Query(description="Length of the candles.")] = "1m",
+    revisions: Annotated[bool, Query(description="Every revision, not only the newest.")] = False,
+    form: Annotated[
+        Literal["json", "csv", "arrow"],
+        Query(alias="format", description="csv and arrow (an IPC stream) hold all rows, not a page."),
+    ] = "json",
+) -> Any:
+    """Closed candles by close time."""
+    key = check_market(services, venue, symbol)
+    window = fitting(rows, len(pages.CANDLE_KEY))
+
+    def page(window: pages.Window) -> pages.Page:
+        return pages.candles(services.database, key, timeframe, window, revisions=revisions)
+
+    if form == "json":
+        return paged(page(window))
+    return _streamed(form, formats.all_rows(page, window))
+
+
+def _streamed(form: str, chunks: formats.Chunks) -> Response:
+    if form == "csv":
+        return StreamingResponse(formats.csv_of(chunks), media_type="text/csv")
+    return StreamingResponse(formats.arrow_of(chunks), media_type=formats.ARROW)
+
+
+def _specifications(services: Services) -> dict[str, events.Market]:
+    return {
+        key: market
+        for partition in range(services.log.partitions)
+        for key, market in view(services.log, partition).markets.items()
+    }
+
+
+def _shown(market: events.Market, newest: dict[str, int]) -> dict[str, Any]:
+    end = newest.get(market.key)
+    return {
+        **event_to_json(market),
+        "market": market.key,
+        "multiplier": decimal_string(market.multiplier, market.multiplier_scale),
+        "newest": None if end is None else iso(end),
+    }

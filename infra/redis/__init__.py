@@ -1,0 +1,1 @@
+"""Redis: the mirror of the channels, and the bundled server."""
