@@ -41,6 +41,7 @@ RUN_RECORDS = 5_000
 """A reader that comes back reads at most so many records in vain before the first that it wants."""
 IDLE_S = 0.05
 RETRY_S = 0.5
+CHECK_S = 1.0
 FORMING_S = 0.1
 STANDBY_S = 5.0
 DRAIN_S = 3.0
@@ -66,6 +67,7 @@ class Mirror:
         self._publisher: Publisher | None = None
         self._levelled = False
         self._retry_at = 0.0
+        self._heard_at = 0.0
         self._published: dict[str, tuple[int, bytes]] = {}
         """By channel, what Redis took last."""
         self._loaded: dict[str, tuple[int, bytes]] = {}
@@ -217,16 +219,20 @@ class Mirror:
         if not self._is_connected():
             return
         try:
-            if self._levelled:
-                self._publish_batches(counted, batches)
-            else:
+            if not self._levelled:
                 self._level(counted)
+            elif batches or time.monotonic() - self._heard_at > CHECK_S:
+                self._publish_batches(counted, batches)
         except RedisError as error:
             self._lose(error)
         self._publish_uncounted()
 
     def _publish_batches(self, counted: Counted, batches: list[Batch]) -> None:
+        """Without any it is asked whether Redis is there, since it may have come back empty."""
         publisher = self._connected()
+        if not batches:
+            publisher.ping()
+        self._heard_at = time.monotonic()
         for batch, stands in zip(batches, publisher.publish(batches), strict=True):
             if stands == NONE:
                 self._level(counted)

@@ -88,6 +88,9 @@ class Publisher:
         """Set snapshots, whatever stands there."""
         self._trip([_command(b"SET", snapshot_key(name).encode(), text) for name, text in snapshots])
 
+    def ping(self) -> None:
+        self._trip([_command(b"PING")])
+
     def close(self) -> None:
         self._client.close()
         self._connection.disconnect()
