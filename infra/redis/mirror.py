@@ -19,7 +19,7 @@ from collections.abc import Iterable, Mapping
 from itertools import groupby, islice
 
 from redis.exceptions import RedisError
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import InterfaceError, OperationalError
 
 from infra.channel_log import Message, messages_since, publications
 from infra.channels import SYSTEM_EVENTS, Snapshot, forming_body, lost_body, market_channel
@@ -98,14 +98,19 @@ class Mirror:
 
     def _run(self) -> None:
         with ending_process("mirror"):
+            stands_by = False
             while True:
                 try:
-                    self._follow()
+                    if stands_by:
+                        self._stand_by()
+                    if not stands_by or not self._stop.is_set():
+                        stands_by = False
+                        self._follow()
                     return
                 except OvertakenError as error:
                     logger.info("mirror: %s; standing by", error)
-                    self._stand_by()
-                except (DBAPIError, LogError) as error:
+                    stands_by = True
+                except (OperationalError, InterfaceError, LogError) as error:
                     logger.warning("mirror: %s; trying again", error)
                     self._stop.wait(RETRY_S)
                 if self._stop.is_set():
