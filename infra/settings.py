@@ -41,6 +41,13 @@ def _url(value: object, base: Path) -> str:
     return text
 
 
+def _redis_url(value: object, base: Path) -> str:
+    text = _url(value, base)
+    if urlsplit(text).scheme not in ("redis", "rediss", "unix"):
+        raise ValueError("must be redis://HOST:PORT/0, rediss://… (TLS) or unix:///SOCKET")
+    return text
+
+
 def _folder(value: object, base: Path) -> Path:
     return (base / Path(_text(value, base)).expanduser()).absolute()
 
@@ -75,7 +82,9 @@ KNOWN = {
     "home": Setting(_folder, "folder of everything that has no place of its own"),
     "log_url": Setting(_url, "the log: embedded:///FOLDER or kafka://HOST:PORT"),
     "database_url": Setting(_url, "the projections: sqlite:///FILE or postgresql+psycopg2://…"),
-    "redis_url": Setting(_url, "Redis: redis://HOST:PORT/0; default: a bundled server on a loopback port"),
+    "redis_url": Setting(
+        _redis_url, "redis://HOST:PORT/0; default: a bundled server on a loopback port"
+    ),
     "partitions": Setting(
         _whole(1, PARTITIONS_MAX), "partitions of each stream, given at the log's creation"
     ),

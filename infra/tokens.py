@@ -158,9 +158,11 @@ class TokenFile:
         handle = os.open(self._lock, os.O_CREAT | os.O_RDWR, 0o600)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)
-            tokens = list(self._tokens())
+            known = self._tokens()
+            tokens = list(known)
             yield tokens
-            _write(self._file, msgspec.json.encode(tokens))
+            if tuple(tokens) != known:
+                _write(self._file, msgspec.json.encode(tokens))
         finally:
             os.close(handle)
 

@@ -29,16 +29,18 @@ class Session:
 class Subscriber:
     """Follows one channel in a thread, through losses of the connection, until it is closed."""
 
-    def __init__(self, url: str, channel: str) -> None:
+    def __init__(self, url: str, channel: str, *, wait: bool = True) -> None:
+        """`wait`: until it is subscribed, before the block begins."""
         self.sessions: list[Session] = []
-        self._url, self._channel = url, channel
+        self._url, self._channel, self._wait = url, channel, wait
         self._closed = threading.Event()
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def __enter__(self) -> "Subscriber":
         self._thread.start()
-        self.wait_for(lambda: bool(self.sessions))
+        if self._wait:
+            self.wait_for(lambda: bool(self.sessions))
         return self
 
     def __exit__(

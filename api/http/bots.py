@@ -26,8 +26,6 @@ commands = APIRouter(
     dependencies=[needs("trade")],
     responses={202: {"model": models.Accepted}, 409: {"model": models.Problem}},
 )
-Body = None
-"""Default of a body that may be left out."""
 
 
 @router.get("/bots", response_model=models.Bots)
@@ -121,7 +119,7 @@ async def create(give: Give, asked: models.CreateBot) -> models.Accepted:
 
 
 @commands.post("/bots/halt", response_model=models.Accepted, status_code=202)
-async def halt_all(give: Give, asked: models.HaltBot | None = Body) -> models.Accepted:
+async def halt_all(give: Give, asked: models.HaltBot | None = None) -> models.Accepted:
     """Halt every bot, with a reason."""
     reason = (asked or models.HaltBot()).reason
     return await give(lambda manager, named: answer(*manager.halt_all(reason, request=named)))
@@ -134,7 +132,7 @@ async def start(give: Give, bot_id: BotId) -> models.Accepted:
 
 
 @commands.post("/bots/{bot_id}/stop", response_model=models.Accepted, status_code=202)
-async def stop(give: Give, bot_id: BotId, asked: models.StopBot | None = Body) -> models.Accepted:
+async def stop(give: Give, bot_id: BotId, asked: models.StopBot | None = None) -> models.Accepted:
     """Stop a bot: what is pending is cancelled, its position is kept unless `flatten` closes it."""
     flatten = asked is not None and asked.flatten
     return await give.to(
@@ -143,7 +141,7 @@ async def stop(give: Give, bot_id: BotId, asked: models.StopBot | None = Body) -
 
 
 @commands.post("/bots/{bot_id}/halt", response_model=models.Accepted, status_code=202)
-async def halt(give: Give, bot_id: BotId, asked: models.HaltBot | None = Body) -> models.Accepted:
+async def halt(give: Give, bot_id: BotId, asked: models.HaltBot | None = None) -> models.Accepted:
     """Halt a bot, with a reason."""
     reason = (asked or models.HaltBot()).reason
     return await give.to(bot_id, lambda manager, named: manager.halt_bot(bot_id, reason, request=named))

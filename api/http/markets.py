@@ -11,7 +11,6 @@ from api.http.services import (
     Served,
     Services,
     Symbol,
-    Timeframe,
     Venue,
     check_market,
     fitting,
@@ -21,6 +20,7 @@ from infra.db import pages
 from infra.journal_view import view
 from infra.present import decimal_string, event_to_json, iso
 from streams import events
+from streams.events import Timeframe
 from streams.topics import market_key
 
 router = APIRouter(prefix="/api", tags=["markets"])

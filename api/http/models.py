@@ -4,8 +4,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.http.services import SYMBOL, VENUE, Timeframe
+from api.http.services import SYMBOL, VENUE
 from infra.tokens import Scope
+from streams.events import Timeframe
 
 Money = Annotated[str, Field(pattern=r"^-?\d+(\.\d+)?$", examples=["100000.00000000"])]
 Time = Annotated[str, Field(description="ISO 8601 UTC.", examples=["2026-01-01T00:05:00Z"])]

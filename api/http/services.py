@@ -64,7 +64,6 @@ Symbol = Annotated[
         examples=["BTC/USDT"],
     ),
 ]
-Timeframe = Literal["1m", "5m", "15m", "1h", "4h", "1d"]
 Partition = Annotated[int, Query(ge=0, le=4095, description="Partition of the log.", examples=[0])]
 Limit = Annotated[int, Query(ge=1, le=LIMIT_MAX, description="So many at most.", examples=[LIMIT])]
 Cursor = Annotated[

@@ -19,7 +19,7 @@ from collections.abc import Iterable, Mapping
 from itertools import groupby, islice
 
 from redis.exceptions import RedisError
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import InterfaceError, OperationalError
 
 from infra.channel_log import Message, messages_since, publications
 from infra.channels import SYSTEM_EVENTS, Snapshot, forming_body, lost_body, market_channel
@@ -41,6 +41,7 @@ RUN_RECORDS = 5_000
 """A reader that comes back reads at most so many records in vain before the first that it wants."""
 IDLE_S = 0.05
 RETRY_S = 0.5
+CHECK_S = 1.0
 FORMING_S = 0.1
 STANDBY_S = 5.0
 DRAIN_S = 3.0
@@ -66,6 +67,7 @@ class Mirror:
         self._publisher: Publisher | None = None
         self._levelled = False
         self._retry_at = 0.0
+        self._heard_at = 0.0
         self._published: dict[str, tuple[int, bytes]] = {}
         """By channel, what Redis took last."""
         self._loaded: dict[str, tuple[int, bytes]] = {}
@@ -96,14 +98,19 @@ class Mirror:
 
     def _run(self) -> None:
         with ending_process("mirror"):
+            stands_by = False
             while True:
                 try:
-                    self._follow()
+                    if stands_by:
+                        self._stand_by()
+                    if not stands_by or not self._stop.is_set():
+                        stands_by = False
+                        self._follow()
                     return
                 except OvertakenError as error:
                     logger.info("mirror: %s; standing by", error)
-                    self._stand_by()
-                except (DBAPIError, LogError) as error:
+                    stands_by = True
+                except (OperationalError, InterfaceError, LogError) as error:
                     logger.warning("mirror: %s; trying again", error)
                     self._stop.wait(RETRY_S)
                 if self._stop.is_set():
@@ -217,16 +224,20 @@ class Mirror:
         if not self._is_connected():
             return
         try:
-            if self._levelled:
-                self._publish_batches(counted, batches)
-            else:
+            if not self._levelled:
                 self._level(counted)
+            elif batches or time.monotonic() - self._heard_at > CHECK_S:
+                self._publish_batches(counted, batches)
         except RedisError as error:
             self._lose(error)
         self._publish_uncounted()
 
     def _publish_batches(self, counted: Counted, batches: list[Batch]) -> None:
+        """Without any it is asked whether Redis is there, since it may have come back empty."""
         publisher = self._connected()
+        if not batches:
+            publisher.ping()
+        self._heard_at = time.monotonic()
         for batch, stands in zip(batches, publisher.publish(batches), strict=True):
             if stands == NONE:
                 self._level(counted)

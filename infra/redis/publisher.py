@@ -30,11 +30,19 @@ return last
 """KEYS: snapshot key; ARGV: channel, first and last seq, snapshot, messages. Returns the seq that stands
 afterwards: less than `last` when messages are missing before `first`, and nothing was done."""
 
-_FORMING = b"""
-local head = string.match(redis.call('GETRANGE', KEYS[1], 0, 31), '^{"seq":(%d+)') or '0'
-return redis.call('PUBLISH', ARGV[1], '{"seq":' .. head .. ',' .. ARGV[2])
+_UNCOUNTED = b"""
+local snapshot, known = redis.call('GET', KEYS[1]) or '', tonumber(ARGV[3])
+if known > 0 then
+    local _, last = string.find(snapshot, string.sub(ARGV[2], 1, known), 1, true)
+    local closed = last and string.sub(snapshot, last + 1, last + 20)
+    if closed and closed >= string.sub(ARGV[2], known + 1, known + 20) then return 0 end
+end
+local seq = string.match(snapshot, '^{"seq":(%d+)') or '0'
+return redis.call('PUBLISH', ARGV[1], '{"seq":' .. seq .. ',' .. ARGV[2])
 """
-"""KEYS: snapshot key; ARGV: channel, message without its head. Published with the last seq, not counted."""
+"""KEYS: snapshot key; ARGV: channel, message without its head, length of what stands before its candle's end,
+0 for no candle. Published with the last seq, not counted; nothing for a minute that has closed."""
+_END = b'"end":"'
 
 
 class Batch(NamedTuple):
@@ -57,7 +65,7 @@ class Publisher:
         )
         try:
             self._connection: Any = self._client.connection_pool.get_connection()
-            self._trip([_command(b"SCRIPT", b"LOAD", script) for script in (_PUBLISH, _FORMING)])
+            self._trip([_command(b"SCRIPT", b"LOAD", script) for script in (_PUBLISH, _UNCOUNTED)])
         except BaseException:
             self._client.close()
             raise
@@ -68,13 +76,12 @@ class Publisher:
 
     def publish_uncounted(self, bodies: Iterable[tuple[str, bytes]]) -> None:
         """Publish messages by channel, without their head, with the channel's last `seq`."""
-        sha = _sha(_FORMING)
-        self._trip(
-            [
-                _command(b"EVALSHA", sha, b"1", snapshot_key(name).encode(), name.encode(), body)
-                for name, body in bodies
-            ]
-        )
+        commands: list[bytes] = []
+        for channel, body in bodies:
+            known = b"%d" % (body.find(_END) + len(_END) if _END in body else 0)
+            key, name = snapshot_key(channel).encode(), channel.encode()
+            commands.append(_command(b"EVALSHA", _UNCOUNTED_SHA, b"1", key, name, body, known))
+        self._trip(commands)
 
     def snapshots(self, channels: Sequence[str]) -> list[bytes | None]:
         return self._by_key(b"GET", channels)
@@ -87,6 +94,9 @@ class Publisher:
     def put(self, snapshots: Iterable[tuple[str, bytes]]) -> None:
         """Set snapshots, whatever stands there."""
         self._trip([_command(b"SET", snapshot_key(name).encode(), text) for name, text in snapshots])
+
+    def ping(self) -> None:
+        self._trip([_command(b"PING")])
 
     def close(self) -> None:
         self._client.close()
@@ -109,7 +119,7 @@ def _sha(script: bytes) -> bytes:
     return sha1(script, usedforsecurity=False).hexdigest().encode()
 
 
-_PUBLISH_SHA = _sha(_PUBLISH)
+_PUBLISH_SHA, _UNCOUNTED_SHA = _sha(_PUBLISH), _sha(_UNCOUNTED)
 
 
 def _publish_command(batch: Batch) -> bytes:

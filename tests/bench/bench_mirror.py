@@ -31,6 +31,8 @@ MESSAGES = 200_000
 EVENTS = 50_000
 PROBES = 500
 PROBE_S = 0.02
+WARM_UP = 20
+"""The first probes are not counted: connections are made."""
 
 
 def publishing(url: str, messages_each: int) -> float:
@@ -110,7 +112,7 @@ def delays_ms(url: str, folder: Path) -> Any:
     done.wait(30)
     mirror.stop()
     log.close()
-    return (np.array(arrived) - np.array(sent)) * 1e3
+    return ((np.array(arrived) - np.array(sent)) * 1e3)[WARM_UP:]
 
 
 def main() -> None:

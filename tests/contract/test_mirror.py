@@ -10,12 +10,13 @@ import pytest
 import redis
 
 from infra.channel_log import messages_since
-from infra.channels import snapshot_key
+from infra.channels import forming_body, snapshot_key
 from infra.db.channels import ChannelStore
 from infra.db.rebuild import rebuild
 from infra.db.schema import migrate
 from infra.present import event_to_json
 from infra.redis.mirror import Mirror
+from infra.redis.publisher import Publisher
 from infra.redis.server import RedisServer
 from streams.codec import UndecodableError, decode_output
 from streams.embedded import EmbeddedLog
@@ -271,6 +272,19 @@ def test_a_reader_that_comes_back_gets_the_same_messages_from_the_log(
             again = [msgspec.json.decode(m.text) for m in messages_since(log, store, channel, since)]
             assert again == heard[since:], (channel, since)
     store.close()
+
+
+def test_a_forming_candle_that_has_closed_meanwhile_is_not_published(
+    tmp_path: Path, run: Run, server: RedisServer | Redis, client: Any
+) -> None:
+    run(as_log(recorded(17), tmp_path / "log"))
+    ear, publisher = Ear(client), Publisher(server.url)
+    for minute in (18, 19, 20):
+        publisher.publish_uncounted([(MARKET, forming_body("sim:M00/USD:X", candle(minute)))])
+    publisher.publish_uncounted([(MARKET, forming_body("other:M00/USD:X", candle(3)))])
+    publisher.close()
+    shown = [(m["venue"], m["end"]) for m in ear.messages()[MARKET]]
+    assert shown == [("sim", "2018-01-01T00:21:00Z"), ("other", "2018-01-01T00:04:00Z")]
 
 
 def several_candles(minute: int) -> Output:

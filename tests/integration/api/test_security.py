@@ -196,8 +196,7 @@ def test_wrong_tokens_are_told_to_wait_and_right_ones_pass(api: Api, monkeypatch
 def test_failures_are_counted_by_address_within_a_minute() -> None:
     now = [0.0]
     failures = security.Failures(lambda: now[0])
-    security_max = security.FAILURES_MAX
-    for _ in range(security_max):
+    for _ in range(security.FAILURES_MAX):
         failures.note("a")
     with pytest.raises(security.ApiError):
         failures.note("a")

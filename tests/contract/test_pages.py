@@ -1,0 +1,107 @@
+"""Pages of the API are the same in every database, however small they are."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from sqlalchemy import Engine
+
+from infra.bot_history import BotHistory, indicators
+from infra.db import pages, queries
+from infra.db.pages import Page, Window
+from infra.db.rebuild import rebuild
+from infra.db.schema import migrate, open_database
+from infra.present import iso
+from infra.settings import load_settings
+from infra.strategies import Strategies
+from streams.log import Log, open_log
+from tests.contract.conftest import NewDatabase
+from tests.integration.api.conftest import MINUTES, record
+
+MARKET = "test:A/USDT"
+Read = Callable[[Engine, Window], Page]
+LISTS: dict[str, Read] = {
+    "candles": lambda engine, window: pages.candles(engine, MARKET, "5m", window, revisions=False),
+    "revisions": lambda engine, window: pages.candles(engine, MARKET, "5m", window, revisions=True),
+    "signals": lambda engine, window: pages.signals(engine, 1, window),
+    "orders": lambda engine, window: pages.orders(engine, 1, window),
+    "fills": lambda engine, window: pages.fills(engine, 1, window),
+    "equity": lambda engine, window: pages.equity(engine, 1, window),
+    "bots": pages.bots,
+}
+
+
+@pytest.fixture(scope="module")
+def log(tmp_path_factory: pytest.TempPathFactory, strategies: Strategies) -> Iterator[Log]:
+    settings = load_settings({"TCPD_HOME": str(tmp_path_factory.mktemp("pages"))})
+    record(settings, strategies)
+    log = open_log(settings.log_url)
+    yield log
+    log.close()
+
+
+@pytest.fixture
+def engine(log: Log, new_database: NewDatabase) -> Iterator[Engine]:
+    url = new_database()
+    migrate(url)
+    rebuild(log, url)
+    engine = open_database(url)
+    yield engine
+    engine.dispose()
+
+
+def walked(read: Read, engine: Engine, window: Window) -> list[dict[str, object]]:
+    rows: list[dict[str, object]] = []
+    while True:
+        page = read(engine, window)
+        rows += page.rows
+        if page.next is None:
+            return rows
+        assert len(page.rows) == window.limit
+        window = window._replace(cursor=page.next)
+
+
+def test_small_pages_make_the_whole_in_both_directions(engine: Engine) -> None:
+    for name, read in LISTS.items():
+        whole = read(engine, Window(100_000)).rows
+        assert len(whole) > 1, name
+        assert walked(read, engine, Window(7)) == whole, name
+        assert walked(read, engine, Window(5, newest=True)) == whole[::-1], name
+
+
+def test_rows_are_those_of_the_streams_of_the_command_line(engine: Engine) -> None:
+    everything = Window(100_000)
+    assert pages.candles(engine, MARKET, "5m", everything, revisions=False).rows == list(
+        queries.candles(engine, MARKET, "5m")
+    )
+    for mine, known in (
+        (pages.fills(engine, 1, everything), queries.trades(engine, 1)),
+        (pages.signals(engine, 1, everything), queries.signals(engine, 1)),
+        (pages.equity(engine, 1, everything), queries.equity(engine, 1)),
+        (pages.bots(engine, everything), queries.bots(engine)),
+    ):
+        for row, expected in zip(mine.rows, known, strict=True):
+            assert {name: row[name] for name in expected} == expected
+
+
+def test_a_bots_mark_is_its_newest(engine: Engine) -> None:
+    for bot in pages.bots(engine, Window(10)).rows:
+        (newest,) = pages.equity(engine, int(bot["bot_id"]), Window(1, newest=True)).rows
+        assert (bot["equity"], bot["marked"]) == (newest["equity"], newest["time"])
+
+
+def test_indicators_are_those_of_the_signals(engine: Engine, log: Log, strategies: Strategies) -> None:
+    lives = BotHistory(log).lives(1, MARKET)
+    found = indicators(engine, strategies, lives, MARKET, Window(100_000))
+    values = {iso(end): shown for end, shown in found}
+    assert len(values) == 2 * MINUTES  # the first part of the trades was before the bot
+    for signal in pages.signals(engine, 1, Window(1000)).rows:
+        assert signal["values"] == values[signal["time"]]
+
+
+def test_what_health_asks_is_answered(engine: Engine) -> None:
+    assert pages.has_market(engine, MARKET)
+    assert not pages.has_market(engine, "test:Z/USDT")
+    assert set(pages.newest_ends(engine)) == {MARKET, "test:B/USD:B"}
+    assert pages.dead_letters(engine) == 0
+    assert pages.refusal(engine, 0, 0) is None
+    assert {topic for topic, _ in pages.reached(engine)} >= {"candles", "bots"}

