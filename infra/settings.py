@@ -82,7 +82,7 @@ KNOWN = {
     "home": Setting(_folder, "folder of everything that has no place of its own"),
     "log_url": Setting(_url, "the log: embedded:///FOLDER or kafka://HOST:PORT"),
     "database_url": Setting(_url, "the projections: sqlite:///FILE or postgresql+psycopg2://…"),
-    "redis_url": Setting(_redis_url, "redis://HOST:PORT/0; default: a bundled server on a loopback port"),
+    "redis_url": Setting(_redis_url, "redis://HOST:PORT/0; without it nothing is mirrored"),
     "partitions": Setting(
         _whole(1, PARTITIONS_MAX), "partitions of each stream, given at the log's creation"
     ),
