@@ -79,23 +79,27 @@ def import_(
             )
         place = _Stretch(session, market_key(venue, symbol))
         result = _run(session, append, no_fold)
-        lost = {"late": 0, "dead_letters": 0} if no_fold else place.lost()
-        seconds = round(time.monotonic() - began, 3)
-        if json:
-            shown = {name: getattr(result, name) for name in ("ticks", "total", "records")}
-            print_json({**shown, "seconds": seconds, "bad_rows": result.bad_rows, **lost})
-        else:
-            bad = f", {result.bad_rows:,} bad rows passed over" if result.bad_rows else ""
-            say(
-                f"{result.ticks:,} ticks appended in {result.records:,} records, {result.total:,} of the file"
-                f" are in the journal{bad}; {seconds} s"
-            )
-        if any(lost.values()):
-            say(
-                f"warning: {lost['late']:,} of these trades are too late for any candle, and"
-                f" {lost['dead_letters']:,} of these records could not be folded; see `tcpdashboard log"
-                " candles` and `… log system`. Sort the file by time, or import it into a fresh home"
-            )
+        lost = {} if no_fold else place.lost()
+        _tell(result, lost, round(time.monotonic() - began, 3), json)
+
+
+def _tell(result: "ImportResult", lost: dict[str, int], seconds: float, json: bool) -> None:
+    """What an import did; `lost` is empty where nothing was folded, so that nobody knows yet."""
+    if json:
+        shown = {name: getattr(result, name) for name in ("ticks", "total", "records")}
+        print_json({**shown, "seconds": seconds, "bad_rows": result.bad_rows, **lost})
+    else:
+        bad = f", {result.bad_rows:,} bad rows passed over" if result.bad_rows else ""
+        say(
+            f"{result.ticks:,} ticks appended in {result.records:,} records, {result.total:,} of the file"
+            f" are in the journal{bad}; {seconds} s"
+        )
+    if any(lost.values()):
+        say(
+            f"warning: {lost['late']:,} of these trades are too late for any candle, and"
+            f" {lost['dead_letters']:,} of these records could not be folded; see `tcpdashboard log"
+            " candles` and `… log system`. Sort the file by time, or import it into a fresh home"
+        )
 
 
 class _Stretch:
