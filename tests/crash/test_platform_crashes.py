@@ -45,8 +45,8 @@ pytestmark = [pytest.mark.crash, pytest.mark.timeout(600)]
 
 ENGINE_KILLS = env_int("CRASH_ENGINE_KILLS", 20)
 IMPORTER_KILLS = env_int("CRASH_IMPORTER_KILLS", 5)
-ROWS = 60_000
-RECORD_ROWS = 40
+ROWS = 501_825
+RECORD_ROWS = 300
 BTC = Market(
     "bitmex", "BTC/USD:BTC", "BTC", "USD", "BTC", "inverse", price_scale=1, size_scale=0, cash_scale=8,
     price_step=5, size_step=1, min_size=1, closed="left", fee=75_000, slippage=10_000,
@@ -140,7 +140,7 @@ def platform(tmp_path: Path) -> Iterator[Callable[..., Platform]]:
 
 @pytest.fixture(scope="module")
 def trades(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The first rows of the recorded trades."""
+    """The recorded trades, all of them."""
     file = tmp_path_factory.mktemp("trades") / "trades.parquet"
     pd.read_parquet(shared_data / "bitmex_XBTUSD_trades_20180101_20180102.parquet").iloc[:ROWS].to_parquet(
         file
