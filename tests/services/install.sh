@@ -9,12 +9,13 @@ command -v mvn >/dev/null || packages+=(maven)
 compgen -G "/usr/lib/postgresql/*/bin/postgres" >/dev/null || packages+=(postgresql)
 command -v redis-server >/dev/null || packages+=(redis-server)
 command -v redis-cli >/dev/null || packages+=(redis-tools)
+command -v chromium >/dev/null || packages+=(chromium)
 
 if [[ ${#packages[@]} -eq 0 ]]; then
     exit 0
 fi
 if [[ $EUID -ne 0 ]] || ! command -v apt-get >/dev/null; then
-    echo "Tests on a real Kafka, PostgreSQL and Redis need: ${packages[*]} (as root on Debian: $0)" >&2
+    echo "Tests on a real Kafka, PostgreSQL, Redis and browser need: ${packages[*]} (as root on Debian: $0)" >&2
     exit 0
 fi
 export DEBIAN_FRONTEND=noninteractive
