@@ -7,11 +7,11 @@
     portfolio:{bot_id}       fills and marks of the bot: of an `Equity`, its own row alone, columns as values
     system_events            changes of bots, dead letters, holes of sources, starts and stops of workers
 
-An event may be on several channels, and is counted on each of them by itself. A *message* is a JSON object: `seq`, the event's `type`, its `venue` and `symbol`, its fields as all doors
-show them, and its `cause`. `seq` counts the messages of a channel from 1 without a hole. A *snapshot* is
-`{"seq": …, "messages": […]}`: the last `seq`, and the newest message of each kind: of candles the last of
-each venue and timeframe, else the last of each type. A forming candle has the `seq` before it, and
-`"forming": true`.
+An event may be on several channels, and is counted on each of them by itself. A *message* is a JSON object:
+`seq`, the event's `type`, its `venue` and `symbol`, its fields as all doors show them, and its `cause`. `seq`
+counts the messages of a channel from 1 without a hole. A *snapshot* is `{"seq": …, "messages": […]}`: the
+last `seq`, and the newest message of each kind: of candles the last of each venue and timeframe, else the
+last of each type. A forming candle has the `seq` before it, and `"forming": true`.
 
 What a channel carries is never changed, since `seq` is counted again where old messages are read from the
 log: a new kind of message gets a channel of its own.
