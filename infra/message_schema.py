@@ -42,7 +42,6 @@ PARTS: dict[str, Schema] = {
     "Price": _decimal("with `price_scale` decimals"),
     "Size": _decimal("with `size_scale` decimals, in base units or contracts"),
     "Cash": _decimal("with `cash_scale` decimals, in the settle currency"),
-    "Rate": _decimal("with 8 decimals, a share of the value"),
     "Cause": {
         "type": "string",
         "pattern": "^[0-9]+:[0-9]+:[0-9]+$",
@@ -54,7 +53,7 @@ PARTS: dict[str, Schema] = {
     ),
 }
 """What the schemas of several messages refer to."""
-_UNITS = {"time": "Time", "price": "Price", "size": "Size", "cash": "Cash", "rate": "Rate"}
+_UNITS = {"time": "Time", "price": "Price", "size": "Size", "cash": "Cash"}
 _STRUCTS = {Cause: "Cause", Sizing: "Sizing"}
 _WORDS: dict[type[Event], str] = {
     Equity: "The bot's mark at a candle's close; sent only when it has changed.",
