@@ -1,10 +1,20 @@
 """WebSockets of the API: what comes over them, dense and whole, whatever is cut, killed or slow."""
 
+import fcntl
+import os
+import resource
+import signal
+import struct
+import subprocess
+import sys
+import termios
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from random import Random
+from socket import SHUT_RDWR
 from typing import Any
 
 import httpx
@@ -13,9 +23,8 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
-from api.http import hub
+from api.http import hub, wire
 from api.http.security import COOKIE
-from api.http.wire import IN_BYTES_MAX
 from infra.channel_log import messages_since
 from infra.channels import Snapshot
 from infra.db.channels import ChannelStore
@@ -36,6 +45,7 @@ from tests.derived import as_log, candle, recorded
 from tests.integration.api.conftest import Api, serving
 from tests.integration.command_line import CommandLine
 from tests.journal import spot
+from tests.socket_readers import BareReader, read_all
 
 SYMBOL = "M00/USD:X"
 MARKET, MARKET_PATH = f"market_data:{SYMBOL}", f"/ws/market/{SYMBOL}"
@@ -258,7 +268,9 @@ def test_what_is_not_there_is_told_by_its_code(shared: World, path: str, code: i
         assert closed(socket) == code
 
 
-@pytest.mark.parametrize(("sent", "code"), [("hello", 1008), (b"\0", 1008), ("x" * (IN_BYTES_MAX + 1), 1009)])
+@pytest.mark.parametrize(
+    ("sent", "code"), [("hello", 1008), (b"\0", 1008), ("x" * (wire.IN_BYTES_MAX + 1), 1009)]
+)
 def test_a_reader_that_sends_something_is_closed(shared: World, sent: str | bytes, code: int) -> None:
     with shared.connect("/ws/system") as socket:
         received(socket)
@@ -379,7 +391,7 @@ class Killed:
     def start(self) -> None:
         port = self.url.rpartition(":")[2] or "0"
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "api.cli", "serve", "--port", port, "--json"],
+            [sys.executable, "-c", "from api.cli import main; main()", "serve", "--port", port, "--json"],
             env=self._environment, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
         assert self._process.stdout is not None
@@ -475,12 +487,23 @@ def test_a_server_that_is_told_to_end_closes_its_sockets_and_ends(
 # ------------------------------------------------------------ slow readers
 
 
+def test_a_reader_that_does_not_answer_a_close_is_cut_off(
+    shared: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wire, "CLOSE_S", 0.1)
+    reader = BareReader(shared.api.url, "/ws/bot/99/status", shared.api.token("read"))
+    while not reader.ended:
+        reader.texts()
+    assert reader.code == 4404
+    reader.close()
+
+
 def queued(reader: hub.Reader) -> int:
     """Bytes that wait for it in this process and in the kernel."""
     try:
         handle = reader.wire.transport.get_extra_info("socket").fileno()
         (kernel,) = struct.unpack("i", fcntl.ioctl(handle, termios.TIOCOUTQ, b"\0" * 4))
-    except OSError:  # it is closed
+    except (OSError, ValueError):  # it is closed
         return 0
     return reader.wire.queued + kernel
 
@@ -493,18 +516,19 @@ def test_of_200_readers_20_that_do_not_read_are_cut_off_and_the_others_get_every
     bundled: RedisServer, tmp_path: Path, strategies: Strategies, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hub, "TAKE_S", 4.0)
+    monkeypatch.setattr(wire, "CLOSE_S", 60.0)  # those that were cut off read when the others have read
     count = 2_000
     with world(tmp_path, strategies, published=bundled.url, redis_url=bundled.url) as made:
         token, path = made.api.token("read"), f"{MARKET_PATH}?since={made.last()}"
         first, last = made.last() + 1, made.last() + count
         readers = [BareReader(made.api.url, path, token) for _ in range(180)]
         stuck = [BareReader(made.api.url, path, token, room=4_096) for _ in range(20)]
-        serving = made.api.services.hub
+        served = made.api.services.hub
         peaks, due, at_end = [0], dict.fromkeys(readers, first), threading.Event()
 
         def sample() -> None:
             while not at_end.wait(0.01):
-                peaks.append(max(map(queued, serving.readers), default=0))
+                peaks.append(max(map(queued, served.readers), default=0))
 
         def take(reader: BareReader, text: bytes) -> bool:
             message = msgspec.json.decode(text)
@@ -522,7 +546,7 @@ def test_of_200_readers_20_that_do_not_read_are_cut_off_and_the_others_get_every
         read_all(readers, take)
         writer.join()
         assert set(due.values()) == {last + 1}
-        while len(serving.readers) > 180:
+        while len(served.readers) > 180:
             at_end.wait(0.01)
         grown = resident_bytes() - before
         at_end.set()
