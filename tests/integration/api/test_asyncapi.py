@@ -1,7 +1,11 @@
 """What a worker publishes and the sockets send, held against the AsyncAPI document of the server."""
 
+import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -29,6 +33,7 @@ from tests.journal import START, batch, spot
 
 MARKET = spot("A/USDT")
 HOURS = 26
+CLIENTS = Path(__file__).resolve().parents[3] / "docs" / "channels.md"
 END = "the end"
 Texts = dict[str, list[Any]]
 
@@ -173,6 +178,25 @@ def test_every_frame_of_a_socket_is_one_of_its_messages_in_the_document(
         seen.add(kind)
     outside = {"gap", "lost", "candle.v1.forming"}  # of which this run has none left
     assert seen == set(document["channels"][channel]["messages"]) - outside
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_the_clients_of_the_documentation_begin_with_a_snapshot_of_the_market(
+    api: Api, published: Texts, number: int, node: str
+) -> None:
+    blocks = re.findall(r"```(python|js)\n(.*?)```", CLIENTS.read_text(encoding="utf-8"), re.S)
+    language, text = blocks[number]
+    runs = [sys.executable, "-c"] if language == "python" else [node, "-e"]
+    url = api.url.replace("http", "ws")
+    where = [api.services.settings.redis_url, "market_data:A/USDT"]
+    if "redis" not in text:
+        where = [url, api.token("read"), "A/USDT"]
+    with subprocess.Popen([*runs, text, *map(str, where)], stdout=subprocess.PIPE) as client:
+        assert client.stdout is not None
+        first = client.stdout.readline()
+        client.kill()
+    kept = published["market_data:A/USDT:snapshot"][0]
+    assert {name: msgspec.json.decode(first)[name] for name in kept} == kept
 
 
 def test_a_gap_where_the_log_is_another_is_in_the_document(
