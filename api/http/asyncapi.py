@@ -60,7 +60,7 @@ DOORS = {
     "market_data": Door(
         "Candles of a symbol",
         "Closed candles of every timeframe and their revisions, of all venues that have the symbol, and the"
-        " forming 1m candles at most ten times a second each.",
+        " forming 1m candles at most ten times a second each; without Redis there are none of these.",
         "symbol", "market_socket", "/ws/market/{symbol}",
     ),
     "bot_signals": Door("Signals of a bot", "Signals, executed or refused.", "bot_id"),
@@ -93,10 +93,11 @@ _MARKET = "sim:BTC/USDT"
 _CAUSE = Cause(2, 17, 0)
 _TIME = 1_767_225_900_000_000_000
 _ORDER = Cause(2, 17, 2)
+_CANDLE = Candle(
+    "1m", _TIME, 0, 6_000_010, 6_000_950, 5_999_900, 6_000_500, 1_250, 42, 2, 3, False, False, 16, 17
+)
 EXAMPLES: tuple[DerivedEvent, ...] = (
-    Candle(
-        "1m", _TIME, 0, 6_000_010, 6_000_950, 5_999_900, 6_000_500, 1_250, 42, 2, 3, False, False, 16, 17
-    ),
+    _CANDLE,
     LateTick(_TIME, 6_000_010, 5, 2, 3),
     Signal(
         1, _TIME, "1m", 1.0, 0.0, {"fast_average": 60_004.5, "slow_average": 60_001.25}, 6_000_500, 2,
@@ -162,7 +163,7 @@ def _messages() -> tuple[dict[str, _Message], dict[str, list[str]]]:
         carried[channel].append(tag)
         example = _decoded(newest[channel].add(made))
         found[tag] = _Message(type(event).__name__, schemas.event_schema(type(event)), example)
-    forming = _decoded(message(42, forming_body(_MARKET, EXAMPLES[0])))
+    forming = _decoded(message(42, forming_body(_MARKET, _CANDLE)))
     found["candle.v1.forming"] = _Message("Forming candle", schemas.forming_schema(), forming)
     found["gap"] = _Message("Gap", schemas.gap_schema(), _decoded(message(40, gap_body(1, 40))))
     lost = _decoded(message(42, lost_body(CANDLES, 2, 0, 999)))

@@ -30,10 +30,10 @@ snapshot is always a new beginning, also when the count is lower than before: it
 database."""
 
 READ_REDIS = """Pub/sub forgets, so a reader without a hole does this: SUBSCRIBE to the channel and wait for
-the answer; GET the snapshot key, which is set in the same atomic step as each publish; begin with the
-snapshot's `seq` (0 where there is no key); let go of messages whose `seq` is not above it, take the others.
-Begin anew after every loss of the connection, and where a `seq` is not the next one (a `gap` counts from
-its `first`)."""
+the answer; GET the snapshot key (`x-snapshot`), which is set in the same atomic step as each publish; begin
+with the snapshot's `seq` (0 where there is no key); let go of messages whose `seq` is not above it, take the
+others. Begin anew after every loss of the connection, and where a `seq` is not the next one (a `gap` counts
+from its `first`)."""
 
 READ_SOCKET = """Frames are JSON text from the server only; a client sends nothing. Without `since` the
 first frame is a snapshot. With `?since=SEQ` every message after SEQ comes, read again from the log where
