@@ -6,18 +6,8 @@ from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request
 
-from api.http import (
-    asyncapi,
-    bots,
-    failures,
-    health,
-    journal,
-    markets,
-    portfolio,
-    sessions,
-    sockets,
-    strategies,
-)
+from api.http import bots, failures, health, journal, markets, portfolio, sessions, sockets, strategies
+from api.http.asyncapi import document
 from api.http.models import Problem
 from api.http.security import COOKIE, Guard
 from api.http.services import Served, Services
@@ -67,7 +57,7 @@ def make_app(services: Services, names: Iterable[str] = ()) -> FastAPI:
 def asyncapi_document(services: Served, request: Request) -> dict[str, Any]:
     """The channels on Redis and the WebSockets, as an AsyncAPI 3.0 document."""
     url = request.base_url
-    return asyncapi.document(
+    return document(
         version("tcpdashboard"), url.netloc, secure=url.scheme == "https", redis_url=services.hub.redis_url
     )
 
