@@ -10,7 +10,16 @@ import typer
 
 from api.cli.failures import refusing
 from api.cli.options import Json, Names
-from api.cli.running import Standing, announce, probing, running, tell, until_signalled, when_ready
+from api.cli.running import (
+    Standing,
+    announce,
+    listen_for_probes,
+    probing,
+    running,
+    tell,
+    until_signalled,
+    when_ready,
+)
 from api.cli.session import Session
 from api.http.listening import API_PORT, LOOPBACK, listen, url_of
 
@@ -66,6 +75,7 @@ def up(
     with running() as session, ExitStack() as stack:
         from api.http.child import ApiProcess
 
+        probes = listen_for_probes(probe_port)
         bound = listen(LOOPBACK, api_port, API_PORT, "give another with --api-port")
         redis = _bundled_redis(session, redis_port)
         if redis is not None:
@@ -87,7 +97,7 @@ def up(
         def is_ready() -> bool:
             return standing.is_ready() and (not names or collecting.is_connected())
 
-        probe = stack.enter_context(probing(session, LOOPBACK, probe_port, is_ready))
+        probe = stack.enter_context(probing(session, probes, is_ready))
         places = _places(session, api=url_of(bound), redis=redis_url, probe=probe)
         if json:
             ready = when_ready(lambda: is_ready() and api.is_ready(), lambda: announce(places, "", json=True))
@@ -117,7 +127,8 @@ def worker(
         from infra.worker import work
 
         standing = Standing(session)
-        with probing(session, probe_host, probe_port, standing.is_ready, name) as probe:
+        probes = listen_for_probes(probe_port, probe_host)
+        with probing(session, probes, standing.is_ready, [probe_host, *(name or ())]) as probe:
             places = _places(
                 session, worker=session.settings.worker, redis=session.settings.redis_url, probe=probe
             )
@@ -139,7 +150,8 @@ def collect(
         from infra.exchange.simulated import symbols
 
         collecting = _Collecting(session, symbols(markets), speed)
-        with probing(session, probe_host, probe_port, collecting.is_ready, name) as probe:
+        probes = listen_for_probes(probe_port, probe_host)
+        with probing(session, probes, collecting.is_ready, [probe_host, *(name or ())]) as probe:
             places = _places(session, source=SOURCE, probe=probe)
             with when_ready(collecting.is_ready, lambda: announce(places, _words(places), json=json)):
                 asyncio.run(until_signalled(collecting.run()))

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import signal
+import socket
 import sys
 import threading
 import time
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from api.cli.output import print_json, say
 from api.cli.session import Session
-from api.http.listening import PROBE_PORT, listen, url_of
+from api.http.listening import LOOPBACK, PROBE_PORT, listen, url_of
 
 if TYPE_CHECKING:
     from infra.worker import Progress
@@ -98,18 +99,22 @@ class Standing:
         return True
 
 
+def listen_for_probes(port: int | None, host: str = LOOPBACK) -> socket.socket:
+    """Raises `OSError` where the port is taken."""
+    return listen(host, port, PROBE_PORT, "give another with --probe-port")
+
+
 @contextmanager
 def probing(
-    session: Session, host: str, port: int | None, ready: Callable[[], bool], names: list[str] | None = None
+    session: Session, bound: socket.socket, ready: Callable[[], bool], names: list[str] | None = None
 ) -> Generator[str]:
-    """Health and metrics of this process, in a thread; gives their URL. Raises `OSError`."""
+    """Health and metrics of this process on a listening socket, in a thread; gives their URL."""
     from api.http.probe import Probe
     from infra.tokens import TokenFile
 
     tokens = TokenFile(session.settings.home)
     tokens.first()
-    bound = listen(host, port, PROBE_PORT, "give another with --probe-port")
-    with bound, Probe(bound, tokens, ready, [host, *(names or ())]):
+    with bound, Probe(bound, tokens, ready, names or ()):
         yield url_of(bound)
 
 
