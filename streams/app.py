@@ -99,7 +99,7 @@ def raw_topic(app: App, *streams: str) -> Any:
 
 
 def end_process(reason: str, bound: Mapping[str, object] | None = None) -> NoReturn:
-    """End at once, before anything more is acknowledged; exit code `FAILED`. `bound`: fields of the log line."""
+    """End at once, before more is acknowledged; exit code `FAILED`. `bound`: fields of the log line."""
     logger.critical("%s; this worker ends, start it again", reason, extra=bound)
     logging.shutdown()
     sys.stderr.flush()
