@@ -89,8 +89,10 @@ def test_a_port_that_is_taken_is_refused_with_the_way_out(cli: CommandLine, name
         port = taken.getsockname()[1]
         refused = cli.run("up", "--markets", "0", f"--{name}-port", port)
     assert (refused.returncode, refused.stdout) == (1, "")
-    assert str(port) in refused.stderr.splitlines()[-1]
-    assert f"--{name}-port" in refused.stderr.splitlines()[-1]
+    told = json.loads(refused.stderr)
+    assert (told["level"], told["logger"]) == ("CRITICAL", "api.cli.running")
+    assert str(port) in told["message"]
+    assert f"--{name}-port" in told["message"]
 
 
 def write_journal(home: CommandLine, partitions: int = 1) -> int:
@@ -101,6 +103,7 @@ def write_journal(home: CommandLine, partitions: int = 1) -> int:
     rows = [(second, 100 + second % 7, 1) for second in range(1, 600, 2)]
     for first in range(0, len(rows), 50):
         writer.append(batch(market, rows[first : first + 50]), key=market.key)
+    writer.append(batch(market, [(601,)]), key=market.key)  # a clock row is no trade
     log.append(
         [Entry(JOURNAL, market.key.encode(), b"no event", 0, partition_of(market.key.encode(), partitions))]
     )
@@ -121,14 +124,14 @@ def test_metrics_of_a_worker_count_what_it_folded(cli: CommandLine) -> None:
         worker.kill()
     letters = [line["type"] for line in cli.lines("log", "system")].count("dead_letter.v1")
     assert found["tcpd_ticks_folded_total",] == trades
-    assert found["tcpd_fold_seconds_count",] == found["tcpd_fold_seconds_bucket", "+Inf"] == 2 + trades // 50
+    assert found["tcpd_fold_seconds_count",] == found["tcpd_fold_seconds_bucket", "+Inf"] == 3 + trades // 50
     assert found["tcpd_dead_letters_total",] == 1
     assert found["tcpd_redis_connected",] == 0
     assert found["tcpd_market_data_age_seconds", "test:BTC/USDT"] >= 0
     assert found["process_cpu_seconds_total",] > 0
     assert letters == 1
     told = next(line for line in map(json.loads, words.splitlines()) if "dead letter" in line["message"])
-    assert (told["partition"], told["offset"], told["market"]) == (0, 1 + trades // 50, "test:BTC/USDT")
+    assert (told["partition"], told["offset"], told["market"]) == (0, 2 + trades // 50, "test:BTC/USDT")
 
 
 def test_the_parts_run_as_processes_of_their_own_and_lose_nothing(cli: CommandLine) -> None:
