@@ -8,6 +8,7 @@ from fastapi import APIRouter, FastAPI, Request
 
 from api.http import bots, failures, health, journal, markets, portfolio, sessions, sockets, strategies
 from api.http.asyncapi import document
+from api.http.measured import Measured
 from api.http.models import Problem
 from api.http.security import COOKIE, Guard
 from api.http.services import Served, Services
@@ -27,8 +28,8 @@ ERRORS: dict[int | str, dict[str, Any]] = {
 }  # fmt: skip
 described = APIRouter(prefix="/api", tags=["channels"])
 ROUTERS = (
-    health.public, health.router, sessions.router, sessions.tokens, markets.router, strategies.router,
-    bots.router, bots.commands, portfolio.router, journal.router, described,
+    health.public, health.scraped, health.router, sessions.router, sessions.tokens, markets.router,
+    strategies.router, bots.router, bots.commands, portfolio.router, journal.router, described,
 )  # fmt: skip
 
 
@@ -49,6 +50,7 @@ def make_app(services: Services, names: Iterable[str] = ()) -> FastAPI:
         app.include_router(router)
     failures.register(app)
     app.add_middleware(Guard, tokens=services.tokens, names=tuple(names))
+    app.add_middleware(Measured)
     _secure(app)
     return app
 

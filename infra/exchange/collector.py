@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, NamedTuple
 
+from infra import telemetry
 from infra.exchange.feed import Feed, Processed, merged
 from infra.exchange.provider import DataProvider, is_new
 from streams.events import Gap, GapFilled, JournalEvent, Market
@@ -51,6 +52,12 @@ class DataCollector:
         self._log, self._state, self._now_s = log, state, now_s
         self._linger_s = linger_ms / 1000
         self._feeds: dict[str, Feed] = {}
+        self._connected: set[str] = set()
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether every provider delivers: its markets are in the journal and its messages are read."""
+        return bool(self._connected) and self._connected == set(self._feeds)
 
     def register_provider(self, name: str, provider: DataProvider) -> None:
         """Make a provider known; `name` is its source in the journal. Raises `ValueError` when
@@ -137,6 +144,7 @@ class DataCollector:
         queue: asyncio.Queue[Message | None] = asyncio.Queue(QUEUE_MESSAGES)
         pump = asyncio.ensure_future(self._pump(name, markets, reached, queue))
         group: list[Message | None] = []
+        self._connected.add(name)
         try:
             while None not in group:
                 group.clear()
@@ -151,6 +159,7 @@ class DataCollector:
             await _finished(self._flush, feed)
             raise
         finally:
+            self._connected.discard(name)
             await _end([pump])
 
     async def _pump(
@@ -197,6 +206,7 @@ class DataCollector:
             except ValueError as error:
                 words = f"provider {name!r}: {error}; its message was {str(message.raw)[:500]!r}"
                 self._log.append([lost_entry(words, name.encode(), 0)])
+                telemetry.DEAD_LETTERS.inc()
         for processed in merged(found) or [Processed(name)]:
             self.send_signal_to_bots(processed)
 

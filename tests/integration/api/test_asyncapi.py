@@ -110,7 +110,7 @@ def api(settings: Settings, published: Texts, strategies: Strategies) -> Iterato
         stack.callback(log.close)
         database = open_database(settings.database_url)
         stack.callback(database.dispose)
-        yield serving(settings, log, database, strategies, stack, settings.redis_url)
+        yield serving(settings, log, database, strategies, stack)
 
 
 @pytest.fixture(scope="module")
