@@ -15,7 +15,12 @@ app = typer.Typer(
 
 LOOPBACK = "127.0.0.1"
 LISTED = ("name", "scope", "created", "expires", "state")
-Name = Annotated[str, typer.Option("--name", help="Stands in the journal beside each of its commands.")]
+Name = Annotated[
+    str | None,
+    typer.Option(
+        "--name", help="Stands in the journal beside each of its commands. [default: such as read-1]"
+    ),
+]
 
 
 def serve(
@@ -51,8 +56,8 @@ def serve(
 
 @app.command()
 def create(
-    name: Name,
     scope: Annotated[Literal["read", "trade", "admin"], typer.Option("--scope", help="What it allows.")],
+    name: Name = None,
     expires: Annotated[
         str | None, typer.Option("--expires", help="Such as 30d, 12h or 15m. [default: never]")
     ] = None,
@@ -62,10 +67,13 @@ def create(
     from infra.tokens import TokenFile
 
     with Session() as session:
-        secret = TokenFile(session.settings.home).create(name, scope, expires)
+        tokens = TokenFile(session.settings.home)
+        name = name or tokens.free_name(scope)
+        secret = tokens.create(name, scope, expires)
         if json:
             print_json({"name": name, "scope": scope, "token": secret})
         else:
+            say(f"token {name}:")
             typer.echo(secret)
 
 
