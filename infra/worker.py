@@ -15,7 +15,7 @@ from typing import Any
 import projections
 from infra.commands import BotManager
 from infra.db.projector import DatabaseSink
-from infra.db.schema import migrate
+from infra.db.schema import migrate_when_reachable
 from infra.forming import Forming
 from infra.redis.mirror import Mirror
 from infra.redis.server import RedisServer
@@ -42,10 +42,12 @@ ENCODING = ("events.py", "codec.py", "ticks.py")
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a worker is: last offsets by journal partition, and whether everything is projected."""
+    """How far a worker is: last offsets by journal partition, whether everything is projected, and whether
+    it has its partitions."""
 
     applied: Mapping[int, int]
     caught_up: bool
+    running: bool = False
 
 
 class FeedError(RuntimeError):
@@ -59,42 +61,42 @@ def work(
     until: Callable[[Progress], bool] | None = None,
     observe: Callable[[Progress], None] | None = None,
     redis: RedisServer | None = None,
+    counting: bool = False,
 ) -> Progress:
     """Fold, project and mirror in this process until `until` is true, or SIGINT or SIGTERM arrives.
 
     `feeds` run beside it in a thread of their own. `until` and `observe` are asked ten times a second. The
-    database is migrated first. `redis` is the bundled server, kept running while this works and ended with
-    it; where it is None, the setting `redis_url` says which Redis is written to, and without it none is.
-    Returns how far it was when last asked. Raises `LogError` when another process folds an embedded log,
-    `FeedError` when a feed failed, `RedisServerError` when the bundled server does not start.
+    database is migrated first; one that is away is waited for. `redis` is the bundled server, running, and
+    started again whenever it ends; where it is None, the setting `redis_url` says which Redis is written to,
+    and without it none is: the channels are then counted for the sockets, where `counting` says so, or left
+    to the next mirror. Returns how far it was when last asked. Raises `LogError` when another process folds
+    an embedded log, `FeedError` when a feed failed.
     """
-    migrate(settings.database_url)
+    migrate_when_reachable(settings.database_url)
     log = open_log(settings.log_url, partitions=settings.partitions)
     try:
         worker = _Worker(settings, log)
-        with _mirroring(settings, log, redis) as worker.mirror:
+        with _mirroring(settings, log, redis, counting=counting) as worker.mirror:
             return worker.run(feeds, until, observe)
     finally:
         log.close()
 
 
 @contextmanager
-def _mirroring(settings: Settings, log: Log, server: RedisServer | None) -> Generator[Mirror | None]:
-    """The mirror at work; None where there is no Redis."""
+def _mirroring(
+    settings: Settings, log: Log, server: RedisServer | None, *, counting: bool
+) -> Generator[Mirror | None]:
+    """The mirror at work; None where there is neither a Redis nor anything to count for."""
     url = server.url if server else settings.redis_url
-    if url is None:
+    if url is None and not counting:
         yield None
         return
-    if server is not None:
-        server.start()
     mirror = Mirror(log, settings.database_url, url, server)
     mirror.start()
     try:
         yield mirror
     finally:
         mirror.stop()
-        if server is not None:
-            server.stop()
 
 
 def journal_ends(log: Log) -> dict[int, int]:
@@ -194,7 +196,9 @@ class _Worker:
             if until is None and observe is None:
                 return side.failed
             self.progress = Progress(
-                dict(self.engine.applied), caught_up(self.log, self.engine, self.projector)
+                dict(self.engine.applied),
+                caught_up(self.log, self.engine, self.projector),
+                bool(self.engine.applied) or self.app.unassigned,
             )
             if observe:
                 observe(self.progress)

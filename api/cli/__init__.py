@@ -20,6 +20,8 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command("up")(run.up)
+app.command("worker")(run.worker)
+app.command("collect")(run.collect)
 app.command("serve")(serve.serve)
 app.add_typer(serve.app, name="tokens")
 app.command("import")(imports.import_)

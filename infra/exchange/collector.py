@@ -51,6 +51,12 @@ class DataCollector:
         self._log, self._state, self._now_s = log, state, now_s
         self._linger_s = linger_ms / 1000
         self._feeds: dict[str, Feed] = {}
+        self._connected: set[str] = set()
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether every provider delivers: its markets are in the journal and its messages are read."""
+        return bool(self._connected) and self._connected == set(self._feeds)
 
     def register_provider(self, name: str, provider: DataProvider) -> None:
         """Make a provider known; `name` is its source in the journal. Raises `ValueError` when
@@ -137,6 +143,7 @@ class DataCollector:
         queue: asyncio.Queue[Message | None] = asyncio.Queue(QUEUE_MESSAGES)
         pump = asyncio.ensure_future(self._pump(name, markets, reached, queue))
         group: list[Message | None] = []
+        self._connected.add(name)
         try:
             while None not in group:
                 group.clear()
@@ -151,6 +158,7 @@ class DataCollector:
             await _finished(self._flush, feed)
             raise
         finally:
+            self._connected.discard(name)
             await _end([pump])
 
     async def _pump(

@@ -56,9 +56,9 @@ class Mirror:
     """
 
     def __init__(
-        self, log: Log, database_url: str, redis_url: str, server: RedisServer | None = None
+        self, log: Log, database_url: str, redis_url: str | None, server: RedisServer | None = None
     ) -> None:
-        """Raises `SchemaError`."""
+        """`redis_url` None: it counts for the sockets, and publishes nowhere. Raises `SchemaError`."""
         self.applied: dict[Place, int] = {}
         self._log = log
         self._store = ChannelStore(database_url)
@@ -303,7 +303,7 @@ class Mirror:
 
     def _is_connected(self) -> bool:
         """Connected, or connected now; between two attempts there is a while."""
-        if self._publisher is not None or time.monotonic() < self._retry_at:
+        if self._publisher is not None or self._redis_url is None or time.monotonic() < self._retry_at:
             return self._publisher is not None
         try:
             if self._server is not None:

@@ -41,8 +41,8 @@ def served(home: CommandLine) -> Iterator[dict[str, str]]:
             process.send_signal(signal.SIGTERM)
         _, words = server.communicate(timeout=60)
         worker.communicate(timeout=60)
-    assert server.returncode in (0, -signal.SIGTERM), words
-    assert words == ""
+    assert (server.returncode, worker.returncode) == (0, 0), words
+    assert words == "", "nothing was amiss"
 
 
 @pytest.fixture
