@@ -16,17 +16,16 @@ FOLD_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1,
 DELAY_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 60.0)
 REQUEST_S = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0)
 
-TICKS = Counter("tcpd_ticks_folded", "Trades folded; not those of records folded again at a start.")
-RECORDS = Counter("tcpd_records_folded", "Journal records folded.")
-FOLD = Histogram("tcpd_fold_seconds", "Time to fold one journal record.", buckets=FOLD_S)
+TICKS = Counter("tcpd_ticks_folded", "Trades in the journal records that were folded.")
+FOLD_SECONDS = Histogram("tcpd_fold_seconds", "Time to fold one journal record.", buckets=FOLD_S)
 DEAD_LETTERS = Counter("tcpd_dead_letters", "Records and messages that could not be read or folded.")
-PUBLISH_DELAY = Histogram(
+PUBLISH_DELAY_SECONDS = Histogram(
     "tcpd_publish_delay_seconds",
     "From the time of a journal record to when what followed from it was published to Redis.",
     buckets=DELAY_S,
 )
 REDIS_CONNECTED = Gauge("tcpd_redis_connected", "1 while the mirror is connected to Redis.")
-REQUESTS = Histogram(
+REQUEST_SECONDS = Histogram(
     "tcpd_api_request_seconds", "API requests by route template.", ["method", "route", "status"],
     buckets=REQUEST_S,
 )  # fmt: skip

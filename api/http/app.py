@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from api.http import bots, failures, health, journal, markets, portfolio, sessions, strategies
+from api.http.measured import Measured
 from api.http.models import Problem
 from api.http.security import COOKIE, Guard
 from api.http.services import Services
@@ -25,8 +26,8 @@ ERRORS: dict[int | str, dict[str, Any]] = {
     )
 }  # fmt: skip
 ROUTERS = (
-    health.public, health.router, sessions.router, sessions.tokens, markets.router, strategies.router,
-    bots.router, bots.commands, portfolio.router, journal.router,
+    health.public, health.scraped, health.router, sessions.router, sessions.tokens, markets.router,
+    strategies.router, bots.router, bots.commands, portfolio.router, journal.router,
 )  # fmt: skip
 
 
@@ -47,6 +48,7 @@ def make_app(services: Services, names: Iterable[str] = ()) -> FastAPI:
         app.include_router(router)
     failures.register(app)
     app.add_middleware(Guard, tokens=services.tokens, names=tuple(names))
+    app.add_middleware(Measured)
     _secure(app)
     return app
 

@@ -7,6 +7,7 @@ from importlib.metadata import version
 from typing import Any
 
 from fastapi import APIRouter, Response
+from fastapi.responses import PlainTextResponse
 from sqlalchemy import Engine, select
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -22,6 +23,7 @@ from streams.log import Log, LogError
 from streams.topics import JOURNAL, PROJECTED
 
 public = APIRouter(prefix="/health", tags=["health"])
+scraped = APIRouter(tags=["health"])
 router = APIRouter(prefix="/api", tags=["health"])
 
 OPEN: dict[str, Any] = {"security": []}
@@ -55,6 +57,7 @@ def check(log: Log, database: Engine) -> None:
         connection.execute(select(1))
 
 
+@scraped.get("/metrics", response_class=PlainTextResponse)
 def metrics() -> Response:
     """Prometheus metrics of this process."""
     return Response(telemetry.exposition(), media_type=telemetry.CONTENT_TYPE)

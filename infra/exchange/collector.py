@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, NamedTuple
 
+from infra import telemetry
 from infra.exchange.feed import Feed, Processed, merged
 from infra.exchange.provider import DataProvider, is_new
 from streams.events import Gap, GapFilled, JournalEvent, Market
@@ -205,6 +206,7 @@ class DataCollector:
             except ValueError as error:
                 words = f"provider {name!r}: {error}; its message was {str(message.raw)[:500]!r}"
                 self._log.append([lost_entry(words, name.encode(), 0)])
+                telemetry.DEAD_LETTERS.inc()
         for processed in merged(found) or [Processed(name)]:
             self.send_signal_to_bots(processed)
 

@@ -21,6 +21,7 @@ from itertools import groupby, islice
 from redis.exceptions import RedisError
 from sqlalchemy.exc import InterfaceError, OperationalError
 
+from infra import telemetry
 from infra.channel_log import Message, messages_since, publications
 from infra.channels import SYSTEM_EVENTS, Snapshot, forming_body, lost_body, market_channel
 from infra.db.channels import ChannelStore, Counted, OvertakenError, Run
@@ -145,6 +146,10 @@ class Mirror:
         """Whether there was anything to count."""
         records = self._read(counted)
         self._publish(counted, self._count(counted, records))
+        if self._levelled:
+            now_ms = time.time_ns() / 1e6
+            for record in records:
+                telemetry.PUBLISH_DELAY_SECONDS.observe(max(0.0, now_ms - record.time_ms) / 1e3)
         return bool(records)
 
     # ------------------------------------------------------------ counting
@@ -313,6 +318,7 @@ class Mirror:
             self._lose(error)
             return False
         logger.info("mirror: connected to Redis")
+        telemetry.REDIS_CONNECTED.set(1)
         self._levelled = False
         return True
 
@@ -326,6 +332,7 @@ class Mirror:
         if self._publisher is not None:
             self._publisher.close()
             self._publisher = None
+            telemetry.REDIS_CONNECTED.set(0)
         self._retry_at = time.monotonic() + RETRY_S
 
 
