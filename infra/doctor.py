@@ -55,6 +55,8 @@ POSTGRES_OLDEST = 13
 REDIS_OLDEST = 6
 FREE_FAILED, FREE_WARNING = 100 << 20, 1 << 30
 CLOCK_SLACK_S = 60
+LAG_WARNING = 1_000
+"""Records; what is worked on is no cause for worry."""
 
 
 class Finding(NamedTuple):
@@ -382,7 +384,7 @@ def positions(settings: Settings) -> Findings:
     engine = open_database(settings.database_url)
     try:
         yield from _clock(log)
-        yield from _worker(log, engine)
+        yield _worker(log, engine, settings.log_url)
         yield _mirror(log, settings)
     finally:
         engine.dispose()
@@ -402,24 +404,24 @@ def _last_time(log: Log, partition: int) -> int:
     return max((r.time_ms for r in log.read(JOURNAL, partition, end - 1, end)), default=0) if end else 0
 
 
-def _worker(log: Log, engine: Engine) -> Findings:
+def _worker(log: Log, engine: Engine, url: str) -> Finding:
     unfolded = records = 0
     for partition in range(log.partitions):
         end = log.highwater(JOURNAL, partition)
         snapshot = latest(log, partition, lambda _: None)
         records += end
         unfolded += end - 1 - (snapshot.sent if snapshot is not None else -1)
-    reached = {place: offset for place, (offset, _) in pages.reached(engine).items()}
-    behind = _behind(log, reached)
-    if unfolded or behind:
-        words = (
-            f"{unfolded} of {records} records of the journal are not folded, {behind} of what followed are"
-        )
-        words += " not in the database"
-        way_out = "a worker must run (`tcpdashboard up`); ask again: the numbers must fall"
-        yield Finding("worker", "warning", words, way_out)
-    else:
-        yield Finding("worker", "ok", f"{records} records of the journal, all folded and in the database")
+    behind = _behind(log, {place: offset for place, (offset, _) in pages.reached(engine).items()})
+    words = (
+        f"of {records} records of the journal {unfolded} are not folded, of what followed {behind} are not"
+    )
+    words += " in the database"
+    # a worker at work is always a little ahead of what can be seen; on Kafka nobody says whether one is
+    idle = url.startswith("embedded:") and fold_holder(url) is None
+    if unfolded + behind > (0 if idle else LAG_WARNING):
+        way_out = "run `tcpdashboard up` or `worker`; where one runs, ask again: the numbers must fall"
+        return Finding("worker", "warning", words, way_out)
+    return Finding("worker", "ok", words)
 
 
 def _mirror(log: Log, settings: Settings) -> Finding:
@@ -431,8 +433,8 @@ def _mirror(log: Log, settings: Settings) -> Finding:
     if not reached:
         return Finding("mirror", "ok", "nothing was ever mirrored to Redis")
     behind = _behind(log, reached)
-    if not behind:
-        return Finding("mirror", "ok", "everything is counted for Redis")
+    if behind <= LAG_WARNING:
+        return Finding("mirror", "ok", f"{behind} records are not counted for Redis yet")
     way_out = "a worker with a Redis must run; ask again: the number must fall"
     return Finding("mirror", "warning", f"{behind} records are not counted for Redis", way_out)
 

@@ -19,12 +19,12 @@ def doctor(
     json: Json = False,
 ) -> None:
     """Look at every part and say what to do; changes nothing. Exit code 1 when one failed."""
-    from api.http.server import PORT
+    from api.http.listening import API_PORT
     from infra.doctor import examine
 
     logging.disable(logging.CRITICAL)  # what libraries say of a server that is away, a finding says in a line
     failed = False
-    for finding in examine(port or PORT):
+    for finding in examine(port or API_PORT):
         failed |= finding.state == "failed"
         if json:
             print_json(finding._asdict())

@@ -224,8 +224,11 @@ def test_kafkas_topics_are_judged_and_not_made(look: Look, kafka: Kafka, port: i
     finally:
         kafka.delete_topics(prefix)
     other = f"{prefix}-week"
-    create(kafka, topic_name(f"kafka://{kafka.bootstrap}/{other}", topics.JOURNAL), 4)
+    journal = topic_name(f"kafka://{kafka.bootstrap}/{other}", topics.JOURNAL)
+    create(kafka, journal, 4)
     try:
+        while journal not in administer(kafka, lambda admin: admin.list_topics()):
+            pass  # brokers hear of it a little later
         found = look(log_url=f"kafka://{kafka.bootstrap}/{other}", partitions=4)["log"]
         assert (found.state, "has retention.ms=604800000, it must be -1" in found.words) == ("failed", True)
     finally:
