@@ -23,6 +23,7 @@ _ARROW_TYPES: dict[str, pa.DataType] = {
     "time": pa.timestamp("ns", tz="UTC"), "decimal": pa.decimal128(*DECIMAL), "whole": pa.int64(),
     "bool": pa.bool_(),
 }  # fmt: skip
+SCHEMA = pa.schema([(name, _ARROW_TYPES[kind]) for name, kind in CANDLES.items()])
 _BARE = WriteOptions(include_header=False, quoting_style="none")
 
 
@@ -40,13 +41,18 @@ def csv_of(chunks: Chunks) -> Iterator[bytes]:
 
 def arrow_of(chunks: Chunks) -> Iterator[bytes]:
     """Candles as an Arrow IPC stream."""
-    schema = pa.schema([(name, _ARROW_TYPES[kind]) for name, kind in CANDLES.items()])
     sink = io.BytesIO()
-    with pa.ipc.new_stream(sink, schema) as writer:
-        for columns in _columns(chunks):
-            writer.write_batch(pa.record_batch([_typed(f, columns) for f in schema], schema=schema))
+    with pa.ipc.new_stream(sink, SCHEMA) as writer:
+        for batch in batches_of(chunks):
+            writer.write_batch(batch)
             yield _taken(sink)
     yield _taken(sink)
+
+
+def batches_of(chunks: Chunks) -> Iterator[pa.RecordBatch]:
+    """Candles as Arrow batches of `SCHEMA`."""
+    for columns in _columns(chunks):
+        yield pa.record_batch([_typed(field, columns) for field in SCHEMA], schema=SCHEMA)
 
 
 def _columns(chunks: Chunks) -> Iterator[dict[str, Ints]]:

@@ -17,7 +17,7 @@ from api.http.services import (
     paged,
 )
 from infra.db import pages
-from infra.db.queries import every
+from infra.db.queries import raw_candles
 from infra.journal_view import view
 from infra.present import decimal_string, event_to_json, iso
 from streams import events
@@ -69,11 +69,7 @@ def candles(
 
     if form == "json":
         return paged(pages.candles(services.database, key, timeframe, window, revisions=revisions))
-
-    def page(window: pages.Window) -> pages.Page:
-        return pages.raw_candles(services.database, key, timeframe, window, revisions=revisions)
-
-    return _streamed(form, every(page, window))
+    return _streamed(form, raw_candles(services.database, key, timeframe, window, revisions=revisions))
 
 
 def _streamed(form: str, chunks: formats.Chunks) -> Response:

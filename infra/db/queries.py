@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Engine, Table, and_, func, select
 from infra.db import pages, tables
 from infra.db.pages import Page, Window
 
-ROWS_PER_PAGE = 5_000
+ROWS_PER_PAGE = 10_000
 SIGNAL = ("time", "bot_id", "target", "values", "decision", "code", "cause", "words")
 Rows = Iterator[dict[str, Any]]
 
@@ -43,6 +43,13 @@ def candles(
         after_ns,
         until_ns,
     )
+
+
+def raw_candles(
+    engine: Engine, market: str, timeframe: str, window: Window, *, revisions: bool
+) -> Iterator[list[Any]]:
+    """The same as the table holds them, many at a time: see `pages.raw_candles`."""
+    return every(lambda at: pages.raw_candles(engine, market, timeframe, at, revisions=revisions), window)
 
 
 def signals(engine: Engine, bot_id: int, after_ns: int | None = None, until_ns: int | None = None) -> Rows:
