@@ -11,6 +11,10 @@ from collections.abc import Callable, Coroutine, Generator, Mapping
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
+import typer
+from typer.exceptions import TyperException
+
+from api.cli.failures import FAILED, one_line
 from api.cli.output import print_json, say
 from api.cli.session import Session
 from api.http.listening import LOOPBACK, PROBE_PORT, listen, url_of
@@ -27,14 +31,26 @@ HEARD_S = 5.0
 
 @contextmanager
 def running() -> Generator[Session]:
-    """The session of a command that runs until SIGINT or SIGTERM, which is a success."""
+    """The session of a command that runs until SIGINT or SIGTERM, which is a success.
+
+    Where its log is JSON, what it fails with is a line of it too.
+    """
     from infra.logs import log_as_service
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: sys.exit(0))
     with Session() as session:
         log_as_service(session.settings.worker)
-        yield session
+        try:
+            yield session
+        except (TyperException, typer.Exit, typer.Abort):
+            raise  # said as of any other command
+        except Exception as error:
+            if sys.stderr.isatty():
+                raise
+            line = one_line(error)
+            logger.critical("%s", line or repr(error), exc_info=None if line else error)
+            raise typer.Exit(FAILED) from error
 
 
 def announce(line: Mapping[str, object], words: str, *, json: bool) -> None:

@@ -55,7 +55,8 @@ def serve(
                 line = {"api": url_of(bound), "token_file": str(served.tokens.plain)}
                 announce(line, f"API at {line['api']}; the first token is in {line['token_file']}", json=json)
 
-            Server(make_app(served, [host, *(name or ())]), ready).run([bound])
+            said = ready if child is None else lambda: None
+            Server(make_app(served, [host, *(name or ())]), said).run([bound])
 
 
 @app.command()

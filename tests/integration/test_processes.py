@@ -13,8 +13,15 @@ import pytest
 import redis
 
 from infra.channels import market_channel, snapshot_key
+from infra.db.channels import ChannelStore
+from infra.settings import load_settings
+from streams.journal import JournalWriter
+from streams.log import Entry, open_log, partition_of
+from streams.topics import JOURNAL
 from tests.integration.command_line import CommandLine
 from tests.integration.running import Running, children, ended
+from tests.journal import START, batch, spot
+from tests.services.postgres import Postgres
 
 CANDLES = "/api/candles/sim/BTC/USDT"
 
@@ -82,8 +89,112 @@ def test_a_port_that_is_taken_is_refused_with_the_way_out(cli: CommandLine, name
         port = taken.getsockname()[1]
         refused = cli.run("up", "--markets", "0", f"--{name}-port", port)
     assert (refused.returncode, refused.stdout) == (1, "")
-    assert str(port) in refused.stderr.splitlines()[-1]
-    assert f"--{name}-port" in refused.stderr.splitlines()[-1]
+    told = json.loads(refused.stderr)
+    assert (told["level"], told["logger"]) == ("CRITICAL", "api.cli.running")
+    assert str(port) in told["message"]
+    assert f"--{name}-port" in told["message"]
+
+
+def write_journal(home: CommandLine, partitions: int = 1) -> int:
+    """A market, trades of some minutes, and a record that is none; how many trades there are."""
+    log = open_log(load_settings(home.environment).log_url, partitions=partitions)
+    writer, market = JournalWriter(log, "test", START), spot()
+    writer.append(market, key=market.key)
+    rows = [(second, 100 + second % 7, 1) for second in range(1, 600, 2)]
+    for first in range(0, len(rows), 50):
+        writer.append(batch(market, rows[first : first + 50]), key=market.key)
+    writer.append(batch(market, [(601,)]), key=market.key)  # a clock row is no trade
+    log.append(
+        [Entry(JOURNAL, market.key.encode(), b"no event", 0, partition_of(market.key.encode(), partitions))]
+    )
+    log.close()
+    return len(rows)
+
+
+def test_metrics_of_a_worker_count_what_it_folded(cli: CommandLine) -> None:
+    trades = write_journal(cli)
+    worker = Running(cli, "worker")
+    try:
+        assert set(worker.line) == {"worker", "redis", "probe", "token_file"}
+        assert worker.line["redis"] is None
+        lag = ("tcpd_journal_lag_records", "0")
+        found = worker.until(lambda: (m := worker.metrics()).get(lag) == 0 and m, "all folded")
+        words = worker.end()
+    finally:
+        worker.kill()
+    letters = [line["type"] for line in cli.lines("log", "system")].count("dead_letter.v1")
+    assert found["tcpd_ticks_folded_total",] == trades
+    assert found["tcpd_fold_seconds_count",] == found["tcpd_fold_seconds_bucket", "+Inf"] == 3 + trades // 50
+    assert found["tcpd_dead_letters_total",] == 1
+    assert found["tcpd_redis_connected",] == 0
+    assert found["tcpd_market_data_age_seconds", "test:BTC/USDT"] >= 0
+    assert found["process_cpu_seconds_total",] > 0
+    assert letters == 1
+    told = next(line for line in map(json.loads, words.splitlines()) if "dead letter" in line["message"])
+    assert (told["partition"], told["offset"], told["market"]) == (0, 2 + trades // 50, "test:BTC/USDT")
+
+
+def test_the_parts_run_as_processes_of_their_own_and_lose_nothing(cli: CommandLine) -> None:
+    parts = [Running(cli, "worker"), Running(cli, "serve", "--port", "0"), Running(cli, "collect")]
+    worker, serve, collect = parts
+    try:
+        assert set(collect.line) == {"source", "probe", "token_file"}
+        serve.until(lambda: serve.items(CANDLES), "a candle")
+        found = serve.metrics("api")
+        assert found["tcpd_api_request_seconds_count", "GET", "/api/candles/{venue}/{symbol:path}", "200"] > 0
+        for part in (collect, serve, worker):
+            assert httpx.get(f"{part.line.get('probe') or part.line['api']}/health/ready").status_code == 200
+            part.end()
+    finally:
+        for part in parts:
+            part.kill()
+    assert cli.line("verify")["equal"] is True
+    assert "source_hole.v1" not in [line["type"] for line in cli.lines("log", "system")]
+    with closing(ChannelStore(load_settings(cli.environment).database_url)) as store:
+        assert store.snapshot("market_data:BTC/USDT").seq > 0, "counted without a Redis, for the sockets"
+
+
+def test_a_worker_waits_for_its_database_and_says_whether_it_is_ready(
+    cli: CommandLine, postgres: Postgres
+) -> None:
+    url = postgres.fresh().replace("tcpd@", "tcpd:canary@")
+    cli.settings = {**cli.settings, "TCPD_DATABASE_URL": url}
+    postgres.stop()
+    worker = Running(cli, "worker")
+    try:
+        assert worker.process.stderr is not None
+        waiting = json.loads(worker.process.stderr.readline())["message"]
+        postgres.start()
+        ready = f"{worker.line['probe']}/health/ready"
+        assert httpx.get(ready).status_code == 200
+        postgres.kill9()
+        assert httpx.get(ready).status_code == 503
+        postgres.start()
+        worker.until(lambda: httpx.get(ready).status_code == 200, "ready again")
+        words = worker.end()
+    except BaseException:
+        postgres.restart()
+        raise
+    finally:
+        worker.kill()
+        postgres.give_back(url.replace(":canary", ""))
+    assert waiting.startswith("waiting for database postgresql+psycopg2://tcpd:***@127.0.0.1")
+    assert words.count("waiting for database") == 0, "it is said once"
+    assert "canary" not in words + waiting
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [("/nowhere", 'database "nowhere" does not exist'), ("nobody@", 'role "nobody" does not exist')],
+)
+def test_a_database_that_refuses_is_not_waited_for(
+    cli: CommandLine, postgres: Postgres, wrong: str, words: str
+) -> None:
+    url = postgres.url("nowhere") if wrong == "/nowhere" else postgres.url().replace("tcpd@", wrong)
+    cli.settings = {**cli.settings, "TCPD_DATABASE_URL": url}
+    refused = cli.run("worker")
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert words in refused.stderr
 
 
 def free_port() -> int:

@@ -114,4 +114,6 @@ def test_a_token_made_beside_a_running_server_counts_at_once_and_so_does_its_end
 
 def test_a_port_that_is_taken_is_refused_with_a_way_out(home: CommandLine, served: dict[str, str]) -> None:
     port = served["api"].rpartition(":")[2]
-    assert "name another with --host and --port" in home.error("serve", "--port", port)
+    refused = home.run("serve", "--port", port)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert json.loads(refused.stderr)["message"].endswith("name another with --host and --port")
