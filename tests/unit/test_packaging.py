@@ -18,7 +18,7 @@ def test_no_other_installed_distribution_owns_the_name(name: str) -> None:
     assert set(packages_distributions()[name]) == {"tcpdashboard"}
 
 
-def test_the_wheel_ships_exactly_the_four_packages_and_the_migrations(tmp_path: Path) -> None:
+def test_the_wheel_ships_exactly_the_four_packages_with_migrations_and_deployment(tmp_path: Path) -> None:
     command = [
         sys.executable,
         "-m",
@@ -41,7 +41,10 @@ def test_the_wheel_ships_exactly_the_four_packages_and_the_migrations(tmp_path: 
     tracked = subprocess.run(
         ["git", "ls-files", *PACKAGES], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    assert {name for name in tracked.stdout.split() if name.endswith(".py")} <= set(names)
+    shipped = (".py", ".mako")
+    wanted = {n for n in tracked.stdout.split() if n.endswith(shipped) or n.startswith("infra/deploy/")}
+    assert "infra/deploy/.env.example" in wanted
+    assert wanted <= set(names)
 
 
 def test_what_the_readme_imports_in_python_works() -> None:
