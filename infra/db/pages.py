@@ -40,6 +40,11 @@ class Page(NamedTuple):
     next: tuple[int, ...] | None
 
 
+class Newest(NamedTuple):
+    end_ns: int
+    price: str
+
+
 CANDLE_KEY = ("end_ns", "revision")
 EVENT_KEY = tables.CAUSE
 BOT_KEY = ("bot_id",)
@@ -110,17 +115,20 @@ def reached(engine: Engine) -> dict[tuple[str, int], tuple[int, int]]:
         return {(topic, partition): (offset, cause) for topic, partition, offset, cause in rows}
 
 
-def newest_ends(engine: Engine) -> dict[str, int]:
-    """Close time of each market's newest 1m candle, in ns."""
+def newest(engine: Engine) -> dict[str, Newest]:
+    """Close time and price of each market's newest 1m candle, by market."""
     candle, market = tables.candles.c, tables.markets.c
-    newest = (
+    last = (
         select(func.max(candle.end_ns))
         .where(candle.market == market.market, candle.timeframe == "1m")
         .scalar_subquery()
     )
+    here = (candle.market == market.market) & (candle.timeframe == "1m") & (candle.end_ns == last)
+    wanted = select(market.market, candle.end_ns, candle.close, candle.price_scale)
+    query = wanted.join_from(tables.markets, tables.candles, here).order_by(market.market, candle.revision)
     with engine.connect() as connection:
-        rows = connection.execute(select(market.market, newest).order_by(market.market))
-        return {key: end for key, end in rows if end is not None}
+        rows = connection.execute(query).all()
+    return {key: Newest(end, decimal_string(close, scale)) for key, end, close, scale in rows}
 
 
 def refusal(engine: Engine, partition: int, offset: int) -> str | None:
