@@ -121,6 +121,7 @@ def newest(engine: Engine) -> dict[str, Newest]:
     last = (
         select(func.max(candle.end_ns))
         .where(candle.market == market.market, candle.timeframe == "1m")
+        .correlate(tables.markets)
         .scalar_subquery()
     )
     here = (candle.market == market.market) & (candle.timeframe == "1m") & (candle.end_ns == last)
