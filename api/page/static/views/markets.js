@@ -67,15 +67,15 @@ async function detail(view, market, asked, context) {
     h("div", { className: "head" }, h("a", { className: "back", href: "#/markets" }, "‹ All"), h("h2", {}, market.symbol, h("small", {}, ` ${market.venue}`)), price, frames),
     facts, h("p", { className: "stale-words" }, "This market's data is old: nothing new arrives."));
   view.append(section);
+  const newest = /** @type {HTMLElement} */ (section.querySelector("#newest"));
   /** @type {import("../panel.js").Panel | undefined} */
   let panel;
-  panel = await candlePanel(section, market, timeframe, context, () => showPrice());
-  const newest = /** @type {HTMLElement} */ (section.querySelector("#newest"));
   function showPrice() {
     const bar = panel?.feed.bars.forming() ?? panel?.feed.bars.last;
     if (bar) setText(price, group(bar.candle.close));
     setText(newest, clock(context.markets.items.get(key)?.newest ?? null));
   }
+  panel = await candlePanel(section, market, timeframe, context, showPrice);
   showPrice();
   context.markets.tick();
 }
