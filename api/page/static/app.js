@@ -1,7 +1,7 @@
 /** The shell: session, routes, and how live all of it is. */
 
 import * as api from "./api.js";
-import { byId, problem, setClass, setText } from "./dom.js";
+import { byId, h, problem, setClass, setText } from "./dom.js";
 import { duration } from "./format.js";
 import { Markets } from "./markets.js";
 import { SILENCE_MS, Stream } from "./stream.js";
@@ -14,6 +14,7 @@ import { show as system } from "./views/system.js";
 
 const SCOPES = ["read", "trade", "admin"];
 const MARKETS_MS = 2_000;
+const RECENT_MAX = 100;
 /** So long a lost connection may take before the page says so. */
 const PATIENCE_MS = 3_000;
 
@@ -32,6 +33,7 @@ const VIEWS = {
  * @property {AbortSignal} signal ends with the view
  * @property {Markets} markets
  * @property {EventTarget} events "system" for each message of the system's socket, "again" for its snapshots
+ * @property {any[]} recent messages of the system's socket, the newest first
  * @property {(scope: string) => boolean} may
  * @property {(path: string, reader: object, signal: AbortSignal) => Stream} stream
  */
@@ -40,6 +42,8 @@ const VIEWS = {
 const streams = new Set();
 const known = new Markets();
 const events = new EventTarget();
+/** @type {any[]} what the system's socket told, the newest first */
+const recent = [];
 /** @type {{name: string, scope: string} | null} */
 let me = null;
 let sessionEnd = new AbortController();
@@ -48,6 +52,7 @@ let viewEnd = new AbortController();
 /** @param {string} path @param {object} reader @param {AbortSignal} signal */
 function stream(path, reader, signal) {
   const refused = () => api.get("/auth/me").catch(() => {});
+  signal.throwIfAborted();
   const made = new Stream(path, /** @type {any} */ ({ refused, ...reader }), signal);
   streams.add(made);
   signal.addEventListener("abort", () => streams.delete(made));
@@ -65,9 +70,17 @@ async function begin() {
   }
   sessionEnd = new AbortController();
   const { signal } = sessionEnd;
+  const happened = (/** @type {any} */ message) => {
+    recent.unshift(message);
+    recent.length = Math.min(recent.length, RECENT_MAX);
+    events.dispatchEvent(new CustomEvent("system", { detail: message }));
+  };
   stream("/ws/system", {
-    snapshot: () => events.dispatchEvent(new Event("again")),
-    message: (/** @type {any} */ message) => events.dispatchEvent(new CustomEvent("system", { detail: message })),
+    snapshot: (/** @type {any[]} */ messages) => {
+      recent.splice(0, recent.length, ...messages.sort((a, b) => b.seq - a.seq));
+      events.dispatchEvent(new Event("again"));
+    },
+    message: happened,
     beat: (/** @type {any} */ frame) => api.setClock(frame.time),
   }, signal);
   api.poll(() => known.refresh(), MARKETS_MS, signal);
@@ -106,13 +119,14 @@ async function route() {
     if (link.getAttribute("href") === `#/${title.toLowerCase()}`) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
-  const main = byId("main");
-  main.replaceChildren();
-  const context = { signal, markets: known, events, stream, may: (/** @type {string} */ scope) => SCOPES.indexOf(me?.scope ?? "") >= SCOPES.indexOf(scope) };
+  // each view has a place of its own: one that is late writes where nobody looks
+  const place = h("div", { className: "view" });
+  byId("main").replaceChildren(place);
+  const context = { signal, markets: known, events, recent, stream, may: (/** @type {string} */ scope) => SCOPES.indexOf(me?.scope ?? "") >= SCOPES.indexOf(scope) };
   try {
-    await view(main, context, parts.filter(Boolean), new URLSearchParams(query));
+    await view(place, context, parts.filter(Boolean), new URLSearchParams(query));
   } catch (error) {
-    if (!signal.aborted) main.replaceChildren(problem(error));
+    if (!signal.aborted) place.replaceChildren(problem(error));
   }
 }
 

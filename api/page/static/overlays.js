@@ -1,6 +1,6 @@
 /** What a bot did, on and below its candles: indicators, signals, fills, equity and drawdown. */
 
-import { get, path } from "./api.js";
+import { ApiError, get, path } from "./api.js";
 import { group, plain } from "./format.js";
 
 const LIMIT = 3_000;
@@ -42,16 +42,16 @@ export class Overlays {
     const panes = [];
     for (const { name, values, pane } of indicators) {
       const over = pane === "price" || (pane === null && values.every((value) => this.#looksLikePrice(value)));
-      const place = over ? null : chart.pane(0.28);
+      const place = over ? null : chart.pane(0.34);
       for (const value of values) {
         const line = !place ? chart.line(digits) : value.endsWith(".histogram") ? place.bars(2) : place.line(2);
         this.#lines.set(value, { ...line, color: line.name });
       }
       if (place) panes.push({ place, names: values, label: name });
     }
-    const equity = chart.pane(0.28);
+    const equity = chart.pane(0.34);
     this.#lines.set("equity", { ...equity.area(2, "--line-1"), color: "--line-1" });
-    const drawdown = chart.pane(0.2);
+    const drawdown = chart.pane(0.26);
     this.#lines.set("drawdown %", { ...drawdown.area(2, "--down"), color: "--down" });
     panes.push({ place: equity, names: ["equity"], label: "equity" }, { place: drawdown, names: ["drawdown %"], label: "drawdown" });
     for (const { place } of panes) place.ready();
@@ -68,11 +68,11 @@ export class Overlays {
     return [...this.#lines.keys()];
   }
 
-  /** A value at a bar, for the legend. @param {string} name @param {number} time */
+  /** A value at a bar, for the legend. @param {string} name @param {number | null} time null: the newest */
   valueAt(name, time) {
-    if (name === "equity") return group(this.#known.marks.get(time)?.equity ?? "");
-    if (name === "drawdown %") return this.#drawdowns.get(time)?.toFixed(2) ?? "";
-    const value = this.#known.values.get(time)?.[name];
+    if (name === "equity") return group(at(this.#known.marks, time)?.equity ?? "");
+    if (name === "drawdown %") return at(this.#drawdowns, time)?.toFixed(2).replace("-", "−") ?? "";
+    const value = at(this.#known.values, time)?.[name];
     return typeof value === "number" ? value.toPrecision(7).replace(/\.?0+$/, "") : "";
   }
 
@@ -100,6 +100,9 @@ export class Overlays {
         await this.#ask();
         this.draw();
       }
+    } catch (error) {
+      // what could not be had now is asked for again with the next candle
+      if (!(error instanceof ApiError) && !this.#signal.aborted) throw error;
     } finally {
       this.#running = false;
     }
@@ -124,8 +127,8 @@ export class Overlays {
     const [signals, fills, marks] = await Promise.all(["signals", "fills", "equity"].map((name) => this.#get(name, query)));
     for (const row of signals) this.#known.signals.set(row.cause, { ...row, at: seconds(row.time) });
     for (const row of fills) this.#known.fills.set(row.cause, { ...row, at: seconds(row.time) });
-    for (const row of marks.reverse()) this.#known.marks.set(seconds(row.time), row);
-    this.#known.marks = new Map([...this.#known.marks].sort(([a], [b]) => a - b));
+    for (const row of marks) this.#known.marks.set(seconds(row.time), row);
+    this.#known.marks = sorted(this.#known.marks);
     await this.#readValues(query);
   }
 
@@ -140,7 +143,8 @@ export class Overlays {
       return [];
     });
     this.#valuesNext = performance.now() + Math.min(30_000, 8 * (performance.now() - began));
-    for (const row of rows.reverse()) this.#known.values.set(seconds(row.timestamp), row.values);
+    for (const row of rows) this.#known.values.set(seconds(row.timestamp), row.values);
+    this.#known.values = sorted(this.#known.values);
   }
 
   /** @param {string} name @param {Record<string, any>} query */
@@ -219,6 +223,16 @@ export class Overlays {
     const found = [...this.#known.values.values()].map((values) => values[name]).filter((value) => typeof value === "number");
     return found.length > 0 && found.every((value) => value >= low && value <= high);
   }
+}
+
+/** @template T @param {Map<number, T>} known by time @returns {Map<number, T>} */
+function sorted(known) {
+  return new Map([...known].sort(([a], [b]) => a - b));
+}
+
+/** @template T @param {Map<number, T>} known in order of time @param {number | null} time null: the newest @returns {T | undefined} */
+function at(known, time) {
+  return time === null ? [...known.values()].pop() : known.get(time);
 }
 
 /** @param {string | undefined} decimal */

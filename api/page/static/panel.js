@@ -81,7 +81,7 @@ export async function candlePanel(place, market, timeframe, context, drawn = () 
 }
 
 /** @param {import("./bars.js").Bars} bars @param {number | null} time */
-export function barAt(bars, time) {
+function barAt(bars, time) {
   const forming = bars.forming();
   if (time === null || time === forming?.time) return forming ?? bars.last;
   return bars.closed.find((bar) => bar.time === time) ?? bars.last;
@@ -90,7 +90,7 @@ export function barAt(bars, time) {
 /** @param {import("./bars.js").Bar} bar @param {{price: number, size: number}} digits */
 function valuesOf(bar, digits) {
   const price = (/** @type {"open" | "high" | "low" | "close"} */ name) => group(bar.candle[name] ?? bar[name].toFixed(digits.price));
-  const change = bar.open ? ((100 * (bar.close - bar.open)) / bar.open).toFixed(2).replace("-", "−") : "0.00";
+  const change = bar.open ? ((100 * (bar.close - bar.open)) / bar.open).toFixed(2).replace(/^-(?!0\.00)/, "−").replace("-", "") : "0.00";
   const volume = plain(bar.candle.volume ?? round(bar.volume.toFixed(digits.size), digits.size));
   const at = new Date(bar.time * 1000).toISOString();
   return `${at.slice(5, 10)} ${at.slice(11, 16)}  O ${price("open")}  H ${price("high")}  L ${price("low")}  C ${price("close")}  ${change} %  Vol ${volume}`

@@ -6,7 +6,7 @@ import { h, setClass, setText } from "../dom.js";
 import { clock, money, parameters, percent, places, plain, sign, signedMoney } from "../format.js";
 import { keyOf } from "../markets.js";
 import { Overlays } from "../overlays.js";
-import { barAt, candlePanel } from "../panel.js";
+import { candlePanel } from "../panel.js";
 import { LISTS, listOf } from "./bot_lists.js";
 
 const REFRESH_MS = 2_000;
@@ -30,26 +30,28 @@ export async function show(main, context, [id]) {
   let later = 0;
   /** @type {Overlays | undefined} */
   let overlays;
+  /** @type {(() => void) | undefined} */
+  let said;
   const changed = () => {
     clearTimeout(later);
     later = window.setTimeout(() => {
       refresh();
       list.refresh();
-      overlays?.refresh().catch(() => {});
+      overlays?.refresh();
     }, SETTLE_MS);
   };
   context.signal.addEventListener("abort", () => clearTimeout(later));
   const reader = { snapshot: changed, message: changed };
   context.stream(path("ws", "bot", id, "status"), reader, context.signal);
   context.stream(path("ws", "portfolio", id), reader, context.signal);
-  const panel = await candlePanel(chart, market, bot.timeframe, context, (all) => all && overlays?.refresh().catch(() => {}));
+  const panel = await candlePanel(chart, market, bot.timeframe, context, (all) => (all ? overlays?.refresh() : said?.()));
   const made = new Overlays(bot, panel, context.signal);
   const strategies = await get("/api/strategies", {}, context.signal);
   const strategy = strategies.items.find((/** @type {any} */ item) => item.strategy === bot.strategy);
   const panes = await made.begin(strategy?.indicators ?? [], places(market.price_step));
   overlays = made;
   panel.element.style.setProperty("--panes", String(panes.length));
-  legend(panel, made, panes);
+  said = legend(panel, made, panes);
   tips(panel, made);
 }
 
@@ -144,7 +146,7 @@ function legend(panel, overlays, panes) {
   const below = new Set(panes.flatMap((pane) => pane.names));
   const entry = (/** @type {string} */ name) => {
     const value = h("b");
-    const element = h("span", { className: `entry ${overlays.color(name).slice(2)}`, "data-name": name }, name.replace(/^.*\.(?=.)/, (head) => head), " ", value);
+    const element = h("span", { className: `entry ${overlays.color(name).slice(2)}` }, name, " ", value);
     return { name, value, element };
   };
   const over = overlays.names.filter((name) => !below.has(name)).map(entry);
@@ -155,15 +157,17 @@ function legend(panel, overlays, panes) {
     panel.element.append(element);
     return { pane, entries, element };
   });
-  const show = (/** @type {number | null} */ time) => {
-    const bars = panel.feed.bars;
-    const at = (time === null ? bars.last : barAt(bars, time))?.time ?? 0;
-    for (const { name, value } of [...over, ...boxes.flatMap((one) => one.entries)]) setText(value, overlays.valueAt(name, at));
+  /** @type {number | null} */
+  let pointed = null;
+  const show = (time = pointed) => {
+    pointed = time;
+    for (const { name, value } of [...over, ...boxes.flatMap((one) => one.entries)]) setText(value, overlays.valueAt(name, time));
     for (const { pane, element } of boxes) element.style.top = `${pane.place.top() + 4}px`;
   };
   panel.onPoint((time) => show(time));
-  new ResizeObserver(() => requestAnimationFrame(() => show(null))).observe(panel.element);
-  show(null);
+  new ResizeObserver(() => requestAnimationFrame(() => show())).observe(panel.element);
+  requestAnimationFrame(() => show());
+  return () => show();
 }
 
 /** The words of the marker under the pointer. @param {import("../panel.js").Panel} panel @param {Overlays} overlays */

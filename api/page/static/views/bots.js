@@ -63,7 +63,7 @@ function columns(context, refresh) {
     } },
     textColumn("P&L %", (row) => percent(row.pnl, row.initial_cash), "number wide"),
     { title: "Age", kind: "number wide", show: (cell, row) => cell.firstChild || cell.append(h("span", { "data-age-of": keyOf(row) })) },
-    { title: "Start or stop", kind: "action", show: (cell, row) => {
+    { title: "Action", kind: "action", show: (cell, row) => {
       const button = /** @type {HTMLButtonElement} */ (cell.firstElementChild ?? cell.appendChild(h("button", { type: "button" })));
       const act = row.status === "running" ? "stop" : "start";
       setText(button, act === "stop" ? "Stop" : "Start");

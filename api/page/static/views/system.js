@@ -6,7 +6,6 @@ import { clock, duration } from "../format.js";
 import { Table, textColumn } from "../table.js";
 
 const REFRESH_MS = 2_000;
-const EVENTS_MAX = 100;
 /** A lag that is looked at: so many journal records. */
 const LAG = 100;
 
@@ -24,18 +23,19 @@ export async function show(main, context) {
     h("div", { className: "columns" },
       h("section", {}, h("h2", {}, "Partitions"), partitions.element),
       h("section", {}, h("h2", {}, "Markets"), markets.element)),
-    h("h2", {}, "Events since this page was opened"), events);
+    h("h2", {}, "Latest events"), events);
+  const happened = () => events.replaceChildren(...context.recent.map(line));
   const refresh = poll(async () => {
     const health = await get("/api/health", {}, context.signal);
     showTiles(tiles, health);
     partitions.render(health.partitions, (row) => row.partition);
     markets.render(health.markets, (row) => row.market);
   }, REFRESH_MS, context.signal);
-  context.events.addEventListener("again", refresh, { signal: context.signal });
-  context.events.addEventListener("system", (event) => {
-    events.prepend(line(/** @type {CustomEvent} */ (event).detail));
-    if (events.children.length > EVENTS_MAX) events.lastElementChild?.remove();
-  }, { signal: context.signal });
+  happened();
+  for (const kind of ["again", "system"]) {
+    context.events.addEventListener(kind, refresh, { signal: context.signal });
+    context.events.addEventListener(kind, happened, { signal: context.signal });
+  }
 }
 
 /** @param {HTMLElement} tiles @param {any} health */
