@@ -276,6 +276,7 @@ class Mark(BaseModel):
 
 class Marks(Paged):
     items: list[Mark]
+    peak: Money | None = Field(description="The highest equity up to `from`; null without one.")
 
 
 class IndicatorRow(BaseModel):

@@ -80,6 +80,17 @@ def equity(engine: Engine, bot_id: int, window: Window) -> Page:
     return _of_bot(engine, tables.equity, bot_id, window, _mark)
 
 
+def peak(engine: Engine, bot_id: int, until_ns: int) -> str | None:
+    """The highest equity of a bot at marks up to a time; None where there is none."""
+    mark = tables.equity.c
+    query = select(func.max(mark.equity), func.max(mark.cash_scale)).where(
+        mark.bot_id == bot_id, mark.time_ns <= until_ns
+    )
+    with engine.connect() as connection:
+        highest, scale = connection.execute(query).one()
+    return None if highest is None else decimal_string(highest, scale)
+
+
 def bots(
     engine: Engine, window: Window, *, status: str | None = None, ids: Iterable[int] | None = None
 ) -> Page:

@@ -113,7 +113,6 @@ export class Bars {
     const { last } = this;
     if (!this.live) return { gone: 0, hole: null };
     this.#put(bar);
-    for (const time of this.#minutes.keys()) if (time <= bar.time) this.#minutes.delete(time);
     return { gone: this.#cut(), hole: last && bar.time > last.time + this.seconds ? last.time : null };
   }
 
@@ -153,6 +152,7 @@ export class Bars {
     const same = this.closed[place - 1];
     if (same?.time !== bar.time) this.closed.splice(place, 0, bar);
     else if (bar.revision >= same.revision) this.closed[place - 1] = bar;
+    for (const time of this.#minutes.keys()) if (time <= this.last.time) this.#minutes.delete(time);
   }
 
   #cut() {

@@ -45,9 +45,8 @@ export class CandleFeed {
     const page = await this.#page({ order: "newest" });
     this.bars.reset(page.items, page.next !== null);
     await this.#minutes();
-    const early = this.#early ?? [];
+    for (const message of this.#early ?? []) this.#put(message);
     this.#early = null;
-    for (const message of early) this.#put(message);
     this.#drawing.all(0);
   }
 

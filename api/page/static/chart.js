@@ -50,6 +50,7 @@ export class Chart {
   /** @type {Map<any, string>} series and the name of their colour */
   #lines = new Map();
   #panes = 1;
+  #last = 0;
   #rise = "";
   #fall = "";
 
@@ -75,15 +76,23 @@ export class Chart {
   setBars(bars, shift) {
     const scale = this.#chart.timeScale();
     const seen = scale.getVisibleLogicalRange();
+    this.#last = bars[bars.length - 1]?.time ?? 0;
     this.#candles.setData(bars);
     this.#volume.setData(bars.map((bar) => this.#volumeOf(bar)));
     if (seen && shift) scale.setVisibleLogicalRange({ from: seen.from + shift, to: seen.to + shift });
   }
 
-  /** The last bar, or the one behind it. @param {any} bar */
+  /**
+   * The last bar, or the one behind it.
+   * @param {any} bar
+   * @returns {boolean} false for an older one: all are to be drawn
+   */
   setLast(bar) {
+    if (bar.time < this.#last) return false;
+    this.#last = bar.time;
     this.#candles.update(bar);
     this.#volume.update(this.#volumeOf(bar));
+    return true;
   }
 
   /** A line over the candles. @param {number} digits */

@@ -25,6 +25,9 @@ export class Overlays {
   /** @type {[number, number] | null} what was asked for already, in s */
   #covered = null;
   #valuesNext = 0;
+  #peak = 0;
+  /** @type {number | null} until when it is the highest equity, in s */
+  #peakAt = null;
   #running = false;
   #wanted = false;
 
@@ -124,7 +127,10 @@ export class Overlays {
   /** @param {number} from exclusive, s @param {number} to inclusive, s @param {boolean} [live] */
   async #read(from, to, live = false) {
     const query = { from: iso(from), to: iso(to + (live ? 10 * 86_400 : 0)), order: "newest", limit: LIMIT };
-    const [signals, fills, marks] = await Promise.all(["signals", "fills", "equity"].map((name) => this.#get(name, query)));
+    const [signals, fills, { items: marks, peak }] = await Promise.all([
+      this.#get("signals", query), this.#get("fills", query), get(this.#url("equity"), query, this.#signal),
+    ]);
+    if (this.#peakAt === null || from <= this.#peakAt) [this.#peakAt, this.#peak] = [from, Number(peak ?? 0)];
     for (const row of signals) this.#known.signals.set(row.cause, { ...row, at: seconds(row.time) });
     for (const row of fills) this.#known.fills.set(row.cause, { ...row, at: seconds(row.time) });
     for (const row of marks) this.#known.marks.set(seconds(row.time), row);
@@ -149,12 +155,19 @@ export class Overlays {
 
   /** @param {string} name @param {Record<string, any>} query */
   async #get(name, query) {
-    return (await get(path("api", "bots", this.#bot.bot_id, name), query, this.#signal)).items;
+    return (await get(this.#url(name), query, this.#signal)).items;
+  }
+
+  /** @param {string} name */
+  #url(name) {
+    return path("api", "bots", this.#bot.bot_id, name);
   }
 
   /** Keep what lies in the window only. @param {number} from @param {number} to @param {boolean} all */
   #forget(from, to, all) {
     const { values, marks, signals, fills } = this.#known;
+    if (all) this.#peakAt = null;
+    for (const [time, mark] of marks) if (time < from) this.#peak = Math.max(this.#peak, Number(mark.equity));
     for (const map of [values, marks]) for (const time of map.keys()) if (all || time < from || time > to) map.delete(time);
     for (const map of [signals, fills]) for (const [cause, row] of map) if (all || row.at < from || row.at > to) map.delete(cause);
   }
@@ -176,10 +189,9 @@ export class Overlays {
     this.#mark();
   }
 
-  /** Fall from the highest equity in the window, in percent. @param {number[]} times */
+  /** Fall from the highest equity so far, in percent. @param {number[]} times */
   #fallen(times) {
-    let peak = Number(this.#bot.initial_cash);
-    if (this.#known.marks.get(times[0])) peak = 0;
+    let peak = Math.max(this.#peak, Number(this.#bot.initial_cash));
     const found = new Map();
     for (const time of times) {
       const equity = number(this.#known.marks.get(time)?.equity);

@@ -56,7 +56,8 @@ export async function candlePanel(place, market, timeframe, context, drawn = () 
       drawn(true);
     },
     last: (/** @type {any} */ bar) => {
-      chart.setLast(bar);
+      // a closed bar may come behind the one that is forming already
+      if (!chart.setLast(bar)) return drawing.all(0);
       context.markets.arrived(keyOf(market));
       show();
       drawn(false);
@@ -93,6 +94,6 @@ function valuesOf(bar, digits) {
   const change = bar.open ? ((100 * (bar.close - bar.open)) / bar.open).toFixed(2).replace(/^-(?!0\.00)/, "−").replace("-", "") : "0.00";
   const volume = plain(bar.candle.volume ?? round(bar.volume.toFixed(digits.size), digits.size));
   const at = new Date(bar.time * 1000).toISOString();
-  return `${at.slice(5, 10)} ${at.slice(11, 16)}  O ${price("open")}  H ${price("high")}  L ${price("low")}  C ${price("close")}  ${change} %  Vol ${volume}`
-    + (bar.forming ? "  forming" : "");
+  return [`${at.slice(5, 10)} ${at.slice(11, 16)}`, `O ${price("open")}`, `H ${price("high")}`, `L ${price("low")}`, `C ${price("close")}`, `${change} %`, `Vol ${volume}`,
+    bar.forming ? "forming" : ""].map((part) => part.replaceAll(" ", "\u00a0")).join("  ");
 }

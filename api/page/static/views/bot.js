@@ -92,12 +92,12 @@ function showFigures(figures, bot) {
   const gain = (/** @type {string} */ value) => (sign(value) > 0 ? "gain" : sign(value) < 0 ? "loss" : "");
   const facts = [
     ["Equity", amount(bot.equity), ""],
-    ["P&L", `${signedMoney(bot.pnl, bot.currency)}  ${percent(bot.pnl, bot.initial_cash)}`, gain(bot.pnl)],
+    ["P&L", `${signedMoney(bot.pnl, bot.currency)}\n${percent(bot.pnl, bot.initial_cash)}`, gain(bot.pnl)],
     ["Position", plain(bot.position), ""],
     ["Realised", signedMoney(bot.realised_pnl, bot.currency), gain(bot.realised_pnl)],
     ["Fees", amount(bot.fees), ""],
     ["Cash", amount(bot.cash), ""],
-    ["Marked", clock(bot.marked), ""],
+    ["Marked", clock(bot.marked).replace(" ", "\n"), ""],
     ["Age of data", "", ""],
   ];
   if (!figures.children.length) {

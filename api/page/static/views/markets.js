@@ -5,6 +5,7 @@ import { poll } from "../api.js";
 import { h, setText } from "../dom.js";
 import { clock, group, plain } from "../format.js";
 import { keyOf } from "../markets.js";
+import { candleTable } from "../candle_table.js";
 import { candlePanel } from "../panel.js";
 import { Table } from "../table.js";
 
@@ -70,12 +71,17 @@ async function detail(view, market, asked, context) {
   const newest = /** @type {HTMLElement} */ (section.querySelector("#newest"));
   /** @type {import("../panel.js").Panel | undefined} */
   let panel;
+  /** @type {ReturnType<typeof candleTable> | undefined} */
+  let table;
   function showPrice() {
     const bar = panel?.feed.bars.forming() ?? panel?.feed.bars.last;
     if (bar) setText(price, group(bar.candle.close));
+    table?.show();
     setText(newest, clock(context.markets.items.get(key)?.newest ?? null));
   }
   panel = await candlePanel(section, market, timeframe, context, showPrice);
+  table = candleTable(panel.feed);
+  section.append(table.element);
   showPrice();
   context.markets.tick();
 }
