@@ -208,7 +208,8 @@ class Hub:
 
     @property
     def readers(self) -> list[Reader]:
-        return [reader for channel in self._channels.values() for reader in channel.readers]
+        """Everybody who is served; may be asked from any thread."""
+        return [reader for channel in tuple(self._channels.values()) for reader in tuple(channel.readers)]
 
     def close(self) -> None:
         """Once the event loop has ended."""
@@ -289,15 +290,15 @@ class Hub:
         chunk = await self.ask(lambda: _chunk(messages))
         if chunk:
             reader.push([Framed(one.first, one.seq, text_frame(one.text)) for one in chunk])
-        elif source.counted < seq:
+            return
+        reader.source = None
+        if source.counted < seq:
             reader.seq = None
+        elif channel.seq is None or seq >= channel.seq:
+            channel.live.add(reader)
+            self._begin(channel, seq)
         else:
-            reader.messages = source.read()
-            if channel.seq is None or seq >= channel.seq:
-                channel.live.add(reader)
-                self._begin(channel, seq)
-            else:
-                await asyncio.sleep(POLL_S)
+            await asyncio.sleep(POLL_S)
 
     def _begin(self, channel: Channel, seq: int) -> None:
         """The channel's place, from its first reader; what came since is fetched."""
@@ -322,13 +323,13 @@ class Hub:
         del self._channels[channel.name]
         if channel.pulling is not None:
             channel.pulling.cancel()
+        if self._redis is not None:
+            await self._redis.remove(channel.name)
         if not self._channels:
             for task in self._tasks:
                 task.cancel()
             self._tasks.clear()
             self._without_redis.clear()
-        if self._redis is not None:
-            await self._redis.remove(channel.name)
 
     def _hear(self, name: str, text: bytes) -> None:
         channel = self._channels.get(name)

@@ -87,7 +87,11 @@ class Wire(WebSocketsSansIOProtocol):
 
     def shutdown(self) -> None:
         """The server ends: say so, and wait for nobody."""
-        super().shutdown()
+        if self.handshake_complete and not self.close_sent:
+            self.queue.put_nowait({"type": "websocket.disconnect", "code": 1012})
+            self.end(1012, "the server ends; reconnect with since")
+        else:
+            super().shutdown()
         self.loop.call_later(SHUTDOWN_S, self.transport.abort)
 
 

@@ -36,26 +36,26 @@ class Subscriber:
         self._heard, self._subscribed, self._lost = heard, subscribed, lost
         self._channels: set[str] = set()
         self._connection: Any = None
+        self._away = False
 
     async def run(self) -> None:
         """Raises `ValueError` for a URL that is none."""
-        told = False
         while True:
             client = redis.asyncio.Redis.from_url(
                 self._url,
                 protocol=2,
                 socket_connect_timeout=CONNECT_S,
+                socket_timeout=None,
                 retry=Retry(NoBackoff(), 0),  # it would connect again without telling, and so hide a loss
                 client_name="tcpdashboard-sockets",
             )
             try:
                 await self._follow(client)
             except (RedisError, OSError) as error:
-                if self._connection is not None or not told:
+                if not self._away:
                     logger.warning("sockets: Redis is gone (%s); reading the database and the log", error)
-                told = True
+                self._away = True
             finally:
-                self._connection = None
                 await client.aclose()
             self._lost()
             await asyncio.sleep(RETRY_S)
@@ -81,7 +81,7 @@ class Subscriber:
         try:
             await connection.send_command("PING", check_health=False)
             await connection.read_response(timeout=CONNECT_S)
-            self._connection = connection
+            self._connection, self._away = connection, False
             if self._channels:
                 await connection.send_command("SUBSCRIBE", *self._channels, check_health=False)
             silent = False
@@ -95,6 +95,7 @@ class Subscriber:
                     await connection.send_command("PING", check_health=False)
                 silent = answer is None and bool(self._channels)
         finally:
+            self._connection = None
             await connection.disconnect(nowait=True)
 
     def _take(self, answer: Any) -> None:
