@@ -1,41 +1,31 @@
 """Debian's chromium on the page of a running server, and the programs behind it."""
 
 import json
-import os
-import shutil
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
-import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Request, expect
 
 from tests.e2e.conftest import COMMAND, Home
 
-ARGUMENTS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
-    "--disable-background-networking", "--disable-component-update",
-]  # fmt: skip
 WAIT_MS = 30_000
 PHONE = {"width": 360, "height": 740}
 
 expect.set_options(timeout=WAIT_MS)
 
 
-def chromium() -> str:
-    """Skips where there is none; fails where CI says that there should be."""
-    found = shutil.which("chromium")
-    if found is None:
-        words = "no chromium on this machine: tests/services/install.sh installs it (as root)"
-        if os.environ.get("CI") == "true":
-            pytest.fail(words)
-        pytest.skip(words)
-    return found
+def wait_for(holds: Callable[[], bool], seconds: float = 120) -> None:
+    """Asks again and again; what it asks takes its time itself."""
+    deadline = datetime.now(UTC) + timedelta(seconds=seconds)
+    while not holds():
+        assert datetime.now(UTC) < deadline, "it never came about"
 
 
 class Running:
@@ -150,6 +140,9 @@ class Visit:
 
     def _ask(self, request: Request) -> None:
         self.asked.append(request.url)
+
+
+Open = Callable[..., Visit]
 
 
 def table(page: Page) -> list[list[str]]:

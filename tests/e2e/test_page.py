@@ -1,44 +1,20 @@
 """The page in a real browser: what it shows is what the API says, also after the server was killed."""
 
-import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
-from tests.e2e.browser import ARGUMENTS, PHONE, Site, Visit, chromium, running, site, table
+from tests.e2e.browser import PHONE, Open, Site, Visit, running, site, table, wait_for
 from tests.e2e.conftest import Home
-from tests.services.redis import Redis, RedisMissingError
+from tests.services.redis import Redis
 
 VIEWS = ("markets", "markets/sim/BTC/USDT?tf=5m", "bots", "bots/1", "portfolio", "system")
 MINUTE = timedelta(minutes=1)
-
-Open = Callable[..., Visit]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    program = chromium()
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=program, args=ARGUMENTS)
-        yield started
-        started.close()
-
-
-@pytest.fixture(scope="module")
-def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
-    try:
-        server = Redis(tmp_path_factory.mktemp("redis")).start()
-    except RedisMissingError as error:
-        if os.environ.get("CI") == "true":
-            pytest.fail(str(error))
-        pytest.skip(str(error))
-    yield server
-    server.stop()
 
 
 @pytest.fixture(scope="module")
@@ -49,26 +25,6 @@ def demo(tmp_path_factory: pytest.TempPathFactory, redis: Redis, browser: Browse
         wait_for(lambda: len(served.get("/api/bots")["items"]) == 4)
         wait_for(lambda: bool(served.get("/api/bots/1/fills")["items"]))
         yield served
-
-
-@pytest.fixture
-def visit(browser: Browser) -> Iterator[Open]:
-    visits: list[Visit] = []
-
-    def opened(site: Site, **options: Any) -> Visit:
-        visits.append(Visit(browser, site, **options))
-        return visits[-1]
-
-    yield opened
-    for one in visits:
-        one.close()
-
-
-def wait_for(holds: Callable[[], bool], seconds: float = 120) -> None:
-    """Asks again and again; what it asks takes its time itself."""
-    deadline = datetime.now(UTC) + timedelta(seconds=seconds)
-    while not holds():
-        assert datetime.now(UTC) < deadline, "it never came about"
 
 
 def candles_arrive(page: Page, count: int = 2) -> None:
@@ -139,7 +95,9 @@ def test_the_view_of_a_bot_draws_its_indicators_and_lists_what_it_did(demo: Site
         expect(one.page.locator(".low").last).to_contain_text(re.compile(r"drawdown %\s−?\d"))
         for tab in ("Signals", "Orders", "Fills"):
             one.page.get_by_role("tab", name=tab).click()
-            expect(one.page.locator(f".lists table:has(caption:text-is('{tab}')) tbody tr")).not_to_have_count(0)
+            expect(
+                one.page.locator(f".lists table:has(caption:text-is('{tab}')) tbody tr")
+            ).not_to_have_count(0)
     assert one.errors == []
 
 
@@ -163,7 +121,7 @@ def test_a_server_that_is_killed_and_started_again_leaves_no_gap(demo: Site, vis
 def equal_to_the_api(site: Site, page: Page) -> None:
     shown = table(page)
     times = [datetime.fromisoformat(row[0]).replace(tzinfo=UTC) for row in shown]
-    assert all(later - time == MINUTE for time, later in zip(times, times[1:], strict=False))
+    assert all(later - time == MINUTE for time, later in pairwise(times))
     since, until = (time.strftime("%Y-%m-%dT%H:%M:%SZ") for time in (times[0] - MINUTE, times[-1]))
     query = {"from": since, "to": until, "limit": 5_000}
     wait_for(lambda: len(site.get("/api/candles/sim/BTC/USDT", **query)["items"]) == len(shown))
@@ -182,7 +140,9 @@ def test_it_asks_nobody_else_and_makes_no_error(demo: Site, visit: Open) -> None
     assert {re.split("://|/", url)[1] for url in one.asked} == {host}
     assert not any(demo.token in url for url in one.asked)
     assert one.errors == []
-    assert one.page.evaluate("() => Object.keys(localStorage).length + Object.keys(sessionStorage).length") == 0
+    assert (
+        one.page.evaluate("() => Object.keys(localStorage).length + Object.keys(sessionStorage).length") == 0
+    )
     assert one.page.evaluate("() => document.cookie") == ""
     answer = demo.api.get("/")
     policy = answer.headers["content-security-policy"]
@@ -210,7 +170,9 @@ def test_the_keyboard_reaches_the_commands(demo: Site, visit: Open) -> None:
     page = one.page
     one.open("bots")
     expect(page.get_by_role("button", name="Stop bot 1")).to_be_visible()
-    focused = "() => document.activeElement?.getAttribute('aria-label') ?? document.activeElement?.textContent"
+    focused = (
+        "() => document.activeElement?.getAttribute('aria-label') ?? document.activeElement?.textContent"
+    )
     page.locator(".skip").focus()
     page.keyboard.press("Enter")
     for _ in range(12):
@@ -242,16 +204,20 @@ CONTRASTS = """() => {
   const style = getComputedStyle(document.documentElement);
   const light = (name) => {
     const [r, g, b] = style.getPropertyValue(name).trim().match(/[0-9a-f]{2}/g)
-      .map((part) => parseInt(part, 16) / 255).map((c) => (c <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4));
+      .map((part) => parseInt(part, 16) / 255)
+      .map((part) => (part <= 0.03928 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4));
     return 0.2126 * r + 0.7152 * g + 0.0722 * b;
   };
   const ratio = (a, b) => (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
-  const pairs = [];
+  const pairs = [
+    ["--muted", "--grey"], ["--up-text", "--good"], ["--down-text", "--bad"], ["--warn-text", "--mild"],
+  ];
   for (const ground of ["--page", "--panel", "--raised"])
-    for (const text of ["--text", "--muted", "--link", "--up-text", "--down-text", "--warn-text"]) pairs.push([text, ground]);
-  pairs.push(["--muted", "--grey"], ["--up-text", "--good"], ["--down-text", "--bad"], ["--warn-text", "--mild"]);
-  return Object.fromEntries(pairs.map(([text, ground]) => [`${text} on ${ground}`, ratio(light(text), light(ground))]));
+    for (const text of ["--text", "--muted", "--link", "--up-text", "--down-text", "--warn-text"])
+      pairs.push([text, ground]);
+  return Object.fromEntries(pairs.map(([a, b]) => [`${a} on ${b}`, ratio(light(a), light(b))]));
 }"""
+"""Of WCAG 2: what is read must differ from its ground by 4.5 to 1."""
 
 
 def test_whoever_is_logged_out_or_whose_token_is_revoked_sees_the_form(demo: Site, visit: Open) -> None:

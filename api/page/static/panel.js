@@ -56,9 +56,9 @@ export async function candlePanel(place, market, timeframe, context, drawn = () 
       drawn(true);
     },
     last: (/** @type {any} */ bar) => {
+      context.markets.arrived(keyOf(market));
       // a closed bar may come behind the one that is forming already
       if (!chart.setLast(bar)) return drawing.all(0);
-      context.markets.arrived(keyOf(market));
       show();
       drawn(false);
     },
