@@ -15,7 +15,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.exceptions import InvalidState
 from websockets.frames import Frame, Opcode
 
-KERNEL_BYTES = 16_384
+KERNEL_BYTES = 8_192
 """Of the kernel's send buffer; Linux takes twice as much, its own needs included."""
 IN_BYTES_MAX = 1_024
 """Readers have nothing to say."""

@@ -4,6 +4,7 @@ import fcntl
 import os
 import resource
 import signal
+import socket
 import struct
 import subprocess
 import sys
@@ -14,7 +15,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
-from socket import SHUT_RDWR
 from typing import Any
 
 import httpx
@@ -91,23 +91,23 @@ def opened(url: str, path: str, **options: Any) -> ClientConnection:
     return connect(address, proxy=None, open_timeout=WAIT_S, max_queue=None, **options)
 
 
-def received(socket: ClientConnection) -> Message:
+def received(reader: ClientConnection) -> Message:
     """The next message that is no heartbeat."""
     while True:
-        message = msgspec.json.decode(socket.recv(timeout=WAIT_S))
+        message = msgspec.json.decode(reader.recv(timeout=WAIT_S))
         if message["type"] != "heartbeat":
             return message
 
 
-def several(socket: ClientConnection, count: int) -> list[Message]:
-    return [received(socket) for _ in range(count)]
+def several(reader: ClientConnection, count: int) -> list[Message]:
+    return [received(reader) for _ in range(count)]
 
 
-def closed(socket: ClientConnection) -> int:
+def closed(reader: ClientConnection) -> int:
     """The code that the server closes with, whatever comes before."""
     with pytest.raises(ConnectionClosed) as error:
         while True:
-            socket.recv(timeout=WAIT_S)
+            reader.recv(timeout=WAIT_S)
     assert error.value.rcvd is not None
     assert error.value.rcvd.reason
     return error.value.rcvd.code
@@ -149,7 +149,8 @@ def bundled() -> Iterator[RedisServer]:
 
 @contextmanager
 def redis_at_work() -> Iterator[RedisServer]:
-    server = RedisServer()
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        server = RedisServer(probe.getsockname()[1])
     server.start()
     try:
         yield server
@@ -176,12 +177,12 @@ def shared(
 
 def test_a_snapshot_comes_first_and_then_every_message(shared: World) -> None:
     before = shared.last()
-    with shared.connect(MARKET_PATH) as socket:
-        snapshot = received(socket)
+    with shared.connect(MARKET_PATH) as reader:
+        snapshot = received(reader)
         assert (snapshot["type"], snapshot["seq"]) == ("snapshot", before)
         assert snapshot["messages"] == [shared.told(MARKET)[-1]]
         shared.append(30)
-        assert several(socket, 30) == shared.told(MARKET, before)
+        assert several(reader, 30) == shared.told(MARKET, before)
 
 
 @pytest.mark.parametrize(
@@ -198,24 +199,24 @@ def test_each_socket_gives_the_messages_of_its_channel(shared: World, path: str,
     told = shared.told(channel)
     assert len(told) > 5
     for since in (0, len(told) // 2, len(told) - 1):
-        with shared.connect(f"{path}?since={since}") as socket:
-            assert several(socket, len(told) - since) == told[since:]
+        with shared.connect(f"{path}?since={since}") as reader:
+            assert several(reader, len(told) - since) == told[since:]
 
 
 def test_a_reader_that_has_everything_gets_what_comes_next(shared: World) -> None:
     last = shared.last()
-    with shared.connect(f"{MARKET_PATH}?since={last}") as socket:
+    with shared.connect(f"{MARKET_PATH}?since={last}") as reader:
         shared.append(1)
-        assert received(socket)["seq"] == last + 1
+        assert received(reader)["seq"] == last + 1
 
 
 def test_a_since_beyond_the_count_is_answered_with_a_snapshot(shared: World) -> None:
     last = shared.last()
-    with shared.connect(f"{MARKET_PATH}?since={last + 1_000_000}") as socket:
-        snapshot = received(socket)
+    with shared.connect(f"{MARKET_PATH}?since={last + 1_000_000}") as reader:
+        snapshot = received(reader)
         assert (snapshot["type"], snapshot["seq"]) == ("snapshot", last)
         shared.append(1)
-        assert received(socket)["seq"] == last + 1
+        assert received(reader)["seq"] == last + 1
 
 
 def test_readers_that_come_while_much_is_counted_miss_and_repeat_nothing(shared: World) -> None:
@@ -225,10 +226,10 @@ def test_readers_that_come_while_much_is_counted_miss_and_repeat_nothing(shared:
     found: list[list[int]] = []
     for n in range(10):
         since = before if n % 2 else max(0, before - 40 * n)
-        with shared.connect(f"{MARKET_PATH}?since={since}") as socket:
+        with shared.connect(f"{MARKET_PATH}?since={since}") as reader:
             seqs = [since]
             while seqs[-1] < before + 100 * n:
-                seqs.append(received(socket)["seq"])
+                seqs.append(received(reader)["seq"])
         found.append(seqs)
     writer.join()
     assert found == [list(range(seqs[0], seqs[-1] + 1)) for seqs in found]
@@ -236,9 +237,9 @@ def test_readers_that_come_while_much_is_counted_miss_and_repeat_nothing(shared:
 
 def test_heartbeats_carry_the_last_seq_and_the_time(shared: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hub, "HEARTBEAT_S", 0.1)
-    with shared.connect(MARKET_PATH) as socket:
-        seq = received(socket)["seq"]
-        beats = [msgspec.json.decode(socket.recv(timeout=WAIT_S)) for _ in range(2)]
+    with shared.connect(MARKET_PATH) as reader:
+        seq = received(reader)["seq"]
+        beats = [msgspec.json.decode(reader.recv(timeout=WAIT_S)) for _ in range(2)]
         assert [(beat["type"], beat["seq"]) for beat in beats] == [("heartbeat", seq)] * 2
         assert beats[0]["time"] < beats[1]["time"]
 
@@ -246,8 +247,8 @@ def test_heartbeats_carry_the_last_seq_and_the_time(shared: World, monkeypatch: 
 def test_a_market_without_a_candle_is_known(shared: World) -> None:
     market = spot("NEW/USDT")
     JournalWriter(shared.log, "feed", 0).append(market, key=market.key)
-    with shared.connect("/ws/market/NEW/USDT") as socket:
-        assert received(socket) == {"type": "snapshot", "seq": 0, "messages": []}
+    with shared.connect("/ws/market/NEW/USDT") as reader:
+        assert received(reader) == {"type": "snapshot", "seq": 0, "messages": []}
 
 
 @pytest.mark.parametrize(
@@ -264,18 +265,18 @@ def test_a_market_without_a_candle_is_known(shared: World) -> None:
     ],
 )
 def test_what_is_not_there_is_told_by_its_code(shared: World, path: str, code: int) -> None:
-    with shared.connect(path) as socket:
-        assert closed(socket) == code
+    with shared.connect(path) as reader:
+        assert closed(reader) == code
 
 
 @pytest.mark.parametrize(
     ("sent", "code"), [("hello", 1008), (b"\0", 1008), ("x" * (wire.IN_BYTES_MAX + 1), 1009)]
 )
 def test_a_reader_that_sends_something_is_closed(shared: World, sent: str | bytes, code: int) -> None:
-    with shared.connect("/ws/system") as socket:
-        received(socket)
-        socket.send(sent)
-        assert closed(socket) == code
+    with shared.connect("/ws/system") as reader:
+        received(reader)
+        reader.send(sent)
+        assert closed(reader) == code
 
 
 # ------------------------------------------------------------ who may read
@@ -287,15 +288,15 @@ def test_a_token_that_is_revoked_or_expires_ends_its_sockets(
     monkeypatch.setattr(hub, "HEARTBEAT_S", 0.1)
     tokens, url = shared.api.services.tokens, shared.api.url
     revoked, expired = tokens.create("revoked", "read"), tokens.create("expired", "read", "1m")
-    with opened(url, MARKET_PATH, additional_headers={"Authorization": f"Bearer {revoked}"}) as socket:
-        assert received(socket)["type"] == "snapshot"
+    with opened(url, MARKET_PATH, additional_headers={"Authorization": f"Bearer {revoked}"}) as reader:
+        assert received(reader)["type"] == "snapshot"
         tokens.revoke("revoked")
-        assert closed(socket) == 4401
-    with opened(url, "/ws/system", additional_headers={"Authorization": f"Bearer {expired}"}) as socket:
-        assert received(socket)["type"] == "snapshot"
+        assert closed(reader) == 4401
+    with opened(url, "/ws/system", additional_headers={"Authorization": f"Bearer {expired}"}) as reader:
+        assert received(reader)["type"] == "snapshot"
         now = tokens._now
         monkeypatch.setattr(tokens, "_now", lambda: now() + 61 * 10**9)
-        assert closed(socket) == 4401
+        assert closed(reader) == 4401
 
 
 def test_a_browser_reads_with_its_session_until_it_logs_out(
@@ -306,15 +307,15 @@ def test_a_browser_reads_with_its_session_until_it_logs_out(
     with httpx.Client(base_url=url, headers={"Origin": url}) as browser:
         browser.post("/auth/login", json={"token": shared.api.token("read")})
         cookie = {"Cookie": f"{COOKIE}={browser.cookies[COOKIE]}"}
-        with opened(url, MARKET_PATH, origin=url, additional_headers=cookie) as socket:
-            assert received(socket)["type"] == "snapshot"
+        with opened(url, MARKET_PATH, origin=url, additional_headers=cookie) as reader:
+            assert received(reader)["type"] == "snapshot"
             browser.post("/auth/logout")
-            assert closed(socket) == 4401
+            assert closed(reader) == 4401
 
 
 def test_a_page_is_told_by_a_code_that_its_token_is_none(shared: World) -> None:
-    with opened(shared.api.url, MARKET_PATH, origin=shared.api.url) as socket:
-        assert closed(socket) == 4401
+    with opened(shared.api.url, MARKET_PATH, origin=shared.api.url) as reader:
+        assert closed(reader) == 4401
 
 
 @pytest.mark.parametrize(
@@ -343,15 +344,15 @@ def test_forming_candles_come_beside_the_count(
 ) -> None:
     with (
         world(tmp_path, strategies, published=bundled.url, redis_url=bundled.url) as made,
-        made.connect(MARKET_PATH) as socket,
+        made.connect(MARKET_PATH) as reader,
     ):
-        seq = received(socket)["seq"]
+        seq = received(reader)["seq"]
         made.mirror.show_forming({f"sim:{SYMBOL}": candle(9_999)})
-        first = received(socket)
+        first = received(reader)
         made.append(1)
-        counted = received(socket)
+        counted = received(reader)
         made.mirror.show_forming({f"sim:{SYMBOL}": candle(9_999)})
-        second = received(socket)
+        second = received(reader)
     assert [message["forming"] for message in (first, counted, second)] == [True, False, True]
     assert [message["seq"] for message in (first, counted, second)] == [seq, seq + 1, seq + 1]
 
@@ -359,11 +360,11 @@ def test_forming_candles_come_beside_the_count(
 def test_a_count_that_was_set_back_is_told_by_a_snapshot(tmp_path: Path, strategies: Strategies) -> None:
     with world(tmp_path, strategies) as made:
         made.mirror.stop()
-        with made.connect(f"{MARKET_PATH}?since=5") as socket:
-            several(socket, made.last() - 5)
+        with made.connect(f"{MARKET_PATH}?since=5") as reader:
+            several(reader, made.last() - 5)
             turn = made.store.turn()
             made.store.write(turn, {MARKET: Snapshot(3)}, {}, [])
-            assert received(socket) == {"type": "snapshot", "seq": 3, "messages": []}
+            assert received(reader) == {"type": "snapshot", "seq": 3, "messages": []}
         made.mirror = Mirror(made.log, made.api.services.settings.database_url, NOBODY)
 
 
@@ -375,8 +376,8 @@ def test_a_database_that_does_not_answer_is_told(home: Path, strategies: Strateg
         stack.callback(log.close)
         api = serving(settings, log, open_engine(url), strategies, stack)
         headers = {"Authorization": f"Bearer {api.token('read')}"}
-        with opened(api.url, "/ws/system", additional_headers=headers) as socket:
-            assert closed(socket) == 1013
+        with opened(api.url, "/ws/system", additional_headers=headers) as reader:
+            assert closed(reader) == 1013
 
 
 class Killed:
@@ -418,7 +419,7 @@ def program(home: Path, redis_url: str) -> Iterator[Killed]:
 def test_a_reader_that_resumes_gets_what_the_log_holds_though_redis_and_server_are_killed(
     bundled: RedisServer, tmp_path: Path, strategies: Strategies
 ) -> None:
-    chance, found, turns = Random(5), list[Message](), 24
+    chance, found, turns = Random(5), list[Message](), 16
     with (
         world(tmp_path, strategies, published=bundled.url) as made,
         program(tmp_path, bundled.url) as server,
@@ -430,18 +431,19 @@ def test_a_reader_that_resumes_gets_what_the_log_holds_though_redis_and_server_a
                 os.kill(bundled.pid or 0, signal.SIGKILL)
             if turn % 6 == 4:
                 bundled.start()
-            if turn % 8 == 5:
+            if turn in (5, 11):
                 server.end(signal.SIGKILL)
                 server.start()
             wanted = made.last() if turn == turns - 1 else len(found) + chance.randint(1, 30)
             since = found[-1]["seq"] if found else 0
-            with opened(server.url, f"{MARKET_PATH}?since={since}", additional_headers=headers) as socket:
+            with opened(server.url, f"{MARKET_PATH}?since={since}", additional_headers=headers) as reader:
                 made.append(chance.randint(1, 40))
                 while len(found) < min(wanted, made.last()):
-                    found.append(received(socket))
-                socket.socket.shutdown(SHUT_RDWR) if turn % 2 else None
+                    found.append(received(reader))
+                if turn % 2:
+                    reader.socket.shutdown(socket.SHUT_RDWR)
         assert found == made.told(MARKET)[: len(found)]
-        assert len(found) >= 500
+        assert len(found) >= 300
 
 
 def test_a_socket_goes_on_while_redis_is_killed_and_comes_back(
@@ -449,19 +451,19 @@ def test_a_socket_goes_on_while_redis_is_killed_and_comes_back(
 ) -> None:
     with (
         world(tmp_path, strategies, published=bundled.url, redis_url=bundled.url) as made,
-        made.connect(MARKET_PATH) as socket,
+        made.connect(MARKET_PATH) as reader,
     ):
-        before = received(socket)["seq"]
+        before = received(reader)["seq"]
         found: list[Message] = []
         for _ in range(3):
             made.append(20)
-            found += several(socket, 20)
+            found += several(reader, 20)
             os.kill(bundled.pid or 0, signal.SIGKILL)
             made.append(20)
-            found += several(socket, 20)
+            found += several(reader, 20)
             bundled.start()
         made.append(20)
-        found += several(socket, 20)
+        found += several(reader, 20)
         assert found == made.told(MARKET, before)
 
 
@@ -477,10 +479,10 @@ def test_a_server_that_is_told_to_end_closes_its_sockets_and_ends(
         made.append(1_000)
         with opened(
             server.url, MARKET_PATH, additional_headers={"Authorization": f"Bearer {token}"}
-        ) as socket:
-            assert received(socket)["type"] == "snapshot"
+        ) as reader:
+            assert received(reader)["type"] == "snapshot"
             assert server.end(signal.SIGTERM) in (0, -signal.SIGTERM)
-            assert closed(socket) == 1012
+            assert closed(reader) == 1012
         stuck.close()
 
 
@@ -535,13 +537,14 @@ def test_of_200_readers_20_that_do_not_read_are_cut_off_and_the_others_get_every
             if message["type"] != "heartbeat":
                 assert message["seq"] == due[reader]
                 due[reader] += 1
-            return due[reader] > last
+            return due[reader] in (last - count // 2 + 1, last + 1)
 
         sampler = threading.Thread(target=sample)
         sampler.start()
         made.append(count // 2)
-        writer = threading.Thread(target=lambda: [made.append(10) for _ in range(count // 20)])
+        read_all(readers, take)
         before = resident_bytes()
+        writer = threading.Thread(target=lambda: [made.append(10) for _ in range(count // 20)])
         writer.start()
         read_all(readers, take)
         writer.join()
@@ -556,6 +559,7 @@ def test_of_200_readers_20_that_do_not_read_are_cut_off_and_the_others_get_every
         for reader in readers:
             assert reader.code is None
             reader.close()
+    print("PEAK", max(peaks), grown)
     assert 20_000 < max(peaks) <= 64_000
     assert grown < 40_000_000
 
