@@ -31,10 +31,12 @@ def wait_for(holds: Callable[[], bool], seconds: float = 120) -> None:
 class Running:
     """A program of the platform, ended by its pid."""
 
-    def __init__(self, home: Home, *words: object) -> None:
+    def __init__(self, home: Home, *words: object, heard: bool = False) -> None:
+        """`heard`: `line` will be asked for; a pipe that nobody reads would stop it once it is full."""
         command = [str(COMMAND), *map(str, words)]
+        out = subprocess.PIPE if heard else subprocess.DEVNULL
         self._process = subprocess.Popen(
-            command, env=home.environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+            command, env=home.environment, stdout=out, stderr=subprocess.DEVNULL, text=True
         )
 
     def line(self) -> dict[str, Any]:
@@ -64,7 +66,7 @@ class Site:
 
     def __init__(self, home: Home) -> None:
         self.home = home
-        self._server = Running(home, "serve", "--json", "--port", "0")
+        self._server = Running(home, "serve", "--json", "--port", "0", heard=True)
         said = self._server.line()
         self.url: str = said["api"]
         self.token = Path(said["token_file"]).read_text().strip()
@@ -77,7 +79,8 @@ class Site:
 
     def start(self) -> None:
         """The server once more, on the same port."""
-        self._server = Running(self.home, "serve", "--json", "--port", urlsplit(self.url).port)
+        port = urlsplit(self.url).port
+        self._server = Running(self.home, "serve", "--json", "--port", port, heard=True)
         assert self._server.line()["api"] == self.url
 
     def stop(self) -> None:

@@ -21,7 +21,7 @@ MINUTE = timedelta(minutes=1)
 def demo(tmp_path_factory: pytest.TempPathFactory, redis: Redis, browser: Browser) -> Iterator[Site]:
     """Simulated markets at a minute a second, with demo bots."""
     home = Home(tmp_path_factory.mktemp("demo"), TCPD_REDIS_URL=redis.url)
-    with running(home, "up", "--demo", "--json"), site(home) as served:
+    with running(home, "up", "--demo"), site(home) as served:
         wait_for(lambda: len(served.get("/api/bots")["items"]) == 4)
         wait_for(lambda: bool(served.get("/api/bots/1/fills")["items"]))
         yield served
