@@ -153,6 +153,8 @@ export class Chart {
     const style = { priceLineVisible: false, lastValueVisible: true, lineWidth: 1.5, crosshairMarkerVisible: false,
       priceFormat: { type: "price", precision: digits, minMove: 10 ** -digits }, ...options };
     const series = this.#chart.addSeries(kind, { ...style, ...lineColors(name, options.areaName) }, pane);
+    // the legend of a pane stands above its lines
+    if (pane) series.priceScale().applyOptions({ scaleMargins: { top: 0.3, bottom: 0.08 } });
     this.#lines.set(series, name);
     return { name, set: (/** @type {Point[]} */ points) => series.setData(points),
       last: (/** @type {Point} */ point) => series.update(point), apply: (/** @type {object} */ more) => series.applyOptions(more) };

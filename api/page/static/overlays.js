@@ -1,12 +1,13 @@
 /** What a bot did, on and below its candles: indicators, signals, fills, equity and drawdown. */
 
 import { ApiError, get, path } from "./api.js";
-import { group, plain } from "./format.js";
+import { money, plain } from "./format.js";
 
 const LIMIT = 3_000;
 /** Rows that arrived late are looked for so many candles back. */
 const AGAIN = 3;
-const MINUS_INFINITY = -Infinity;
+/** Indicators are asked for at least so often. */
+const VALUES_MS = 30_000;
 
 /**
  * @typedef {object} Drawn
@@ -25,6 +26,9 @@ export class Overlays {
   /** @type {[number, number] | null} what was asked for already, in s */
   #covered = null;
   #valuesNext = 0;
+  #valuesFrom = Infinity;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #later;
   #peak = 0;
   /** @type {number | null} until when it is the highest equity, in s */
   #peakAt = null;
@@ -73,7 +77,8 @@ export class Overlays {
 
   /** A value at a bar, for the legend. @param {string} name @param {number | null} time null: the newest */
   valueAt(name, time) {
-    if (name === "equity") return group(at(this.#known.marks, time)?.equity ?? "");
+    const mark = name === "equity" && at(this.#known.marks, time);
+    if (mark) return money(mark.equity, this.#bot.currency);
     if (name === "drawdown %") return at(this.#drawdowns, time)?.toFixed(2).replace("-", "−") ?? "";
     const value = at(this.#known.values, time)?.[name];
     return typeof value === "number" ? value.toPrecision(7).replace(/\.?0+$/, "") : "";
@@ -118,9 +123,11 @@ export class Overlays {
     const asked = this.#covered && from <= this.#covered[1] && to >= this.#covered[0] ? this.#covered : null;
     if (!asked) this.#forget(from, to, true);
     if (asked && from < asked[0]) await this.#read(from, asked[0]);
-    const marked = Math.max(MINUS_INFINITY, ...[...this.#known.marks.keys()].slice(-1)) - AGAIN * bars.seconds;
+    const marked = ([...this.#known.marks.keys()].pop() ?? -Infinity) - AGAIN * bars.seconds;
     await this.#read(asked ? Math.max(from, Math.min(asked[1], marked)) : from, to, bars.live);
     this.#covered = [from, to];
+    this.draw();
+    await this.#askValues(from, to);
     this.#forget(from, to, false);
   }
 
@@ -135,20 +142,33 @@ export class Overlays {
     for (const row of fills) this.#known.fills.set(row.cause, { ...row, at: seconds(row.time) });
     for (const row of marks) this.#known.marks.set(seconds(row.time), row);
     this.#known.marks = sorted(this.#known.marks);
-    await this.#readValues(query);
   }
 
-  /** The strategy is run again for these: what takes long is asked for rarely. @param {Record<string, any>} query */
-  async #readValues(query) {
-    if (performance.now() < this.#valuesNext) return void setTimeout(() => this.#signal.aborted || this.refresh(), 1_000);
-    const newest = Math.max(MINUS_INFINITY, ...[...this.#known.values.keys()].slice(-1));
-    const from = newest < seconds(query.to) && newest > seconds(query.from) ? iso(newest) : query.from;
+  /** The strategy is run again for its values: what takes long is asked for rarely. @param {number} from @param {number} to */
+  async #askValues(from, to) {
+    if (performance.now() < this.#valuesNext) {
+      clearTimeout(this.#later);
+      this.#later = setTimeout(() => this.#signal.aborted || this.refresh(), this.#valuesNext - performance.now());
+      return;
+    }
     const began = performance.now();
-    const rows = await this.#get("indicators", { ...query, from }).catch((error) => {
+    const newest = [...this.#known.values.keys()].pop();
+    if (newest === undefined || this.#valuesFrom > to) {
+      await this.#readValues(from, to);
+    } else {
+      if (from < this.#valuesFrom) await this.#readValues(from, this.#valuesFrom);
+      await this.#readValues(newest, to);
+    }
+    this.#valuesFrom = from;
+    this.#valuesNext = performance.now() + Math.min(VALUES_MS, 8 * (performance.now() - began));
+  }
+
+  /** @param {number} from exclusive, s @param {number} to inclusive, s */
+  async #readValues(from, to) {
+    const rows = await this.#get("indicators", { from: iso(from), to: iso(to), order: "newest", limit: LIMIT }).catch((error) => {
       if (error.code !== "strategy_failed") throw error;
       return [];
     });
-    this.#valuesNext = performance.now() + Math.min(30_000, 8 * (performance.now() - began));
     for (const row of rows) this.#known.values.set(seconds(row.timestamp), row.values);
     this.#known.values = sorted(this.#known.values);
   }
