@@ -1,5 +1,5 @@
-"""Delay from a record acknowledged by the log to its message at the readers of a WebSocket: of 10 readers, and
-of 200 of which 20 do not read; and the server's memory meanwhile.
+"""Delay from a record acknowledged by the log to its message at the readers of a WebSocket: of 10, and of 200
+of which 20 do not read; and the server's memory meanwhile.
 
 Run by `python -m tests.bench.bench_sockets`: log, mirror and readers in this process, the bundled Redis and
 the API as processes of their own.
