@@ -6,7 +6,18 @@ from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request
 
-from api.http import bots, failures, health, journal, markets, portfolio, sessions, sockets, strategies
+from api.http import (
+    bots,
+    failures,
+    health,
+    journal,
+    markets,
+    page,
+    portfolio,
+    sessions,
+    sockets,
+    strategies,
+)  # fmt: skip
 from api.http.asyncapi import document
 from api.http.measured import Measured
 from api.http.models import Problem
@@ -48,6 +59,7 @@ def make_app(services: Services, names: Iterable[str] = ()) -> FastAPI:
     app.state.services = services
     for router in (*ROUTERS, sockets.router):
         app.include_router(router)
+    page.mount(app)
     failures.register(app)
     app.add_middleware(Guard, tokens=services.tokens, names=tuple(names))
     app.add_middleware(Measured)

@@ -25,8 +25,10 @@ from infra.tokens import Token, TokenFile
 
 COOKIE = "tcpd_session"
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
-PUBLIC = frozenset({"/health/live", "/health/ready", "/auth/login"})
-"""Paths that need no token."""
+PUBLIC = frozenset({"/", "/health/live", "/health/ready", "/auth/login"})
+"""Paths that need no token,"""
+PAGE = "/page/"
+"""nor do those below this one, the files of the page."""
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 BODY_BYTES_MAX = 100_000
 FAILURES_MAX = 10
@@ -104,7 +106,7 @@ class Guard:
             raise too_large()
         state: dict[str, Any] = scope.setdefault("state", {})
         state["wrong_token"] = lambda: self._failures.note(_address(scope))
-        if scope["path"] in PUBLIC:
+        if scope["path"] in PUBLIC or scope["path"].startswith(PAGE):
             return
         caller = self._caller(scope, headers)
         if caller.cookie and scope.get("method", "GET") not in SAFE and "origin" not in headers:
