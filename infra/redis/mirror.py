@@ -302,8 +302,9 @@ class Mirror:
     # ------------------------------------------------------------ the connection
 
     def _is_connected(self) -> bool:
-        """Connected, or connected now; between two attempts there is a while."""
-        if self._publisher is not None or time.monotonic() < self._retry_at:
+        """Connected, or connected now; between two attempts there is a while, and at the end none is made."""
+        ends = self._retry_at > 0 and self._stop.is_set()
+        if self._publisher is not None or ends or time.monotonic() < self._retry_at:
             return self._publisher is not None
         try:
             if self._server is not None:
