@@ -1,4 +1,4 @@
-"""The production set, Kafka, PostgreSQL and Redis: each is killed in turn while markets move and bots trade."""
+"""The production set, Kafka, PostgreSQL and Redis: each killed in turn while markets move and bots trade."""
 
 import os
 import random
