@@ -1,21 +1,60 @@
 """The open 1m candles of a worker's pipelines."""
 
+import time
+from collections.abc import Callable, Mapping
+
 import numpy as np
 from msgspec import Struct, field
 
 from projections.candles import TIMEFRAMES
-from projections.pipeline import Pipeline
+from projections.pipeline import Derived, Pipeline
 from projections.tape import Tape
 from streams.events import Candle
+from streams.log import Record
+
+LOOK_SHARE = 50
+"""A look may take this part of the time; with many markets it is not taken after every record."""
+
+
+class Watched:
+    """A pipeline as the engine folds with it, whose open candles are looked at after a record."""
+
+    def __init__(self, pipeline: Pipeline, forming: "Forming") -> None:
+        self._pipeline, self._forming = pipeline, forming
+
+    @property
+    def applied(self) -> int:
+        return self._pipeline.applied
+
+    def fold(self, record: Record) -> list[Derived]:
+        derived = self._pipeline.fold(record)
+        self._forming.look()
+        return derived
+
+    def snapshot(self) -> bytes:
+        return self._pipeline.snapshot()
 
 
 class Forming(Struct):
-    """What has changed since it was last asked; to be asked between two folds, in their thread."""
+    """What has changed since the last look; to be looked at between two folds, in their thread."""
 
+    show: Callable[[Mapping[str, Candle]], None] | None = None
+    """Gets what has changed; None where nobody wants it."""
+    look_at: float = 0.0
     pipelines: dict[int, Pipeline] = field(default_factory=dict)
     """By journal partition."""
     seen: dict[int, tuple[Pipeline, int]] = field(default_factory=dict)
     shown: dict[str, bytes] = field(default_factory=dict)
+
+    def look(self) -> None:
+        """Show what has changed, unless the last look was too short a time ago for what it took."""
+        began = time.perf_counter()
+        if self.show is None or began < self.look_at:
+            return
+        if candles := self.changed():
+            self.show(candles)
+        now = time.perf_counter()
+        self.look_at = now + LOOK_SHARE * (now - began)
 
     def changed(self) -> dict[str, Candle]:
         """The open candles, by market, that are new or another than before."""

@@ -16,7 +16,7 @@ import projections
 from infra.commands import BotManager
 from infra.db.projector import DatabaseSink
 from infra.db.schema import migrate
-from infra.forming import Forming
+from infra.forming import Forming, Watched
 from infra.redis.mirror import Mirror
 from infra.redis.server import RedisServer
 from infra.settings import Settings
@@ -72,7 +72,8 @@ def work(
     log = open_log(settings.log_url, partitions=settings.partitions)
     try:
         worker = _Worker(settings, log)
-        with _mirroring(settings, log, redis) as worker.mirror:
+        with _mirroring(settings, log, redis) as mirror:
+            worker.forming.show = mirror.show_forming if mirror is not None else None
             return worker.run(feeds, until, observe)
     finally:
         log.close()
@@ -170,7 +171,6 @@ class _Worker:
         self.sink.check(log)
         self.unchecked: dict[int, Pipeline] = {}
         """Pipelines whose bots have not been compared with today's strategy code."""
-        self.mirror: Mirror | None = None
         self.forming = Forming()
         self.progress = Progress({}, caught_up=False)
         self.journal_at_start = journal_ends(log)
@@ -189,8 +189,7 @@ class _Worker:
 
         def tick() -> bool:
             self._halt_changed()
-            if self.mirror is not None:
-                self.mirror.show_forming(self.forming.changed())
+            self.forming.look()
             if until is None and observe is None:
                 return side.failed
             self.progress = Progress(
@@ -211,14 +210,14 @@ class _Worker:
         side.check()
         return self.progress
 
-    def _fold_of(self, partition: int, state: bytes | None) -> Pipeline:
+    def _fold_of(self, partition: int, state: bytes | None) -> Watched:
         pipeline = Pipeline(partition, self.strategies)
         if state is not None:
             pipeline.restore(state)
             self._check_journal(pipeline)
         self.unchecked[partition] = pipeline
         self.forming.pipelines[partition] = pipeline
-        return pipeline
+        return Watched(pipeline, self.forming)
 
     def _check_journal(self, pipeline: Pipeline) -> None:
         """Raises `LogError` where the journal is not the one that the snapshot was folded from."""
