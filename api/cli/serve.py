@@ -35,7 +35,13 @@ def serve(
 
         session.migrate()
         with (
-            services(session.settings, session.log, session.database, session.strategies) as served,
+            services(
+                session.settings,
+                session.log,
+                session.database,
+                session.strategies,
+                session.settings.redis_url,
+            ) as served,
             listen(host, port) as bound,
         ):
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from api.http import bots, failures, health, journal, markets, portfolio, sessions, strategies
+from api.http import bots, failures, health, journal, markets, portfolio, sessions, sockets, strategies
 from api.http.models import Problem
 from api.http.security import COOKIE, Guard
 from api.http.services import Services
@@ -43,7 +43,7 @@ def make_app(services: Services, names: Iterable[str] = ()) -> FastAPI:
         responses=ERRORS,
     )
     app.state.services = services
-    for router in ROUTERS:
+    for router in (*ROUTERS, sockets.router):
         app.include_router(router)
     failures.register(app)
     app.add_middleware(Guard, tokens=services.tokens, names=tuple(names))
