@@ -16,6 +16,7 @@ import logging
 import threading
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import closing
 from itertools import groupby, islice
 
 from redis.exceptions import RedisError
@@ -35,8 +36,6 @@ from streams.topics import PROJECTED
 
 logger = logging.getLogger(__name__)
 
-ROUND_RECORDS = 500
-"""Of one partition, in one transaction."""
 RUN_MESSAGES = 1_000
 RUN_RECORDS = 5_000
 """A reader that comes back reads at most so many records in vain before the first that it wants."""
@@ -133,19 +132,15 @@ class Mirror:
         """Count and publish until the end; after any error everything is loaded anew."""
         counted = self._load()
         self._publish(counted, [])
-        while not self._stop.is_set():
-            if not self._round(counted):
-                after = {place: _next(counted, place) for place in self._places}
-                self._log.wait(after, IDLE_S)
-        deadline = time.monotonic() + DRAIN_S
-        while self._round(counted) and time.monotonic() < deadline:
-            pass
-
-    def _round(self, counted: Counted) -> bool:
-        """Whether there was anything to count."""
-        records = self._read(counted)
-        self._publish(counted, self._count(counted, records))
-        return bool(records)
+        with closing(self._log.tail({place: _next(counted, place) for place in self._places})) as tail:
+            while not self._stop.is_set():
+                self._publish(counted, self._count(counted, tail.read(IDLE_S)))
+            ends = self._log.ends(self._places)
+            deadline = time.monotonic() + DRAIN_S
+            while any(_next(counted, place) < end for place, end in ends.items()):
+                if time.monotonic() > deadline:
+                    return
+                self._publish(counted, self._count(counted, tail.read(IDLE_S)))
 
     # ------------------------------------------------------------ counting
 
@@ -205,18 +200,6 @@ class Mirror:
             counted.turn += 1
             self.applied.update((place, _next(counted, place) - 1) for place in places)
         return [_batch(channel, counted.snapshots[channel], made) for channel, made in texts.items()]
-
-    def _read(self, counted: Counted) -> list[Record]:
-        records: list[Record] = []
-        for place, end in self._log.ends(self._places).items():
-            due = _next(counted, place)
-            if end <= due:
-                continue
-            some = list(self._log.read(*place, due, min(end, due + ROUND_RECORDS)))
-            if not some or some[0].offset != due:
-                raise LogError(f"log {self._log.url}: {place[0]}:{place[1]}: offset {due} is gone")
-            records += some
-        return records
 
     # ------------------------------------------------------------ publishing
 
