@@ -290,15 +290,15 @@ class Hub:
         chunk = await self.ask(lambda: _chunk(messages))
         if chunk:
             reader.push([Framed(one.first, one.seq, text_frame(one.text)) for one in chunk])
-        elif source.counted < seq:
+            return
+        reader.source = None
+        if source.counted < seq:
             reader.seq = None
+        elif channel.seq is None or seq >= channel.seq:
+            channel.live.add(reader)
+            self._begin(channel, seq)
         else:
-            reader.messages = source.read()
-            if channel.seq is None or seq >= channel.seq:
-                channel.live.add(reader)
-                self._begin(channel, seq)
-            else:
-                await asyncio.sleep(POLL_S)
+            await asyncio.sleep(POLL_S)
 
     def _begin(self, channel: Channel, seq: int) -> None:
         """The channel's place, from its first reader; what came since is fetched."""

@@ -5,7 +5,11 @@ is given little room too. So what waits for a reader is bounded, and a reader th
 wire that stays taken.
 """
 
+import asyncio
+import fcntl
 import socket
+import struct
+import termios
 from asyncio import Transport
 from asyncio.transports import BaseTransport
 from typing import Any, cast
@@ -16,13 +20,17 @@ from websockets.exceptions import InvalidState
 from websockets.frames import Frame, Opcode
 
 KERNEL_BYTES = 16_384
-"""Of the kernel's send buffer; Linux takes twice as much, its own needs included."""
+"""Of the kernel's send buffer,"""
+KERNEL_BYTES_MAX = 32_000
+"""and at most so many are in it when more is sent: it lets one packet of 64 kB grow, whatever its buffer."""
+KERNEL_STEP_S = 0.01
 IN_BYTES_MAX = 1_024
 """Readers have nothing to say."""
 CLOSE_S = 5.0
 """So long a reader may take to answer a close; then the connection is reset."""
 SHUTDOWN_S = 1.0
 REASON_BYTES_MAX = 123
+_INT = struct.Struct("i")
 _KEY = "tcpdashboard.wire"
 
 
@@ -35,6 +43,7 @@ class Wire(WebSocketsSansIOProtocol):
         cast(Transport, transport).set_write_buffer_limits(high=0)
         bare = transport.get_extra_info("socket")
         bare.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL_BYTES)
+        self._handle: int = bare.fileno()
 
     async def run_asgi(self) -> None:
         cast(Scope, self.scope)["extensions"][_KEY] = self
@@ -49,16 +58,25 @@ class Wire(WebSocketsSansIOProtocol):
 
     @property
     def is_free(self) -> bool:
-        return self.writable.is_set()
+        return self.writable.is_set() and self._kernel_bytes() <= KERNEL_BYTES_MAX
 
     @property
     def queued(self) -> int:
-        """Bytes that are not with the kernel yet."""
-        return 0 if self.transport.is_closing() else self.transport.get_write_buffer_size()
+        """Bytes that wait for the reader, here and in the kernel."""
+        return self._kernel_bytes() + self.transport.get_write_buffer_size()
 
     async def free(self) -> None:
-        """Returns when everything is with the kernel, or the reader is gone."""
+        """Returns when the wire is free, or the reader is gone."""
         await self.writable.wait()
+        while not self.is_free:  # of what the kernel holds nobody tells
+            await asyncio.sleep(KERNEL_STEP_S)
+            await self.writable.wait()
+
+    def _kernel_bytes(self) -> int:
+        if self.transport.is_closing():
+            return 0
+        (size_bytes,) = _INT.unpack(fcntl.ioctl(self._handle, termios.TIOCOUTQ, bytes(_INT.size)))
+        return size_bytes
 
     def push(self, frames: bytes) -> None:
         """Send whole frames, as `text_frame` makes them; nothing when the socket is closing."""
@@ -87,7 +105,11 @@ class Wire(WebSocketsSansIOProtocol):
 
     def shutdown(self) -> None:
         """The server ends: say so, and wait for nobody."""
-        super().shutdown()
+        if self.handshake_complete and not self.close_sent:
+            self.queue.put_nowait({"type": "websocket.disconnect", "code": 1012})
+            self.end(1012, "the server ends; reconnect with since")
+        else:
+            super().shutdown()
         self.loop.call_later(SHUTDOWN_S, self.transport.abort)
 
 
