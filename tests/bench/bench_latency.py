@@ -2,16 +2,18 @@
 
 Run by `python -m tests.bench.bench_latency [embedded|kafka]`. A `DataCollector` with a provider of its own
 hands over a message about every 0.15 s, each a trade; every fifth closes a minute, which a bot answers with a
-signal. The clock runs from the provider's message to its text at a subscriber of Redis: the collector, the
-worker and the subscriber are processes of their own, as in production, Redis is the bundled one. A market's
-forming candle is published at most ten times a second; the messages are further apart, so that none waits
-for its turn.
+signal. The clock runs from the provider's message to its text at a subscriber of Redis, and at a reader of a
+WebSocket. Collector, worker, API and subscribers are processes of their own, Redis is the bundled one. A
+market's forming candle is published at most ten times a second; the messages are further apart, so that none
+waits for its turn.
 """
 
 import asyncio
 import logging
 import multiprocessing as mp
+import os
 import random
+import subprocess
 import sys
 import threading
 import time
@@ -24,6 +26,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import redis
+from websockets.sync.client import connect
 
 from infra.commands import BotManager, BotSpec
 from infra.db.schema import migrate
@@ -40,6 +43,7 @@ from streams.log import open_log
 from streams.ticks import Ticks
 from tests.bench import journals
 from tests.bench.timing import load
+from tests.integration.command_line import COMMAND
 from tests.services.kafka import Kafka, KafkaMissingError
 
 SYMBOL = simulated.symbols(1)[0]
@@ -101,6 +105,27 @@ def fold(settings: Settings) -> None:
     work(settings)
 
 
+class SocketListener:
+    """What came over a WebSocket, with the time of its arrival."""
+
+    def __init__(self, url: str, token: str, path: str) -> None:
+        self.heard: list[tuple[float, bytes]] = []
+        headers = {"Authorization": f"Bearer {token}"}
+        self._socket = connect(
+            url.replace("http", "ws", 1) + path, additional_headers=headers, proxy=None, max_queue=None
+        )
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        for text in self._socket:
+            self.heard.append((time.monotonic(), text.encode() if isinstance(text, str) else text))
+
+    def close(self) -> None:
+        self._socket.close()
+        self._thread.join()
+
+
 class Listener:
     """What came of a channel of Redis, with the time of its arrival."""
 
@@ -145,6 +170,16 @@ def measure(settings: Settings, url: str) -> dict[str, np.ndarray]:
     worker = FORK.Process(target=fold, args=(settings,))
     worker.start()
     _until(lambda: listeners["system"].heard, "the worker")
+    server = subprocess.Popen(
+        [str(COMMAND), "serve", "--json", "--port", "0"], env=environment(settings), stdout=subprocess.PIPE
+    )
+    assert server.stdout is not None
+    api = msgspec.json.decode(server.stdout.readline())
+    token = Path(api["token_file"]).read_text().strip()
+    sockets = {
+        "candles": SocketListener(api["api"], token, f"/ws/market/{SYMBOL}"),
+        "signals": SocketListener(api["api"], token, "/ws/bot/1/status"),
+    }
     near, far = FORK.Pipe(duplex=False)
     collector = FORK.Process(target=collect, args=(settings, far))
     collector.start()
@@ -153,9 +188,21 @@ def measure(settings: Settings, url: str) -> dict[str, np.ndarray]:
     for process in (collector, worker):
         process.terminate()
         process.join()
-    for listener in listeners.values():
+    for listener in (*listeners.values(), *sockets.values()):
         listener.close()
-    return delays(sent, listeners["candles"].heard, listeners["signals"].heard)
+    server.terminate()
+    server.wait()
+    return {
+        f"{kind} → {name}": ms
+        for name, heard in (("Redis", listeners), ("socket", sockets))
+        for kind, ms in delays(sent, heard["candles"].heard, heard["signals"].heard).items()
+    }
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """For a process with these settings."""
+    names = ("home", "log_url", "database_url", "redis_url", "kernels")
+    return os.environ | {f"TCPD_{name.upper()}": str(getattr(settings, name)) for name in names}
 
 
 def _until(condition: Callable[[], Any], what: str) -> None:
@@ -181,7 +228,9 @@ def delays(
         elif message.get("timeframe") == "1m":
             closed[message["end"]] = at
     for at, text in signals:
-        signalled[msgspec.json.decode(text)["time"]] = at
+        message = msgspec.json.decode(text)
+        if message["type"] == "signal.v1":
+            signalled.setdefault(message["time"], at)
     inner = [(p, at) for p, at in sent.items() if p[0] >= WARM_UP and p[1] > 0]
     closing = [(_end(p[0] - 1), at) for p, at in sent.items() if p[0] > WARM_UP and p[1] == 0]
     found = {
@@ -207,7 +256,7 @@ def show(home: str, found: dict[str, np.ndarray], before: float) -> None:
     for kind, ms in found.items():
         p50, p99 = np.percentile(ms, (50, 99)) if len(ms) else (np.nan, np.nan)
         print(
-            f"{home:9s} {kind:15s} p50 {p50:7.1f} ms   p99 {p99:7.1f} ms   max {ms.max(initial=0):7.1f} ms"
+            f"{home:9s} {kind:25s} p50 {p50:7.1f} ms   p99 {p99:7.1f} ms   max {ms.max(initial=0):7.1f} ms"
             f"   ({len(ms)} messages, load {before:.1f})",
             flush=True,
         )
