@@ -36,7 +36,7 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 
 from streams import topics
-from streams.log import Entry, LogError, Position, Record, partition_of
+from streams.log import Entry, LogError, Position, Record, Tail, partition_of
 
 FORMAT = "1"
 PARTITIONS_DEFAULT = 4
@@ -285,6 +285,11 @@ class EmbeddedLog:
             if time.monotonic() >= deadline:
                 return False
             time.sleep(POLL_S)
+
+    def tail(self, after: Mapping[tuple[str, int], int]) -> Tail:
+        from streams.embedded_tail import EmbeddedTail  # noqa: PLC0415 - it is made of this class
+
+        return EmbeddedTail(self, after)
 
     def version(self) -> int:
         """A number that changes with any append, of whatever process; made to be polled."""
