@@ -88,6 +88,11 @@ class TokenFile:
                 found = token
         return found if found is not None and found.valid(self._now()) else None
 
+    def is_valid(self, token: Token) -> bool:
+        """Whether a token that was found is neither revoked nor expired, nor its session ended, since."""
+        now = self._now()
+        return any(one.sha256 == token.sha256 and one.valid(now) for one in self._tokens())
+
     def listed(self) -> list[dict[str, str | None]]:
         """Every token that was ever made, oldest first, without sessions and secrets."""
         return [token.shown(self._now()) for token in self._tokens() if not token.session]

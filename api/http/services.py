@@ -9,6 +9,7 @@ from fastapi import Depends, Header, Path, Query, Request
 from sqlalchemy import Engine
 
 from api.http.failures import ApiError
+from api.http.hub import Hub
 from infra.bot_history import BotHistory
 from infra.commands import BotManager
 from infra.db import pages
@@ -40,6 +41,7 @@ class Services:
     tokens: TokenFile
     requests: Requests
     histories: BotHistory
+    hub: Hub
 
     def manager(self, who: str) -> BotManager:
         return BotManager(self.log, self.strategies, who, self.database)

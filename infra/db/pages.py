@@ -41,6 +41,11 @@ class Page(NamedTuple):
     next: tuple[int, ...] | None
 
 
+class Newest(NamedTuple):
+    end_ns: int
+    price: str
+
+
 CANDLE_KEY = ("end_ns", "revision")
 RAW_CANDLE = (
     *CANDLE_KEY, *OHLC, "volume", "trades", "price_scale", "size_scale", "empty", "incomplete",
@@ -97,6 +102,17 @@ def equity(engine: Engine, bot_id: int, window: Window) -> Page:
     return _of_bot(engine, tables.equity, bot_id, window, _mark)
 
 
+def peak(engine: Engine, bot_id: int, until_ns: int) -> str | None:
+    """The highest equity of a bot at marks up to a time; None where there is none."""
+    mark = tables.equity.c
+    query = select(func.max(mark.equity), func.max(mark.cash_scale)).where(
+        mark.bot_id == bot_id, mark.time_ns <= until_ns
+    )
+    with engine.connect() as connection:
+        highest, scale = connection.execute(query).one()
+    return None if highest is None else decimal_string(highest, scale)
+
+
 def bots(
     engine: Engine, window: Window, *, status: str | None = None, ids: Iterable[int] | None = None
 ) -> Page:
@@ -137,17 +153,21 @@ def reached(engine: Engine) -> dict[tuple[str, int], tuple[int, int]]:
         return {(topic, partition): (offset, cause) for topic, partition, offset, cause in rows}
 
 
-def newest_ends(engine: Engine) -> dict[str, int]:
-    """Close time of each market's newest 1m candle, in ns."""
+def newest(engine: Engine) -> dict[str, Newest]:
+    """Close time and price of each market's newest 1m candle, by market."""
     candle, market = tables.candles.c, tables.markets.c
-    newest = (
+    last = (
         select(func.max(candle.end_ns))
         .where(candle.market == market.market, candle.timeframe == "1m")
+        .correlate(tables.markets)
         .scalar_subquery()
     )
+    here = (candle.market == market.market) & (candle.timeframe == "1m") & (candle.end_ns == last)
+    wanted = select(market.market, candle.end_ns, candle.close, candle.price_scale)
+    query = wanted.join_from(tables.markets, tables.candles, here).order_by(market.market, candle.revision)
     with engine.connect() as connection:
-        rows = connection.execute(select(market.market, newest).order_by(market.market))
-        return {key: end for key, end in rows if end is not None}
+        rows = connection.execute(query).all()
+    return {key: Newest(end, decimal_string(close, scale)) for key, end, close, scale in rows}
 
 
 def refusal(engine: Engine, partition: int, offset: int) -> str | None:

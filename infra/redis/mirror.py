@@ -22,7 +22,7 @@ from redis.exceptions import RedisError
 from sqlalchemy.exc import InterfaceError, OperationalError
 
 from infra import telemetry
-from infra.channel_log import Message, messages_since, publications
+from infra.channel_log import Message, messages_since, publications_of
 from infra.channels import SYSTEM_EVENTS, Snapshot, forming_body, lost_body, market_channel
 from infra.db.channels import ChannelStore, Counted, OvertakenError, Run
 from infra.db.projector import Place, Reached
@@ -194,7 +194,7 @@ class Mirror:
             place = (record.topic, record.partition)
             reached = counted.positions.setdefault(place, Reached())
             before = Reached(None, reached.cause_offset, dict(reached.cause_indexes))
-            found = publications(record, reached)
+            found = publications_of(record, reached)
             for channel in dict.fromkeys(made.channel for made in found):
                 snapshot = counted.snapshots.setdefault(channel, Snapshot())
                 if _needs_run(counted.runs.get(channel), snapshot.seq, record):

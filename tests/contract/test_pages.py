@@ -116,7 +116,7 @@ def test_indicators_are_those_of_the_signals(engine: Engine, log: Log, strategie
 def test_what_health_asks_is_answered(engine: Engine) -> None:
     assert pages.has_market(engine, MARKET)
     assert not pages.has_market(engine, "test:Z/USDT")
-    assert set(pages.newest_ends(engine)) == {MARKET, "test:B/USD:B"}
+    assert set(pages.newest(engine)) == {MARKET, "test:B/USD:B"}
     assert pages.dead_letters(engine) == 0
     assert pages.refusal(engine, 0, 0) is None
     assert {topic for topic, _ in pages.reached(engine)} >= {"candles", "bots"}
