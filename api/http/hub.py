@@ -30,6 +30,7 @@ from infra.channels import GAP
 from infra.db.channels import ChannelStore
 from infra.present import iso
 from infra.redis.subscriber import Subscriber
+from infra.telemetry import SOCKET_READERS
 from streams.log import Log, LogError
 
 logger = logging.getLogger(__name__)
@@ -93,8 +94,8 @@ class Channel:
         self.name = name
         self.seq: int | None = None
         """The last message here; None until the first reader has found out."""
-        self.heard = 0
-        """The last of which Redis told."""
+        self.is_due = False
+        """Whether it is to be read from the log, once more where that is under way."""
         self.readers: set[Reader] = set()
         self.live: set[Reader] = set()
         self.pulling: asyncio.Task[None] | None = None
@@ -106,7 +107,7 @@ class Channel:
         self._fresh_after = 0
 
     def hear(self, text: bytes) -> bool:
-        """Take a message from Redis; False when there is a hole before it."""
+        """Take a message from Redis; False when there is a hole before it. Raises `msgspec.DecodeError`."""
         head = _head.decode(text)
         first = head.first or head.seq
         if head.forming or (head.type == GAP and head.first is None):
@@ -115,7 +116,6 @@ class Channel:
             first = head.seq + 1
         elif self.seq is not None and first <= self.seq + 1:
             self.add(first, head.seq, text)
-        self.heard = max(self.heard, head.seq)
         return self.seq is None or first <= self.seq + 1
 
     def add(self, first: int, seq: int, text: bytes) -> None:
@@ -148,7 +148,7 @@ class Channel:
 
     def restart(self, seq: int) -> None:
         """The count was set back, so this is another database: for readers everything begins anew."""
-        self.seq = self.heard = seq
+        self.seq = seq
         self._recent.clear()
         self._fresh.clear()
         self._recent_bytes = self._fresh_bytes = 0
@@ -241,6 +241,7 @@ class Hub:
         reader = Reader(wire, since)
         channel = self._channels.setdefault(name, Channel(name))
         channel.readers.add(reader)
+        SOCKET_READERS.inc()
         try:
             if len(channel.readers) == 1:
                 await self._open(channel)
@@ -258,6 +259,7 @@ class Hub:
                     reader.woken.clear()
                     await self._advance(channel, reader)
         finally:
+            SOCKET_READERS.dec()
             channel.readers.discard(reader)
             channel.live.discard(reader)
             if not channel.readers:
@@ -318,7 +320,9 @@ class Hub:
             await self._redis.add(channel.name)
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
-        self._tasks.append(asyncio.create_task(work))
+        task = asyncio.create_task(work)
+        task.add_done_callback(_tell_failure)
+        self._tasks.append(task)
 
     async def _shut(self, channel: Channel) -> None:
         del self._channels[channel.name]
@@ -334,7 +338,14 @@ class Hub:
 
     def _hear(self, name: str, text: bytes) -> None:
         channel = self._channels.get(name)
-        if channel is not None and not channel.hear(text):
+        if channel is None:
+            return
+        try:
+            is_whole = channel.hear(text)
+        except msgspec.DecodeError as error:  # others may publish there too
+            logger.warning("sockets: Redis told something on %s that is no message: %s", name, error)
+            return
+        if not is_whole:
             self._pull(channel)
 
     def _subscribed(self, name: str) -> None:
@@ -368,31 +379,29 @@ class Hub:
                     self._pull(channel)
 
     def _pull(self, channel: Channel) -> None:
+        channel.is_due = True
         if channel.seq is not None and channel.pulling is None:
             channel.pulling = asyncio.create_task(self._pull_until_level(channel))
 
     async def _pull_until_level(self, channel: Channel) -> None:
         """Read from the log what Redis did not bring, until there is no hole before what it brings."""
         try:
-            came = True
-            while came:
-                came = await self._pull_once(channel)
-                came = came and channel.heard > (channel.seq or 0)
+            while channel.is_due:
+                channel.is_due = False
+                await self._pull_once(channel)
         except ApiError:  # it has been logged; `_watch` sees to it again
             channel.source = None
         finally:
             channel.pulling = None
 
-    async def _pull_once(self, channel: Channel) -> bool:
-        source, came = channel.source, False
+    async def _pull_once(self, channel: Channel) -> None:
+        source = channel.source
         if source is None or source.seq != channel.seq:
             source = channel.source = ChannelReader(self._log, self._store, channel.name, channel.seq or 0)
         messages = source.read()
         while chunk := await self.ask(lambda: _chunk(messages)):
-            came = True
             for one in chunk:
                 channel.add(one.first, one.seq, one.text)
-        return came
 
 
 def _chunk(messages: Iterator[Message]) -> list[Message]:
@@ -405,6 +414,11 @@ def _chunk(messages: Iterator[Message]) -> list[Message]:
         if size_bytes >= CHUNK_BYTES:
             break
     return found
+
+
+def _tell_failure(task: asyncio.Task[Any]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        logger.error("sockets: what follows the channels failed", exc_info=error)
 
 
 def _heartbeat(seq: int) -> bytes:

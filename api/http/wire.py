@@ -19,6 +19,8 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.exceptions import InvalidState
 from websockets.frames import Frame, Opcode
 
+from infra.telemetry import SOCKETS_CUT_OFF
+
 KERNEL_BYTES = 16_384
 """Of the kernel's send buffer,"""
 KERNEL_BYTES_MAX = 32_000
@@ -29,6 +31,7 @@ IN_BYTES_MAX = 1_024
 CLOSE_S = 5.0
 """So long a reader may take to answer a close; then the connection is reset."""
 SHUTDOWN_S = 1.0
+TOO_SLOW = 4408
 REASON_BYTES_MAX = 123
 _INT = struct.Struct("i")
 _KEY = "tcpdashboard.wire"
@@ -94,6 +97,8 @@ class Wire(WebSocketsSansIOProtocol):
             return
         self.transport.write(b"".join(self.conn.data_to_send()))
         self.close_sent = True
+        if code == TOO_SLOW:
+            SOCKETS_CUT_OFF.inc()
         if self.read_paused:
             self.read_paused = False
             self.transport.resume_reading()
@@ -101,7 +106,7 @@ class Wire(WebSocketsSansIOProtocol):
 
     def keepalive_timeout(self) -> None:
         """No answer to a ping: the reader is gone or stands still."""
-        self.end(4408, "no answer to a ping; reconnect with since")
+        self.end(TOO_SLOW, "no answer to a ping; reconnect with since")
 
     def shutdown(self) -> None:
         """The server ends: say so, and wait for nobody."""

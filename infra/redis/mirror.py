@@ -304,7 +304,6 @@ class Mirror:
             return False
         logger.info("mirror: connected to Redis")
         telemetry.REDIS_CONNECTED.set(1)
-        self._levelled = False
         return True
 
     def _connected(self) -> Publisher:
@@ -319,6 +318,7 @@ class Mirror:
             self._publisher.close()
             self._publisher = None
             telemetry.REDIS_CONNECTED.set(0)
+        self._levelled = False
         self._retry_at = time.monotonic() + RETRY_S
 
 

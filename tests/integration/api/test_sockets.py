@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
@@ -17,6 +17,8 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
+from prometheus_client import REGISTRY
+from redis import Redis
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
@@ -354,6 +356,23 @@ def test_forming_candles_come_beside_the_count(
     assert [message["seq"] for message in (first, counted, second)] == [seq, seq + 1, seq + 1]
 
 
+def test_what_is_no_message_on_redis_is_passed_over(
+    bundled: RedisServer, tmp_path: Path, strategies: Strategies
+) -> None:
+    with (
+        world(tmp_path, strategies, published=bundled.url, redis_url=bundled.url) as made,
+        made.connect(MARKET_PATH) as reader,
+        closing(Redis.from_url(bundled.url)) as stranger,
+    ):
+        seq = received(reader)["seq"]
+        made.append(1)
+        assert received(reader)["seq"] == seq + 1
+        for rubbish in ("no JSON", "[]", '{"seq":"1","type":"candle.v1"}'):
+            assert stranger.publish(MARKET, rubbish) == 1
+        made.mirror.show_forming({f"sim:{SYMBOL}": candle(9_999)})
+        assert received(reader)["forming"], "which comes over Redis alone"
+
+
 def test_a_count_that_was_set_back_is_told_by_a_snapshot(tmp_path: Path, strategies: Strategies) -> None:
     with world(tmp_path, strategies) as made:
         made.mirror.stop()
@@ -538,6 +557,7 @@ def test_of_200_readers_20_that_do_not_read_are_cut_off_and_the_others_get_every
     with world(tmp_path, strategies, published=bundled.url, redis_url=bundled.url) as made:
         crowd = Crowd(made.api.url, made.api.token("read"), made.last())
         served, peaks, at_end = made.api.services.hub, [0], threading.Event()
+        cut_off = metric("readers_cut_off_total")
 
         def sample() -> None:
             while not at_end.wait(0.01):
@@ -555,6 +575,8 @@ def test_of_200_readers_20_that_do_not_read_are_cut_off_and_the_others_get_every
             at_end.wait(0.01)
         at_end.set()
         sampler.join()
+        assert metric("readers") == 180
+        assert metric("readers_cut_off_total") == cut_off + 20
         for reader in crowd.stuck:
             assert_dense_until_cut_off(reader, crowd.first)
         assert {reader.code for reader in crowd.readers} == {None}
@@ -577,6 +599,10 @@ def test_the_memory_of_a_server_with_200_readers_stays_flat(
             resident.append(server.resident_bytes())
         crowd.close()
     assert resident[-1] - resident[0] < 20_000_000
+
+
+def metric(name: str) -> float:
+    return REGISTRY.get_sample_value(f"tcpd_websocket_{name}") or 0.0
 
 
 def assert_dense_until_cut_off(reader: BareReader, first: int) -> None:
