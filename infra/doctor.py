@@ -123,6 +123,7 @@ def python() -> Findings:
     if running not in SpecifierSet(wanted):
         words = f"Python {running} runs, {wanted} is needed"
         yield Finding("python", "failed", words, "make the environment anew with a newer Python")
+        return
     wrong: list[str] = []
     for text in metadata.requires(DISTRIBUTION) or ():
         need = Requirement(text)

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 import redis
+from prometheus_client import REGISTRY
 
 from infra.channel_log import messages_since
 from infra.channels import forming_body, snapshot_key
@@ -18,6 +19,7 @@ from infra.present import event_to_json
 from infra.redis.mirror import Mirror
 from infra.redis.publisher import Publisher
 from infra.redis.server import RedisServer
+from infra.worker import come_to
 from streams.codec import UndecodableError, decode_output
 from streams.embedded import EmbeddedLog
 from streams.events import (
@@ -34,7 +36,7 @@ from streams.events import (
     WorkerStarted,
 )
 from streams.log import Entry, Record
-from streams.topics import CANDLES
+from streams.topics import CANDLES, PROJECTED
 from tests.contract.conftest import NewDatabase
 from tests.derived import as_log, candle, record, recorded
 from tests.services.redis import Redis
@@ -241,6 +243,31 @@ def test_what_was_counted_while_redis_was_gone_is_published_from_the_log(
         heard.setdefault(channel, []).extend(messages)
     assert_same(heard, records)
     assert not any(m["type"] == "gap" for messages in heard.values() for m in messages)
+
+
+def test_the_publish_delay_is_measured_of_what_was_published_alone(
+    tmp_path: Path, database: str, server: RedisServer | Redis
+) -> None:
+    def measured() -> float:
+        return REGISTRY.get_sample_value("tcpd_publish_delay_seconds_count") or 0.0
+
+    records = recorded(6, journal_records=30)
+    log, before = as_log(records[: len(records) // 3], tmp_path / "log"), measured()
+    mirror = Mirror(log, database, server.url)
+    mirror.start()
+    assert come_to(ends(log), lambda: mirror.applied, 30)
+    assert come_to(
+        {("observed", 0): len(records) // 3}, lambda: {("observed", 0): int(measured() - before) - 1}, 30
+    )
+    server.stop()
+    append(log, records[len(records) // 3 :])
+    assert come_to(ends(log), lambda: mirror.applied, 30)
+    mirror.stop()
+    assert measured() - before == len(records) // 3
+
+
+def ends(log: EmbeddedLog) -> dict[tuple[str, int], int]:
+    return {(topic, p): log.highwater(topic, p) for topic in PROJECTED for p in range(log.partitions)}
 
 
 def test_a_redis_that_is_emptied_beside_a_running_mirror_is_filled_again(

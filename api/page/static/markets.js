@@ -36,8 +36,8 @@ export class Markets {
     const seen = this.#seen.get(market);
     if (!seen?.newest) return null;
     const watched = performance.now() - seen.at;
+    if (seen.moved) return watched;
     const told = Math.max(0, now() - Date.parse(seen.newest));
-    if (seen.moved) return Math.min(watched, Math.max(told, watched));
     return told > STALE_MS && watched < LOOK_MS ? null : Math.max(told, watched);
   }
 
