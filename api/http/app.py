@@ -6,18 +6,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from api.http import (
-    bots,
-    failures,
-    health,
-    journal,
-    markets,
-    page,
-    portfolio,
-    sessions,
-    sockets,
-    strategies,
-)  # fmt: skip
+from api.http import bots, failures, health, journal, markets, page, portfolio, sessions, sockets, strategies
 from api.http.models import Problem
 from api.http.security import COOKIE, Guard
 from api.http.services import Services
