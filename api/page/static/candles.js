@@ -34,10 +34,14 @@ export class CandleFeed {
     this.#drawing = drawing;
     this.#signal = context.signal;
     this.bars = new Bars(timeframe);
-    context.stream(path("ws", "market", market.symbol), {
-      snapshot: (/** @type {any[]} */ messages) => this.#began(messages),
-      message: (/** @type {any} */ message) => this.#take(message),
-    }, context.signal);
+    context.stream(
+      path("ws", "market", market.symbol),
+      {
+        snapshot: (/** @type {any[]} */ messages) => this.#began(messages),
+        message: (/** @type {any} */ message) => this.#take(message),
+      },
+      context.signal,
+    );
   }
 
   /** The newest page. */
@@ -118,7 +122,8 @@ export class CandleFeed {
         const page = await this.#page({ order: "oldest", from: isoOf(from) });
         this.#drawing.all(-this.bars.after(page.items, page.next === null));
         if (this.bars.contiguous() === this.bars.last?.time) break;
-        if (page.next === null) await new Promise((later) => setTimeout(later, FILL_PAUSE_MS * (attempt + 1)));
+        if (page.next === null)
+          await new Promise((later) => setTimeout(later, FILL_PAUSE_MS * (attempt + 1)));
         else if (this.bars.contiguous() > from) attempt = -1;
       }
     } catch (error) {

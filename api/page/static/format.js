@@ -39,7 +39,11 @@ export function group(decimal) {
   return decimal.startsWith("-") ? MINUS + text : text;
 }
 
-/** An amount of a currency: cents where it has them, else all that is there. @param {string} decimal @param {string} currency */
+/**
+ * An amount of a currency: cents where it has them, else all that is there.
+ * @param {string} decimal
+ * @param {string} currency
+ */
 export function money(decimal, currency) {
   return group(FIAT.test(currency) ? round(decimal, 2) : trim(round(decimal, 8)));
 }
@@ -83,5 +87,7 @@ export function clock(iso) {
 
 /** Parameters of a strategy on one line. @param {Record<string, unknown>} params */
 export function parameters(params) {
-  return Object.entries(params).map(([name, value]) => `${name} ${value}`).join(", ");
+  return Object.entries(params)
+    .map(([name, value]) => `${name} ${value}`)
+    .join(", ");
 }
