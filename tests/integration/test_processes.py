@@ -5,7 +5,7 @@ import os
 import signal
 import socket
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import httpx
@@ -79,8 +79,12 @@ def test_a_killed_up_leaves_nobody_behind_at_the_ports_it_was_given(
         left = children(up.pid)
     finally:
         up.kill()
+    alone = ended(left)
+    for pid in left:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
     assert len(left) == 2, "the API and Redis"
-    assert ended(left)
+    assert alone
 
 
 @pytest.mark.parametrize("name", ["api", "redis", "probe"])
