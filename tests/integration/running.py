@@ -89,7 +89,7 @@ class Running:
         return words
 
     def kill(self) -> None:
-        """End it at once. Its pipes are closed, not read to their end: a child that it left might hold them."""
+        """End it at once. Its pipes are closed, not read to their end: children may hold them."""
         self.process.kill()
         self.process.wait()
         for pipe in (self.process.stdout, self.process.stderr):

@@ -198,7 +198,7 @@ def test_a_database_that_refuses_is_not_waited_for(
     cli.settings = {**cli.settings, "TCPD_DATABASE_URL": url}
     refused = cli.run("worker")
     assert (refused.returncode, refused.stdout) == (1, "")
-    assert words in refused.stderr
+    assert words in json.loads(refused.stderr)["message"]
 
 
 def free_port() -> int:
