@@ -14,15 +14,18 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
 COMPILE := CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --allow-unsafe --generate-hashes \
 	--strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options
 
+PAGE := api/page/static/vendor/lightweight-charts.mjs
+NPM_CI := npm ci --prefix .venv/page --ignore-scripts --no-audit --no-fund --no-update-notifier --silent
+
 .PHONY: setup run test check bench lock
 .DELETE_ON_ERROR:
 
-setup: .venv/setup.stamp
+setup: .venv/setup.stamp $(PAGE)
 
 run: setup
 	$(BIN)/tcpdashboard up --demo $(ARGS)
 
-test: .venv/dev.stamp
+test: .venv/dev.stamp $(PAGE)
 	tests/services/install.sh
 	$(BIN)/pytest $(ARGS)
 
@@ -42,6 +45,7 @@ lock: .venv/dev.stamp
 	$(COMPILE) --upgrade --build-deps-for=editable --output-file=requirements.lock pyproject.toml
 	$(COMPILE) --upgrade --build-deps-for=editable --extra=dev --constraint=requirements.lock \
 		--output-file=requirements-dev.lock pyproject.toml
+	$(COMPILE) --upgrade --output-file=requirements-node.lock requirements-node.in
 
 .venv/setup.stamp: pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit( \
@@ -55,3 +59,13 @@ lock: .venv/dev.stamp
 .venv/dev.stamp: .venv/setup.stamp requirements-dev.lock
 	$(PIP) --require-hashes -r requirements-dev.lock
 	@touch $@
+
+# npm comes from this machine, or else from a wheel; the page itself is served as it stands here
+$(PAGE): api/page/package.json api/page/package-lock.json requirements-node.lock | .venv/setup.stamp
+	@echo "Fetching the page's charts ..."
+	@mkdir -p .venv/page $(@D)
+	@cp api/page/package.json api/page/package-lock.json .venv/page/
+	@command -v npm >/dev/null || $(PIP) --require-hashes -r requirements-node.lock
+	@PATH="$$PATH:$(CURDIR)/$(BIN)" $(NPM_CI)
+	@cp .venv/page/node_modules/lightweight-charts/LICENSE $(@D)/LICENSE
+	@cp .venv/page/node_modules/lightweight-charts/dist/lightweight-charts.standalone.production.mjs $@

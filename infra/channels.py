@@ -3,13 +3,15 @@
     market_data:{symbol}     closed candles of every timeframe and their revisions, of all venues
     bot_signals:{bot_id}     signals, executed or refused
     trade_updates:{bot_id}   orders, fills, orders that ended otherwise
+    bot_status:{bot_id}      changes of the bot, its signals, orders, fills, orders that ended otherwise
+    portfolio:{bot_id}       fills and marks of the bot: of an `Equity`, its own row alone, columns as values
     system_events            changes of bots, dead letters, holes of sources, starts and stops of workers
 
-A *message* is a JSON object: `seq`, the event's `type`, its `venue` and `symbol`, its fields as all doors
-show them, and its `cause`. `seq` counts the messages of a channel from 1 without a hole. A *snapshot* is
-`{"seq": …, "messages": […]}`: the last `seq`, and the newest message of each kind: of candles the last of
-each venue and timeframe, else the last of each type. A forming candle has the `seq` before it, and
-`"forming": true`.
+An event may be on several channels, and is counted on each of them by itself. A *message* is a JSON object:
+`seq`, the event's `type`, its `venue` and `symbol`, its fields as all doors show them, and its `cause`. `seq`
+counts the messages of a channel from 1 without a hole. A *snapshot* is `{"seq": …, "messages": […]}`: the
+last `seq`, and the newest message of each kind: of candles the last of each venue and timeframe, else the
+last of each type. A forming candle has the `seq` before it, and `"forming": true`.
 
 What a channel carries is never changed, since `seq` is counted again where old messages are read from the
 log: a new kind of message gets a channel of its own.
@@ -26,6 +28,7 @@ from streams.events import (
     Candle,
     Cause,
     DeadLetter,
+    Equity,
     Event,
     Fill,
     Order,
@@ -41,6 +44,8 @@ SYSTEM_EVENTS = "system_events"
 GAP = "gap"
 _TRADE_UPDATES = (Order, Fill, OrderClosed)
 _SYSTEM = (BotChanged, DeadLetter, SourceHole, WorkerStarted, WorkerStopped)
+_MARK = ("bot_id", "cash", "position", "equity")
+"""The columns of an `Equity`."""
 _json = msgspec.json.Encoder()
 
 
@@ -126,19 +131,47 @@ def message(seq: int, body: bytes) -> bytes:
     return b'{"seq":%d,%b' % (seq, body)
 
 
-def publication(market: str, event: Event, cause: Cause | None) -> Publication | None:
-    """The event on its channel, or None for one that has none."""
+def bot_status_channel(bot_id: int) -> str:
+    return f"bot_status:{bot_id}"
+
+
+def portfolio_channel(bot_id: int) -> str:
+    return f"portfolio:{bot_id}"
+
+
+def publications(
+    market: str, event: Event, cause: Cause | None, only: str | None = None
+) -> list[Publication]:
+    """The event on each of its channels, or on the channel `only`; most have one or none."""
     venue, _, symbol = market.partition(":")
-    channel = _channel(symbol, event)
-    if channel is None:
-        return None
+    if isinstance(event, Equity):
+        return _marks(venue, symbol, event, cause, only)
+    channels = [one for one in _channels(symbol, event) if only is None or one == only]
+    if not channels:
+        return []
     kind, rank = event_tag(event), ""
     fields = event_to_json(event)
     if isinstance(event, Candle):
         kind, rank = _kind(kind, venue, event.timeframe), fields["end"]
         fields["forming"] = False
     fields["cause"] = None if cause is None else str(cause)
-    return Publication(channel, kind, rank, _body(event, venue, symbol, fields))
+    body = _body(event, venue, symbol, fields)
+    return [Publication(channel, kind, rank, body) for channel in channels]
+
+
+def _marks(
+    venue: str, symbol: str, event: Equity, cause: Cause | None, only: str | None
+) -> list[Publication]:
+    channels = [portfolio_channel(bot_id) for bot_id in event.bot_id]
+    rows = range(len(channels)) if only is None else [n for n, one in enumerate(channels) if one == only]
+    wanted = {name: tuple(getattr(event, name)[row] for row in rows) for name in _MARK}
+    fields = event_to_json(msgspec.structs.replace(event, **wanted))
+    fields["cause"] = None if cause is None else str(cause)
+    found: list[Publication] = []
+    for place, row in enumerate(rows):
+        mark = fields | {name: fields[name][place] for name in _MARK}
+        found.append(Publication(channels[row], event_tag(event), "", _body(event, venue, symbol, mark)))
+    return found
 
 
 def forming_body(market: str, candle: Candle) -> bytes:
@@ -166,14 +199,17 @@ def _body(event: Event, venue: str, symbol: str, fields: dict[str, Any]) -> byte
     return _json.encode(head | fields)[1:]
 
 
-def _channel(symbol: str, event: Event) -> str | None:
+def _channels(symbol: str, event: Event) -> list[str]:
     if isinstance(event, Candle):
-        return market_channel(symbol)
+        return [market_channel(symbol)]
     if isinstance(event, Signal):
-        return f"bot_signals:{event.bot_id}"
+        return [f"bot_signals:{event.bot_id}", bot_status_channel(event.bot_id)]
     if isinstance(event, _TRADE_UPDATES):
-        return f"trade_updates:{event.bot_id}"
-    return SYSTEM_EVENTS if isinstance(event, _SYSTEM) else None
+        channels = [f"trade_updates:{event.bot_id}", bot_status_channel(event.bot_id)]
+        return [*channels, portfolio_channel(event.bot_id)] if isinstance(event, Fill) else channels
+    if isinstance(event, BotChanged):
+        return [SYSTEM_EVENTS, bot_status_channel(event.bot_id)]
+    return [SYSTEM_EVENTS] if isinstance(event, _SYSTEM) else []
 
 
 def _kind(tag: str, venue: str, timeframe: str) -> str:

@@ -19,7 +19,7 @@ from infra.db.engine import open_engine
 from infra.db.projector import DatabaseSink
 from infra.db.schema import migrate_when_reachable
 from infra.folding import Folding, Measured, Stepped
-from infra.forming import Forming
+from infra.forming import Forming, Watched
 from infra.marks import statuses
 from infra.redis.mirror import Mirror
 from infra.redis.server import RedisServer
@@ -83,7 +83,8 @@ def work(
     log = open_log(settings.log_url, partitions=settings.partitions)
     try:
         worker = _Worker(settings, log)
-        with _mirroring(settings, log, redis, counting=counting) as worker.mirror:
+        with _mirroring(settings, log, redis, counting=counting) as mirror:
+            worker.forming.show = mirror.show_forming if mirror is not None else None
             return worker.run(feeds, until, observe, standstill_s)
     finally:
         log.close()
@@ -180,7 +181,6 @@ class _Worker:
         self.database = open_engine(settings.database_url)
         self.unchecked: dict[int, Pipeline] = {}
         """Pipelines whose bots have not been compared with today's strategy code."""
-        self.mirror: Mirror | None = None
         self.forming = Forming()
         self.folding = Folding()
         self.progress = Progress({}, caught_up=False)
@@ -201,8 +201,7 @@ class _Worker:
 
         def tick() -> bool:
             self._halt_changed()
-            if self.mirror is not None:
-                self.mirror.show_forming(self.forming.changed())
+            self.forming.look()
             if until is None and observe is None:
                 return side.failed
             self.progress = Progress(
@@ -255,14 +254,14 @@ class _Worker:
             lags[str(partition)] = lags.get(str(partition), 0) + max(0, behind)
         return lags
 
-    def _fold_of(self, partition: int, state: bytes | None) -> Measured:
+    def _fold_of(self, partition: int, state: bytes | None) -> Watched:
         pipeline = Pipeline(partition, Stepped(self.strategies, self.folding))
         if state is not None:
             pipeline.restore(state)
             self._check_journal(pipeline)
         self.unchecked[partition] = pipeline
         self.forming.pipelines[partition] = pipeline
-        return Measured(pipeline, self.folding)
+        return Watched(Measured(pipeline, self.folding), self.forming)
 
     def _check_journal(self, pipeline: Pipeline) -> None:
         """Raises `LogError` where the journal is not the one that the snapshot was folded from."""

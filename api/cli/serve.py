@@ -16,7 +16,12 @@ app = typer.Typer(
 )
 
 LISTED = ("name", "scope", "created", "expires", "state")
-Name = Annotated[str, typer.Option("--name", help="Stands in the journal beside each of its commands.")]
+Name = Annotated[
+    str | None,
+    typer.Option(
+        "--name", help="Stands in the journal beside each of its commands. [default: such as read-1]"
+    ),
+]
 
 
 def serve(
@@ -56,8 +61,8 @@ def serve(
 
 @app.command()
 def create(
-    name: Name,
     scope: Annotated[Literal["read", "trade", "admin"], typer.Option("--scope", help="What it allows.")],
+    name: Name = None,
     expires: Annotated[
         str | None, typer.Option("--expires", help="Such as 30d, 12h or 15m. [default: never]")
     ] = None,
@@ -67,10 +72,13 @@ def create(
     from infra.tokens import TokenFile
 
     with Session() as session:
-        secret = TokenFile(session.settings.home).create(name, scope, expires)
+        tokens = TokenFile(session.settings.home)
+        name = name or tokens.free_name(scope)
+        secret = tokens.create(name, scope, expires)
         if json:
             print_json({"name": name, "scope": scope, "token": secret})
         else:
+            say(f"token {name}:")
             typer.echo(secret)
 
 

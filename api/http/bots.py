@@ -72,9 +72,11 @@ def fills(services: Served, bot_id: BotId, rows: Rows) -> dict[str, Any]:
 
 @router.get("/bots/{bot_id}/equity", response_model=models.Marks)
 def equity(services: Served, bot_id: BotId, rows: Rows) -> dict[str, Any]:
-    """Cash, position and equity of a bot at candle closes."""
+    """Cash, position and equity of a bot at candle closes; what a drawdown is counted from."""
     check_bot(services, bot_id)
-    return paged(pages.equity(services.database, bot_id, fitting(rows, len(pages.EVENT_KEY))))
+    page = pages.equity(services.database, bot_id, fitting(rows, len(pages.EVENT_KEY)))
+    peak = None if rows.after_ns is None else pages.peak(services.database, bot_id, rows.after_ns)
+    return {**paged(page), "peak": peak}
 
 
 @router.get("/bots/{bot_id}/indicators", response_model=models.IndicatorRows)

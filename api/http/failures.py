@@ -67,6 +67,19 @@ STATUSES = {
     404: ("not_found", "GET /api/openapi.json lists every route."),
     405: ("method_not_allowed", "GET /api/openapi.json lists the methods of every route."),
 }
+CLOSES: dict[int, tuple[int, str]] = {
+    400: (4400, "The request is none: `since` is no sequence number."),
+    401: (4401, "The token is not valid, or is no longer: log in, or give another."),
+    404: (4404, "There is no such market or bot."),
+    405: (1008, "The reader sent something; nothing is taken from it."),
+    408: (4408, "The reader did not take what was sent: reconnect with `since`."),
+    422: (4400, "The request is none: `since` is no sequence number."),
+    429: (4401, "Too many wrong tokens: wait."),
+    500: (1011, "The server failed; its log says where."),
+    503: (1013, "Log or database do not answer: reconnect with `since`."),
+}
+"""Close codes of WebSockets, and what they mean, by the status that the same error has over HTTP. Beside them
+there is 1012 for a server that ends: reconnect with `since`."""
 INTERNAL = ("internal", "the server failed at this request", "Its log says where; please report it.")
 
 
@@ -82,6 +95,17 @@ def register(app: FastAPI) -> None:
     for kind in TOLD:
         app.add_exception_handler(kind, _expected)
     app.add_exception_handler(Exception, _unexpected)
+
+
+def close_of(error: Exception) -> tuple[int, str]:
+    """The close code of a WebSocket, and its reason."""
+    if isinstance(error, ApiError):
+        return CLOSES[error.status][0], error.message
+    told = next((told for kind, told in TOLD.items() if isinstance(error, kind)), None)
+    if told is not None and told.status in CLOSES:
+        return CLOSES[told.status][0], told.message or told.hint
+    logger.error("a socket failed", exc_info=error)
+    return CLOSES[500][0], INTERNAL[1]
 
 
 def answer(error: ApiError) -> JSONResponse:

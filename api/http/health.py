@@ -71,7 +71,7 @@ def health(services: Served) -> dict[str, Any]:
         "partitions": [_partition(services, p, reached, now) for p in range(services.log.partitions)],
         "markets": [
             {"market": market, "newest": iso(end), "age_s": max(0, now - end) / 1e9}
-            for market, end in pages.newest_ends(services.database).items()
+            for market, (end, _) in pages.newest(services.database).items()
         ],
         "bots": statuses(services.database),
         "dead_letters": pages.dead_letters(services.database),

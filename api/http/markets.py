@@ -17,6 +17,7 @@ from api.http.services import (
     paged,
 )
 from infra.db import pages
+from infra.db.queries import raw_candles
 from infra.journal_view import view
 from infra.present import decimal_string, event_to_json, iso
 from streams import events
@@ -35,7 +36,7 @@ STREAMED = {
 def markets(services: Served) -> dict[str, Any]:
     """Every market in the journal, by key."""
     found = _specifications(services)
-    newest = pages.newest_ends(services.database)
+    newest = pages.newest(services.database)
     return {"items": [_shown(found[key], newest) for key in sorted(found)]}
 
 
@@ -44,7 +45,7 @@ def market(services: Served, venue: Venue, symbol: Symbol) -> dict[str, Any]:
     """One market."""
     check_market(services, venue, symbol)
     key = market_key(venue, symbol)
-    return _shown(_specifications(services)[key], pages.newest_ends(services.database))
+    return _shown(_specifications(services)[key], pages.newest(services.database))
 
 
 @router.get(
@@ -66,12 +67,9 @@ def candles(
     key = check_market(services, venue, symbol)
     window = fitting(rows, len(pages.CANDLE_KEY))
 
-    def page(window: pages.Window) -> pages.Page:
-        return pages.candles(services.database, key, timeframe, window, revisions=revisions)
-
     if form == "json":
-        return paged(page(window))
-    return _streamed(form, formats.all_rows(page, window))
+        return paged(pages.candles(services.database, key, timeframe, window, revisions=revisions))
+    return _streamed(form, raw_candles(services.database, key, timeframe, window, revisions=revisions))
 
 
 def _streamed(form: str, chunks: formats.Chunks) -> Response:
@@ -88,11 +86,12 @@ def _specifications(services: Services) -> dict[str, events.Market]:
     }
 
 
-def _shown(market: events.Market, newest: dict[str, int]) -> dict[str, Any]:
-    end = newest.get(market.key)
+def _shown(market: events.Market, newest: dict[str, pages.Newest]) -> dict[str, Any]:
+    last = newest.get(market.key)
     return {
         **event_to_json(market),
         "market": market.key,
         "multiplier": decimal_string(market.multiplier, market.multiplier_scale),
-        "newest": None if end is None else iso(end),
+        "newest": None if last is None else iso(last.end_ns),
+        "price": None if last is None else last.price,
     }

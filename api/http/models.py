@@ -47,7 +47,7 @@ class Problem(BaseModel):
 
 
 class Market(BaseModel):
-    """A market's newest specification; `newest` is the close of its newest 1m candle."""
+    """A market's newest specification; `newest` and `price` are the close of its newest 1m candle."""
 
     market: str = Field(examples=["sim:BTC/USDT"])
     venue: str = Field(examples=["sim"])
@@ -64,6 +64,7 @@ class Market(BaseModel):
     fee: Money
     slippage: Money
     newest: Time | None
+    price: Money | None
 
 
 class Markets(BaseModel):
@@ -98,10 +99,19 @@ class Candles(Paged):
 # ------------------------------------------------------------------ strategies
 
 
+class Indicator(BaseModel):
+    """Numbers that are drawn together: over the candles, in a pane of their own, or nobody said where."""
+
+    name: str = Field(examples=["bands"])
+    values: list[str] = Field(examples=[["bands.middle", "bands.upper", "bands.lower"]])
+    pane: Literal["price", "own"] | None
+
+
 class Strategy(BaseModel):
     strategy: str = Field(examples=["sma_cross"])
     code_hash: str
     values: list[str] = Field(description="Names of its indicators' numbers.")
+    indicators: list[Indicator]
     parameters: dict[str, Any] = Field(
         description="JSON Schema (2020-12) of `params`.",
         examples=[{"type": "object", "properties": {"fast": {"type": "integer", "default": 20}}}],
@@ -266,6 +276,7 @@ class Mark(BaseModel):
 
 class Marks(Paged):
     items: list[Mark]
+    peak: Money | None = Field(description="The highest equity up to `from`; null without one.")
 
 
 class IndicatorRow(BaseModel):

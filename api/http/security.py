@@ -17,17 +17,19 @@ from fastapi import Depends, Request
 from starlette.datastructures import Headers
 from starlette.requests import cookie_parser
 from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.websockets import WebSocket
 
-from api.http.failures import ApiError, answer
+from api.http.failures import ApiError, answer, close_of
 from infra.tokens import Scope as TokenScope
 from infra.tokens import Token, TokenFile
 
 COOKIE = "tcpd_session"
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
-PUBLIC = frozenset({"/health/live", "/health/ready", "/auth/login"})
-"""Paths that need no token."""
+PUBLIC = frozenset({"/", "/health/live", "/health/ready", "/auth/login"})
+"""Paths that need no token,"""
+PAGE = "/page/"
+"""nor do those below this one, the files of the page."""
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
-POLICY_VIOLATION = 1008
 BODY_BYTES_MAX = 100_000
 FAILURES_MAX = 10
 FAILURES_S = 60.0
@@ -92,10 +94,7 @@ class Guard:
         try:
             self._check(scope)
         except ApiError as error:
-            if scope["type"] == "http":
-                await answer(error)(scope, receive, send)
-            else:
-                await send({"type": "websocket.close", "code": POLICY_VIOLATION, "reason": error.code})
+            await _refuse(error, scope, receive, send)
             return
         await self._app(scope, _bounded(receive), _private(send))
 
@@ -107,7 +106,7 @@ class Guard:
             raise too_large()
         state: dict[str, Any] = scope.setdefault("state", {})
         state["wrong_token"] = lambda: self._failures.note(_address(scope))
-        if scope["path"] in PUBLIC:
+        if scope["path"] in PUBLIC or scope["path"].startswith(PAGE):
             return
         caller = self._caller(scope, headers)
         if caller.cookie and scope.get("method", "GET") not in SAFE and "origin" not in headers:
@@ -151,6 +150,19 @@ class Guard:
             self._failures.note(_address(scope))
             raise unauthenticated()
         return Caller(found, used)
+
+
+async def _refuse(error: ApiError, scope: Scope, receive: Receive, send: Send) -> None:
+    """A page sees the code of a close, but nothing of a handshake that failed: one of ours, whose token is
+    no longer valid, is let in to be told."""
+    ours = error.status in (401, 429) and "origin" in Headers(scope=scope)
+    if scope["type"] == "websocket" and ours:
+        socket = WebSocket(scope, receive, send)
+        await socket.accept()
+        code, reason = close_of(error)
+        await socket.close(code, reason)
+    else:
+        await answer(error)(scope, receive, send)
 
 
 def caller_of(request: Request) -> Caller:

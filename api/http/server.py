@@ -8,7 +8,9 @@ import uvicorn
 from fastapi import FastAPI
 from sqlalchemy import Engine
 
+from api.http.hub import Hub
 from api.http.services import Services
+from api.http.wire import IN_BYTES_MAX, Wire
 from infra.bot_history import BotHistory
 from infra.requests import Requests
 from infra.settings import Settings
@@ -22,13 +24,19 @@ GRACE_S = 5
 
 @contextmanager
 def services(settings: Settings, log: Log, database: Engine, strategies: Strategies) -> Generator[Services]:
-    """What the API works with; the first token is made where there is none."""
+    """What the API works with; the first token is made where there is none.
+
+    The setting `redis_url` is the Redis that a mirror publishes to, for the sockets; without it they ask the
+    database instead.
+    """
     tokens = TokenFile(settings.home)
     tokens.first()
     requests = Requests(settings.home / "requests.db", log)
+    hub = Hub(log, database, settings.redis_url)
     try:
-        yield Services(settings, log, database, strategies, tokens, requests, BotHistory(log))
+        yield Services(settings, log, database, strategies, tokens, requests, BotHistory(log), hub)
     finally:
+        hub.close()
         requests.close()
 
 
@@ -44,6 +52,9 @@ class Server(uvicorn.Server):
             server_header=False,
             lifespan="off",
             timeout_graceful_shutdown=GRACE_S,
+            ws=Wire,
+            ws_max_size=IN_BYTES_MAX,
+            ws_per_message_deflate=False,  # a frame is made once for all readers
         )
         super().__init__(config)
         self._ready = ready

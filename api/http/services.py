@@ -9,10 +9,11 @@ from fastapi import Depends, Header, Path, Query, Request
 from sqlalchemy import Engine
 
 from api.http.failures import ApiError
+from api.http.hub import Hub
 from infra.bot_history import BotHistory
 from infra.commands import BotManager
 from infra.db import pages
-from infra.db.pages import Page, Window
+from infra.db.pages import INT64_MAX, Page, Window
 from infra.journal_view import view
 from infra.present import parse_time
 from infra.requests import Requests
@@ -25,7 +26,6 @@ from streams.topics import market_key
 
 logger = logging.getLogger(__name__)
 
-INT64_MAX = 2**63 - 1
 LIMIT, LIMIT_MAX = 500, 5_000
 _CURSOR = re.compile(r"\d{1,19}(:-?\d{1,19}){0,3}")
 
@@ -41,6 +41,7 @@ class Services:
     tokens: TokenFile
     requests: Requests
     histories: BotHistory
+    hub: Hub
 
     def manager(self, who: str) -> BotManager:
         return BotManager(self.log, self.strategies, who, self.database)

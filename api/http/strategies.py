@@ -6,11 +6,15 @@ from fastapi import APIRouter, Path
 
 from api.http import models
 from api.http.services import Served
+from projections.strategies.base import output_names
+from projections.strategies.blocks import BOLLINGER, EMA, SMA, Indicator
 from projections.strategies.code import StrategyCode
 from projections.strategies.parameters import Parameter
 
 router = APIRouter(prefix="/api", tags=["strategies"])
 
+_OF_PRICES = frozenset({SMA, EMA, BOLLINGER})
+"""Blocks whose numbers are prices where their column is one."""
 _TYPES = {int: "integer", float: "number", bool: "boolean", str: "string"}
 
 
@@ -36,6 +40,7 @@ def _shown(code: StrategyCode) -> dict[str, Any]:
         "strategy": code.name,
         "code_hash": code.code_hash,
         "values": list(code.value_names),
+        "indicators": _indicators(code),
         "parameters": {
             "$schema": "https://json-schema.org/draft/2020-12/schema",
             "type": "object",
@@ -43,6 +48,21 @@ def _shown(code: StrategyCode) -> dict[str, Any]:
             "additionalProperties": False,
         },
     }
+
+
+def _indicators(code: StrategyCode) -> list[dict[str, Any]]:
+    declared = code.strategy.spec.indicators
+    if not declared:  # a strategy on frames names its numbers, and says no more
+        return [{"name": name, "values": [name], "pane": None} for name in code.value_names]
+    return [
+        {"name": name, "values": list(output_names(name, indicator)), "pane": _pane(indicator)}
+        for name, indicator in declared.items()
+    ]
+
+
+def _pane(indicator: Indicator) -> str:
+    over = indicator.block in _OF_PRICES and "volume" not in indicator.arguments
+    return "price" if over else "own"
 
 
 def _property(parameter: Parameter) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from sqlalchemy import (
     BigInteger,
     Column,
     Connection,
+    Engine,
     MetaData,
     PrimaryKeyConstraint,
     Table,
@@ -29,6 +30,11 @@ from infra.db.projector import Place, Reached
 from infra.db.schema import open_database
 from infra.db.tables import KEY
 from infra.db.tables import metadata as projections
+
+NAMES_MAX = 500
+"""Channels asked for in one query."""
+RUNS_MAX = 100
+"""Runs read in one query: a channel of a bot changes between streams all the time."""
 
 metadata = MetaData(naming_convention=projections.naming_convention)
 
@@ -100,9 +106,10 @@ class OvertakenError(Exception):
 class ChannelStore:
     """The tables of the channels. Safe to use from several threads and processes."""
 
-    def __init__(self, url: str) -> None:
-        """Raises `SchemaError` when the database is not migrated to this version."""
-        self._engine = open_database(url)
+    def __init__(self, database: str | Engine) -> None:
+        """`database`: its URL, or what is open already. Raises `SchemaError` for a URL whose database is not
+        migrated to this version."""
+        self._engine = open_database(database) if isinstance(database, str) else database
 
     def load(self) -> Counted:
         """Everything, from one moment."""
@@ -156,16 +163,29 @@ class ChannelStore:
 
     def snapshot(self, channel: str) -> Snapshot:
         """The newest of a channel; `seq` 0 for one that never had a message."""
-        return self.runs_after(channel, None)[0]
-
-    def runs_after(self, channel: str, since: int | None) -> tuple[Snapshot, list[Run]]:
-        """The newest of a channel, and the runs that hold its messages after `since`; None: no runs."""
-        run = channel_runs.c
         with self._reading() as connection:
             text = connection.scalar(select(channels.c.snapshot).where(channels.c.channel == channel))
-            snapshot = Snapshot() if text is None else Snapshot.decode(text)
-            if since is None or since >= snapshot.seq:
-                return snapshot, []
+            return Snapshot() if text is None else Snapshot.decode(text)
+
+    def sequences(self, names: Iterable[str]) -> dict[str, int]:
+        """The last `seq` of each of these channels, 0 for one that never had a message."""
+        wanted = list(names)
+        found = dict.fromkeys(wanted, 0)
+        with self._reading() as connection:
+            for start in range(0, len(wanted), NAMES_MAX):
+                named = channels.c.channel.in_(wanted[start : start + NAMES_MAX])
+                rows = connection.execute(select(channels.c.channel, channels.c.seq).where(named))
+                found.update((row.channel, row.seq) for row in rows)
+        return found
+
+    def runs_after(self, channel: str, since: int) -> tuple[int, list[tuple[Run, int]]]:
+        """The last `seq` of a channel, and the first runs that hold its messages after `since`, each with the
+        last `seq` in it."""
+        run = channel_runs.c
+        with self._reading() as connection:
+            last = connection.scalar(select(channels.c.seq).where(channels.c.channel == channel)) or 0
+            if since >= last:
+                return last, []
             first = (
                 select(func.max(run.first_seq))
                 .where(run.channel == channel, run.first_seq <= since + 1)
@@ -174,8 +194,10 @@ class ChannelStore:
             query = select(channel_runs).where(
                 run.channel == channel, run.first_seq >= func.coalesce(first, 0)
             )
-            rows = connection.execute(query.order_by(run.first_seq))
-            return snapshot, [_run(row) for row in rows]
+            rows = connection.execute(query.order_by(run.first_seq).limit(RUNS_MAX + 1))
+            runs = [_run(row) for row in rows]
+            ends = [*(following.first_seq - 1 for following in runs[1:]), last]
+            return last, list(zip(runs, ends, strict=bool(runs)))[:RUNS_MAX]
 
     def close(self) -> None:
         self._engine.dispose()

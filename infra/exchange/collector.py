@@ -21,6 +21,7 @@ from streams.journal import JournalState, JournalWriter, Reached, lost_entry, ne
 from streams.log import Log, Position
 
 LINGER_MS = 2
+"""Between two deliveries: dense messages share a record, one after a pause waits for nothing."""
 CLOCK_S = 1.0
 QUEUE_MESSAGES = 64
 """Messages that wait for the log; a provider that is faster waits with them. Those of a file are
@@ -184,14 +185,16 @@ class DataCollector:
     async def _gather(
         self, feed: Feed, queue: "asyncio.Queue[Message | None]", group: list[Message | None]
     ) -> None:
-        """Take the messages of the next few milliseconds; none, when a promise has waited for
-        long."""
+        """Take what has come within a few milliseconds of the last delivery, or the next message
+        alone; none, when a promise has waited for long."""
+        loop = asyncio.get_running_loop()
+        rested = loop.time() + self._linger_s
         try:
             async with asyncio.timeout(CLOCK_S if feed.clocks else None):
                 group.append(await queue.get())
         except TimeoutError:
             return
-        await asyncio.sleep(self._linger_s)
+        await asyncio.sleep(max(0.0, rested - loop.time()))
         group += [queue.get_nowait() for _ in range(queue.qsize())]
 
     def _deliver(self, name: str, messages: Iterable[Message | None]) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import redis
 
-from infra.channels import Snapshot, publication
+from infra.channels import Snapshot, publications
 from infra.db.schema import migrate
 from infra.redis.mirror import Mirror
 from infra.redis.publisher import Batch, Publisher
@@ -37,8 +37,7 @@ WARM_UP = 20
 
 def publishing(url: str, messages_each: int) -> float:
     """Messages a second, of candles on 200 channels, so many of a channel at once."""
-    made = publication("sim:BTC/USDT", candle(1), Cause(0, 1, 0))
-    assert made is not None
+    (made,) = publications("sim:BTC/USDT", candle(1), Cause(0, 1, 0))
     channels = [(f"market_data:M{n}/USD", Snapshot()) for n in range(200)]
     rounds: list[list[Batch]] = []
     for _ in range(MESSAGES // (200 * messages_each)):

@@ -23,6 +23,8 @@ from streams.embedded import EmbeddedLog
 from streams.events import (
     BotChanged,
     Candle,
+    DerivedEvent,
+    Equity,
     Fill,
     Order,
     OrderClosed,
@@ -112,19 +114,37 @@ def expected(records: list[Record]) -> dict[str, list[dict[str, Any]]]:
                 if (one.topic, str(cause)) in seen:
                     continue
                 seen.add((one.topic, str(cause)))
-            match event:
-                case Candle():
-                    channel = f"market_data:{market.split(':', 1)[1]}"
-                case Signal():
-                    channel = f"bot_signals:{event.bot_id}"
-                case Order() | Fill() | OrderClosed():
-                    channel = f"trade_updates:{event.bot_id}"
-                case BotChanged() | SourceHole() | WorkerStarted():
-                    channel = "system_events"
-                case _:
-                    continue
-            found.setdefault(channel, []).append(event_to_json(event))
+            for channel in channels_of(market, event):
+                shown = event_to_json(event)
+                if isinstance(event, Equity):
+                    shown |= {name: shown[name][0] for name in ("bot_id", "cash", "position", "equity")}
+                found.setdefault(channel, []).append(shown)
     return found
+
+
+def channels_of(market: str, event: DerivedEvent) -> list[str]:
+    match event:
+        case Candle():
+            return [f"market_data:{market.split(':', 1)[1]}"]
+        case Signal():
+            return [f"bot_signals:{event.bot_id}", f"bot_status:{event.bot_id}"]
+        case Fill():
+            names = ("trade_updates", "bot_status", "portfolio")
+            return [f"{name}:{event.bot_id}" for name in names]
+        case Order() | OrderClosed():
+            return [f"trade_updates:{event.bot_id}", f"bot_status:{event.bot_id}"]
+        case Equity():
+            return [f"portfolio:{event.bot_id[0]}"]
+        case BotChanged():
+            return ["system_events", f"bot_status:{event.bot_id}"]
+        case SourceHole() | WorkerStarted():
+            return ["system_events"]
+        case _:
+            return []
+
+
+ACROSS = ("system_events", "bot_status:", "portfolio:")
+"""Channels of several partitions or streams, which are read in any order between them."""
 
 
 def assert_same(heard: dict[str, list[dict[str, Any]]], records: list[Record]) -> None:
@@ -133,9 +153,12 @@ def assert_same(heard: dict[str, list[dict[str, Any]]], records: list[Record]) -
     assert {c: len(m) for c, m in heard.items()} == {c: len(m) for c, m in wanted.items()}
     for channel, messages in heard.items():
         assert [m["seq"] for m in messages] == list(range(1, len(messages) + 1)), channel
-        if channel != "system_events":  # that comes from all partitions, in any order between them
+        if not channel.startswith(ACROSS):
             shown = [{name: m[name] for name in w} for m, w in zip(messages, wanted[channel], strict=True)]
             assert shown == wanted[channel], channel
+        elif channel != "system_events":
+            times = sorted(m["time"] for m in messages)
+            assert times == sorted(w["time"] for w in wanted[channel]), channel
 
 
 @pytest.fixture
@@ -362,7 +385,22 @@ def test_a_forming_candle_carries_the_last_seq_and_is_not_counted(
         store.close()
 
 
-def test_redis_cli_receives_all_four_channels(
+def test_of_a_burst_of_forming_candles_a_few_are_published_and_the_last(
+    tmp_path: Path, database: str, redis_server: Redis
+) -> None:
+    mirror = Mirror(as_log(recorded(15), tmp_path / "log"), database, redis_server.url)
+    mirror.start()
+    with Subscriber(redis_server.url, MARKET) as subscriber:
+        subscriber.wait_for(lambda: subscriber.last > 0)
+        for close in range(1_000):
+            mirror.show_forming({"sim:M00/USD:X": candle(99, close=130_000 + close)})
+        forming = subscriber.sessions[0].forming
+        subscriber.wait_for(lambda: any(m["close"] == "13099.9" for m in forming))
+        mirror.stop()
+    assert len(forming) < 100
+
+
+def test_redis_cli_receives_all_channels(
     tmp_path: Path, new_database: NewDatabase, redis_server: Redis
 ) -> None:
     database = new_database()
@@ -372,7 +410,7 @@ def test_redis_cli_receives_all_four_channels(
     lines = (line.strip() for line in cli.stdout)
     assert "psubscribe" in next(line for line in lines if "psubscribe" in line)
     mirrored(as_log(recorded(16), tmp_path / "log"), database, redis_server.url)
-    wanted = {"market_data", "bot_signals", "trade_updates", "system_events"}
+    wanted = {"market_data", "bot_signals", "trade_updates", "bot_status", "portfolio", "system_events"}
     while wanted:
         wanted.discard(next(lines).split(":")[0])
     cli.kill()

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Iterator
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, insert, select
 
 from infra.bot_history import BotHistory, indicators
-from infra.db import pages, queries
+from infra.db import pages, queries, tables
 from infra.db.pages import Page, Window
 from infra.db.rebuild import rebuild
 from infra.db.schema import migrate, open_database
@@ -68,6 +68,21 @@ def test_small_pages_make_the_whole_in_both_directions(engine: Engine) -> None:
         assert walked(read, engine, Window(5, newest=True)) == whole[::-1], name
 
 
+@pytest.mark.parametrize("newest", [False, True])
+def test_a_candle_that_is_revised_between_two_pages_comes_once(engine: Engine, newest: bool) -> None:
+    read, window = LISTS["candles"], Window(3, newest=newest)
+    first = read(engine, window)
+    assert first.next is not None
+    candle = tables.candles.c
+    with engine.begin() as connection:
+        mine = (candle.market == MARKET, candle.timeframe == "5m", candle.end_ns == first.next[0])
+        row = connection.execute(select(tables.candles).where(*mine)).mappings().first()
+        assert row is not None
+        connection.execute(insert(tables.candles), {**row, "revision": row["revision"] + 1})
+    second = read(engine, window._replace(cursor=first.next))
+    assert not {row["timestamp"] for row in first.rows} & {row["timestamp"] for row in second.rows}
+
+
 def test_rows_are_those_of_the_streams_of_the_command_line(engine: Engine) -> None:
     everything = Window(100_000)
     assert pages.candles(engine, MARKET, "5m", everything, revisions=False).rows == list(
@@ -101,7 +116,7 @@ def test_indicators_are_those_of_the_signals(engine: Engine, log: Log, strategie
 def test_what_health_asks_is_answered(engine: Engine) -> None:
     assert pages.has_market(engine, MARKET)
     assert not pages.has_market(engine, "test:Z/USDT")
-    assert set(pages.newest_ends(engine)) == {MARKET, "test:B/USD:B"}
+    assert set(pages.newest(engine)) == {MARKET, "test:B/USD:B"}
     assert pages.dead_letters(engine) == 0
     assert pages.refusal(engine, 0, 0) is None
     assert {topic for topic, _ in pages.reached(engine)} >= {"candles", "bots"}

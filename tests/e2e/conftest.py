@@ -2,17 +2,26 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
+from playwright.sync_api import Browser, sync_playwright
+
+from tests.services.redis import Redis, RedisMissingError
 
 COMMAND = Path(sys.executable).parent / "tcpdashboard"
 BITMEX = ["--venue", "bitmex", "--symbol", "BTC/USD:BTC"]
 SPECIFICATION = [*BITMEX, "--contract", "inverse", "--price-step", "0.5", "--size-step", "1"]
+
+CHROMIUM = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
+    "--disable-background-networking", "--disable-component-update",
+]  # fmt: skip
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -45,3 +54,50 @@ class Home:
 @pytest.fixture
 def home(tmp_path: Path) -> Home:
     return Home(tmp_path / "home")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    program = chromium()
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=program, args=CHROMIUM)
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="module")
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
+    try:
+        server = Redis(tmp_path_factory.mktemp("redis")).start()
+    except RedisMissingError as error:
+        missing(str(error))
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def visit(browser: Browser) -> Iterator[Callable[..., Any]]:
+    """Opens pages, each in a session of its own; they are closed afterwards."""
+    from tests.e2e.browser import Visit
+
+    visits: list[Visit] = []
+
+    def opened(*given: Any, **options: Any) -> Visit:
+        visits.append(Visit(browser, *given, **options))
+        return visits[-1]
+
+    yield opened
+    for one in visits:
+        one.close()
+
+
+def chromium() -> str:
+    """Skips where there is none; fails where CI says that there should be."""
+    found = shutil.which("chromium")
+    return found or missing("no chromium on this machine: tests/services/install.sh installs it (as root)")
+
+
+def missing(words: str) -> NoReturn:
+    if os.environ.get("CI") == "true":
+        pytest.fail(words)
+    pytest.skip(words)

@@ -3,17 +3,20 @@
 import msgspec
 import pytest
 
-from infra.channels import Snapshot, forming_body, message, publication
-from streams.events import Cause, Checkpoint, Equity, LateTick
+from infra.channels import Snapshot, forming_body, message, publications
+from streams.events import Cause, Checkpoint, Equity, Fill, LateTick, Order, OrderClosed
 from tests.derived import START_NS, bot_changed, candle
 
 CAUSE = Cause(1, 7, 2)
 
 
 def made(event: object, market: str = "sim:BTC/USDT") -> dict[str, object]:
-    found = publication(market, event, CAUSE)  # type: ignore[arg-type] - any event may be asked for
-    assert found is not None
-    return {"channel": found.channel} | msgspec.json.decode(message(3, found.body))
+    found = publications(market, event, CAUSE)  # type: ignore[arg-type] - any event may be asked for
+    return {"channel": found[0].channel} | msgspec.json.decode(message(3, found[0].body))
+
+
+def channels_of(event: object) -> list[str]:
+    return [found.channel for found in publications("sim:BTC/USDT", event, CAUSE)]  # type: ignore[arg-type] - as above
 
 
 def test_a_candle_is_published_with_its_venue_decimal_strings_and_iso_times() -> None:
@@ -42,20 +45,45 @@ def test_changes_of_bots_are_system_events() -> None:
     "event",
     [
         LateTick(START_NS, 1, 1, 0, 0),
-        Equity(START_NS, (1,), (1,), (0,), (1,), 0, 0),
         Checkpoint("a", "b"),
     ],
 )
 def test_events_without_a_channel_are_not_published(event: object) -> None:
-    assert publication("sim:BTC/USDT", event, CAUSE) is None  # type: ignore[arg-type] - any event
+    assert channels_of(event) == []
+
+
+def test_what_happens_to_a_bot_is_on_its_own_channels_too() -> None:
+    order = Order(4, START_NS, "buy", 5, 130_005, 1, 0, "signal")
+    ending = (1, 0, 5, 650, 99_000, "BTC", 1, 0, 8, 3)
+    assert channels_of(bot_changed(4, "sim:BTC/USDT")) == ["system_events", "bot_status:4"]
+    assert channels_of(order) == ["trade_updates:4", "bot_status:4"]
+    fill = Fill(4, START_NS, CAUSE, "buy", 130_010, 5, *ending)
+    assert channels_of(fill) == ["trade_updates:4", "bot_status:4", "portfolio:4"]
+    assert channels_of(OrderClosed(4, START_NS, CAUSE, "cancelled", "x")) == [
+        "trade_updates:4",
+        "bot_status:4",
+    ]
+
+
+def test_of_the_marks_of_many_bots_each_portfolio_gets_its_own() -> None:
+    marks = Equity(START_NS, (4, 7), (100, 200), (1, 2), (150, 250), 2, 0)
+    found = publications("sim:BTC/USDT", marks, CAUSE)
+    assert [one.channel for one in found] == ["portfolio:4", "portfolio:7"]
+    shown = msgspec.json.decode(message(1, found[1].body))
+    assert (shown["type"], shown["symbol"], shown["cause"]) == ("equity.v1", "BTC/USDT", "1:7:2")
+    assert (shown["bot_id"], shown["cash"], shown["position"], shown["equity"]) == (7, "2.00", "2", "2.50")
+    assert publications("sim:BTC/USDT", marks, CAUSE, "portfolio:7") == found[1:]
+
+
+def test_an_event_is_the_same_on_every_channel() -> None:
+    bodies = {found.body for found in publications("sim:BTC/USDT", bot_changed(4, "sim:BTC/USDT"), CAUSE)}
+    assert len(bodies) == 1
 
 
 def test_a_revision_of_an_old_candle_does_not_replace_the_newest_in_the_snapshot() -> None:
     snapshot = Snapshot()
     for event in (candle(5), candle(6), candle(5, revision=1)):
-        found = publication("sim:BTC/USDT", event, CAUSE)
-        assert found is not None
-        snapshot.add(found)
+        snapshot.add(*publications("sim:BTC/USDT", event, CAUSE))
     shown = msgspec.json.decode(snapshot.encode())
     assert shown["seq"] == 3
     assert [m["end"] for m in shown["messages"]] == ["2018-01-01T00:07:00Z"]
@@ -64,9 +92,7 @@ def test_a_revision_of_an_old_candle_does_not_replace_the_newest_in_the_snapshot
 def test_a_snapshot_that_is_read_again_is_the_same() -> None:
     snapshot = Snapshot()
     for market in ("sim:BTC/USDT", "other:BTC/USDT"):
-        found = publication(market, candle(1), CAUSE)
-        assert found is not None
-        snapshot.add(found)
+        snapshot.add(*publications(market, candle(1), CAUSE))
     again = Snapshot.decode(snapshot.encode())
     assert again == snapshot
     assert len(again.newest) == 2

@@ -121,10 +121,17 @@ def running(home: Path, strategies: Strategies, stack: ExitStack) -> Api:
     return serving(settings, log, database, strategies, stack)
 
 
-def serving(settings: Settings, log: Log, database: Engine, strategies: Strategies, stack: ExitStack) -> Api:
+def serving(
+    settings: Settings,
+    log: Log,
+    database: Engine,
+    strategies: Strategies,
+    stack: ExitStack,
+    port: int = 0,
+) -> Api:
     """The API in a thread, until the stack unwinds."""
     served = stack.enter_context(services(settings, log, database, strategies))
-    bound = stack.enter_context(listen("127.0.0.1", 0, API_PORT, ""))
+    bound = stack.enter_context(listen("127.0.0.1", port, API_PORT, ""))
     up = threading.Event()
     server = Server(make_app(served), up.set)
     thread = threading.Thread(target=server.run, args=([bound],))

@@ -109,6 +109,7 @@ def test_a_token_made_beside_a_running_server_counts_at_once_and_so_does_its_end
     assert home.line("tokens", "revoke", "ann") == {"revoked": "ann"}
     assert httpx.get(f"{served['api']}/auth/me", headers=headers).status_code == 401
     assert "there is no token 'ann' to revoke" in home.error("tokens", "revoke", "ann")
+    assert home.line("tokens", "create", "--scope", "read", "--expires", "30d")["name"] == "read-1"
 
 
 def test_a_port_that_is_taken_is_refused_with_a_way_out(home: CommandLine, served: dict[str, str]) -> None:

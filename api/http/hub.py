@@ -1,0 +1,432 @@
+"""From the channels to the readers of sockets: one subscription to Redis for all of them, and behind it the
+database, which counts, and the log, which holds every message.
+
+    Redis ──► Channel ──► every reader whose wire is free           the same bytes for each
+    log ────► Channel          what Redis did not bring: a hole, a loss of Redis, no Redis at all
+    log, newest of the channel ──► a reader that is behind          at its own speed
+
+Nothing is queued for a reader. One whose wire is not free when a message comes is behind; its own task goes
+on from the newest messages of the channel or, further back, from the log, and makes it live again in the same
+step in which it has reached the channel. What is counted is in the database before it is published, so what
+Redis brings beyond a hole may be let go.
+"""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple, TypeVar
+
+import msgspec
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from api.http.failures import ApiError
+from api.http.wire import Wire, text_frame
+from infra.channel_log import ChannelReader, Message
+from infra.channels import GAP
+from infra.db.channels import ChannelStore
+from infra.present import iso
+from infra.redis.subscriber import Subscriber
+from streams.log import Log, LogError
+
+logger = logging.getLogger(__name__)
+T = TypeVar("T")
+
+THREADS = 4
+CHUNK_BYTES = 16_000
+"""Sent at once, and so at most what waits for a reader beside the kernel's buffer, unless one message has
+more."""
+RECENT_BYTES = 256_000
+"""Of a channel's newest messages, kept for all who are a little behind."""
+HEARTBEAT_S = 5.0
+TAKE_S = 10.0
+"""So long a reader may take for what was sent."""
+ANSWER_S = 10.0
+"""So long database and log may take."""
+POLL_S = 0.25
+CHECK_S = 5.0
+"""The count is asked for so often without and with Redis."""
+
+
+class Framed(NamedTuple):
+    """A message ready to be sent. `first` 0: outside the count, behind `seq`."""
+
+    first: int
+    seq: int
+    frame: bytes
+
+
+class _Head(msgspec.Struct):
+    seq: int
+    type: str
+    forming: bool = False
+    first: int | None = None
+
+
+_head = msgspec.json.Decoder(_Head)
+
+
+class Reader:
+    """A socket as the hub sees it. `seq`: the last counted message sent; None: a snapshot is due."""
+
+    def __init__(self, wire: Wire, seq: int | None) -> None:
+        self.wire = wire
+        self.seq = seq
+        self.woken = asyncio.Event()
+        self.source: ChannelReader | None = None
+        self.messages: Iterator[Message] = iter(())
+
+    def push(self, framed: Sequence[Framed]) -> None:
+        """Send counted messages, which follow what it has."""
+        for one in framed:
+            self.seq = one.seq
+        self.wire.push(b"".join(one.frame for one in framed))
+
+
+class Channel:
+    """A channel that has readers: its newest messages, and those who get the next one at once."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.seq: int | None = None
+        """The last message here; None until the first reader has found out."""
+        self.heard = 0
+        """The last of which Redis told."""
+        self.readers: set[Reader] = set()
+        self.live: set[Reader] = set()
+        self.pulling: asyncio.Task[None] | None = None
+        self.source: ChannelReader | None = None
+        self._recent: deque[Framed] = deque()
+        self._recent_bytes = 0
+        self._fresh: list[Framed] = []
+        self._fresh_bytes = 0
+        self._fresh_after = 0
+
+    def hear(self, text: bytes) -> bool:
+        """Take a message from Redis; False when there is a hole before it."""
+        head = _head.decode(text)
+        first = head.first or head.seq
+        if head.forming or (head.type == GAP and head.first is None):
+            if head.seq == self.seq:  # else it is older than what readers have, or there is a hole
+                self._send(Framed(0, head.seq, text_frame(text)), head.seq)
+            first = head.seq + 1
+        elif self.seq is not None and first <= self.seq + 1:
+            self.add(first, head.seq, text)
+        self.heard = max(self.heard, head.seq)
+        return self.seq is None or first <= self.seq + 1
+
+    def add(self, first: int, seq: int, text: bytes) -> None:
+        """Take the message that follows; one that is here already is let go."""
+        if self.seq is None or seq <= self.seq:
+            return
+        before, self.seq = self.seq, seq
+        framed = Framed(first, seq, text_frame(text))
+        self._recent.append(framed)
+        self._recent_bytes += len(framed.frame)
+        while self._recent_bytes > RECENT_BYTES and len(self._recent) > 1:
+            self._recent_bytes -= len(self._recent.popleft().frame)
+        self._send(framed, before)
+
+    def after(self, seq: int) -> list[Framed] | None:
+        """The first of what follows `seq` here, one chunk; None where it is not here."""
+        if self.seq is None or seq > self.seq:
+            return None
+        if seq < self.seq and (not self._recent or self._recent[0].first > seq + 1):
+            return None
+        found: list[Framed] = []
+        size_bytes = 0
+        for framed in self._recent:
+            if framed.seq > seq:
+                size_bytes += len(framed.frame)
+                if found and size_bytes > CHUNK_BYTES:
+                    break
+                found.append(framed)
+        return found
+
+    def restart(self, seq: int) -> None:
+        """The count was set back, so this is another database: for readers everything begins anew."""
+        self.seq = self.heard = seq
+        self._recent.clear()
+        self._fresh.clear()
+        self._recent_bytes = self._fresh_bytes = 0
+        for reader in tuple(self.live):
+            reader.seq = None
+            self._wake(reader)
+
+    def _send(self, framed: Framed, before: int) -> None:
+        """Soon, with what comes in the same moment, in one piece; `before`: the count before it."""
+        if self._fresh_bytes + len(framed.frame) > CHUNK_BYTES:
+            self._flush()
+        if not self._fresh:
+            self._fresh_after = before
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._fresh.append(framed)
+        self._fresh_bytes += len(framed.frame)
+
+    def _flush(self) -> None:
+        fresh, self._fresh, self._fresh_bytes = self._fresh, [], 0
+        if not fresh:  # it went ahead, when there was a chunk of it
+            return
+        counted = [one for one in fresh if one.first]
+        whole = b"".join(one.frame for one in fresh)
+        for reader in tuple(self.live):
+            seq = reader.seq or 0
+            if not reader.wire.is_free:
+                if counted:  # a forming candle is soon followed by another
+                    self._wake(reader)
+            elif seq == self._fresh_after:
+                reader.wire.push(whole)
+                reader.seq = fresh[-1].seq
+            else:  # it has read further in the log than Redis has told
+                reader.push([one for one in counted if one.seq > seq])
+
+    def _wake(self, reader: Reader) -> None:
+        self.live.discard(reader)
+        reader.woken.set()
+
+
+class Hub:
+    """Serves readers from their first message to their end. Everything but `close` runs in one event loop.
+
+    It is at work while there are readers. `redis_url` None: the database is asked instead, a few times a
+    second, and there are no forming candles.
+    """
+
+    def __init__(self, log: Log, database: Engine, redis_url: str | None) -> None:
+        self.redis_url = redis_url
+        self._log = log
+        self._store = ChannelStore(database)
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="sockets")
+        self._channels: dict[str, Channel] = {}
+        self._redis = (
+            None if redis_url is None else Subscriber(redis_url, self._hear, self._subscribed, self._lose)
+        )
+        self._without_redis = asyncio.Event()
+        self._tasks: list[asyncio.Task[Any]] = []
+
+    @property
+    def readers(self) -> list[Reader]:
+        """Everybody who is served; may be asked from any thread."""
+        return [reader for channel in tuple(self._channels.values()) for reader in tuple(channel.readers)]
+
+    def close(self) -> None:
+        """Once the event loop has ended."""
+        self._threads.shutdown(cancel_futures=True)
+
+    def counted(self, name: str) -> int:
+        """The last `seq` of a channel, from the database; to be called in a thread."""
+        return self._store.sequences([name])[name]
+
+    async def ask(self, question: Callable[[], T]) -> T:
+        """What database or log say, asked in a thread. Raises `ApiError` 503 when they do not answer."""
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                return await loop.run_in_executor(self._threads, question)
+        except (SQLAlchemyError, LogError, TimeoutError) as error:
+            logger.warning("sockets: database or log: %s", " ".join(str(error).split()) or "no answer")
+            raise ApiError(
+                503, "unavailable", "database or log do not answer", "Reconnect with since."
+            ) from error
+
+    async def serve(self, name: str, wire: Wire, since: int | None, check: Callable[[], object]) -> None:
+        """Send a channel's messages, after `since` or behind a snapshot, until this is cancelled.
+
+        `check` is called with every heartbeat, and what it raises ends this. Raises `ApiError`: 408 for a
+        reader that does not take what is sent, 503 when database or log do not answer.
+        """
+        reader = Reader(wire, since)
+        channel = self._channels.setdefault(name, Channel(name))
+        channel.readers.add(reader)
+        try:
+            if len(channel.readers) == 1:
+                await self._open(channel)
+            beat = time.monotonic() + HEARTBEAT_S
+            while True:
+                left = beat - time.monotonic()
+                if left <= 0:
+                    check()
+                    await _free(wire)
+                    wire.push(_heartbeat(reader.seq or 0))
+                    beat = time.monotonic() + HEARTBEAT_S
+                elif reader in channel.live:
+                    await _set_within(reader.woken, left)
+                else:
+                    reader.woken.clear()
+                    await self._advance(channel, reader)
+        finally:
+            channel.readers.discard(reader)
+            channel.live.discard(reader)
+            if not channel.readers:
+                await self._shut(channel)
+
+    # ------------------------------------------------------------ one reader that is behind
+
+    async def _advance(self, channel: Channel, reader: Reader) -> None:
+        """Send it the next chunk of what it lacks, or make it live."""
+        await _free(reader.wire)
+        if reader.seq is None:
+            snapshot = await self.ask(lambda: self._store.snapshot(channel.name))
+            reader.source = None
+            reader.seq = snapshot.seq
+            reader.wire.push(text_frame(b'{"type":"snapshot",' + snapshot.encode()[1:]))
+            return
+        recent = channel.after(reader.seq)
+        if recent is None:
+            await self._advance_from_log(channel, reader, reader.seq)
+        else:
+            reader.source = None
+            reader.push(recent)
+            if reader.seq == channel.seq:
+                channel.live.add(reader)
+
+    async def _advance_from_log(self, channel: Channel, reader: Reader, seq: int) -> None:
+        if reader.source is None:
+            reader.source = ChannelReader(self._log, self._store, channel.name, seq)
+            reader.messages = reader.source.read()
+        source, messages = reader.source, reader.messages
+        chunk = await self.ask(lambda: _chunk(messages))
+        if chunk:
+            reader.push([Framed(one.first, one.seq, text_frame(one.text)) for one in chunk])
+            return
+        reader.source = None
+        if source.counted < seq:
+            reader.seq = None
+        elif channel.seq is None or seq >= channel.seq:
+            channel.live.add(reader)
+            self._begin(channel, seq)
+        else:
+            await asyncio.sleep(POLL_S)
+
+    def _begin(self, channel: Channel, seq: int) -> None:
+        """The channel's place, from its first reader; what came since is fetched."""
+        if channel.seq is None:
+            channel.seq = seq
+            self._pull(channel)
+
+    # ------------------------------------------------------------ channels
+
+    async def _open(self, channel: Channel) -> None:
+        if not self._tasks:
+            self._start(self._watch())
+            if self._redis is not None:
+                self._start(self._redis.run())
+        if self._redis is not None:
+            await self._redis.add(channel.name)
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        self._tasks.append(asyncio.create_task(work))
+
+    async def _shut(self, channel: Channel) -> None:
+        del self._channels[channel.name]
+        if channel.pulling is not None:
+            channel.pulling.cancel()
+        if self._redis is not None:
+            await self._redis.remove(channel.name)
+        if not self._channels:
+            for task in self._tasks:
+                task.cancel()
+            self._tasks.clear()
+            self._without_redis.clear()
+
+    def _hear(self, name: str, text: bytes) -> None:
+        channel = self._channels.get(name)
+        if channel is not None and not channel.hear(text):
+            self._pull(channel)
+
+    def _subscribed(self, name: str) -> None:
+        """From here on messages come; what was counted before is fetched."""
+        self._without_redis.clear()
+        if name in self._channels:
+            self._pull(self._channels[name])
+
+    def _lose(self) -> None:
+        self._without_redis.set()
+
+    async def _watch(self) -> None:
+        """Ask what is counted: often without Redis, else in case that it lost something unseen."""
+        while True:
+            if self._redis is None or self._without_redis.is_set():
+                await asyncio.sleep(POLL_S)
+            else:
+                await _set_within(self._without_redis, CHECK_S)
+            before = {name: channel.seq for name, channel in self._channels.items()}
+            try:
+                counted = await self.ask(lambda names=tuple(before): self._store.sequences(names))
+            except ApiError:  # it has been logged; sockets go on with what Redis brings
+                continue
+            for name, seq in counted.items():
+                channel, known = self._channels.get(name), before[name]
+                if channel is None or known is None:
+                    continue
+                if seq < known:
+                    channel.restart(seq)
+                elif seq > (channel.seq or 0):
+                    self._pull(channel)
+
+    def _pull(self, channel: Channel) -> None:
+        if channel.seq is not None and channel.pulling is None:
+            channel.pulling = asyncio.create_task(self._pull_until_level(channel))
+
+    async def _pull_until_level(self, channel: Channel) -> None:
+        """Read from the log what Redis did not bring, until there is no hole before what it brings."""
+        try:
+            came = True
+            while came:
+                came = await self._pull_once(channel)
+                came = came and channel.heard > (channel.seq or 0)
+        except ApiError:  # it has been logged; `_watch` sees to it again
+            channel.source = None
+        finally:
+            channel.pulling = None
+
+    async def _pull_once(self, channel: Channel) -> bool:
+        source, came = channel.source, False
+        if source is None or source.seq != channel.seq:
+            source = channel.source = ChannelReader(self._log, self._store, channel.name, channel.seq or 0)
+        messages = source.read()
+        while chunk := await self.ask(lambda: _chunk(messages)):
+            came = True
+            for one in chunk:
+                channel.add(one.first, one.seq, one.text)
+        return came
+
+
+def _chunk(messages: Iterator[Message]) -> list[Message]:
+    """The next messages, as many as are sent at once."""
+    found: list[Message] = []
+    size_bytes = 0
+    for one in messages:
+        found.append(one)
+        size_bytes += len(one.text)
+        if size_bytes >= CHUNK_BYTES:
+            break
+    return found
+
+
+def _heartbeat(seq: int) -> bytes:
+    beat = {"type": "heartbeat", "seq": seq, "time": iso(time.time_ns())}
+    return text_frame(msgspec.json.encode(beat))
+
+
+async def _free(wire: Wire) -> None:
+    """Raises `ApiError` 408."""
+    if wire.is_free:
+        return
+    try:
+        async with asyncio.timeout(TAKE_S):
+            await wire.free()
+    except TimeoutError:
+        words = f"nothing was taken for {TAKE_S:.0f} s; reconnect with since"
+        raise ApiError(408, "too_slow", words, "Read faster.") from None
+
+
+async def _set_within(event: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        pass

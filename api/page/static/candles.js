@@ -1,0 +1,174 @@
+/** The candles of one market and timeframe, kept up to date: pages by request, the newest by the socket. */
+
+import { get, path } from "./api.js";
+import { Bars } from "./bars.js";
+
+export const PAGE = 600;
+const FILL_TRIES = 5;
+const FILL_PAUSE_MS = 800;
+
+/**
+ * @typedef {object} Drawing
+ * @property {(shift: number) => void} all draw all bars; what is looked at moved by so many
+ * @property {(bar: import("./bars.js").Bar) => void} last draw the last bar
+ * @property {(error: unknown) => void} failed
+ */
+
+export class CandleFeed {
+  #market;
+  #drawing;
+  #signal;
+  #busy = false;
+  #filling = false;
+  /** @type {any[] | null} messages that came before the first page */
+  #early = [];
+
+  /**
+   * @param {{venue: string, symbol: string}} market
+   * @param {string} timeframe
+   * @param {Drawing} drawing
+   * @param {{stream: Function, signal: AbortSignal}} context
+   */
+  constructor(market, timeframe, drawing, context) {
+    this.#market = market;
+    this.#drawing = drawing;
+    this.#signal = context.signal;
+    this.bars = new Bars(timeframe);
+    context.stream(path("ws", "market", market.symbol), {
+      snapshot: (/** @type {any[]} */ messages) => this.#began(messages),
+      message: (/** @type {any} */ message) => this.#take(message),
+    }, context.signal);
+  }
+
+  /** The newest page. */
+  async load() {
+    const page = await this.#page({ order: "newest" });
+    this.bars.reset(page.items, page.next !== null);
+    await this.#minutes();
+    for (const message of this.#early ?? []) this.#put(message);
+    this.#early = null;
+    this.#drawing.all(0);
+  }
+
+  /** A page of older bars, where there are any. */
+  async older() {
+    if (!this.bars.older || !this.bars.first) return;
+    await this.#once(async () => {
+      const page = await this.#page({ order: "newest", to: iso(this.bars.first) });
+      this.#drawing.all(this.bars.before(page.items, page.next !== null));
+    });
+  }
+
+  /** A page of newer bars, where the window has left them behind. */
+  async newer() {
+    if (this.bars.live) return;
+    await this.#once(async () => {
+      const page = await this.#after();
+      const gone = this.bars.after(page.items, page.next === null);
+      if (this.bars.live) await this.#minutes();
+      this.#drawing.all(-gone);
+    });
+  }
+
+  /** Back to the newest bars. */
+  async now() {
+    if (!this.bars.live) await this.#once(() => this.load());
+  }
+
+  /** @param {any[]} messages a new beginning: what was missed is asked for */
+  #began(messages) {
+    for (const message of messages) this.#take(message);
+    if (this.#early === null) this.#fill();
+  }
+
+  /** @param {any} message */
+  #take(message) {
+    if (this.#early) this.#early.push(message);
+    else this.#put(message);
+  }
+
+  /** @param {any} message */
+  #put(message) {
+    if (message.type === "gap") this.#fill();
+    if (message.type !== "candle.v1" || message.venue !== this.#market.venue) return;
+    if (message.timeframe === this.bars.timeframe && !message.forming) this.#closed(message);
+    else if (message.timeframe === "1m") this.bars.addMinute(message);
+    else return;
+    const forming = this.bars.forming();
+    if (forming && this.#early === null) this.#drawing.last(forming);
+  }
+
+  /** @param {any} message */
+  #closed(message) {
+    const before = this.bars.last?.time ?? 0;
+    const { gone, hole } = this.bars.add(message);
+    if (this.#early !== null || !this.bars.live) return;
+    if (hole !== null) this.#fill();
+    if (gone || this.bars.last.time <= before) this.#drawing.all(-gone);
+    else this.#drawing.last(this.bars.last);
+  }
+
+  /** Ask for the bars between those known; the database may be some moments behind the socket. */
+  async #fill() {
+    if (this.#filling || !this.bars.live || !this.bars.last) return;
+    this.#filling = true;
+    try {
+      for (let attempt = 0; attempt < FILL_TRIES && !this.#signal.aborted; attempt++) {
+        const from = this.bars.contiguous();
+        const page = await this.#page({ order: "oldest", from: isoOf(from) });
+        this.#drawing.all(-this.bars.after(page.items, page.next === null));
+        if (this.bars.contiguous() === this.bars.last?.time) break;
+        if (page.next === null) await new Promise((later) => setTimeout(later, FILL_PAUSE_MS * (attempt + 1)));
+        else if (this.bars.contiguous() > from) attempt = -1;
+      }
+    } catch (error) {
+      if (!this.#signal.aborted) this.#drawing.failed(error);
+    } finally {
+      this.#filling = false;
+    }
+  }
+
+  /** The 1m bars behind the last bar: what is forming is made of them. */
+  async #minutes() {
+    if (this.bars.timeframe === "1m" || !this.bars.last) return;
+    const query = { timeframe: "1m", order: "oldest", from: iso(this.bars.last), limit: 1_440 };
+    const page = await get(this.#url, query, this.#signal);
+    for (const candle of page.items) this.bars.addMinute(candle);
+  }
+
+  #after() {
+    return this.#page({ order: "oldest", from: iso(this.bars.last) });
+  }
+
+  /** @param {Record<string, string>} query */
+  #page(query) {
+    return get(this.#url, { timeframe: this.bars.timeframe, limit: PAGE, ...query }, this.#signal);
+  }
+
+  get #url() {
+    return path("api", "candles", this.#market.venue, this.#market.symbol);
+  }
+
+  /** One request of the hand's at a time. @param {() => Promise<void>} run */
+  async #once(run) {
+    if (this.#busy) return;
+    this.#busy = true;
+    try {
+      await run();
+    } catch (error) {
+      if (!this.#signal.aborted) this.#drawing.failed(error);
+    } finally {
+      this.#busy = false;
+    }
+  }
+}
+
+/** @param {import("./bars.js").Bar} bar */
+function iso(bar) {
+  return isoOf(bar.time);
+}
+
+/** @param {number} seconds */
+function isoOf(seconds) {
+  return new Date(seconds * 1000).toISOString();
+}

@@ -1,0 +1,70 @@
+/** The markets as the server last told them, and how old their data is. */
+
+import { get, now } from "./api.js";
+import { setText } from "./dom.js";
+import { duration } from "./format.js";
+
+/** Older than this, data looks stale. */
+export const STALE_MS = 180_000;
+const LOOK_MS = 6_000;
+
+/**
+ * A market's clock need not be ours: recorded trades are old, a simulated exchange runs at its own speed. So
+ * data that still arrives counts as new, whatever time it bears; else its age is that of the newest candle.
+ */
+export class Markets {
+  /** @type {Map<string, any>} by key `venue:symbol` */
+  items = new Map();
+  /** @type {Map<string, {newest: string | null, at: number, moved: boolean}>} */
+  #seen = new Map();
+
+  async refresh() {
+    const { items } = await get("/api/markets");
+    this.items = new Map(items.map((/** @type {any} */ item) => [item.market, item]));
+    for (const item of items) this.#look(item.market, item.newest);
+    this.tick();
+  }
+
+  /** Something of a market arrived. @param {string} market */
+  arrived(market) {
+    const seen = this.#seen.get(market);
+    this.#seen.set(market, { newest: seen?.newest ?? null, at: performance.now(), moved: true });
+  }
+
+  /** Age in ms of a market's newest data; null while it is not known yet. @param {string} market */
+  age(market) {
+    const seen = this.#seen.get(market);
+    if (!seen?.newest) return null;
+    const watched = performance.now() - seen.at;
+    const told = Math.max(0, now() - Date.parse(seen.newest));
+    if (seen.moved) return Math.min(watched, Math.max(told, watched));
+    return told > STALE_MS && watched < LOOK_MS ? null : Math.max(told, watched);
+  }
+
+  /** @param {string} market */
+  stale(market) {
+    return (this.age(market) ?? 0) > STALE_MS;
+  }
+
+  /** Write the ages into the elements that show them, and mark what is stale around them. */
+  tick() {
+    for (const element of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("[data-age-of]"))) {
+      const age = this.age(element.dataset.ageOf ?? "");
+      setText(element, age === null ? "…" : duration(age));
+      element.closest("[data-stales]")?.classList.toggle("stale", (age ?? 0) > STALE_MS);
+    }
+  }
+
+  /** @param {string} market @param {string | null} newest */
+  #look(market, newest) {
+    const seen = this.#seen.get(market);
+    if (seen && seen.newest === newest) return;
+    const moved = seen !== undefined && seen.newest !== null;
+    this.#seen.set(market, { newest, at: performance.now(), moved: moved || seen?.moved === true });
+  }
+}
+
+/** The key of a market. @param {{venue: string, symbol: string}} of */
+export function keyOf({ venue, symbol }) {
+  return `${venue}:${symbol}`;
+}

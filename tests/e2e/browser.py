@@ -1,0 +1,156 @@
+"""Debian's chromium on the page of a running server, and the programs behind it."""
+
+import json
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+from playwright.sync_api import Browser, BrowserContext, Page, Request, expect
+
+from tests.e2e.conftest import COMMAND, Home
+
+WAIT_MS = 30_000
+PHONE = {"width": 360, "height": 740}
+
+expect.set_options(timeout=WAIT_MS)
+
+
+def wait_for(holds: Callable[[], bool], seconds: float = 120) -> None:
+    """Asks again and again; what it asks takes its time itself."""
+    deadline = datetime.now(UTC) + timedelta(seconds=seconds)
+    while not holds():
+        assert datetime.now(UTC) < deadline, "it never came about"
+
+
+class Running:
+    """A program of the platform, ended by its pid."""
+
+    def __init__(self, home: Home, *words: object, heard: bool = False) -> None:
+        """`heard`: `line` will be asked for; a pipe that nobody reads would stop it once it is full."""
+        command = [str(COMMAND), *map(str, words)]
+        out = subprocess.PIPE if heard else subprocess.DEVNULL
+        self._process = subprocess.Popen(
+            command, env=home.environment, stdout=out, stderr=subprocess.DEVNULL, text=True
+        )
+
+    def line(self) -> dict[str, Any]:
+        """The first line that it prints, as JSON."""
+        assert self._process.stdout is not None
+        return json.loads(self._process.stdout.readline())
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._end()
+
+    def stop(self) -> None:
+        if self._process.returncode is None:
+            self._process.send_signal(signal.SIGTERM)
+            self._end()
+
+    def _end(self) -> None:
+        try:
+            self._process.communicate(timeout=30)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.communicate()
+
+
+class Site:
+    """The API and page of a home."""
+
+    def __init__(self, home: Home) -> None:
+        self.home = home
+        self._server = Running(home, "serve", "--json", "--port", "0", heard=True)
+        said = self._server.line()
+        self.url: str = said["api"]
+        self.token = Path(said["token_file"]).read_text().strip()
+        headers = {"Authorization": f"Bearer {self.token}"}
+        self.api = httpx.Client(base_url=self.url, headers=headers, timeout=60)
+
+    def kill(self) -> None:
+        """End the server as a power cut would."""
+        self._server.kill()
+
+    def start(self) -> None:
+        """The server once more, on the same port."""
+        port = urlsplit(self.url).port
+        self._server = Running(self.home, "serve", "--json", "--port", port, heard=True)
+        assert self._server.line()["api"] == self.url
+
+    def stop(self) -> None:
+        self.api.close()
+        self._server.stop()
+
+    def get(self, path: str, **query: Any) -> Any:
+        answer = self.api.get(path, params=query)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+
+@contextmanager
+def site(home: Home) -> Iterator[Site]:
+    running = Site(home)
+    try:
+        yield running
+    finally:
+        running.stop()
+
+
+@contextmanager
+def running(home: Home, *words: object) -> Iterator[Running]:
+    program = Running(home, *words)
+    try:
+        yield program
+    finally:
+        program.stop()
+
+
+class Visit:
+    """A page in a session of its own, and what it said and asked for since it was logged in."""
+
+    def __init__(self, browser: Browser, site: Site, token: str | None = None, **options: Any) -> None:
+        self.site = site
+        self.context: BrowserContext = browser.new_context(**options)
+        self.page: Page = self.context.new_page()
+        self.page.set_default_timeout(WAIT_MS)
+        self.errors: list[str] = []
+        self.asked: list[str] = []
+        self.page.on("console", lambda said: self.errors.append(said.text) if said.type == "error" else None)
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.on("request", self._ask)
+        self.page.on("websocket", lambda socket: self.asked.append(socket.url))
+        self.login(token or site.token)
+
+    def login(self, token: str) -> None:
+        self.page.goto(self.site.url)
+        self.page.get_by_label("Token").fill(token)
+        self.page.keyboard.press("Enter")
+        expect(self.page.locator("#logout")).to_be_visible()
+        self.errors.clear()  # whoever is not logged in yet is told so with a 401, which chromium reports
+
+    def open(self, route: str) -> None:
+        """Go there by its address, as from a bookmark."""
+        self.page.evaluate("route => { location.hash = route; }", f"#/{route}")
+
+    def close(self) -> None:
+        self.context.close()
+
+    def _ask(self, request: Request) -> None:
+        self.asked.append(request.url)
+
+
+Open = Callable[..., Visit]
+
+
+def table(page: Page) -> list[list[str]]:
+    """Closed candles as the page shows them, oldest first: close time, open, high, low, close, volume."""
+    rows: list[list[str]] = page.locator(".candles tbody").evaluate(
+        "body => Array.from(body.rows, row => Array.from(row.cells, cell => cell.textContent))"
+    )
+    return [[cell.replace(",", "") for cell in row] for row in reversed(rows)]

@@ -1,0 +1,99 @@
+"""The page with 500 bots and 500,000 candles behind it: no task in its thread takes longer than 200 ms."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.e2e.browser import Open, Site, Visit, running, site, wait_for
+from tests.e2e.conftest import Home
+from tests.services.redis import Redis
+
+CANDLES, BOTS, MORE = 500_000, 500, 60
+START_S = 1_514_764_800
+TASK_MS = 200
+TOURS = 3
+"""A busy machine can stop any task for long; a task that is long by itself is so in each tour."""
+MARKET = ["--venue", "test", "--symbol", "BTC/USDT"]
+STRATEGIES = ("sma_cross", "rsi_reversion", "bollinger_breakout", "macd_cross")
+WATCH = """() => {
+  window.longTasks = [];
+  new PerformanceObserver((list) => list.getEntries().forEach((task) => window.longTasks.push(task.duration)))
+    .observe({ type: "longtask", buffered: true });
+}"""
+
+
+def trades(file: Path, first: int, count: int) -> Path:
+    """One trade a minute, a slow wave with some noise."""
+    rows = (
+        f"{START_S + 60 * n},{10_000 + n // 97 % 500 + n * 7919 % 41}.5,{1 + n % 9}"
+        for n in range(first, first + count)
+    )
+    file.write_text("timestamp,price,size\n" + "\n".join(rows) + "\n")
+    return file
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory, redis: Redis) -> Iterator[Site]:
+    folder = tmp_path_factory.mktemp("large")
+    home = Home(folder / "home", TCPD_REDIS_URL=redis.url)
+    steps = ["--price-step", "0.5", "--size-step", "1"]
+    home.json("import", trades(folder / "year.csv", 0, CANDLES), *MARKET, *steps)
+    with running(home, "up", "--markets", "0"), site(home) as served:
+        for number in range(BOTS):
+            strategy = {"strategy": STRATEGIES[number % len(STRATEGIES)], "timeframe": "1m", "cash": "100000"}
+            asked = {**strategy, "venue": "test", "symbol": "BTC/USDT", "short": True, "start": True}
+            assert served.api.post("/api/bots", json=asked).status_code == 202
+        home.json("import", trades(folder / "hour.csv", CANDLES, MORE), *MARKET)
+        wait_for(lambda: bool(served.get(f"/api/bots/{BOTS}")["marked"]))
+        yield served
+
+
+def test_no_task_takes_longer_than_200_ms(large: Site, visit: Open) -> None:
+    longest: list[float] = []
+    for _ in range(TOURS):
+        one = visit(large)
+        one.page.add_init_script(f"({WATCH})()")
+        one.page.reload()
+        tour(one)
+        longest.append(max(one.page.evaluate("() => window.longTasks"), default=0.0))
+        one.close()
+        if longest[-1] <= TASK_MS:
+            return
+    pytest.fail(f"the longest tasks of {TOURS} tours took {longest} ms")
+
+
+def tour(one: Visit) -> None:
+    """Load, turn the table's pages, open the market, go back weeks, change the timeframe, open a bot."""
+    page = one.page
+    one.open("bots")
+    for first in (1, 51, 101):
+        expect(page.locator(".pager .muted")).to_have_text(f"{first}–{first + 49}")
+        page.get_by_role("button", name="Next").click()
+    expect(page.locator(".segments")).to_contain_text(f"all {BOTS}")
+    one.open("markets/test/BTC/USDT")
+    chart = page.locator(".chart")
+    expect(page.locator(".ohlc")).not_to_be_empty()
+    expect(page.locator(".now")).to_be_hidden()
+    go_back(page)
+    for timeframe in ("15m", "1h", "1d", "1m"):
+        page.get_by_role("link", name=timeframe, exact=True).click()
+        expect(page.locator(".segments [aria-current]").first).to_have_text(timeframe)
+        expect(page.locator(".ohlc")).not_to_be_empty()
+        chart.press("ArrowLeft")
+    one.open("bots/7")
+    expect(page.locator(".low").last).to_contain_text("drawdown")
+    expect(page.locator(".lists")).to_be_visible()
+    assert one.errors == []
+
+
+def go_back(page: Page) -> None:
+    """Scroll until the window has moved weeks into the past, and has let go of the newest candles."""
+    chart = page.locator(".chart")
+    chart.focus()
+    for _ in range(400):
+        page.keyboard.press("PageUp")
+        if page.locator(".now").is_visible():
+            break
+    expect(page.locator(".now")).to_be_visible()

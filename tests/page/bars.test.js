@@ -1,0 +1,65 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { Bars } from "../../api/page/static/bars.js";
+
+/** A candle that closes so many minutes after the epoch. */
+const candle = (minute, price = minute, more = {}) => ({
+  timestamp: new Date(minute * 60_000).toISOString(),
+  open: `${price}.0`, high: `${price + 2}.0`, low: `${price - 2}.0`, close: `${price + 1}.0`, volume: "1.5", trades: 1, ...more,
+});
+const candles = (first, last, step = 1) => {
+  const made = [];
+  for (let minute = first; minute <= last; minute += step) made.push(candle(minute));
+  return made;
+};
+const minutes = (bars) => bars.closed.map((bar) => bar.time / 60);
+
+function holding(first, last, max = 10, timeframe = "1m") {
+  const bars = new Bars(timeframe, max);
+  bars.reset(candles(first, last).reverse(), true);
+  return bars;
+}
+
+test("a candle that follows is put behind the others, and the oldest goes where there are too many", () => {
+  const bars = holding(11, 20);
+  assert.deepEqual(bars.add(candle(21)), { gone: 1, hole: null });
+  assert.deepEqual(minutes(bars), [12, 13, 14, 15, 16, 17, 18, 19, 20, 21]);
+});
+
+test("a candle that does not follow tells behind which one bars are missing", () => {
+  const bars = holding(18, 20);
+  assert.equal(bars.add(candle(23)).hole, 20 * 60);
+  assert.equal(bars.contiguous(), 20 * 60);
+  bars.after(candles(21, 23), true);
+  assert.equal(bars.contiguous(), 23 * 60);
+  assert.deepEqual(minutes(bars), [18, 19, 20, 21, 22, 23]);
+});
+
+test("a revision replaces, an older one does not", () => {
+  const bars = holding(18, 20);
+  bars.add(candle(19, 50, { revision: 2 }));
+  bars.add(candle(19, 40, { revision: 1 }));
+  assert.deepEqual(bars.closed.map((bar) => bar.open), [18, 50, 20]);
+});
+
+test("scrolling back lets go of the newest, and forth of the oldest", () => {
+  const bars = holding(11, 20);
+  assert.equal(bars.before(candles(6, 11).reverse(), true), 5);
+  assert.deepEqual([minutes(bars).at(0), minutes(bars).at(-1), bars.live], [6, 15, false]);
+  assert.deepEqual(bars.add(candle(21)), { gone: 0, hole: null });
+  assert.equal(bars.after(candles(16, 18), false), 3);
+  assert.deepEqual([minutes(bars).at(0), minutes(bars).at(-1), bars.live, bars.older], [9, 18, false, true]);
+  bars.after(candles(19, 21), true);
+  assert.deepEqual([minutes(bars).at(-1), bars.live], [21, true]);
+});
+
+test("what is forming is made of the minutes since the last bar", () => {
+  const bars = new Bars("5m", 10);
+  bars.reset([candle(20)], false);
+  for (const minute of [20, 21, 22]) bars.addMinute(candle(minute));
+  bars.addMinute(candle(23, 90, { forming: true, timestamp: undefined, end: new Date(23 * 60_000).toISOString() }));
+  const { time, open, high, low, close, volume } = bars.forming();
+  assert.deepEqual({ time, open, high, low, close, volume }, { time: 25 * 60, open: 21, high: 92, low: 19, close: 91, volume: 4.5 });
+  bars.add(candle(25));
+  assert.equal(bars.forming(), null);
+});
