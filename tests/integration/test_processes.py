@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 import redis
+from websockets.sync.client import connect
 
 from infra.channels import market_channel, snapshot_key
 from infra.db.channels import ChannelStore
@@ -59,6 +60,17 @@ def test_up_says_where_everything_is_when_it_answers(up: Running, home: CommandL
 def test_metrics_need_a_token(up: Running) -> None:
     for place in ("api", "probe"):
         assert httpx.get(f"{up.line[place]}/metrics").status_code == 401
+
+
+def test_the_api_counts_its_readers_and_requests(up: Running) -> None:
+    token = Path(up.line["token_file"]).read_text().strip()
+    url = up.line["api"].replace("http:", "ws:")
+    with connect(f"{url}/ws/system", additional_headers={"Authorization": f"Bearer {token}"}) as socket:
+        assert json.loads(socket.recv())["type"] == "snapshot"
+        found = up.metrics("api")
+    assert found["tcpd_websocket_readers",] == 1
+    assert found["tcpd_api_request_seconds_count", "GET", "/health/ready", "200"] >= 1
+    assert up.until(lambda: up.metrics("api")["tcpd_websocket_readers",] == 0, "no reader any more")
 
 
 def test_a_killed_api_comes_back_at_the_same_address(up: Running) -> None:
