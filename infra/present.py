@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, NamedTuple, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Meta, Struct
@@ -93,23 +93,37 @@ def event_to_json(event: Event, content_only: bool = False) -> dict[str, Any]:
         return {"rows": _tick_rows(event), "first_row": event.first_row}
     return {
         name: show(getattr(event, name), event)
-        for name, content, show in _fields(type(event))
+        for name, content, show in _shown(type(event))
         if content or not content_only
     }
+
+
+class Field(NamedTuple):
+    """A field of a kind of event: its annotation, its unit (a key of `_UNITS`), and whether it is content."""
+
+    name: str
+    hint: Any
+    unit: str
+    content: bool
+
+
+def fields(kind: type[Event]) -> list[Field]:
+    """The fields of a kind of event in their order, for what shows them and for what describes them."""
+    hints = get_type_hints(kind, include_extras=True)
+    extras = {name: _extra(hints[name]) for name in kind.__struct_fields__}
+    return [
+        Field(name, hints[name], extra.get("unit", ""), extra.get("content", True))
+        for name, extra in extras.items()
+    ]
 
 
 _Show = Callable[[Any, Event], Any]
 
 
 @cache
-def _fields(kind: type[Event]) -> list[tuple[str, bool, _Show]]:
+def _shown(kind: type[Event]) -> list[tuple[str, bool, _Show]]:
     """(name, is content, how to show it) of each field of a kind of event."""
-    hints = get_type_hints(kind, include_extras=True)
-    fields: list[tuple[str, bool, _Show]] = []
-    for name in kind.__struct_fields__:
-        extra = _extra(hints[name])
-        fields.append((name, extra.get("content", True), _UNITS[extra.get("unit", "")]))
-    return fields
+    return [(field.name, field.content, _UNITS[field.unit]) for field in fields(kind)]
 
 
 def _extra(hint: Any) -> dict[str, Any]:

@@ -21,7 +21,11 @@ FILE_NAME = "tcpd.toml"
 DEFAULT = "default"
 HOME = "~/.tcpdashboard"
 PARTITIONS_MAX = 4096
-_SECRET = re.compile(r"(?<=://)([^/@:\s]*):[^/@\s]*(?=@)|((?:password|passwd|secret|token)=)[^&\s]*", re.I)
+_SECRET = re.compile(
+    r"([^/@:\s'\"]*):(?!//)[^\s]*(?=@)"  # before the last @, also where the rest is no URL
+    r"|((?:password|passwd|secret|token)=)[^&\s]*",
+    re.I,
+)
 
 
 class SettingsError(ValueError):
@@ -34,17 +38,32 @@ def _text(value: object, _base: Path) -> str:
     return value.strip()
 
 
-def _url(value: object, base: Path) -> str:
+def _url(example: str, *schemes: str) -> Callable[[object, Path], str]:
+    def parse(value: object, base: Path) -> str:
+        text = _text(value, base)
+        if urlsplit(text).scheme.partition("+")[0] not in schemes:
+            raise ValueError(f"must be {example}")
+        try:
+            _ = urlsplit(text).port
+        except ValueError:
+            raise ValueError(
+                f"must be {example}, its port a number; in a password @ : / are written as %40 %3A %2F"
+            ) from None
+        return text
+
+    return parse
+
+
+_DATABASE_URL = _url("sqlite:///FILE or postgresql+psycopg2://USER@HOST:PORT/NAME", "sqlite", "postgresql")
+_REDIS_URL = _url("redis://HOST:PORT/0, rediss://… (TLS) or unix:///SOCKET", "redis", "rediss", "unix")
+
+
+def _log_url(value: object, base: Path) -> str:
+    """It stands in every error of the log, so it holds no password; nothing would ask for one."""
     text = _text(value, base)
-    if not urlsplit(text).scheme:
-        raise ValueError("must be a URL with a scheme, such as embedded:///FOLDER or sqlite:///FILE")
-    return text
-
-
-def _redis_url(value: object, base: Path) -> str:
-    text = _url(value, base)
-    if urlsplit(text).scheme not in ("redis", "rediss", "unix"):
-        raise ValueError("must be redis://HOST:PORT/0, rediss://… (TLS) or unix:///SOCKET")
+    parts = urlsplit(text)
+    if parts.scheme not in ("embedded", "kafka") or "@" in parts.netloc or parts.query:
+        raise ValueError("must be embedded:///FOLDER or kafka://HOST:PORT[,HOST:PORT][/PREFIX]")
     return text
 
 
@@ -80,9 +99,9 @@ class Setting(NamedTuple):
 
 KNOWN = {
     "home": Setting(_folder, "folder of everything that has no place of its own"),
-    "log_url": Setting(_url, "the log: embedded:///FOLDER or kafka://HOST:PORT"),
-    "database_url": Setting(_url, "the projections: sqlite:///FILE or postgresql+psycopg2://…"),
-    "redis_url": Setting(_redis_url, "redis://HOST:PORT/0; without it nothing is mirrored"),
+    "log_url": Setting(_log_url, "the log: embedded:///FOLDER or kafka://HOST:PORT"),
+    "database_url": Setting(_DATABASE_URL, "the projections: sqlite:///FILE or postgresql+psycopg2://…"),
+    "redis_url": Setting(_REDIS_URL, "redis://HOST:PORT/0; without it nothing is mirrored"),
     "partitions": Setting(
         _whole(1, PARTITIONS_MAX), "partitions of each stream, given at the log's creation"
     ),

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from hashlib import sha256
+from itertools import count
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -113,6 +114,14 @@ class TokenFile:
             raise TokenError(f"token name {name!r}: write up to 64 letters, digits and any of _ . @ -")
         with self._changing() as tokens:
             return _made(tokens, name, scope, expires, self._now())
+
+    def free_name(self, scope: Scope) -> str:
+        """The first of read-1, read-2, … (after the scope) that no token ever had.
+
+        A name is not given again, since it stands in the journal beside the commands of whoever had it.
+        """
+        used = {token.name for token in self._tokens()}
+        return next(name for n in count(1) if (name := f"{scope}-{n}") not in used)
 
     def login(self, token: Token) -> str:
         """The secret of a new session with this token, which ends with it."""

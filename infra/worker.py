@@ -13,10 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import projections
+from infra import telemetry
 from infra.commands import BotManager
+from infra.db.engine import open_engine
 from infra.db.projector import DatabaseSink
-from infra.db.schema import migrate
-from infra.forming import Forming
+from infra.db.schema import migrate_when_reachable
+from infra.folding import Folding, Measured, Stepped
+from infra.forming import Forming, Watched
+from infra.marks import statuses
 from infra.redis.mirror import Mirror
 from infra.redis.server import RedisServer
 from infra.settings import Settings
@@ -30,6 +34,7 @@ from streams.journal import command_entry
 from streams.log import Entry, Log, LogError, open_log
 from streams.snapshots import latest
 from streams.topics import JOURNAL, PROJECTED, SYSTEM
+from streams.watchdog import STANDSTILL_S
 
 logger = logging.getLogger(__name__)
 
@@ -42,10 +47,12 @@ ENCODING = ("events.py", "codec.py", "ticks.py")
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a worker is: last offsets by journal partition, and whether everything is projected."""
+    """How far a worker is: last offsets by journal partition, whether everything is projected, and whether
+    it has its partitions."""
 
     applied: Mapping[int, int]
     caught_up: bool
+    running: bool = False
 
 
 class FeedError(RuntimeError):
@@ -59,42 +66,45 @@ def work(
     until: Callable[[Progress], bool] | None = None,
     observe: Callable[[Progress], None] | None = None,
     redis: RedisServer | None = None,
+    counting: bool = False,
+    standstill_s: float = STANDSTILL_S,
 ) -> Progress:
     """Fold, project and mirror in this process until `until` is true, or SIGINT or SIGTERM arrives.
 
     `feeds` run beside it in a thread of their own. `until` and `observe` are asked ten times a second. The
-    database is migrated first. `redis` is the bundled server, kept running while this works and ended with
-    it; where it is None, the setting `redis_url` says which Redis is written to, and without it none is.
-    Returns how far it was when last asked. Raises `LogError` when another process folds an embedded log,
-    `FeedError` when a feed failed, `RedisServerError` when the bundled server does not start.
+    database is migrated first; one that is away is waited for. `redis` is the bundled server, running, and
+    started again whenever it ends; where it is None, the setting `redis_url` says which Redis is written to,
+    and without it none is: the channels are then counted for the sockets, where `counting` says so, or left
+    to the next mirror. A worker that stands still for `standstill_s` while records wait ends itself. Returns
+    how far it was when last asked. Raises `LogError` when another process folds an embedded log, `FeedError`
+    when a feed failed.
     """
-    migrate(settings.database_url)
+    migrate_when_reachable(settings.database_url)
     log = open_log(settings.log_url, partitions=settings.partitions)
     try:
         worker = _Worker(settings, log)
-        with _mirroring(settings, log, redis) as worker.mirror:
-            return worker.run(feeds, until, observe)
+        with _mirroring(settings, log, redis, counting=counting) as mirror:
+            worker.forming.show = mirror.show_forming if mirror is not None else None
+            return worker.run(feeds, until, observe, standstill_s)
     finally:
         log.close()
 
 
 @contextmanager
-def _mirroring(settings: Settings, log: Log, server: RedisServer | None) -> Generator[Mirror | None]:
-    """The mirror at work; None where there is no Redis."""
+def _mirroring(
+    settings: Settings, log: Log, server: RedisServer | None, *, counting: bool
+) -> Generator[Mirror | None]:
+    """The mirror at work; None where there is neither a Redis nor anything to count for."""
     url = server.url if server else settings.redis_url
-    if url is None:
+    if url is None and not counting:
         yield None
         return
-    if server is not None:
-        server.start()
     mirror = Mirror(log, settings.database_url, url, server)
     mirror.start()
     try:
         yield mirror
     finally:
         mirror.stop()
-        if server is not None:
-            server.stop()
 
 
 def journal_ends(log: Log) -> dict[int, int]:
@@ -168,10 +178,11 @@ class _Worker:
         bots = BotManager(log, self.strategies, who="worker")
         self.sink = DatabaseSink(settings.database_url, bots.update_bot_state)
         self.sink.check(log)
+        self.database = open_engine(settings.database_url)
         self.unchecked: dict[int, Pipeline] = {}
         """Pipelines whose bots have not been compared with today's strategy code."""
-        self.mirror: Mirror | None = None
         self.forming = Forming()
+        self.folding = Folding()
         self.progress = Progress({}, caught_up=False)
         self.journal_at_start = journal_ends(log)
         app = make_app(settings.log_url, worker=settings.worker, datadir=settings.home / "faust")
@@ -184,17 +195,19 @@ class _Worker:
         feeds: Sequence[Feed],
         until: Callable[[Progress], bool] | None,
         observe: Callable[[Progress], None] | None,
+        standstill_s: float,
     ) -> Progress:
         side = _Feeds(feeds)
 
         def tick() -> bool:
             self._halt_changed()
-            if self.mirror is not None:
-                self.mirror.show_forming(self.forming.changed())
+            self.forming.look()
             if until is None and observe is None:
                 return side.failed
             self.progress = Progress(
-                dict(self.engine.applied), caught_up(self.log, self.engine, self.projector)
+                dict(self.engine.applied),
+                caught_up(self.log, self.engine, self.projector),
+                bool(self.engine.applied) or self.app.unassigned,
             )
             if observe:
                 observe(self.progress)
@@ -202,23 +215,53 @@ class _Worker:
 
         self._notice(WorkerStarted(self.settings.worker, self.epoch, time.time_ns()))
         try:
-            with side:
-                run_worker(self.app, self.log, [self.engine, self.projector], tick)
+            with side, telemetry.asked(self._gauges()):
+                followers, doing = [self.engine, self.projector], self.folding.doing
+                run_worker(self.app, self.log, followers, tick, doing=doing, standstill_s=standstill_s)
         finally:
             reason = "a feed failed" if side.failed else "stopped"
             self._notice(WorkerStopped(self.settings.worker, self.epoch, time.time_ns(), reason))
             self.sink.close()
+            self.database.dispose()
         side.check()
         return self.progress
 
-    def _fold_of(self, partition: int, state: bytes | None) -> Pipeline:
-        pipeline = Pipeline(partition, self.strategies)
+    def _gauges(self) -> telemetry.Gauges:
+        """What is asked for at a scrape, in another thread."""
+        return {
+            "tcpd_journal_lag_records": (
+                "Journal records that are not folded yet, by partition of this worker.",
+                "partition",
+                lambda: self._lag({(JOURNAL, p): at for p, at in dict(self.engine.applied).items()}),
+            ),
+            "tcpd_projection_lag_records": (
+                "Derived records that are not in the database yet, by partition of this worker.",
+                "partition",
+                lambda: self._lag(dict(self.projector.applied)),
+            ),
+            "tcpd_market_data_age_seconds": (
+                "Since the newest record of the market was folded, by the journal's clock.",
+                "market",
+                lambda: telemetry.ages(dict(self.folding.newest)),
+            ),
+            "tcpd_bots": ("Bots in the database, by status.", "status", lambda: statuses(self.database)),
+        }
+
+    def _lag(self, applied: Mapping[tuple[str, int], int]) -> dict[str, float]:
+        lags: dict[str, float] = {}
+        for (topic, partition), at in applied.items():
+            behind = self.log.highwater(topic, partition) - 1 - at
+            lags[str(partition)] = lags.get(str(partition), 0) + max(0, behind)
+        return lags
+
+    def _fold_of(self, partition: int, state: bytes | None) -> Watched:
+        pipeline = Pipeline(partition, Stepped(self.strategies, self.folding))
         if state is not None:
             pipeline.restore(state)
             self._check_journal(pipeline)
         self.unchecked[partition] = pipeline
         self.forming.pipelines[partition] = pipeline
-        return pipeline
+        return Watched(Measured(pipeline, self.folding), self.forming)
 
     def _check_journal(self, pipeline: Pipeline) -> None:
         """Raises `LogError` where the journal is not the one that the snapshot was folded from."""

@@ -168,7 +168,7 @@ class Engine:
         app.on_partitions_revoked.connect(self._on_revoked)
 
     def positions(self) -> dict[tuple[str, int], int]:
-        return {(JOURNAL, partition): offset for partition, offset in self.applied.items()}
+        return {(JOURNAL, partition): offset for partition, offset in dict(self.applied).items()}
 
     async def settle(self) -> None:
         """Write snapshots of everything folded; gives up after `SETTLE_S`, which costs repeats."""

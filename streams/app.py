@@ -6,8 +6,7 @@ import os
 import signal
 import sys
 import threading
-import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
@@ -18,31 +17,23 @@ from yarl import URL
 
 from streams.embedded import EmbeddedLog, fold_lock
 from streams.kafka_topics import address_of
-from streams.log import Log, LogError
+from streams.log import Log
 from streams.topics import RECORD_BYTES_MAX
+from streams.watchdog import STANDSTILL_S, Doing, Watchdog, Watched
 
 logger = logging.getLogger(__name__)
 
 GROUP = "tcpdashboard"
 FAILED = 70
 """Exit code of a worker that ended itself (EX_SOFTWARE)."""
-STANDSTILL_S = 60.0
 CHECK_S = 0.1
-WATCH_S = 1.0
 STOP_S = 20.0
 REPEATED_LINES = 5
 REPEATED_S = 10.0
 
 
-class Follower(Protocol):
-    """An agent as its worker sees it."""
-
-    def positions(self) -> dict[tuple[str, int], int]:
-        """Last offset done by (topic, partition) assigned to this worker.
-
-        Without those that wait for something outside: they may stand still.
-        """
-        ...
+class Follower(Watched, Protocol):
+    """An agent as its worker sees it; its positions are those assigned to this worker."""
 
     async def settle(self) -> None:
         """Finish what has been taken."""
@@ -107,9 +98,9 @@ def raw_topic(app: App, *streams: str) -> Any:
     return app.topic(*names, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
 
 
-def end_process(reason: str) -> NoReturn:
-    """End at once, before anything more is acknowledged; exit code `FAILED`."""
-    logger.critical("%s; this worker ends, start it again", reason)
+def end_process(reason: str, bound: Mapping[str, object] | None = None) -> NoReturn:
+    """End at once, before more is acknowledged; exit code `FAILED`. `bound`: fields of the log line."""
+    logger.critical("%s; this worker ends, start it again", reason, extra=bound)
     logging.shutdown()
     sys.stderr.flush()
     os._exit(FAILED)
@@ -130,15 +121,20 @@ def run_worker(
     log: Log,
     followers: Sequence[Follower],
     until: Callable[[], bool] | None = None,
+    *,
+    doing: Callable[[], Doing] = Doing,
+    standstill_s: float = STANDSTILL_S,
 ) -> None:
     """Run the app in this thread until SIGINT, SIGTERM, or `until()` is true.
 
     `until` is asked every 0.1 s, in this thread, so it may look at the folds; it should be quick.
 
     Then everything taken is finished, snapshots are written and offsets committed. A failure of any
-    part ends the process with exit code `FAILED`. Raises `LogError` when another process folds.
+    part ends the process with exit code `FAILED`, and so does a standstill of so many seconds; `doing`: see
+    `Watchdog`. Raises `LogError` when another process folds.
     """
-    with _folding(log, f"worker {app.conf.consumer_group_instance_id}"):
+    watchdog = Watchdog(log, followers, doing, end_process, standstill_s=standstill_s)
+    with _folding(log, f"worker {app.conf.consumer_group_instance_id}"), watchdog:
         asyncio.run(_run(app, log, followers, until))
 
 
@@ -158,14 +154,12 @@ async def _run(
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
     starting = asyncio.create_task(_start(app))
-    watching = asyncio.create_task(_watch(log, followers))
     with ending_process("running"):
         while not stop.is_set() and not (until is not None and until()):
             if app.crashed:
                 end_process(f"the Faust app crashed: {app.crash_reason!r}")
             with suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), CHECK_S)
-    watching.cancel()
     await _stop(app, followers)
     starting.cancel()
 
@@ -186,43 +180,6 @@ async def _stop(app: App, followers: Sequence[Follower]) -> None:
     except TimeoutError:
         # what was taken is settled, and commits only follow the snapshots: nothing is lost
         logger.warning("Faust did not stop within %.0f s; going on without it", STOP_S)
-
-
-async def _watch(log: Log, followers: Sequence[Follower]) -> None:
-    """End the process when records wait for a follower whose position stands still."""
-    moved: dict[tuple[str, int], tuple[int, float]] = {}
-    while True:
-        await asyncio.sleep(WATCH_S)
-        with ending_process("watching"):
-            positions = [place for follower in followers for place in follower.positions().items()]
-            try:
-                ends = await asyncio.to_thread(_ends, log, [place for place, _ in positions])
-            except LogError as error:
-                logger.warning("cannot ask for the ends of the streams: %s", error)
-                moved.clear()
-                continue
-            moved = {place: moved[place] for place, _ in positions if place in moved}
-            for place, at in positions:
-                _check_moving(place, at, ends[place], moved)
-
-
-def _check_moving(
-    place: tuple[str, int], at: int, end: int, moved: dict[tuple[str, int], tuple[int, float]]
-) -> None:
-    """`moved`: the position and the time when it last moved or nothing waited."""
-    now = time.monotonic()
-    before, since = moved.get(place, (None, now))
-    if at != before or at + 1 >= end:
-        moved[place] = (at, now)
-    elif now - since > STANDSTILL_S:
-        end_process(
-            f"{place[0]}:{place[1]} stands at offset {at} for {now - since:.0f} s while records up to"
-            f" {end - 1} wait"
-        )
-
-
-def _ends(log: Log, places: list[tuple[str, int]]) -> dict[tuple[str, int], int]:
-    return {place: log.highwater(*place) for place in places}
 
 
 class _Repeated(logging.Filter):

@@ -36,7 +36,7 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 
 from streams import topics
-from streams.log import Entry, LogError, Position, Record, partition_of
+from streams.log import Entry, LogError, Position, Record, Tail, partition_of
 
 FORMAT = "1"
 PARTITIONS_DEFAULT = 4
@@ -286,6 +286,11 @@ class EmbeddedLog:
                 return False
             time.sleep(POLL_S)
 
+    def tail(self, after: Mapping[tuple[str, int], int]) -> Tail:
+        from streams.embedded_tail import EmbeddedTail  # noqa: PLC0415 - it is made of this class
+
+        return EmbeddedTail(self, after)
+
     def version(self) -> int:
         """A number that changes with any append, of whatever process; made to be polled."""
         with self._errors("watch"):
@@ -466,9 +471,9 @@ def fold_lock(url: str, who: str) -> Generator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            holder = os.pread(lock, 1000, 0).decode(errors="replace").strip() or "a process that just started"
             raise LogError(
-                f"log {url} is being folded by {holder}: one process at a time folds; stop that one first"
+                f"log {url} is being folded by {_holder(lock)}: one process at a time folds;"
+                " stop that one first"
             ) from None
         since = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
         os.ftruncate(lock, 0)
@@ -476,6 +481,22 @@ def fold_lock(url: str, who: str) -> Generator[None]:
         yield
     finally:
         os.close(lock)
+
+
+def fold_holder(url: str) -> str | None:
+    """Who folds this log; None: nobody. Only looks. Raises `LogError` and `OSError`."""
+    path = folder_of(url) / "fold.lock"
+    if path.exists():
+        with path.open("rb") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return _holder(lock.fileno())
+    return None
+
+
+def _holder(lock: int) -> str:
+    return os.pread(lock, 1000, 0).decode(errors="replace").strip() or "a process that just started"
 
 
 def _open_lock(path: Path, url: str) -> int:

@@ -31,7 +31,8 @@ UNSYNCED = frozenset({topics.CANDLES, topics.SIGNALS, topics.SYSTEM, topics.SNAP
 """After a loss of power these are folded again; the other topics reach the disk before their futures."""
 
 LINGER_S = 0.001
-QUIET_S = 0.1
+"""Between two transactions: sends after a pause wait for nothing."""
+QUIET_S = 2.0
 POLL_QUIET_S = 0.005
 """Polling each millisecond costs 7 % of a core, which is too much while nothing arrives."""
 FETCH_ROWS_MAX = 100
@@ -222,7 +223,7 @@ class Consumer(base.Consumer):
 
 
 class Producer(base.Producer):
-    """Appends in the order of the sends; those within a millisecond share a transaction."""
+    """Appends in the order of the sends; dense ones share a transaction."""
 
     _home: Home
     _failure: LogError | None = None
@@ -294,8 +295,9 @@ class Producer(base.Producer):
     @Service.task
     async def _append_waiting(self) -> None:
         while True:
+            rested_s = time.monotonic() + LINGER_S
             await self._wake.wait()
-            await asyncio.sleep(LINGER_S)
+            await asyncio.sleep(max(0.0, rested_s - time.monotonic()))
             self._wake.clear()
             sent, self._waiting = self._waiting, []
             try:

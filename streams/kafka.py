@@ -8,7 +8,7 @@ module always say `journal`.
 import asyncio
 import concurrent.futures
 import threading
-from collections.abc import Coroutine, Iterable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -25,6 +25,10 @@ CLOSE_S = 5.0
 WAIT_STEP_S = 0.01
 FETCH_STEP_MS = 100
 FETCH_BYTES = 4 << 20
+READ_WAIT_MS = 10
+"""A reader stops below the highwater; its fetch beyond must not keep the connection busy for long."""
+TAIL_WAIT_MS = 200
+TAIL_RECORDS_MAX = 2_000
 
 Result = TypeVar("Result")
 
@@ -68,16 +72,18 @@ class KafkaLog:
         self._asker = await self._consumer()
         return count
 
-    async def _consumer(self) -> Any:
-        """A consumer without a group: offsets are asked of it, or a partition is assigned to it."""
+    async def _consumer(self, wait_ms: int = READ_WAIT_MS) -> Any:
+        """A consumer without a group: offsets are asked of it, or partitions are assigned to it.
+
+        `wait_ms`: so long the brokers hold a fetch that finds nothing.
+        """
         consumer: Any = AIOKafkaConsumer(
             bootstrap_servers=",".join(self._address.servers),
             request_timeout_ms=int(self._answer_s * 1000),
             enable_auto_commit=False,
             auto_offset_reset="none",
             max_partition_fetch_bytes=FETCH_BYTES,
-            # A reader stops below the highwater; its fetch beyond must not keep the connection busy for long.
-            fetch_max_wait_ms=10,
+            fetch_max_wait_ms=wait_ms,
         )
         return await self._started(consumer)
 
@@ -252,6 +258,38 @@ class KafkaLog:
             await asyncio.sleep(min(step_s, left_s))
             step_s = min(2 * step_s, WAIT_STEP_S)
 
+    def tail(self, after: Mapping[tuple[str, int], int]) -> "KafkaTail":
+        streams = {self._partition(*place): place[0] for place in after}
+        starts = dict(zip(streams, after.values(), strict=True))
+        consumer = self._call("follow", self._following(starts))
+
+        def fetch(timeout_s: float) -> Mapping[TopicPartition, list[Any]]:
+            return self._call("follow", self._followed(consumer, timeout_s))
+
+        def close() -> None:
+            if not self._closed:
+                self._call("follow", self._left(consumer))
+
+        return KafkaTail(self.url, streams, starts, fetch, close)
+
+    async def _following(self, after: Mapping[TopicPartition, int]) -> Any:
+        consumer = await self._consumer(TAIL_WAIT_MS)
+        consumer.assign(list(after))
+        for source, offset in after.items():
+            consumer.seek(source, offset)
+        return consumer
+
+    async def _followed(self, consumer: Any, timeout_s: float) -> Any:
+        try:
+            return await consumer.getmany(timeout_ms=int(timeout_s * 1000), max_records=TAIL_RECORDS_MAX)
+        except OffsetOutOfRangeError as error:
+            places = ", ".join(f"{source.topic}:{source.partition}" for source in error.args[0])
+            raise LogError(f"log {self.url}: what follows in {places} is gone") from error
+
+    async def _left(self, consumer: Any) -> None:
+        self._clients.remove(consumer)
+        await consumer.stop()
+
     def _partition(self, topic: str, partition: int) -> TopicPartition:
         if topic not in topics.ALL:
             raise LogError(f"log {self.url} has no topic {topic!r}; it has {', '.join(topics.ALL)}")
@@ -307,6 +345,36 @@ class KafkaLog:
         for task in rest:
             task.cancel()
         await asyncio.gather(*rest, return_exceptions=True)
+
+
+class KafkaTail:
+    """A `streams.log.Tail`: one consumer of all its partitions, whose fetch waits at the brokers."""
+
+    def __init__(
+        self,
+        url: str,
+        streams: Mapping[TopicPartition, str],
+        after: Mapping[TopicPartition, int],
+        fetch: Callable[[float], Mapping[TopicPartition, list[Any]]],
+        close: Callable[[], None],
+    ) -> None:
+        self.close = close
+        self._url, self._streams, self._fetch = url, streams, fetch
+        self._next = dict(after)
+
+    def read(self, timeout_s: float) -> list[Record]:
+        records: list[Record] = []
+        for source, got in self._fetch(timeout_s).items():
+            stream = self._streams[source]
+            for r in got:
+                if r.offset != self._next[source]:
+                    place = f"{stream}:{source.partition}: offset {self._next[source]}"
+                    raise LogError(f"log {self._url}: {place} is gone")
+                self._next[source] = r.offset + 1
+                records.append(
+                    Record(stream, source.partition, r.offset, r.timestamp, r.key, r.value, tuple(r.headers))
+                )
+        return records
 
 
 async def _ended(producer: Any) -> None:

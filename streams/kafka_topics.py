@@ -79,10 +79,34 @@ async def ensure_topics(address: Address, partitions: int | None, answer_s: floa
             await _create(admin, address, topics.ALL, count)
             counts = await _partition_counts(admin, address, topics.ALL)
             _check_counts(address, counts, partitions or count)
-            await _check_settings(admin, address)
+            await _check_settings(admin, address, topics.ALL)
     finally:
         await admin.close()
     return count
+
+
+async def examine_topics(
+    address: Address, partitions: int | None, answer_s: float
+) -> tuple[int | None, list[str]]:
+    """The partition count of the topics that are there, and the names of those that are not; creates none.
+
+    Raises like `ensure_topics`.
+    """
+    admin: Any = AIOKafkaAdminClient(
+        bootstrap_servers=list(address.servers), request_timeout_ms=int(answer_s * 1000)
+    )
+    try:
+        async with asyncio.timeout(answer_s):
+            await admin.start()
+            found = {topic["topic"]: len(topic["partitions"]) for topic in await admin.describe_topics()}
+            counts = {n: found[address.topic(n)] for n in topics.ALL if address.topic(n) in found}
+            count = next(iter(counts.values()), None)
+            if count is not None:
+                _check_counts(address, counts, partitions or count)
+                await _check_settings(admin, address, counts)
+    finally:
+        await admin.close()
+    return count, [address.topic(name) for name in topics.ALL if name not in counts]
 
 
 async def _create(admin: Any, address: Address, names: Iterable[str], partitions: int) -> None:
@@ -135,8 +159,8 @@ def _check_counts(address: Address, counts: Mapping[str, int], partitions: int) 
             )
 
 
-async def _check_settings(admin: Any, address: Address) -> None:
-    names = {address.topic(name): name for name in topics.ALL}
+async def _check_settings(admin: Any, address: Address, streams: Iterable[str]) -> None:
+    names = {address.topic(name): name for name in streams}
     resources = [ConfigResource(ConfigResourceType.TOPIC, topic) for topic in names]
     for response in await admin.describe_configs(resources):
         for code, message, _, topic, entries in response.resources:

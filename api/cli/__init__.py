@@ -8,7 +8,7 @@ import logging
 
 import typer
 
-from api.cli import audit, bots, imports, logs, markets, reads, run, serve, upkeep
+from api.cli import audit, bots, doctor, imports, logs, markets, reads, run, serve, upkeep
 from api.cli.failures import guarded
 
 app = typer.Typer(
@@ -20,6 +20,8 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command("up")(run.up)
+app.command("worker")(run.worker)
+app.command("collect")(run.collect)
 app.command("serve")(serve.serve)
 app.add_typer(serve.app, name="tokens")
 app.command("import")(imports.import_)
@@ -37,6 +39,7 @@ app.command("verify")(audit.verify)
 app.command("rebuild")(upkeep.rebuild)
 app.command("migrate")(upkeep.migrate)
 app.command("settings")(upkeep.settings)
+app.command("doctor")(doctor.doctor)
 app.command("strategies")(upkeep.strategies)
 
 

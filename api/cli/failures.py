@@ -26,6 +26,7 @@ EXPECTED = {
     "infra.db.schema.SchemaError",
     "infra.db.projector.ProjectionError",
     "infra.worker.FeedError",
+    "infra.redis.server.RedisServerError",
     "streams.log.LogError",
     "streams.sinks.SinkUnreachableError",
     "streams.codec.UndecodableError",

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
-from api.cli.output import print_json
 from api.cli.session import Session
 
 if TYPE_CHECKING:
@@ -83,9 +82,10 @@ class Board:
 class Live:
     """Shows, in a thread of its own, where things stand; a line a second where there is no terminal."""
 
-    def __init__(self, session: Session, *, json: bool) -> None:
+    def __init__(self, session: Session, places: str) -> None:
+        """`places`: the addresses, which always stand in the view."""
         self._session = session
-        self._json = json
+        self._places = places
         self._board = Board(session.log)
         self._progress: Progress | None = None
         self._stop = threading.Event()
@@ -106,7 +106,7 @@ class Live:
         self._thread.join()
 
     def _run(self) -> None:
-        terminal = sys.stdout.isatty() and not self._json
+        terminal = sys.stdout.isatty()
         with ExitStack() as stack:
             screen: Any = None
             if terminal:
@@ -116,15 +116,13 @@ class Live:
             while not self._stop.wait(TERMINAL_EVERY_S if terminal else EVERY_S):
                 state = self._state()
                 if screen is not None:
-                    screen.update(_screen(state), refresh=True)
-                elif self._json:
-                    print_json(state)
+                    screen.update(_screen(state, self._places), refresh=True)
                 else:
                     sys.stdout.write(_line(state) + "\n")
                 sys.stdout.flush()
 
     def _state(self) -> dict[str, Any]:
-        """All that is shown, as JSON has it."""
+        """All that is shown."""
         from infra.db import queries
         from infra.marks import statuses
         from infra.present import iso
@@ -177,14 +175,14 @@ def _line(state: dict[str, Any]) -> str:
     return f"{head}; {prices}; bots: {bots} {equity}".rstrip()
 
 
-def _screen(state: dict[str, Any]) -> "RenderableType":
+def _screen(state: dict[str, Any], places: str) -> "RenderableType":
     from rich.console import Group
     from rich.text import Text
 
     lag = "starting" if state["lag"] is None else f"{state['lag']} records behind"
     bots = ", ".join(f"{count} {status}" for status, count in state["statuses"].items()) or "no bots"
     head = Text(f"{state['time'] or '-'}   {state['trades_per_s']} trades/s   {lag}   {bots}   Ctrl-C ends")
-    return Group(head, Text(), _markets(state["markets"]), Text(), _bots(state["bots"]))
+    return Group(Text(places), head, Text(), _markets(state["markets"]), Text(), _bots(state["bots"]))
 
 
 def _markets(markets: list[dict[str, Any]]) -> "Table":

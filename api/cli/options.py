@@ -25,6 +25,7 @@ NoFold = Annotated[bool, typer.Option("--no-fold", help="Only append; whoever fo
 Params = Annotated[
     list[str] | None, typer.Option("--param", metavar="k=v", help="Parameter of the strategy; repeatable.")
 ]
+Names = Annotated[list[str] | None, typer.Option("--name", help="A host name it is asked by; repeatable.")]
 Size = Annotated[str | None, typer.Option("--size", help="amount:X, cash:X or equity:F. [default: equity:1]")]
 
 

@@ -90,6 +90,21 @@ def write_rows(rows: Rows, columns: Columns, form: Format, out: Path | None) -> 
             _arrow(rows, columns, form, file)
 
 
+def write_chunks(chunks: Iterable[bytes], out: Path | None) -> None:
+    """What is formatted already; a file appears only when it is complete."""
+    with _destination(out) as file:
+        file.writelines(chunks)
+
+
+def write_batches(
+    batches: Iterable["pa.RecordBatch"], schema: "pa.Schema", form: Format, out: Path | None
+) -> None:
+    """Batches in a binary format; the file appears only when it is complete."""
+    with _destination(out) as file, _writer(form, file, schema) as writer:
+        for batch in batches:
+            writer.write_batch(batch)
+
+
 @contextmanager
 def _destination(out: Path | None) -> Generator[IO[bytes]]:
     if out is None:
@@ -129,6 +144,7 @@ def _word(value: Any) -> str:
 
 class _TableWriter(Protocol):
     def write_table(self, table: "pa.Table") -> None: ...
+    def write_batch(self, batch: "pa.RecordBatch") -> None: ...
     def close(self) -> None: ...
 
 

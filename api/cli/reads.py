@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from api.cli.options import BotId, Formatted, Frame, From, Json, Out, Symbol, To, Venue, format_of, time_of
-from api.cli.output import CANDLES, EQUITY, LINEAGE, SIGNALS, TRADES, write_rows
+from api.cli.output import CANDLES, EQUITY, LINEAGE, SIGNALS, TRADES, write_batches, write_chunks, write_rows
 from api.cli.session import Session
 
 
@@ -31,8 +31,21 @@ def candles(
 
         market = market_key(venue, symbol)
         _check_market(session, market)
-        rows = queries.candles(session.database, market, timeframe, after_ns, until_ns, revisions=revisions)
-        write_rows(rows, CANDLES, chosen, out)
+        if chosen == "json":
+            rows = queries.candles(
+                session.database, market, timeframe, after_ns, until_ns, revisions=revisions
+            )
+            write_rows(rows, CANDLES, chosen, out)
+            return
+        from api.http import formats
+        from infra.db.pages import Window
+
+        window = Window(queries.ROWS_PER_PAGE, after_ns, until_ns)
+        chunks = queries.raw_candles(session.database, market, timeframe, window, revisions=revisions)
+        if chosen == "csv":
+            write_chunks(formats.csv_of(chunks), out)
+        else:
+            write_batches(formats.batches_of(chunks), formats.SCHEMA, chosen, out)
 
 
 def signals(

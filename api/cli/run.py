@@ -1,17 +1,31 @@
-"""`up`: collector, engine and projector in one process, with a live view."""
+"""`up`: everything at once. `worker` and `collect`: its parts as processes of their own, beside `serve`."""
 
 import asyncio
 import time
+from collections.abc import Mapping
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from api.cli.failures import refusing
-from api.cli.options import Json
-from api.cli.output import say
+from api.cli.options import Json, Names
+from api.cli.running import (
+    Standing,
+    announce,
+    listen_for_probes,
+    probing,
+    running,
+    tell,
+    until_signalled,
+    when_ready,
+)
 from api.cli.session import Session
+from api.http.listening import API_PORT, LOOPBACK, listen, url_of
 
 if TYPE_CHECKING:
+    from infra.exchange.collector import DataCollector
+    from infra.redis.server import RedisServer
     from infra.worker import Feed, Progress
 
 SPEED = 60.0
@@ -29,50 +43,178 @@ DEMO: tuple[tuple[str, dict[str, object]], ...] = (
 """Demo bots: strategy and parameters, each on 1m candles; the markets take turns. Their windows are so short
 that all of them trade within twenty candles, that is seconds."""
 
+Speed = Annotated[float, typer.Option("--speed", min=0.001, help="Venue seconds a second.")]
+ApiPort = Annotated[
+    int | None,
+    typer.Option("--api-port", min=0, max=65535, help="API and page. [default: 8321 where it is free]"),
+]
+RedisPort = Annotated[
+    int | None,
+    typer.Option("--redis-port", min=1, max=65535, help="Bundled Redis. [default: 6379 where it is free]"),
+]
+ProbePort = Annotated[
+    int | None,
+    typer.Option("--probe-port", min=0, max=65535, help="Health, metrics. [default: 9464 where it is free]"),
+]
+ProbeHost = Annotated[str, typer.Option("--probe-host", help="Address that health and metrics listen on.")]
+
 
 def up(
-    speed: Annotated[float, typer.Option("--speed", min=0.001, help="Venue seconds a second.")] = SPEED,
+    speed: Speed = SPEED,
     markets: Annotated[
         int, typer.Option("--markets", min=0, max=1000, help="Simulated markets; 0 only folds.")
     ] = MARKETS,
     seconds: Annotated[float | None, typer.Option("--seconds", min=0.0, help="End after so long.")] = None,
     demo: Annotated[bool, typer.Option("--demo", help="Create demo bots where there are none.")] = False,
+    api_port: ApiPort = None,
+    redis_port: RedisPort = None,
+    probe_port: ProbePort = None,
     json: Json = False,
 ) -> None:
     """Run everything on the simulated exchange; Ctrl-C ends it cleanly, the next start continues."""
-    with Session() as session:
+    with running() as session, ExitStack() as stack:
+        from api.http.child import ApiProcess
+
+        probes = listen_for_probes(probe_port)
+        bound = listen(LOOPBACK, api_port, API_PORT, "give another with --api-port")
+        redis = _bundled_redis(session, redis_port)
+        if redis is not None:
+            stack.enter_context(redis)
+        redis_url = str(session.settings.redis_url if redis is None else redis.url)
+        api = stack.enter_context(ApiProcess(bound, {"TCPD_REDIS_URL": redis_url}))
+
         from api.cli.live import Live
         from infra.exchange.simulated import symbols
         from infra.worker import work
 
+        session.migrate(waiting=True)
         names = symbols(markets)
-        feeds = [_collector(session, names, speed)] if names else []
+        collecting, standing = _Collecting(session, names, speed), Standing(session)
+        feeds = [collecting.run] if names else []
         if demo and names:
             feeds.append(_demo(session, names))
-        session.migrate()
+
+        def is_ready() -> bool:
+            return standing.is_ready() and (not names or collecting.is_connected())
+
+        probe = stack.enter_context(probing(session, probes, is_ready))
+        places = _places(session, api=url_of(bound), redis=redis_url, probe=probe)
+        if json:
+            ready = when_ready(lambda: is_ready() and api.is_ready(), lambda: announce(places, "", json=True))
+            stack.enter_context(ready)
+        else:
+            tell(_words(places))
+        view = None if json else stack.enter_context(Live(session, _words(places)))
         ends = None if seconds is None else time.monotonic() + seconds
+
+        def observe(progress: "Progress") -> None:
+            standing.observe(progress)
+            if view is not None:
+                view.observe(progress)
 
         def until(_: "Progress") -> bool:
             return ends is not None and time.monotonic() >= ends
 
-        with Live(session, json=json) as view:
-            work(session.settings, feeds=feeds, until=until, observe=view.observe)
-        say("stopped; the next start continues here")
+        work(session.settings, feeds=feeds, until=until, observe=observe, redis=redis, counting=True)
+    tell("stopped; the next start continues here")
 
 
-def _collector(session: Session, names: list[str], speed: float) -> "Feed":
-    from infra.exchange.collector import DataCollector
-    from infra.exchange.simulated import SimulatedExchange
-    from infra.journal_view import source_state
+def worker(
+    probe_host: ProbeHost = LOOPBACK, probe_port: ProbePort = None, name: Names = None, json: Json = False
+) -> None:
+    """Fold, project and mirror, beside `serve` and `collect`; on Kafka as many as you like."""
+    with running() as session:
+        from infra.worker import work
 
-    async def collect() -> None:
+        standing = Standing(session)
+        probes = listen_for_probes(probe_port, probe_host)
+        with probing(session, probes, standing.is_ready, [probe_host, *(name or ())]) as probe:
+            places = _places(
+                session, worker=session.settings.worker, redis=session.settings.redis_url, probe=probe
+            )
+            with when_ready(standing.is_ready, lambda: announce(places, _words(places), json=json)):
+                work(session.settings, observe=standing.observe, counting=True)
+    tell("stopped")
+
+
+def collect(
+    speed: Speed = SPEED,
+    markets: Annotated[int, typer.Option("--markets", min=1, max=1000, help="Simulated markets.")] = MARKETS,
+    probe_host: ProbeHost = LOOPBACK,
+    probe_port: ProbePort = None,
+    name: Names = None,
+    json: Json = False,
+) -> None:
+    """Collect market data into the journal, beside `worker`."""
+    with running() as session:
+        from infra.exchange.simulated import symbols
+
+        collecting = _Collecting(session, symbols(markets), speed)
+        probes = listen_for_probes(probe_port, probe_host)
+        with probing(session, probes, collecting.is_ready, [probe_host, *(name or ())]) as probe:
+            places = _places(session, source=SOURCE, probe=probe)
+            with when_ready(collecting.is_ready, lambda: announce(places, _words(places), json=json)):
+                asyncio.run(until_signalled(collecting.run()))
+    tell("stopped")
+
+
+def _bundled_redis(session: Session, port: int | None) -> "RedisServer | None":
+    """None where the setting `redis_url` names another."""
+    from infra.redis.server import RedisServer
+
+    if session.settings.redis_url is None:
+        return RedisServer(port)
+    if port is not None:
+        raise typer.BadParameter(
+            "--redis-port is the bundled server's, but the setting redis_url names another"
+        )
+    return None
+
+
+def _places(session: Session, **places: str | None) -> dict[str, str | None]:
+    """Where everything is, as it may be shown."""
+    from infra.settings import shown
+
+    masked = {name: None if place is None else shown(place) for name, place in places.items()}
+    return {**masked, "token_file": str(session.settings.home / "token")}
+
+
+def _words(places: Mapping[str, str | None]) -> str:
+    return "   ".join(f"{name.replace('_', ' ')} {place}" for name, place in places.items() if place)
+
+
+class _Collecting:
+    """The collector on the simulated exchange."""
+
+    def __init__(self, session: Session, names: list[str], speed: float) -> None:
+        self._session, self._names, self._speed = session, names, speed
+        self._collector: DataCollector | None = None
+
+    async def run(self) -> None:
+        from infra.exchange.collector import DataCollector
+        from infra.exchange.simulated import SimulatedExchange
+        from infra.journal_view import source_state
+
+        session = self._session
         state = await asyncio.to_thread(source_state, session.log, SOURCE)
-        collector = DataCollector(session.log, state)
-        collector.register_provider(SOURCE, SimulatedExchange(seed=session.settings.sim_seed, speed=speed))
+        self._collector = DataCollector(session.log, state)
+        exchange = SimulatedExchange(seed=session.settings.sim_seed, speed=self._speed)
+        self._collector.register_provider(SOURCE, exchange)
         with refusing():
-            await collector.start_collection(names)
+            await self._collector.start_collection(self._names)
 
-    return collect
+    def is_connected(self) -> bool:
+        return self._collector is not None and self._collector.is_connected
+
+    def is_ready(self) -> bool:
+        from streams.log import LogError
+        from streams.topics import JOURNAL
+
+        try:
+            self._session.log.highwater(JOURNAL, 0)
+        except (LogError, OSError):
+            return False
+        return self.is_connected()
 
 
 def _demo(session: Session, names: list[str]) -> "Feed":

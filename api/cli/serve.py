@@ -1,21 +1,27 @@
 """`serve` and `tokens …`: the API, and who may use it."""
 
-import sys
+import socket
 from typing import Annotated, Literal
 
 import typer
 
-from api.cli.options import Json
+from api.cli.options import Json, Names
 from api.cli.output import print_json, print_table, say
+from api.cli.running import announce, running
 from api.cli.session import Session
+from api.http.listening import LOOPBACK
 
 app = typer.Typer(
     help="Make, list and revoke tokens of the API.", no_args_is_help=True, rich_markup_mode=None
 )
 
-LOOPBACK = "127.0.0.1"
 LISTED = ("name", "scope", "created", "expires", "state")
-Name = Annotated[str, typer.Option("--name", help="Stands in the journal beside each of its commands.")]
+Name = Annotated[
+    str | None,
+    typer.Option(
+        "--name", help="Stands in the journal beside each of its commands. [default: such as read-1]"
+    ),
+]
 
 
 def serve(
@@ -23,42 +29,40 @@ def serve(
         int | None, typer.Option("--port", min=0, max=65535, help="[default: 8321 where it is free]")
     ] = None,
     host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = LOOPBACK,
-    name: Annotated[
-        list[str] | None, typer.Option("--name", help="A host name it is asked by; repeatable.")
-    ] = None,
+    name: Names = None,
     json: Json = False,
+    child: Annotated[int | None, typer.Option("--child", hidden=True)] = None,
 ) -> None:
-    """Serve the API, beside whoever folds; Ctrl-C ends it."""
-    with Session() as session:
-        from api.http.app import make_app
-        from api.http.server import Server, listen, services, url_of
+    """Serve the API, beside whoever folds; Ctrl-C ends it.
 
-        session.migrate()
-        with (
-            services(
-                session.settings,
-                session.log,
-                session.database,
-                session.strategies,
-                session.settings.redis_url,
-            ) as served,
-            listen(host, port) as bound,
-        ):
+    `child` is a listening socket of the parent, `up`: the API then ends when standard input does.
+    """
+    with running() as session:
+        from api.http.child import end_with_parent
+
+        if child is not None:
+            end_with_parent()
+        from api.http.app import make_app
+        from api.http.listening import API_PORT, listen, url_of
+        from api.http.server import Server, services
+
+        session.migrate(waiting=True)
+        way_out = "name another with --host and --port"
+        bound = listen(host, port, API_PORT, way_out) if child is None else socket.socket(fileno=child)
+        with bound, services(session.settings, session.log, session.database, session.strategies) as served:
 
             def ready() -> None:
-                if json:
-                    print_json({"api": url_of(bound), "token_file": str(served.tokens.plain)})
-                    sys.stdout.flush()
-                else:
-                    say(f"API at {url_of(bound)}; the first token is in {served.tokens.plain}")
+                line = {"api": url_of(bound), "token_file": str(served.tokens.plain)}
+                announce(line, f"API at {line['api']}; the first token is in {line['token_file']}", json=json)
 
-            Server(make_app(served, [host, *(name or ())]), ready).run([bound])
+            said = ready if child is None else lambda: None
+            Server(make_app(served, [host, *(name or ())]), said).run([bound])
 
 
 @app.command()
 def create(
-    name: Name,
     scope: Annotated[Literal["read", "trade", "admin"], typer.Option("--scope", help="What it allows.")],
+    name: Name = None,
     expires: Annotated[
         str | None, typer.Option("--expires", help="Such as 30d, 12h or 15m. [default: never]")
     ] = None,
@@ -68,10 +72,13 @@ def create(
     from infra.tokens import TokenFile
 
     with Session() as session:
-        secret = TokenFile(session.settings.home).create(name, scope, expires)
+        tokens = TokenFile(session.settings.home)
+        name = name or tokens.free_name(scope)
+        secret = tokens.create(name, scope, expires)
         if json:
             print_json({"name": name, "scope": scope, "token": secret})
         else:
+            say(f"token {name}:")
             typer.echo(secret)
 
 

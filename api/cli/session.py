@@ -45,13 +45,13 @@ class Session:
             self.migrate()  # another process is making it at this moment, and has not got to its tables
             return open_database(self.settings.database_url)
 
-    def migrate(self) -> str:
-        """Bring the database to this version's tables; returns the revision."""
-        from infra.db.schema import migrate
+    def migrate(self, *, waiting: bool = False) -> str:
+        """Bring the database to this version's tables, waiting for one that is away; returns the revision."""
+        from infra.db.schema import migrate, migrate_when_reachable
 
         if self._sqlite_file is not None:
             self._sqlite_file.parent.mkdir(parents=True, exist_ok=True)
-        return migrate(self.settings.database_url)
+        return (migrate_when_reachable if waiting else migrate)(self.settings.database_url)
 
     @property
     def _sqlite_file(self) -> Path | None:

@@ -4,12 +4,14 @@ from collections.abc import Iterable
 from importlib.metadata import version
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI, Request
 
 from api.http import bots, failures, health, journal, markets, page, portfolio, sessions, sockets, strategies
+from api.http.asyncapi import document
+from api.http.measured import Measured
 from api.http.models import Problem
 from api.http.security import COOKIE, Guard
-from api.http.services import Services
+from api.http.services import Served, Services
 
 DESCRIPTION = """Markets, bots, what they did, and commands to them.
 
@@ -24,9 +26,10 @@ ERRORS: dict[int | str, dict[str, Any]] = {
         (503, "Log or database do not answer."),
     )
 }  # fmt: skip
+described = APIRouter(prefix="/api", tags=["channels"])
 ROUTERS = (
-    health.public, health.router, sessions.router, sessions.tokens, markets.router, strategies.router,
-    bots.router, bots.commands, portfolio.router, journal.router,
+    health.public, health.scraped, health.router, sessions.router, sessions.tokens, markets.router,
+    strategies.router, bots.router, bots.commands, portfolio.router, journal.router, described,
 )  # fmt: skip
 
 
@@ -48,8 +51,18 @@ def make_app(services: Services, names: Iterable[str] = ()) -> FastAPI:
     page.mount(app)
     failures.register(app)
     app.add_middleware(Guard, tokens=services.tokens, names=tuple(names))
+    app.add_middleware(Measured)
     _secure(app)
     return app
+
+
+@described.get("/asyncapi.json", response_model=dict[str, Any])
+def asyncapi_document(services: Served, request: Request) -> dict[str, Any]:
+    """The channels on Redis and the WebSockets, as an AsyncAPI 3.0 document."""
+    url = request.base_url
+    return document(
+        version("tcpdashboard"), url.netloc, secure=url.scheme == "https", redis_url=services.hub.redis_url
+    )
 
 
 def _secure(app: FastAPI) -> None:

@@ -6,25 +6,28 @@ from functools import cache
 from importlib.metadata import version
 from typing import Any
 
-from fastapi import APIRouter
-from sqlalchemy import select
+from fastapi import APIRouter, Response
+from sqlalchemy import Engine, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from api.http import models
 from api.http.failures import ApiError
 from api.http.services import Served, Services, folded
+from infra import telemetry
 from infra.db import pages
-from infra.db.schema import newest_revision
+from infra.db.schema import SchemaError, newest_revision
 from infra.marks import statuses
 from infra.present import iso
-from streams.log import LogError
+from streams.log import Log, LogError
 from streams.topics import JOURNAL, PROJECTED
 
 public = APIRouter(prefix="/health", tags=["health"])
+scraped = APIRouter(tags=["health"])
 router = APIRouter(prefix="/api", tags=["health"])
 
 OPEN: dict[str, Any] = {"security": []}
 """For OpenAPI: a route without a token."""
+UNREACHABLE = (LogError, OSError, SQLAlchemyError, SchemaError)
 
 
 @public.get("/live", response_model=models.Up, openapi_extra=OPEN)
@@ -39,13 +42,24 @@ async def live() -> dict[str, str]:
 def ready(services: Served) -> dict[str, str]:
     """Log and database answer. What is wrong is told to those who have a token, not here."""
     try:
-        services.log.highwater(JOURNAL, 0)
-        with services.database.connect() as connection:
-            connection.execute(select(1))
-    except (LogError, OSError, SQLAlchemyError) as error:
+        check(services.log, services.database)
+    except UNREACHABLE as error:
         hint = "Its log says why; `tcpdashboard topics` and `tcpdashboard settings` show the parts."
         raise ApiError(503, "not_ready", "the log or the database does not answer", hint) from error
     return {"status": "ok"}
+
+
+def check(log: Log, database: Engine) -> None:
+    """Raises one of `UNREACHABLE` where log or database does not answer."""
+    log.highwater(JOURNAL, 0)
+    with database.connect() as connection:
+        connection.execute(select(1))
+
+
+@scraped.get("/metrics", responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}})
+def metrics() -> Response:
+    """Prometheus metrics of this process."""
+    return Response(telemetry.exposition(), media_type=telemetry.CONTENT_TYPE)
 
 
 @router.get("/health", response_model=models.Health)

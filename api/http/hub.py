@@ -196,6 +196,7 @@ class Hub:
     """
 
     def __init__(self, log: Log, database: Engine, redis_url: str | None) -> None:
+        self.redis_url = redis_url
         self._log = log
         self._store = ChannelStore(database)
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="sockets")

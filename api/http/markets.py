@@ -17,6 +17,7 @@ from api.http.services import (
     paged,
 )
 from infra.db import pages
+from infra.db.queries import raw_candles
 from infra.journal_view import view
 from infra.present import decimal_string, event_to_json, iso
 from streams import events
@@ -66,12 +67,9 @@ def candles(
     key = check_market(services, venue, symbol)
     window = fitting(rows, len(pages.CANDLE_KEY))
 
-    def page(window: pages.Window) -> pages.Page:
-        return pages.candles(services.database, key, timeframe, window, revisions=revisions)
-
     if form == "json":
-        return paged(page(window))
-    return _streamed(form, formats.all_rows(page, window))
+        return paged(pages.candles(services.database, key, timeframe, window, revisions=revisions))
+    return _streamed(form, raw_candles(services.database, key, timeframe, window, revisions=revisions))
 
 
 def _streamed(form: str, chunks: formats.Chunks) -> Response:

@@ -1,4 +1,4 @@
-"""Running the API: a socket of our own, so that the port is known before anybody is told of it."""
+"""Running the API on a socket that listens already."""
 
 import socket
 from collections.abc import Callable, Generator
@@ -18,59 +18,26 @@ from infra.strategies import Strategies
 from infra.tokens import TokenFile
 from streams.log import Log
 
-PORT = 8321
-"""Taken where it is free and none was asked for."""
-BACKLOG = 1_024
 GRACE_S = 5
 """So long an answer may take to end once the server is told to."""
 
 
 @contextmanager
-def services(
-    settings: Settings, log: Log, database: Engine, strategies: Strategies, redis_url: str | None
-) -> Generator[Services]:
+def services(settings: Settings, log: Log, database: Engine, strategies: Strategies) -> Generator[Services]:
     """What the API works with; the first token is made where there is none.
 
-    `redis_url`: the Redis that a mirror publishes to, for the sockets; None: they ask the database instead.
+    The setting `redis_url` is the Redis that a mirror publishes to, for the sockets; without it they ask the
+    database instead.
     """
     tokens = TokenFile(settings.home)
     tokens.first()
     requests = Requests(settings.home / "requests.db", log)
-    hub = Hub(log, database, redis_url)
+    hub = Hub(log, database, settings.redis_url)
     try:
         yield Services(settings, log, database, strategies, tokens, requests, BotHistory(log), hub)
     finally:
         hub.close()
         requests.close()
-
-
-def listen(host: str, port: int | None) -> socket.socket:
-    """A listening socket; port None: the default one where it is free, or else any. Raises `OSError`."""
-    try:
-        return _listen(host, PORT if port is None else port)
-    except OSError:
-        if port is not None:
-            raise
-        return _listen(host, 0)
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    bound = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.bind((host, port))
-        bound.listen(BACKLOG)
-    except OSError as error:
-        bound.close()
-        words = f"cannot listen on {host} port {port}: {error.strerror}; name another with --host and --port"
-        raise OSError(error.errno, words) from None
-    return bound
-
-
-def url_of(bound: socket.socket) -> str:
-    host, port = bound.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 class Server(uvicorn.Server):

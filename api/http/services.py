@@ -13,7 +13,7 @@ from api.http.hub import Hub
 from infra.bot_history import BotHistory
 from infra.commands import BotManager
 from infra.db import pages
-from infra.db.pages import Page, Window
+from infra.db.pages import INT64_MAX, Page, Window
 from infra.journal_view import view
 from infra.present import parse_time
 from infra.requests import Requests
@@ -26,7 +26,6 @@ from streams.topics import market_key
 
 logger = logging.getLogger(__name__)
 
-INT64_MAX = 2**63 - 1
 LIMIT, LIMIT_MAX = 500, 5_000
 _CURSOR = re.compile(r"\d{1,19}(:-?\d{1,19}){0,3}")
 

@@ -19,6 +19,8 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.exceptions import InvalidState
 from websockets.frames import Frame, Opcode
 
+from infra.telemetry import SOCKETS_CUT_OFF
+
 KERNEL_BYTES = 16_384
 """Of the kernel's send buffer,"""
 KERNEL_BYTES_MAX = 32_000
@@ -30,6 +32,8 @@ CLOSE_S = 5.0
 """So long a reader may take to answer a close; then the connection is reset."""
 SHUTDOWN_S = 1.0
 REASON_BYTES_MAX = 123
+TOO_SLOW = 4408
+"""Close code of a reader that was cut off."""
 _INT = struct.Struct("i")
 _KEY = "tcpdashboard.wire"
 
@@ -87,6 +91,8 @@ class Wire(WebSocketsSansIOProtocol):
         """Close, behind what is sent; the connection is reset when the reader does not answer in time."""
         if self.close_sent or self.transport.is_closing():
             return
+        if code == TOO_SLOW:
+            SOCKETS_CUT_OFF.inc()
         self.stop_keepalive()
         try:
             self.conn.send_close(code, reason.encode()[:REASON_BYTES_MAX].decode(errors="ignore"))
@@ -101,7 +107,7 @@ class Wire(WebSocketsSansIOProtocol):
 
     def keepalive_timeout(self) -> None:
         """No answer to a ping: the reader is gone or stands still."""
-        self.end(4408, "no answer to a ping; reconnect with since")
+        self.end(TOO_SLOW, "no answer to a ping; reconnect with since")
 
     def shutdown(self) -> None:
         """The server ends: say so, and wait for nobody."""

@@ -1,8 +1,8 @@
-"""What the API asks of the database: pages of rows, resumed by the key of the last row that was seen.
+"""What the doors ask of the database: pages of rows, resumed by the key of the last row that was seen.
 
 Rows are plain, formatted as JSON shows them: money, prices and sizes decimal strings, times ISO 8601, causes
 `partition:offset:index`. A page reads its own rows only, however far into the table it lies, and holds no
-connection afterwards.
+connection afterwards. The API gives them page by page, the command line all of them (`infra.db.queries`).
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import ColumnElement, Engine, Row, Select, Table, exists, func, select, tuple_
+from sqlalchemy import ColumnElement, Engine, Row, Select, Table, and_, exists, func, select, tuple_
 
 from infra.db import tables
 from infra.present import decimal_string, iso
@@ -18,6 +18,7 @@ from projections.decide import WORDS
 from streams.topics import SYSTEM
 
 OHLC = ("open", "high", "low", "close")
+INT64_MAX = 2**63 - 1
 
 
 class Window(NamedTuple):
@@ -36,7 +37,7 @@ class Window(NamedTuple):
 class Page(NamedTuple):
     """`next` is the cursor of the page that follows; None at the end."""
 
-    rows: list[dict[str, Any]]
+    rows: list[Any]
     next: tuple[int, ...] | None
 
 
@@ -46,18 +47,30 @@ class Newest(NamedTuple):
 
 
 CANDLE_KEY = ("end_ns", "revision")
+RAW_CANDLE = (
+    *CANDLE_KEY, *OHLC, "volume", "trades", "price_scale", "size_scale", "empty", "incomplete",
+)  # fmt: skip
 EVENT_KEY = tables.CAUSE
 BOT_KEY = ("bot_id",)
 
 
 def candles(engine: Engine, market: str, timeframe: str, window: Window, *, revisions: bool) -> Page:
     """Candles by close time; only the newest revision of each unless all are asked for."""
+    page = raw_candles(engine, market, timeframe, window, revisions=revisions)
+    return page._replace(rows=[_candle(row) for row in page.rows])
+
+
+def raw_candles(engine: Engine, market: str, timeframe: str, window: Window, *, revisions: bool) -> Page:
+    """The same as the table holds them: rows of the columns `RAW_CANDLE`, numbers with their scales."""
     table, newer = tables.candles, tables.candles.alias()
-    query = select(table).where(table.c.market == market, table.c.timeframe == timeframe)
+    query = select(*(table.c[name] for name in RAW_CANDLE))
+    query = query.where(table.c.market == market, table.c.timeframe == timeframe)
     if not revisions:
         same = (newer.c[name] == table.c[name] for name in ("market", "timeframe", "end_ns"))
         query = query.where(~exists().where(*same, newer.c.revision > table.c.revision))
-    return _page(engine, query, table, CANDLE_KEY, window, _candle)
+        if window.cursor is not None:  # a candle that was revised since its page was read does not come again
+            window = window._replace(cursor=(window.cursor[0], -1 if window.newest else INT64_MAX))
+    return _page(engine, query, table, CANDLE_KEY, window)
 
 
 def signals(engine: Engine, bot_id: int, window: Window) -> Page:
@@ -70,9 +83,18 @@ def orders(engine: Engine, bot_id: int, window: Window) -> Page:
     return _of_bot(engine, tables.orders, bot_id, window, _order)
 
 
-def fills(engine: Engine, bot_id: int, window: Window) -> Page:
-    """Fills of a bot in the order of the journal; `position` is that after the fill, P&L is gross of fees."""
-    return _of_bot(engine, tables.fills, bot_id, window, _fill)
+def fills(engine: Engine, bot_id: int, window: Window, *, lineage: bool = False) -> Page:
+    """Fills of a bot in the order of the journal; `position` is that after the fill, P&L is gross of fees.
+
+    `lineage` adds `signal` (the cause of the signal behind the order), `candle` (the market, timeframe and
+    close time that the signal saw), `candle_rows` (the journal records `partition:first-last` it was made
+    of) and `row` (`partition:offset:row`, the trade that filled the order); None where there is none.
+    """
+    if not lineage:
+        return _of_bot(engine, tables.fills, bot_id, window, _fill)
+    query = _with_lineage(select(tables.fills).where(tables.fills.c.bot_id == bot_id))
+    page = _page(engine, query, tables.fills, EVENT_KEY, window)
+    return page._replace(rows=[_fill(row) | _lineage(row) for row in page.rows])
 
 
 def equity(engine: Engine, bot_id: int, window: Window) -> Page:
@@ -94,7 +116,11 @@ def peak(engine: Engine, bot_id: int, until_ns: int) -> str | None:
 def bots(
     engine: Engine, window: Window, *, status: str | None = None, ids: Iterable[int] | None = None
 ) -> Page:
-    """The newest specification, status, holdings and mark of bots, by id."""
+    """The newest specification, status and holdings of bots, by id.
+
+    `equity` and `pnl`, which is equity less initial cash, are those of a bot's newest mark, at the close of a
+    candle; `marked` is its time, None before the first.
+    """
     bot, held = tables.bots, tables.bot_positions
     query = select(
         bot, *(held.c[name].label(f"held_{name}") for name in _HELD), *(_newest_mark(name) for name in _MARK)
@@ -103,7 +129,8 @@ def bots(
         query = query.where(bot.c.status == status)
     if ids is not None:
         query = query.where(bot.c.bot_id.in_(sorted(ids)))
-    return _page(engine, query, bot, BOT_KEY, window, _bot)
+    page = _page(engine, query, bot, BOT_KEY, window)
+    return page._replace(rows=[_bot(row) for row in page.rows])
 
 
 def bot(engine: Engine, bot_id: int) -> dict[str, Any] | None:
@@ -165,14 +192,7 @@ def dead_letters(engine: Engine) -> int:
 # ------------------------------------------------------------------ pages
 
 
-def _page(
-    engine: Engine,
-    query: Select[Any],
-    table: Table,
-    key: Sequence[str],
-    window: Window,
-    shown: Callable[[Row[Any]], dict[str, Any]],
-) -> Page:
+def _page(engine: Engine, query: Select[Any], table: Table, key: Sequence[str], window: Window) -> Page:
     columns = [table.c[name] for name in key]
     time = table.c.end_ns if table is tables.candles else table.c.time_ns
     if window.after_ns is not None:
@@ -188,14 +208,14 @@ def _page(
     more = len(rows) > window.limit
     rows = rows[: window.limit]
     last = tuple(getattr(rows[-1], name) for name in key) if more else None
-    return Page([shown(row) for row in rows], last)
+    return Page(list(rows), last)
 
 
 def _of_bot(
     engine: Engine, table: Table, bot_id: int, window: Window, shown: Callable[[Row[Any]], dict[str, Any]]
 ) -> Page:
-    query = select(table).where(table.c.bot_id == bot_id)
-    return _page(engine, query, table, EVENT_KEY, window, shown)
+    page = _page(engine, select(table).where(table.c.bot_id == bot_id), table, EVENT_KEY, window)
+    return page._replace(rows=[shown(row) for row in page.rows])
 
 
 _HELD = ("position", "cost", "cash", "realised", "fees", "size_scale", "cash_scale", "time_ns")
@@ -207,6 +227,27 @@ def _newest_mark(name: str) -> ColumnElement[Any]:
     newest = select(marks[name]).where(marks.bot_id == tables.bots.c.bot_id)
     ordered = newest.order_by(*(marks[part].desc() for part in EVENT_KEY)).limit(1)
     return ordered.correlate(tables.bots).scalar_subquery().label(f"mark_{name}")
+
+
+def _with_lineage(query: Select[Any]) -> Select[Any]:
+    fill, order, signal, candle = tables.fills.c, tables.orders.c, tables.signals.c, tables.candles.c
+    parts = ("partition", "offset", "index")
+    its_order = (order[f"cause_{part}"] == fill[f"order_{part}"] for part in parts)
+    its_signal = (signal[f"cause_{part}"] == order[f"signal_{part}"] for part in parts)
+    its_candle = and_(
+        candle.market == signal.market,
+        candle.timeframe == signal.timeframe,
+        candle.end_ns == signal.time_ns,
+        candle.revision == 0,  # the one that strategies saw
+    )
+    return (
+        query.outerjoin(tables.orders, and_(order.bot_id == fill.bot_id, *its_order))
+        .outerjoin(tables.signals, and_(signal.bot_id == order.bot_id, *its_signal))
+        .outerjoin(tables.candles, and_(signal.origin == "strategy", its_candle))
+        .add_columns(*(order[f"signal_{part}"] for part in parts))
+        .add_columns(candle.timeframe.label("candle_timeframe"), candle.end_ns.label("candle_end_ns"))
+        .add_columns(candle.first_offset, candle.last_offset)
+    )
 
 
 # ------------------------------------------------------------------ rows
@@ -275,6 +316,19 @@ def _fill(row: Row[Any]) -> dict[str, Any]:
     }
 
 
+def _lineage(row: Row[Any]) -> dict[str, Any]:
+    candle, candle_rows = None, None
+    if row.candle_end_ns is not None:
+        candle = f"{row.market} {row.candle_timeframe} {iso(row.candle_end_ns)}"
+        candle_rows = f"{row.cause_partition}:{row.first_offset}-{row.last_offset}"
+    return {
+        "signal": _cause(row, "signal"),
+        "candle": candle,
+        "candle_rows": candle_rows,
+        "row": f"{row.cause_partition}:{row.cause_offset}:{row.row}",
+    }
+
+
 def _mark(row: Row[Any]) -> dict[str, Any]:
     return {
         "time": iso(row.time_ns),
@@ -318,10 +372,10 @@ def _bot(row: Row[Any]) -> dict[str, Any]:
         "cash": money("cash", initial),
         "realised_pnl": money("realised", zero),
         "fees": money("fees", zero),
+        "traded": iso(row.held_time_ns) if traded else None,
         "equity": worth,
         "pnl": f"{Decimal(worth) - Decimal(initial):f}",
         "marked": iso(row.mark_time_ns) if marked else None,
-        "traded": iso(row.held_time_ns) if traded else None,
         "cause": _cause(row),
     }
 

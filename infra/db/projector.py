@@ -14,6 +14,7 @@ import msgspec
 from sqlalchemy import Connection, Engine, Table, and_, column, select, tuple_, values
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
+from infra import telemetry
 from infra.db import tables
 from infra.db.bulk import write
 from infra.db.engine import is_out_of_reach, writing
@@ -103,7 +104,9 @@ class DatabaseSink:
         where a row stands already that no stored position accounts for.
         """
         with self._reaching(), writing(self._engine).begin() as connection:
-            return project(connection, records, self._update_bot)
+            applied = project(connection, records, self._update_bot)
+        telemetry.DEAD_LETTERS.inc(applied.dead_letters)
+        return applied
 
     def close(self) -> None:
         self._engine.dispose()

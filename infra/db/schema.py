@@ -1,15 +1,29 @@
 """Bringing a database to this version's tables, and refusing one that is not there yet."""
 
+import logging
+import re
+import time
+
 from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, func, select
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError
 
-from infra.db.engine import open_engine, writing
+from infra.db.engine import is_out_of_reach, open_engine, writing
+
+logger = logging.getLogger(__name__)
 
 MIGRATION_LOCK = 0x7C9D
 """PostgreSQL's advisory lock under which one process migrates and the others wait."""
+RETRY_S = 1.0
+_PASSING = re.compile(
+    r"starting up|shutting down|recovery mode|too many|connection slots|administrator command"
+)
+_REFUSED = re.compile(r"FATAL:|no password supplied")
+"""In what PostgreSQL's client says of a connection that failed: it gives no code for it."""
 
 
 class SchemaError(Exception):
@@ -38,6 +52,27 @@ def migrate(url: str) -> str:
         command.upgrade(config, "head")
     engine.dispose()
     return newest_revision()
+
+
+def migrate_when_reachable(url: str) -> str:
+    """`migrate`, after waiting for a server that is away, which is logged once.
+
+    Raises at once what waiting does not mend, such as a wrong password or an unknown database.
+    """
+    waits = False
+    while True:
+        try:
+            return migrate(url)
+        except DBAPIError as error:
+            engine = open_engine(url)
+            reason = " ".join(str(error.orig).split())
+            refused = _REFUSED.search(reason) and not _PASSING.search(reason)
+            if refused or not is_out_of_reach(error, engine):
+                raise
+            if not waits:
+                logger.warning("waiting for database %s: %s", make_url(url).render_as_string(), reason)
+            waits = True
+        time.sleep(RETRY_S)
 
 
 def newest_revision() -> str:

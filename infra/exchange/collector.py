@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, NamedTuple
 
+from infra import telemetry
 from infra.exchange.feed import Feed, Processed, merged
 from infra.exchange.provider import DataProvider, is_new
 from streams.events import Gap, GapFilled, JournalEvent, Market
@@ -20,6 +21,7 @@ from streams.journal import JournalState, JournalWriter, Reached, lost_entry, ne
 from streams.log import Log, Position
 
 LINGER_MS = 2
+"""Between two deliveries: dense messages share a record, one after a pause waits for nothing."""
 CLOCK_S = 1.0
 QUEUE_MESSAGES = 64
 """Messages that wait for the log; a provider that is faster waits with them. Those of a file are
@@ -51,6 +53,12 @@ class DataCollector:
         self._log, self._state, self._now_s = log, state, now_s
         self._linger_s = linger_ms / 1000
         self._feeds: dict[str, Feed] = {}
+        self._connected: set[str] = set()
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether every provider delivers: its markets are in the journal and its messages are read."""
+        return bool(self._connected) and self._connected == set(self._feeds)
 
     def register_provider(self, name: str, provider: DataProvider) -> None:
         """Make a provider known; `name` is its source in the journal. Raises `ValueError` when
@@ -137,6 +145,7 @@ class DataCollector:
         queue: asyncio.Queue[Message | None] = asyncio.Queue(QUEUE_MESSAGES)
         pump = asyncio.ensure_future(self._pump(name, markets, reached, queue))
         group: list[Message | None] = []
+        self._connected.add(name)
         try:
             while None not in group:
                 group.clear()
@@ -151,6 +160,7 @@ class DataCollector:
             await _finished(self._flush, feed)
             raise
         finally:
+            self._connected.discard(name)
             await _end([pump])
 
     async def _pump(
@@ -175,14 +185,16 @@ class DataCollector:
     async def _gather(
         self, feed: Feed, queue: "asyncio.Queue[Message | None]", group: list[Message | None]
     ) -> None:
-        """Take the messages of the next few milliseconds; none, when a promise has waited for
-        long."""
+        """Take what has come within a few milliseconds of the last delivery, or the next message
+        alone; none, when a promise has waited for long."""
+        loop = asyncio.get_running_loop()
+        rested = loop.time() + self._linger_s
         try:
             async with asyncio.timeout(CLOCK_S if feed.clocks else None):
                 group.append(await queue.get())
         except TimeoutError:
             return
-        await asyncio.sleep(self._linger_s)
+        await asyncio.sleep(max(0.0, rested - loop.time()))
         group += [queue.get_nowait() for _ in range(queue.qsize())]
 
     def _deliver(self, name: str, messages: Iterable[Message | None]) -> None:
@@ -197,6 +209,7 @@ class DataCollector:
             except ValueError as error:
                 words = f"provider {name!r}: {error}; its message was {str(message.raw)[:500]!r}"
                 self._log.append([lost_entry(words, name.encode(), 0)])
+                telemetry.DEAD_LETTERS.inc()
         for processed in merged(found) or [Processed(name)]:
             self.send_signal_to_bots(processed)
 

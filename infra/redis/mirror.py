@@ -16,15 +16,18 @@ import logging
 import threading
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import closing
 from itertools import groupby, islice
 
 from redis.exceptions import RedisError
 from sqlalchemy.exc import InterfaceError, OperationalError
 
+from infra import telemetry
 from infra.channel_log import Message, messages_since, publications_of
-from infra.channels import SYSTEM_EVENTS, Snapshot, forming_body, lost_body, market_channel
+from infra.channels import SYSTEM_EVENTS, Snapshot, lost_body
 from infra.db.channels import ChannelStore, Counted, OvertakenError, Run
 from infra.db.projector import Place, Reached
+from infra.redis.forming import FormingPublisher
 from infra.redis.publisher import NONE, Batch, Publisher
 from infra.redis.server import RedisServer, RedisServerError
 from streams.app import ending_process
@@ -34,16 +37,14 @@ from streams.topics import PROJECTED
 
 logger = logging.getLogger(__name__)
 
-ROUND_RECORDS = 500
-"""Of one partition, in one transaction."""
 RUN_MESSAGES = 1_000
 RUN_RECORDS = 5_000
 """A reader that comes back reads at most so many records in vain before the first that it wants."""
 IDLE_S = 0.05
 RETRY_S = 0.5
 CHECK_S = 1.0
-FORMING_S = 0.1
 STANDBY_S = 5.0
+STANDBY_STEP_S = 0.1
 DRAIN_S = 3.0
 CATCH_UP_MESSAGES = 500
 
@@ -56,9 +57,9 @@ class Mirror:
     """
 
     def __init__(
-        self, log: Log, database_url: str, redis_url: str, server: RedisServer | None = None
+        self, log: Log, database_url: str, redis_url: str | None, server: RedisServer | None = None
     ) -> None:
-        """Raises `SchemaError`."""
+        """`redis_url` None: it counts for the sockets, and publishes nowhere. Raises `SchemaError`."""
         self.applied: dict[Place, int] = {}
         self._log = log
         self._store = ChannelStore(database_url)
@@ -73,28 +74,27 @@ class Mirror:
         self._loaded: dict[str, tuple[int, bytes]] = {}
         """By channel, what was counted at first: Redis took it from an earlier mirror, or may have."""
         self._lost: list[tuple[str, bytes]] = []
-        self._forming: dict[str, Candle] = {}
-        self._forming_lock = threading.Lock()
-        self._forming_at = 0.0
+        self._forming = FormingPublisher(redis_url)
         self._places = [(topic, p) for topic in PROJECTED for p in range(log.partitions)]
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="mirror", daemon=True)
 
     def start(self) -> None:
+        self._forming.start()
         self._thread.start()
 
     def stop(self) -> None:
         """Publish what is in the log, and end."""
         self._stop.set()
+        self._forming.stop()
         self._thread.join()
         self._store.close()
         if self._publisher is not None:
             self._publisher.close()
 
     def show_forming(self, candles: Mapping[str, Candle]) -> None:
-        """The open 1m candles by market, to be published soon, each market at most ten times a second."""
-        with self._forming_lock:
-            self._forming.update(candles)
+        """The open 1m candles by market, to be published, each market's at most ten times a second."""
+        self._forming.show(candles)
 
     def _run(self) -> None:
         with ending_process("mirror"):
@@ -121,8 +121,8 @@ class Mirror:
         self._published.clear()
         self._loaded.clear()
         turn, since = -1, time.monotonic()
-        while not self._stop.wait(FORMING_S):
-            self._publish_uncounted()
+        while not self._stop.wait(STANDBY_STEP_S):
+            self._forming.let(self._is_connected())
             now = self._store.turn()
             if now != turn:
                 turn, since = now, time.monotonic()
@@ -133,19 +133,22 @@ class Mirror:
         """Count and publish until the end; after any error everything is loaded anew."""
         counted = self._load()
         self._publish(counted, [])
-        while not self._stop.is_set():
-            if not self._round(counted):
-                after = {place: _next(counted, place) for place in self._places}
-                self._log.wait(after, IDLE_S)
-        deadline = time.monotonic() + DRAIN_S
-        while self._round(counted) and time.monotonic() < deadline:
-            pass
+        with closing(self._log.tail({place: _next(counted, place) for place in self._places})) as tail:
+            while not self._stop.is_set():
+                self._round(counted, tail.read(IDLE_S))
+            ends = self._log.ends(self._places)
+            deadline = time.monotonic() + DRAIN_S
+            while any(_next(counted, place) < end for place, end in ends.items()):
+                if time.monotonic() > deadline:
+                    return
+                self._round(counted, tail.read(IDLE_S))
 
-    def _round(self, counted: Counted) -> bool:
-        """Whether there was anything to count."""
-        records = self._read(counted)
+    def _round(self, counted: Counted, records: list[Record]) -> None:
         self._publish(counted, self._count(counted, records))
-        return bool(records)
+        if self._levelled:
+            now_ms = time.time_ns() / 1e6
+            for record in records:
+                telemetry.PUBLISH_DELAY_SECONDS.observe(max(0.0, now_ms - record.time_ms) / 1e3)
 
     # ------------------------------------------------------------ counting
 
@@ -206,18 +209,6 @@ class Mirror:
             self.applied.update((place, _next(counted, place) - 1) for place in places)
         return [_batch(channel, counted.snapshots[channel], made) for channel, made in texts.items()]
 
-    def _read(self, counted: Counted) -> list[Record]:
-        records: list[Record] = []
-        for place, end in self._log.ends(self._places).items():
-            due = _next(counted, place)
-            if end <= due:
-                continue
-            some = list(self._log.read(*place, due, min(end, due + ROUND_RECORDS)))
-            if not some or some[0].offset != due:
-                raise LogError(f"log {self._log.url}: {place[0]}:{place[1]}: offset {due} is gone")
-            records += some
-        return records
-
     # ------------------------------------------------------------ publishing
 
     def _publish(self, counted: Counted, batches: list[Batch]) -> None:
@@ -230,7 +221,7 @@ class Mirror:
                 self._publish_batches(counted, batches)
         except RedisError as error:
             self._lose(error)
-        self._publish_uncounted()
+        self._publish_lost()
 
     def _publish_batches(self, counted: Counted, batches: list[Batch]) -> None:
         """Without any it is asked whether Redis is there, since it may have come back empty."""
@@ -245,6 +236,7 @@ class Mirror:
             if stands < batch.last:
                 self._catch_up(counted, batch.channel, stands)
             self._published[batch.channel] = (batch.last, batch.snapshot)
+        self._forming.let(True)
 
     def _level(self, counted: Counted) -> None:
         """Bring every channel in Redis to what is counted.
@@ -269,6 +261,7 @@ class Mirror:
             if seq < counted.snapshots[channel].seq:
                 self._catch_up(counted, channel, seq)
         self._levelled = True
+        self._forming.let(True)
 
     def _catch_up(self, counted: Counted, channel: str, stands: int) -> None:
         """Publish what follows `stands`, read again from the log."""
@@ -280,21 +273,12 @@ class Mirror:
             publisher.publish(_replayed(channel, snapshot, target, chunk))
         self._published[channel] = _state(target)
 
-    def _publish_uncounted(self) -> None:
-        """Forming candles, and what the log lost."""
-        now = time.monotonic()
-        if now - self._forming_at < FORMING_S or not self._is_connected():
+    def _publish_lost(self) -> None:
+        """What the log lost, told outside the count."""
+        if not self._lost or not self._is_connected():
             return
-        with self._forming_lock:
-            forming, self._forming = self._forming, {}
-        if not (forming or self._lost):
-            return
-        self._forming_at = now
-        bodies = [*self._lost]
-        for market, candle in forming.items():
-            bodies.append((market_channel(market.partition(":")[2]), forming_body(market, candle)))
         try:
-            self._connected().publish_uncounted(bodies)
+            self._connected().publish_uncounted(self._lost)
             self._lost.clear()
         except RedisError as error:
             self._lose(error)
@@ -302,8 +286,14 @@ class Mirror:
     # ------------------------------------------------------------ the connection
 
     def _is_connected(self) -> bool:
-        """Connected, or connected now; between two attempts there is a while."""
-        if self._publisher is not None or time.monotonic() < self._retry_at:
+        """Connected, or connected now; between two attempts there is a while, and at the end none is made."""
+        ends = self._retry_at > 0 and self._stop.is_set()
+        if (
+            self._publisher is not None
+            or self._redis_url is None
+            or ends
+            or time.monotonic() < self._retry_at
+        ):
             return self._publisher is not None
         try:
             if self._server is not None:
@@ -313,6 +303,7 @@ class Mirror:
             self._lose(error)
             return False
         logger.info("mirror: connected to Redis")
+        telemetry.REDIS_CONNECTED.set(1)
         self._levelled = False
         return True
 
@@ -323,9 +314,11 @@ class Mirror:
     def _lose(self, error: Exception) -> None:
         if self._publisher is not None or not self._retry_at:
             logger.warning("mirror: Redis is gone (%s); going on without, trying again", error)
+        self._forming.let(False)
         if self._publisher is not None:
             self._publisher.close()
             self._publisher = None
+            telemetry.REDIS_CONNECTED.set(0)
         self._retry_at = time.monotonic() + RETRY_S
 
 

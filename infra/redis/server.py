@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
+from types import TracebackType
 
 PORT = 6379
 HOST = "127.0.0.1"
@@ -30,7 +31,10 @@ class RedisServerError(Exception):
 
 
 class RedisServer:
-    """The bundled server as a child of this process. `url` stays the same over restarts."""
+    """The bundled server as a child of this process. `url` stays the same over restarts.
+
+    As a context manager it is started, and stopped in the end.
+    """
 
     def __init__(self, port: int | None = None) -> None:
         """`port` None: 6379 where it is free, else any."""
@@ -75,6 +79,15 @@ class RedisServer:
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder = None
+
+    def __enter__(self) -> "RedisServer":
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
 
     @property
     def pid(self) -> int | None:

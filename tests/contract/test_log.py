@@ -12,7 +12,7 @@ import pytest
 from aiokafka.partitioner import DefaultPartitioner
 
 from streams import topics
-from streams.log import Entry, Log, LogError, Position, open_log, partition_of
+from streams.log import Entry, Log, LogError, Position, Record, Tail, open_log, partition_of
 
 WRITER = Path(__file__).with_name("writer.py")
 KEYS = [f"sim:{name}/USDT".encode() for name in ("BTC", "ETH", "SOL", "XRP", "ADA", "DOT")]
@@ -169,6 +169,49 @@ def test_waiting_for_nothing_new_ends_with_the_time(log_home: Callable[[], str])
     log.append([entry(b"known")])
     assert log.wait({(topics.CANDLES, 0): 0}, 5) is True
     assert log.wait({(topics.CANDLES, 0): 1}, 0.01) is False
+    log.close()
+
+
+def tailed(tail: Tail, count: int) -> list[Record]:
+    """The next `count` records; waits for them."""
+    records: list[Record] = []
+    for _ in range(600):
+        if len(records) >= count:
+            return records
+        records += tail.read(0.1)
+    raise AssertionError(f"{len(records)} records came of {count}")
+
+
+def test_a_tail_gives_each_partition_from_its_offset_on_as_records_come(log_home: Callable[[], str]):
+    log = open_log(log_home())
+    log.append([entry(b"%d" % n, n % 2) for n in range(6)])
+    tail = log.tail({(topics.CANDLES, 0): 1, (topics.CANDLES, 1): 0, (topics.SIGNALS, 0): 0})
+    found = tailed(tail, 5)
+    other = open_log(log.url)
+    waiting = threading.Timer(0, other.append, [[entry(b"6", 0), Entry(topics.SIGNALS, b"k", b"7", 1, 0)]])
+    waiting.start()
+    found += tailed(tail, 2)
+    waiting.join()
+    by_place: dict[tuple[str, int], list[bytes]] = {}
+    for record in found:
+        by_place.setdefault((record.topic, record.partition), []).append(record.value)
+    assert by_place == {
+        (topics.CANDLES, 0): [b"2", b"4", b"6"],
+        (topics.CANDLES, 1): [b"1", b"3", b"5"],
+        (topics.SIGNALS, 0): [b"7"],
+    }
+    assert tail.read(0.01) == []
+    tail.close()
+    other.close()
+    log.close()
+
+
+def test_a_tail_that_is_longer_than_one_read_comes_whole(log_home: Callable[[], str]):
+    log = open_log(log_home())
+    log.append([entry(b"%d" % n) for n in range(5_000)], sync=False)
+    tail = log.tail({(topics.CANDLES, 0): 0})
+    assert [int(record.value) for record in tailed(tail, 5_000)] == list(range(5_000))
+    tail.close()
     log.close()
 
 

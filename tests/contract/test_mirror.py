@@ -385,6 +385,21 @@ def test_a_forming_candle_carries_the_last_seq_and_is_not_counted(
         store.close()
 
 
+def test_of_a_burst_of_forming_candles_a_few_are_published_and_the_last(
+    tmp_path: Path, database: str, redis_server: Redis
+) -> None:
+    mirror = Mirror(as_log(recorded(15), tmp_path / "log"), database, redis_server.url)
+    mirror.start()
+    with Subscriber(redis_server.url, MARKET) as subscriber:
+        subscriber.wait_for(lambda: subscriber.last > 0)
+        for close in range(1_000):
+            mirror.show_forming({"sim:M00/USD:X": candle(99, close=130_000 + close)})
+        forming = subscriber.sessions[0].forming
+        subscriber.wait_for(lambda: any(m["close"] == "13099.9" for m in forming))
+        mirror.stop()
+    assert len(forming) < 100
+
+
 def test_redis_cli_receives_all_channels(
     tmp_path: Path, new_database: NewDatabase, redis_server: Redis
 ) -> None:

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Iterator
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, insert, select
 
 from infra.bot_history import BotHistory, indicators
-from infra.db import pages, queries
+from infra.db import pages, queries, tables
 from infra.db.pages import Page, Window
 from infra.db.rebuild import rebuild
 from infra.db.schema import migrate, open_database
@@ -66,6 +66,21 @@ def test_small_pages_make_the_whole_in_both_directions(engine: Engine) -> None:
         assert len(whole) > 1, name
         assert walked(read, engine, Window(7)) == whole, name
         assert walked(read, engine, Window(5, newest=True)) == whole[::-1], name
+
+
+@pytest.mark.parametrize("newest", [False, True])
+def test_a_candle_that_is_revised_between_two_pages_comes_once(engine: Engine, newest: bool) -> None:
+    read, window = LISTS["candles"], Window(3, newest=newest)
+    first = read(engine, window)
+    assert first.next is not None
+    candle = tables.candles.c
+    with engine.begin() as connection:
+        mine = (candle.market == MARKET, candle.timeframe == "5m", candle.end_ns == first.next[0])
+        row = connection.execute(select(tables.candles).where(*mine)).mappings().first()
+        assert row is not None
+        connection.execute(insert(tables.candles), {**row, "revision": row["revision"] + 1})
+    second = read(engine, window._replace(cursor=first.next))
+    assert not {row["timestamp"] for row in first.rows} & {row["timestamp"] for row in second.rows}
 
 
 def test_rows_are_those_of_the_streams_of_the_command_line(engine: Engine) -> None:

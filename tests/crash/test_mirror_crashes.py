@@ -130,18 +130,18 @@ def test_every_subscriber_sees_a_dense_seq_through_restarts_of_redis_and_of_the_
         source.write()
         prices.wait_for(lambda: prices.last > before + MINUTES, 60)
         worker.end()
-        assert_complete(worker, subscribers)
+        assert_complete(worker.log, worker.database, subscribers, RESTARTS)
 
 
-def assert_complete(worker: Worker, subscribers: dict[str, Subscriber]) -> None:
+def assert_complete(log: Log, database: str, subscribers: dict[str, Subscriber], restarts: int) -> None:
     """Each saw its channel to the end, densely after each snapshot, and each `seq` with one content."""
-    store = ChannelStore(worker.database)
+    store = ChannelStore(database)
     for name, subscriber in subscribers.items():
         subscriber.wait_for(lambda s=subscriber, n=name: s.last == store.snapshot(n).seq, 60)
-        assert len(subscriber.sessions) > RESTARTS
+        assert len(subscriber.sessions) > restarts
         broken = [s for s in subscriber.sessions if not s.is_dense()]
         assert not broken, (name, [(s.seq, [m["seq"] for m in s.counted]) for s in broken])
-        again = [msgspec.json.decode(m.text) for m in messages_since(worker.log, store, name, 0)]
+        again = [msgspec.json.decode(m.text) for m in messages_since(log, store, name, 0)]
         assert [m["seq"] for m in again] == list(range(1, subscriber.last + 1))
         assert all(again[m["seq"] - 1] == m for m in subscriber.counted), name
         assert not any(m["type"] == "gap" for m in again)

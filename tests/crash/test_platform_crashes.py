@@ -63,8 +63,10 @@ class Platform:
         self.settings: Settings = load_settings(self.environment)
         self.log: Log = open_log(self.settings.log_url, partitions=self.settings.partitions)
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._commands: dict[str, tuple[str, ...]] = {}
 
     def start(self, name: str, *command: str) -> None:
+        self._commands[name] = command
         with (self.folder / f"{name}.log").open("ab") as output:
             self.processes[name] = subprocess.Popen(
                 [sys.executable, "-m", "tests.crash.platform", *command], cwd=ROOT,
@@ -77,7 +79,7 @@ class Platform:
         process.wait()
 
     def stop(self, name: str) -> int:
-        """End a worker in order; its exit code."""
+        """End a process in order; its exit code."""
         self.processes[name].send_signal(signal.SIGTERM)
         return self.processes.pop(name).wait(90)
 
@@ -93,7 +95,7 @@ class Platform:
         while not condition():
             for name in self.ended():
                 assert self.processes[name].returncode == FAILED, self.tails()
-                self.start(name, "work")
+                self.start(name, *self._commands[name])
             places = [(t, p) for t in (JOURNAL, *DERIVED) for p in range(self.log.partitions)]
             ends = {place: self.log.highwater(*place) for place in places}
             if not self.log.wait(ends, 0.2) and time.monotonic() > deadline:

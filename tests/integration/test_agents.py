@@ -1,8 +1,6 @@
 """The agents in a worker process on an embedded log, with a toy fold; `tests/crash` kills them."""
 
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,8 +8,8 @@ import pytest
 
 from streams.app import FAILED
 from streams.log import Log, open_log
-from streams.topics import CANDLES, JOURNAL
-from tests.crash.processes import ROOT, Workers
+from streams.topics import CANDLES
+from tests.crash.processes import Workers
 from tests.crash.toy import TOPICS, ToySink, expected, journal, recorded, small
 
 TOY = "tests.crash.toy:"
@@ -148,39 +146,3 @@ def test_sink_that_is_away_is_waited_for_while_the_engine_folds_on(
     assert (workers.stop(), workers.ended) == ([0], 0), workers.tails()
     assert recorded(log, TOPICS) == (expected(log, small), 0)
     sink.close()
-
-
-def watched(log: Log, positions: str) -> tuple[int, str]:
-    """How a process ends, and with which words, that watches a follower with such `positions`."""
-    script = f"""
-import asyncio, logging
-from itertools import count
-from streams import app
-from streams.log import open_log
-
-class Standing:
-    calls = count()
-    def positions(self):
-        {positions}
-
-logging.basicConfig()
-app.STANDSTILL_S = app.WATCH_S = 0.01
-asyncio.run(app._watch(open_log("{log.url}"), [Standing()]))
-"""
-    command = [sys.executable, "-c", script]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
-    return done.returncode, done.stderr
-
-
-def test_follower_that_stands_still_while_records_wait_ends_the_process(log: Log) -> None:
-    log.append(journal(range(1, 20), 4))
-    code, said = watched(log, f'return {{("{JOURNAL}", 1): 0}}')
-    assert code == FAILED
-    assert "journal:1 stands at offset 0" in said
-
-
-def test_follower_that_waits_for_something_outside_may_stand_still(log: Log) -> None:
-    """It leaves its places out meanwhile, and its time begins anew afterwards."""
-    log.append(journal(range(1, 20), 4))
-    goes = f'n = next(self.calls); return {{("{JOURNAL}", 1): 0}} if n % 2 else {{}} if n < 20 else exit()'
-    assert watched(log, goes) == (0, "")

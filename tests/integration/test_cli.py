@@ -3,11 +3,10 @@
 import csv
 import json
 import signal
-import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from io import StringIO
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -23,7 +22,6 @@ from projections.pipeline import Pipeline
 from streams.events import MINUTE_NS, Fill, Market, RowMarket, TickBatch
 from streams.ticks import pack
 from tests.integration.command_line import (
-    COMMAND,
     CREATE,
     FIRST,
     KEY,
@@ -37,7 +35,10 @@ from tests.integration.command_line import (
     trades,
     write_csv,
 )
+from tests.integration.running import Running
 from tests.journal import create, fold, of, records
+
+CANDLES = "/api/candles/sim/BTC/USDT"
 
 Called = Callable[..., tuple[int, str]]
 
@@ -373,56 +374,34 @@ def test_migrate_may_be_repeated(cli: CommandLine) -> None:
 # ------------------------------------------------------------------ up
 
 
-def begun(cli: CommandLine, *words: str) -> "subprocess.Popen[str]":
-    """A running `up` that has shown trades."""
-    up = subprocess.Popen(
-        [str(COMMAND), "up", "--markets", "2", "--json", *words],
-        env=cli.environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    seen(up, lambda state: bool(state["markets"]) and state["lag"] is not None)
-    return up
-
-
-def seen(up: "subprocess.Popen[str]", enough: Any) -> dict[str, Any]:
-    """The first state that is shown and is enough."""
-    assert up.stdout is not None
-    for line in up.stdout:
-        if enough(json.loads(line)):
-            return json.loads(line)
-    raise AssertionError(f"up ended: {up.communicate()[1]}")
-
-
-def ended(up: "subprocess.Popen[str]") -> str:
-    up.send_signal(signal.SIGINT)
-    _, words = up.communicate(timeout=60)
-    assert up.returncode == 0, words
-    return words
+@contextmanager
+def started(cli: CommandLine, *words: str) -> Iterator[Running]:
+    """A running `up` that has closed a candle."""
+    up = Running(cli, "up", *words)
+    try:
+        up.until(lambda: up.items(CANDLES), "a candle")
+        yield up
+    finally:
+        words = up.end(signal.SIGINT)
+    assert "stopped; the next start continues here" in words
 
 
 def test_up_runs_beside_other_commands_ends_cleanly_and_goes_on(cli: CommandLine, files: Path) -> None:
-    up = begun(cli, "--demo")
-    try:
-        seen(up, lambda state: len(state["bots"]) == 4)
-        refused = cli.error("up", "--seconds", "1")
-        assert f"pid {up.pid}" in refused
+    with started(cli, "--markets", "2", "--demo") as up:
+        up.until(lambda: len(up.items("/api/bots")) == len(DEMO), "the demo's bots")
+        refused = cli.run("up", "--seconds", "1")
+        assert (refused.returncode, refused.stdout) == (1, "")
+        assert f"pid {up.pid}" in refused.stderr.splitlines()[-1]
         assert cli.line("import", files / "first.csv", *MARKET)["ticks"] == len(FIRST)
         assert len(cli.lines("candles", *MARKET, "--timeframe", "1m", "--json")) == SPLIT
         cli.out("bots", "stop", 1)
         assert cli.line("bots", "show", 1)["status"] == "stopped"
-        before = seen(up, lambda state: state["markets"][0]["candle"] is not None)
-    finally:
-        assert "stopped; the next start continues here" in ended(up)
+        before = up.items(CANDLES, order="newest", limit=1)
     assert cli.line("verify")["equal"] is True
-    up = begun(cli, "--demo")
-    try:
-        after = seen(up, lambda state: state["markets"] and state["markets"][0]["candle"] is not None)
-    finally:
-        ended(up)
-    assert after["time"] > before["time"]
-    assert [bot["bot_id"] for bot in after["bots"]] == [1, 2, 3, 4]
+    with started(cli, "--markets", "2", "--demo") as up:
+        after = up.until(lambda: up.items(CANDLES, **{"from": before[0]["timestamp"]}), "a later candle")
+        assert after[0]["timestamp"] > before[0]["timestamp"]
+        assert [bot["bot_id"] for bot in up.items("/api/bots")] == [1, 2, 3, 4]
     system = [line["type"] for line in cli.lines("log", "system")]
     assert "source_hole.v1" not in system
     assert "dead_letter.v1" not in system
@@ -430,19 +409,22 @@ def test_up_runs_beside_other_commands_ends_cleanly_and_goes_on(cli: CommandLine
 
 
 def test_up_without_a_terminal_writes_a_line_a_second_and_makes_no_bots(cli: CommandLine) -> None:
-    lines = cli.out("up", "--seconds", "6", "--speed", "120", "--markets", "1").splitlines()
-    assert 2 <= len(lines) <= 8
+    lines = cli.out("up", "--seconds", "8", "--speed", "120", "--markets", "1").splitlines()
+    assert 2 <= len(lines) <= 10
     assert "sim:BTC/USDT" in lines[-1]
     assert lines[-1].endswith("bots: none")
 
 
 def test_the_demo_ends_with_fills_of_every_bot(cli: CommandLine) -> None:
-    up = begun(cli, "--demo", "--markets", "3")
-    try:
-        seen(up, lambda state: len(state["bots"]) == len(DEMO) and all(b["traded"] for b in state["bots"]))
-    finally:
-        ended(up)
+    with started(cli, "--demo", "--markets", "3") as up:
+        for bot in range(1, len(DEMO) + 1):
+            up.until(lambda bot=bot: bot_filled(up, bot), f"a fill of bot {bot}")
     assert all(cli.lines("trades", number, "--json") for number in range(1, len(DEMO) + 1))
+
+
+def bot_filled(up: Running, bot: int) -> bool:
+    answer = up.get(f"/api/bots/{bot}/fills", limit=1)
+    return answer.status_code == 200 and bool(answer.json()["items"])
 
 
 @pytest.mark.parametrize("begin", [1, 10])

@@ -15,14 +15,14 @@ from tests.subscriber import Subscriber
 
 def test_candles_form_and_close_on_the_markets_channel(tmp_path: Path) -> None:
     settings = load_settings({"TCPD_HOME": str(tmp_path)})
-    log, server, symbol = open_log(settings.log_url), RedisServer(), symbols(1)[0]
+    log, symbol = open_log(settings.log_url), symbols(1)[0]
 
     async def collect() -> None:
         collector = DataCollector(log, await asyncio.to_thread(source_state, log, "sim"))
         collector.register_provider("sim", SimulatedExchange(speed=300))
         await collector.start_collection([symbol])
 
-    with Subscriber(server.url, f"market_data:{symbol}", wait=False) as subscriber:
+    with RedisServer() as server, Subscriber(server.url, f"market_data:{symbol}") as subscriber:
 
         def seen(_: Progress) -> bool:
             live = subscriber.sessions[-1:]

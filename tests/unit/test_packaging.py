@@ -31,7 +31,7 @@ def wheel(source: Path, target: Path) -> "subprocess.CompletedProcess[str]":
     return subprocess.run([*command, "-w", target, source], capture_output=True, text=True, check=False)
 
 
-def test_the_wheel_ships_exactly_the_four_packages_the_migrations_and_the_page(tmp_path: Path) -> None:
+def test_the_wheel_ships_the_four_packages_with_migrations_deployment_and_page(tmp_path: Path) -> None:
     copy = source(tmp_path / "source")
     # what `make setup` fetches; its content is of no matter to the wheel
     for name in ("lightweight-charts.mjs", "LICENSE"):
@@ -47,7 +47,10 @@ def test_the_wheel_ships_exactly_the_four_packages_the_migrations_and_the_page(t
     tracked = subprocess.run(
         ["git", "ls-files", *PACKAGES], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout.split()
-    assert {name for name in tracked if name.endswith(".py")} <= set(names)
+    shipped = (".py", ".mako")
+    wanted = {n for n in tracked if n.endswith(shipped) or n.startswith("infra/deploy/")}
+    assert "infra/deploy/.env.example" in wanted
+    assert wanted <= set(names)
     page = {name for name in tracked if name.startswith("api/page/static/")}
     fetched = {f"{CHARTS}/lightweight-charts.mjs", f"{CHARTS}/LICENSE"}
     assert {name for name in names if name.startswith("api/page/")} == page | fetched

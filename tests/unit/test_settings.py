@@ -71,7 +71,11 @@ def test_files_in_the_environment_are_joined_like_a_search_path(tmp_path: Path) 
         ("\npartitions = 0", {}, "tcpd.toml:2: partitions = '0' must be a whole number from 1 to 4096"),
         ("partitions = true", {}, "must be a whole number"),
         ("log_url = 5", {}, "tcpd.toml:1: log_url = '5' must be text"),
-        ("", {"TCPD_DATABASE_URL": "projections.db"}, "must be a URL with a scheme"),
+        ("", {"TCPD_DATABASE_URL": "projections.db"}, "must be sqlite:///FILE or postgresql"),
+        ("", {"TCPD_DATABASE_URL": "mysql://db/x"}, "must be sqlite:///FILE or postgresql"),
+        ("", {"TCPD_REDIS_URL": "redis://host:port/0"}, "must be redis://HOST:PORT/0, .* its port a number"),
+        ("", {"TCPD_LOG_URL": "http://host:9092"}, "must be embedded:///FOLDER or kafka://HOST:PORT"),
+        ("", {"TCPD_LOG_URL": "kafka://ann@host:9092"}, "must be embedded:///FOLDER or kafka://HOST:PORT"),
         ("strategies = 5", {}, "must be a list of files"),
         ("partitions = ", {}, "tcpd.toml: .*a line is: name = value"),
         ('home = "elsewhere"', {}, "tcpd.toml:1: home cannot be set in .*; set TCPD_HOME"),
@@ -95,7 +99,10 @@ def test_a_file_that_was_named_and_is_missing_is_an_error(tmp_path: Path) -> Non
     [
         ("postgresql+psycopg2://ann:s3:cret@db/x", "postgresql+psycopg2://ann:***@db/x"),
         ("postgresql+psycopg2://db/x?password=s3cret&a=1", "postgresql+psycopg2://db/x?password=***&a=1"),
+        ("redis://:s3/cr@et@host:6379/0", "redis://:***@host:6379/0"),
+        ("ann:s3cret@db/x", "ann:***@db/x"),
         ("kafka://host:9092", "kafka://host:9092"),
+        ("kafka://one:9092,two:9092/prod", "kafka://one:9092,two:9092/prod"),
         ("sqlite:////home/ann/projections.db", "sqlite:////home/ann/projections.db"),
     ],
 )
@@ -103,9 +110,21 @@ def test_passwords_are_not_shown(value: str, printed: str) -> None:
     assert shown(value) == printed
 
 
-def test_a_password_that_is_refused_is_not_shown_either(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("TCPD_PARTITIONS", "postgresql://ann:s3cret@db/x"),
+        ("TCPD_DATABASE_URL", "postgresql://ann:s3cret@db:x/x"),
+        ("TCPD_DATABASE_URL", "postgresql://ann:s3cret/y@db/x"),
+        ("TCPD_DATABASE_URL", "ann:s3cret@db/x"),
+        ("TCPD_LOG_URL", "kafka://ann:s3cret@host:9092"),
+        ("TCPD_LOG_URL", "kafka://host:9092?password=s3cret"),
+        ("TCPD_REDIS_URL", "http://:s3cret@host"),
+    ],
+)
+def test_a_password_that_is_refused_is_not_shown_either(tmp_path: Path, variable: str, value: str) -> None:
     with pytest.raises(SettingsError) as caught:
-        loaded(tmp_path, TCPD_PARTITIONS="postgresql://ann:s3cret@db/x")
+        loaded(tmp_path, **{variable: value})
     assert "s3cret" not in str(caught.value)
 
 

@@ -56,6 +56,13 @@ def test_scopes_include_those_below(tokens: TokenFile) -> None:
     assert [found.allows("read"), found.allows("trade"), found.allows("admin")] == [True, True, False]
 
 
+def test_a_free_name_says_the_scope_and_is_not_one_that_a_token_ever_had(tokens: TokenFile) -> None:
+    assert tokens.free_name("read") == "read-1"
+    tokens.create("read-1", "read")
+    tokens.revoke("read-1")
+    assert (tokens.free_name("read"), tokens.free_name("trade")) == ("read-2", "trade-1")
+
+
 def test_a_token_expires(tokens: TokenFile, clock: Clock) -> None:
     secret = tokens.create("ann", "read", "30d")
     clock.now += 30 * DAY_NS - 1

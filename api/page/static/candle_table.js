@@ -1,7 +1,7 @@
 /** The newest candles as a table, for whoever cannot see the chart or wants its exact numbers. */
 
 import { h } from "./dom.js";
-import { clock, group } from "./format.js";
+import { clock, group, isoOf } from "./format.js";
 import { Table, textColumn } from "./table.js";
 
 const ROWS = 120;
@@ -14,7 +14,7 @@ export function candleTable(feed) {
   const table = new Table(
     "Candles",
     [
-      textColumn("Close", (bar) => clock(new Date(bar.time * 1000).toISOString())),
+      textColumn("Close", (bar) => clock(isoOf(bar.time))),
       amount("Open", "open", "number wide"),
       amount("High", "high", "number wide"),
       amount("Low", "low", "number wide"),

@@ -85,6 +85,16 @@ export function clock(iso) {
   return iso === null ? "–" : iso.slice(0, 19).replace("T", " ");
 }
 
+/** ISO 8601 of a time in s. @param {number} seconds */
+export function isoOf(seconds) {
+  return new Date(seconds * 1000).toISOString();
+}
+
+/** Seconds of a time in ISO 8601. @param {string} iso */
+export function secondsOf(iso) {
+  return Date.parse(iso) / 1000;
+}
+
 /** Parameters of a strategy on one line. @param {Record<string, unknown>} params */
 export function parameters(params) {
   return Object.entries(params)

@@ -1,7 +1,7 @@
 /** What a bot did, on and below its candles: indicators, signals, fills, equity and drawdown. */
 
 import { ApiError, get, path } from "./api.js";
-import { money } from "./format.js";
+import { isoOf, money, secondsOf } from "./format.js";
 import { markersOf, wordsOfFill, wordsOfSignal } from "./markers.js";
 
 const LIMIT = 3_000;
@@ -144,16 +144,21 @@ export class Overlays {
 
   /** @param {number} from exclusive, s @param {number} to inclusive, s @param {boolean} [live] */
   async #read(from, to, live = false) {
-    const query = { from: iso(from), to: iso(to + (live ? 10 * 86_400 : 0)), order: "newest", limit: LIMIT };
+    const query = {
+      from: isoOf(from),
+      to: isoOf(to + (live ? 10 * 86_400 : 0)),
+      order: "newest",
+      limit: LIMIT,
+    };
     const [signals, fills, { items: marks, peak }] = await Promise.all([
       this.#get("signals", query),
       this.#get("fills", query),
       get(this.#url("equity"), query, this.#signal),
     ]);
     if (this.#peakAt === null || from <= this.#peakAt) [this.#peakAt, this.#peak] = [from, Number(peak ?? 0)];
-    for (const row of signals) this.#known.signals.set(row.cause, { ...row, at: seconds(row.time) });
-    for (const row of fills) this.#known.fills.set(row.cause, { ...row, at: seconds(row.time) });
-    for (const row of marks) this.#known.marks.set(seconds(row.time), row);
+    for (const row of signals) this.#known.signals.set(row.cause, { ...row, at: secondsOf(row.time) });
+    for (const row of fills) this.#known.fills.set(row.cause, { ...row, at: secondsOf(row.time) });
+    for (const row of marks) this.#known.marks.set(secondsOf(row.time), row);
     this.#known.marks = sorted(this.#known.marks);
   }
 
@@ -186,15 +191,15 @@ export class Overlays {
   /** @param {number} from exclusive, s @param {number} to inclusive, s */
   async #readValues(from, to) {
     const rows = await this.#get("indicators", {
-      from: iso(from),
-      to: iso(to),
+      from: isoOf(from),
+      to: isoOf(to),
       order: "newest",
       limit: LIMIT,
     }).catch((error) => {
       if (error.code !== "strategy_failed") throw error;
       return [];
     });
-    for (const row of rows) this.#known.values.set(seconds(row.timestamp), row.values);
+    for (const row of rows) this.#known.values.set(secondsOf(row.timestamp), row.values);
     this.#known.values = sorted(this.#known.values);
   }
 
@@ -295,14 +300,4 @@ function at(known, time) {
 /** @param {string | undefined} decimal */
 function number(decimal) {
   return decimal === undefined ? undefined : Number(decimal);
-}
-
-/** @param {number} time in s */
-function iso(time) {
-  return new Date(time * 1000).toISOString();
-}
-
-/** @param {string} time */
-function seconds(time) {
-  return Date.parse(time) / 1000;
 }

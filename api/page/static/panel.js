@@ -3,7 +3,7 @@
 import { CandleFeed } from "./candles.js";
 import { drawChart } from "./chart.js";
 import { h, problem, setText } from "./dom.js";
-import { group, places, plain, round } from "./format.js";
+import { group, isoOf, places, plain, round } from "./format.js";
 import { keyOf } from "./markets.js";
 
 const BARS_SHOWN = 160;
@@ -119,7 +119,7 @@ function valuesOf(bar, digits) {
         .replace("-", "")
     : "0.00";
   const volume = plain(bar.candle.volume ?? round(bar.volume.toFixed(digits.size), digits.size));
-  const at = new Date(bar.time * 1000).toISOString();
+  const at = isoOf(bar.time);
   return [
     `${at.slice(5, 10)} ${at.slice(11, 16)}`,
     `O ${price("open")}`,

@@ -101,6 +101,8 @@ export class Table {
   }
 }
 
+/** @template R @typedef {{items: R[], next: string | null}} PageOf */
+
 /** A table read page by page. @template R */
 export class Pages {
   /** @type {(string | null)[]} cursors of the pages up to this one */
@@ -120,7 +122,7 @@ export class Pages {
    * @param {Table<R>} table
    * @param {number} size rows a page
    * @param {(row: R) => string | number} key
-   * @param {(query: {limit: number, cursor: string | null}) => Promise<{items: R[], next: string | null}>} fetch
+   * @param {(query: {limit: number, cursor: string | null}) => Promise<PageOf<R>>} fetch
    */
   constructor(table, size, key, fetch) {
     this.#table = table;

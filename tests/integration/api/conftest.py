@@ -12,7 +12,8 @@ import pytest
 from sqlalchemy import Engine
 
 from api.http.app import make_app
-from api.http.server import Server, listen, services, url_of
+from api.http.listening import API_PORT, listen, url_of
+from api.http.server import Server, services
 from api.http.services import Services
 from infra.commands import BotManager, BotSpec
 from infra.db.rebuild import rebuild
@@ -126,12 +127,11 @@ def serving(
     database: Engine,
     strategies: Strategies,
     stack: ExitStack,
-    redis_url: str | None = None,
     port: int = 0,
 ) -> Api:
     """The API in a thread, until the stack unwinds."""
-    served = stack.enter_context(services(settings, log, database, strategies, redis_url))
-    bound = stack.enter_context(listen("127.0.0.1", port))
+    served = stack.enter_context(services(settings, log, database, strategies))
+    bound = stack.enter_context(listen("127.0.0.1", port, API_PORT, ""))
     up = threading.Event()
     server = Server(make_app(served), up.set)
     thread = threading.Thread(target=server.run, args=([bound],))

@@ -41,8 +41,8 @@ def served(home: CommandLine) -> Iterator[dict[str, str]]:
             process.send_signal(signal.SIGTERM)
         _, words = server.communicate(timeout=60)
         worker.communicate(timeout=60)
-    assert server.returncode in (0, -signal.SIGTERM), words
-    assert words == ""
+    assert (server.returncode, worker.returncode) == (0, 0), words
+    assert words == "", "nothing was amiss"
 
 
 @pytest.fixture
@@ -109,8 +109,11 @@ def test_a_token_made_beside_a_running_server_counts_at_once_and_so_does_its_end
     assert home.line("tokens", "revoke", "ann") == {"revoked": "ann"}
     assert httpx.get(f"{served['api']}/auth/me", headers=headers).status_code == 401
     assert "there is no token 'ann' to revoke" in home.error("tokens", "revoke", "ann")
+    assert home.line("tokens", "create", "--scope", "read", "--expires", "30d")["name"] == "read-1"
 
 
 def test_a_port_that_is_taken_is_refused_with_a_way_out(home: CommandLine, served: dict[str, str]) -> None:
     port = served["api"].rpartition(":")[2]
-    assert "name another with --host and --port" in home.error("serve", "--port", port)
+    refused = home.run("serve", "--port", port)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert json.loads(refused.stderr)["message"].endswith("name another with --host and --port")

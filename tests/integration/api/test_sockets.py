@@ -115,7 +115,7 @@ def world(
     folder: Path, strategies: Strategies, *, published: str = NOBODY, redis_url: str | None = None
 ) -> Iterator[World]:
     """The mirror publishes to `published`, the API listens to `redis_url`."""
-    settings = load_settings({"TCPD_HOME": str(folder)})
+    settings = replace(load_settings({"TCPD_HOME": str(folder)}), redis_url=redis_url)
     with ExitStack() as stack:
         log = as_log(recorded(1, journal_records=60), folder / "log", partitions=4)
         stack.callback(log.close)
@@ -130,7 +130,7 @@ def world(
         stack.callback(database.dispose)
         while store.snapshot(MARKET).seq == 0 or any(mirror_behind(mirror, log)):
             threading.Event().wait(0.02)
-        api = serving(settings, log, database, strategies, stack, redis_url)
+        api = serving(settings, log, database, strategies, stack)
         yield World(api, log, store, mirror)
 
 

@@ -11,7 +11,8 @@ const amount = (/** @type {string} */ title, /** @type {string} */ name, kind = 
   textColumn(title, (/** @type {any} */ row) => plain(row[name]), kind);
 const side = textColumn("Side", (/** @type {any} */ row) => row.side);
 
-/** @typedef {{route: string, key: string, empty: string, columns: import("../table.js").Column<any>[]}} List */
+/** @typedef {import("../table.js").Column<any>[]} Columns */
+/** @typedef {{route: string, key: string, empty: string, columns: Columns}} List */
 /** @type {Record<string, List>} */
 export const LISTS = {
   Signals: {

@@ -1,0 +1,143 @@
+"""What the commands that run on have in common: how they begin, say that they are ready, and end."""
+
+import asyncio
+import logging
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Coroutine, Generator, Mapping
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+import typer
+from typer.exceptions import TyperException
+
+from api.cli.failures import FAILED, one_line
+from api.cli.output import print_json, say
+from api.cli.session import Session
+from api.http.listening import LOOPBACK, PROBE_PORT, listen, url_of
+
+if TYPE_CHECKING:
+    from infra.worker import Progress
+
+logger = logging.getLogger(__name__)
+
+LOOK_S = 0.1
+HEARD_S = 5.0
+"""A worker that looked no longer than this ago is at work."""
+
+
+@contextmanager
+def running() -> Generator[Session]:
+    """The session of a command that runs until SIGINT or SIGTERM, which is a success.
+
+    Where its log is JSON, what it fails with is a line of it too.
+    """
+    from infra.logs import log_as_service
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: sys.exit(0))
+    with Session() as session:
+        log_as_service(session.settings.worker)
+        try:
+            yield session
+        except (TyperException, typer.Exit, typer.Abort):
+            raise  # said as of any other command
+        except Exception as error:
+            if sys.stderr.isatty():
+                raise
+            line = one_line(error)
+            logger.critical("%s", line or repr(error), exc_info=None if line else error)
+            raise typer.Exit(FAILED) from error
+
+
+def announce(line: Mapping[str, object], words: str, *, json: bool) -> None:
+    """Say where it is: `line` on standard output for programs, or `words` to people."""
+    if json:
+        print_json(line)
+        sys.stdout.flush()
+    else:
+        tell(words)
+
+
+def tell(words: str) -> None:
+    """A word to people on a terminal; elsewhere it goes into the log."""
+    if sys.stderr.isatty():
+        say(words)
+    else:
+        logger.info("%s", words)
+
+
+@contextmanager
+def when_ready(ready: Callable[[], bool], then: Callable[[], None]) -> Generator[None]:
+    """Call `then`, in a thread, as soon as `ready`, which is asked there, is true."""
+    ended = threading.Event()
+
+    def wait() -> None:
+        while not ready():
+            if ended.wait(LOOK_S):
+                return
+        then()
+
+    thread = threading.Thread(target=wait, name="ready", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+class Standing:
+    """Whether a worker is ready: its agents run, and log and database answer."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._heard_at: float | None = None
+
+    def observe(self, progress: "Progress") -> None:
+        """Told by the worker ten times a second, on its own loop."""
+        if progress.running:
+            self._heard_at = time.monotonic()
+
+    def is_ready(self) -> bool:
+        """May be asked from any thread; waits for the database."""
+        from api.http.health import UNREACHABLE, check
+
+        if self._heard_at is None or time.monotonic() - self._heard_at > HEARD_S:
+            return False
+        try:
+            check(self._session.log, self._session.database)
+        except UNREACHABLE:
+            return False
+        return True
+
+
+def listen_for_probes(port: int | None, host: str = LOOPBACK) -> socket.socket:
+    """Raises `OSError` where the port is taken."""
+    return listen(host, port, PROBE_PORT, "give another with --probe-port")
+
+
+@contextmanager
+def probing(
+    session: Session, bound: socket.socket, ready: Callable[[], bool], names: list[str] | None = None
+) -> Generator[str]:
+    """Health and metrics of this process on a listening socket, in a thread; gives their URL."""
+    from api.http.probe import Probe
+    from infra.tokens import TokenFile
+
+    tokens = TokenFile(session.settings.home)
+    tokens.first()
+    with bound, Probe(bound, tokens, ready, names or ()):
+        yield url_of(bound)
+
+
+async def until_signalled(work: Coroutine[Any, Any, None]) -> None:
+    """Run to the end, or until SIGINT or SIGTERM: it is then cancelled, and finishes what it has begun."""
+    task = asyncio.ensure_future(work)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    with suppress(asyncio.CancelledError):
+        await task

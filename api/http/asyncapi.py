@@ -1,0 +1,292 @@
+"""The AsyncAPI 3.0 document of the channels on Redis and of the WebSockets. Pure, no I/O.
+
+What a channel carries and how its messages look is not written here: example events are published by
+`infra.channels`, and where they come out says which messages a channel has; `infra.message_schema` says their
+form. An event without an example, or on a channel without a place in `DOORS`, fails the tests.
+"""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+import msgspec
+
+from api.http.asyncapi_text import DESCRIPTION, READ_REDIS, READ_SOCKET
+from api.http.failures import CLOSES
+from api.http.security import COOKIE
+from infra import message_schema as schemas
+from infra.channels import Publication, Snapshot, forming_body, gap_body, lost_body, message, publications
+from infra.channels import snapshot_key as key_of
+from infra.db.rows import SYSTEM_EVENTS
+from streams.events import (
+    MINUTE_NS,
+    BotChanged,
+    Candle,
+    Cause,
+    Checkpoint,
+    DeadLetter,
+    DerivedEvent,
+    Equity,
+    Fill,
+    LateTick,
+    Order,
+    OrderClosed,
+    Signal,
+    Sizing,
+    SourceHole,
+    WorkerStarted,
+    WorkerStopped,
+)
+from streams.journal import event_tag
+from streams.topics import CANDLES
+
+Json = dict[str, Any]
+
+REDIS = "redis://127.0.0.1:6379/0"
+"""Named where no Redis is known."""
+
+
+class Door(NamedTuple):
+    """A channel of Redis, and the socket that serves the same messages."""
+
+    title: str
+    words: str
+    parameter: str | None = None
+    socket: str | None = None
+    path: str | None = None
+
+
+DOORS = {
+    "market_data": Door(
+        "Candles of a symbol",
+        "Closed candles of every timeframe and their revisions, of all venues that have the symbol, and the"
+        " forming 1m candles at most ten times a second each; without Redis there are none of these.",
+        "symbol", "market_socket", "/ws/market/{symbol}",
+    ),
+    "bot_signals": Door("Signals of a bot", "Signals, executed or refused.", "bot_id"),
+    "trade_updates": Door("Orders of a bot", "Orders, fills, orders that ended otherwise.", "bot_id"),
+    "bot_status": Door(
+        "All that a bot does",
+        "Changes of the bot, its signals, its orders, its fills, and orders that ended otherwise.",
+        "bot_id", "bot_status_socket", "/ws/bot/{bot_id}/status",
+    ),
+    "portfolio": Door(
+        "Portfolio of a bot", "Fills of the bot and its marks.", "bot_id", "portfolio_socket",
+        "/ws/portfolio/{bot_id}",
+    ),
+    "system_events": Door(
+        "What happens to the whole",
+        "Changes of all bots, dead letters, holes of sources, starts and stops of workers.",
+        socket="system_socket", path="/ws/system",
+    ),
+}  # fmt: skip
+"""By the first part of the channel's name; the parameter follows a colon."""
+PARAMETERS = {
+    "symbol": {
+        "description": "Unified symbol. In a path its slash stands as it is or as `%2F`.",
+        "examples": ["BTC/USDT", "BTC/USD:BTC"],
+    },
+    "bot_id": {"description": "Bot id, counted from 1.", "examples": ["1"]},
+}
+
+_MARKET = "sim:BTC/USDT"
+_CAUSE = Cause(2, 17, 0)
+_TIME = 1_767_225_900_000_000_000
+_ORDER = Cause(2, 17, 2)
+_CANDLE = Candle(
+    "1m", _TIME, 0, 6_000_010, 6_000_950, 5_999_900, 6_000_500, 1_250, 42, 2, 3, False, False, 16, 17
+)
+EXAMPLES: tuple[DerivedEvent, ...] = (
+    _CANDLE,
+    LateTick(_TIME, 6_000_010, 5, 2, 3),
+    Signal(
+        1, _TIME, "1m", 1.0, 0.0, {"fast_average": 60_004.5, "slow_average": 60_001.25}, 6_000_500, 2,
+        "executed", "ok",
+    ),
+    Order(1, _TIME, "buy", 1_664, 6_000_500, 2, 3, "signal", Cause(2, 17, 1)),
+    Fill(
+        1, _TIME + 125_000_000, _ORDER, "buy", 6_000_510, 1_664, 9_984_848_640, 0, 1_664, 9_984_848_640_000,
+        5_166_511_360, "USDT", 2, 3, 8, 4,
+    ),
+    OrderClosed(1, _TIME, _ORDER, "cancelled", "superseded"),
+    BotChanged(
+        1, _TIME, _MARKET, "1m", "sma_cross", "5d41402abc4b2a76", {"fast": 7, "slow": 31},
+        Sizing("equity", 10, 1), True, 10_000_000_000_000, 8, "USDT", "running", "started", "started",
+        "api:ann",
+    ),
+    Equity(_TIME, (1,), (5_166_511_360,), (1_664,), (9_989_998_511_360,), 8, 3),
+    Checkpoint("0" * 64, "0" * 64),
+    DeadLetter("journal", 2, 18, "not an event record: truncated"),
+    SourceHole("file", 1, 7, 9),
+    WorkerStarted("worker-1", 1_767_225_600_000, _TIME),
+    WorkerStopped("worker-1", 1_767_225_600_000, _TIME + MINUTE_NS, "stopped"),
+)  # fmt: skip
+"""One of each derived event; some have no channel."""
+
+
+class _Message(NamedTuple):
+    title: str
+    payload: Json
+    example: Json
+
+
+def document(version: str, api: str, *, secure: bool, redis_url: str | None) -> Json:
+    """The document of the server at `api` (HOST:PORT). Of `redis_url` no credentials are told."""
+    messages, carried = _messages()
+    channels: Json = {}
+    for name, door in DOORS.items():
+        channels |= _channels(name, door, carried[name])
+    return {
+        "asyncapi": "3.0.0",
+        "info": {"title": "TCPDashboard", "version": version, "description": DESCRIPTION},
+        "defaultContentType": "application/json",
+        "servers": {"api": _api_server(api, secure), "redis": _redis_server(redis_url or REDIS)},
+        "channels": channels,
+        "operations": {f"send_{name}": _operation(name, channel) for name, channel in channels.items()},
+        "components": _components(messages, carried),
+    }
+
+
+def _published() -> Iterator[tuple[DerivedEvent, Publication]]:
+    for event in EXAMPLES:
+        market, cause = ("", None) if isinstance(event, SYSTEM_EVENTS) else (_MARKET, _CAUSE)
+        yield from ((event, made) for made in publications(market, event, cause))
+
+
+def _messages() -> tuple[dict[str, _Message], dict[str, list[str]]]:
+    """Every message by name, and by channel the names of those that it counts."""
+    found: dict[str, _Message] = {}
+    carried: dict[str, list[str]] = {name: [] for name in DOORS}
+    newest = {name: Snapshot(seq=41) for name in DOORS}
+    for event, made in _published():
+        tag, channel = event_tag(event), made.channel.partition(":")[0]
+        carried[channel].append(tag)
+        example = _decoded(newest[channel].add(made))
+        found[tag] = _Message(type(event).__name__, schemas.event_schema(type(event)), example)
+    forming = _decoded(message(42, forming_body(_MARKET, _CANDLE)))
+    found["candle.v1.forming"] = _Message("Forming candle", schemas.forming_schema(), forming)
+    found["gap"] = _Message("Gap", schemas.gap_schema(), _decoded(message(40, gap_body(1, 40))))
+    lost = _decoded(message(42, lost_body(CANDLES, 2, 0, 999)))
+    found["lost"] = _Message("Records lost before they were counted", schemas.lost_schema(), lost)
+    beat = {"type": "heartbeat", "seq": 42, "time": "2026-01-01T00:05:03Z"}
+    found["heartbeat"] = _Message("Heartbeat", schemas.heartbeat_schema(), beat)
+    for name, door in DOORS.items():
+        if door.path is not None:
+            payload = schemas.snapshot_schema(carried[name], on_socket=True)
+            example = {"type": "snapshot"} | _decoded(newest[name].encode())
+            found[f"snapshot.{name}"] = _Message(f"Snapshot: {door.title}", payload, example)
+    return found, carried
+
+
+def _decoded(text: bytes) -> Json:
+    return msgspec.json.decode(text)
+
+
+def _channels(name: str, door: Door, counted: list[str]) -> Json:
+    """The channel on Redis, and its socket where it has one."""
+    address = name if door.parameter is None else f"{name}:{{{door.parameter}}}"
+    others = {"market_data": ["candle.v1.forming"], "system_events": ["lost"]}.get(name, [])
+    live = [*counted, *others, "gap"]
+    words = f"{door.words}\n\n{READ_REDIS}"
+    both = {name: _channel(door, address, "redis", live, words)}
+    both[name]["x-snapshot"] = {"key": key_of(address), "schema": schemas.ref(f"snapshot.{name}.redis")}
+    if door.path is not None:
+        sent = [f"snapshot.{name}", *live, "heartbeat"]
+        words = f"{door.words} It is the channel `{address}`, with the same `seq`.\n\n{READ_SOCKET}"
+        both[door.socket] = _channel(door, door.path, "api", sent, words) | {"bindings": {"ws": _WS}}
+    return both
+
+
+_WS = {
+    "method": "GET",
+    "query": {
+        "type": "object",
+        "properties": {
+            "since": {
+                "type": "integer",
+                "minimum": 0,
+                "description": "The last `seq` that the client has; 0: from the beginning.",
+            }
+        },
+    },
+    "bindingVersion": "0.1.0",
+}
+
+
+def _channel(door: Door, address: str, server: str, messages: list[str], words: str) -> Json:
+    channel: Json = {
+        "address": address,
+        "title": door.title,
+        "description": words,
+        "servers": [{"$ref": f"#/servers/{server}"}],
+        "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in messages},
+    }
+    if door.parameter is not None:
+        channel["parameters"] = {door.parameter: {"$ref": f"#/components/parameters/{door.parameter}"}}
+    return channel
+
+
+def _operation(name: str, channel: Json) -> Json:
+    return {
+        "action": "send",
+        "summary": f"{channel['title']}, sent by this application.",
+        "channel": {"$ref": f"#/channels/{name}"},
+        "messages": [{"$ref": f"#/channels/{name}/messages/{one}"} for one in channel["messages"]],
+    }
+
+
+def _api_server(host: str, secure: bool) -> Json:
+    codes = {1012: ["The server ends: reconnect with `since`."]}
+    for code, words in dict.fromkeys(CLOSES.values()):
+        codes.setdefault(code, []).append(words)
+    said = {str(code): " ".join(codes[code]) for code in sorted(codes)}
+    listed = "\n".join(f"* {code}: {words}" for code, words in said.items())
+    return {
+        "host": host,
+        "protocol": "wss" if secure else "ws",
+        "title": "The API's WebSockets",
+        "description": f"Close codes, each with a reason in words:\n\n{listed}",
+        "security": [{"$ref": f"#/components/securitySchemes/{name}"} for name in ("token", "session")],
+        "x-close-codes": said,
+    }
+
+
+def _redis_server(url: str) -> Json:
+    parts = urlsplit(url)
+    return {
+        "host": parts.netloc.rpartition("@")[2] or "localhost",
+        "pathname": parts.path or "/0",
+        "protocol": parts.scheme,
+        "title": "Redis",
+        "description": "A mirror of what is in the log: it may be emptied or restarted at any time.",
+    }
+
+
+def _components(messages: dict[str, _Message], carried: dict[str, list[str]]) -> Json:
+    kept = {f"snapshot.{n}.redis": schemas.snapshot_schema(c, on_socket=False) for n, c in carried.items()}
+    return {
+        "messages": {
+            name: {
+                "name": name,
+                "title": one.title,
+                "payload": schemas.ref(name),
+                "examples": [{"payload": one.example}],
+            }
+            for name, one in messages.items()
+        },
+        "schemas": schemas.PARTS | {name: one.payload for name, one in messages.items()} | kept,
+        "parameters": PARAMETERS,
+        "securitySchemes": {
+            "token": {
+                "type": "http",
+                "scheme": "bearer",
+                "description": "`Authorization: Bearer TOKEN`, of any scope. A token never stands in a URL.",
+            },
+            "session": {
+                "type": "httpApiKey",
+                "in": "cookie",
+                "name": COOKIE,
+                "description": "The cookie of `POST /auth/login`, for browsers.",
+            },
+        },
+    }

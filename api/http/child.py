@@ -1,0 +1,109 @@
+"""The API as a child process of `up`: heavy reads never delay the fold, and a crash of one spares the other.
+
+The parent binds the listening socket and hands it over, so that the address and the requests that wait in
+its backlog outlive the child. The child is `tcpdashboard serve` itself. It ends when its standard input does,
+which is a pipe that the parent's end closes, however that comes.
+"""
+
+import logging
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from http.client import HTTPConnection, HTTPException
+from types import TracebackType
+
+logger = logging.getLogger(__name__)
+
+PAUSE_S = 0.5
+PAUSE_S_MAX = 30.0
+"""Before a child that ended is started again: so long at first, then twice as long each time."""
+STEADY_S = 60.0
+"""A child that lived so long has started well: the next pause is the first again."""
+STOP_S = 10.0
+ASK_S = 2.0
+
+
+class ApiProcess:
+    """The API on a socket of ours, started again whenever it ends. Use it as a context manager."""
+
+    def __init__(self, bound: socket.socket, environment: Mapping[str, str]) -> None:
+        """`bound` listens; `environment`: the settings of the child beside those of this process."""
+        self._bound = bound
+        self._environment = {**os.environ, **environment}
+        self._ending = threading.Event()
+        self._process = self._start()
+        self._keeper = threading.Thread(target=self._keep, name="api keeper", daemon=True)
+        self._keeper.start()
+
+    def is_ready(self) -> bool:
+        """Whether the child answers that it is ready."""
+        connection = HTTPConnection(*self._bound.getsockname()[:2], timeout=ASK_S)
+        try:
+            connection.request("GET", "/health/ready")
+            return connection.getresponse().status == 200
+        except (OSError, HTTPException):
+            return False
+        finally:
+            connection.close()
+
+    def __enter__(self) -> "ApiProcess":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End the child in order, and by force where it does not."""
+        self._ending.set()
+        self._process.terminate()
+        self._keeper.join(STOP_S)
+        if self._keeper.is_alive():
+            self._process.kill()
+            self._keeper.join()
+        self._bound.close()
+
+    def _start(self) -> "subprocess.Popen[bytes]":
+        handle = self._bound.fileno()
+        return subprocess.Popen(
+            [sys.executable, "-P", "-m", "api.cli", "serve", "--child", str(handle)],
+            env=self._environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            pass_fds=[handle],
+            start_new_session=True,  # Ctrl-C is for us: we end it when the worker is drained
+        )
+
+    def _keep(self) -> None:
+        pause_s = PAUSE_S
+        while True:
+            began = time.monotonic()
+            code = self._process.wait()
+            if self._process.stdin is not None:
+                self._process.stdin.close()
+            if time.monotonic() - began > STEADY_S:
+                pause_s = PAUSE_S
+            if not self._ending.is_set():
+                logger.warning("the API ended with code %d; it is started again in %.1f s", code, pause_s)
+            if self._ending.wait(pause_s):
+                return
+            self._process = self._start()
+            if self._ending.is_set():
+                self._process.terminate()
+            pause_s = min(2 * pause_s, PAUSE_S_MAX)
+
+
+def end_with_parent() -> None:
+    """End this process, a child, at once when its parent has ended: in a thread of its own.
+
+    Nothing is lost thereby: a command is durable before it is answered.
+    """
+
+    def wait() -> None:
+        while os.read(0, 1):
+            pass
+        os._exit(0)
+
+    threading.Thread(target=wait, name="parent", daemon=True).start()

@@ -1,0 +1,53 @@
+"""Liveness, readiness and metrics of a process that serves no API: a small server in a thread of its own."""
+
+import socket
+import threading
+from collections.abc import Callable, Iterable
+from types import TracebackType
+
+from fastapi import FastAPI
+
+from api.http import failures, health
+from api.http.failures import ApiError
+from api.http.security import Guard
+from api.http.server import Server
+from infra.tokens import TokenFile
+
+STOP_S = 5.0
+
+
+class Probe:
+    """Serves `/health/live`, `/health/ready` and, to who has a token, `/metrics`. A context manager."""
+
+    def __init__(
+        self, bound: socket.socket, tokens: TokenFile, ready: Callable[[], bool], names: Iterable[str] = ()
+    ) -> None:
+        """`bound` listens; `ready` is asked in threads, and may take a while; `names`: see `Guard`."""
+        app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
+        app.add_api_route("/health/live", health.live)
+        app.add_api_route("/health/ready", _ready_route(ready))
+        app.add_api_route("/metrics", health.metrics)
+        failures.register(app)
+        app.add_middleware(Guard, tokens=tokens, names=tuple(names))
+        self._server = Server(app)
+        self._thread = threading.Thread(target=self._server.run, args=([bound],), name="probe", daemon=True)
+
+    def __enter__(self) -> "Probe":
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.should_exit = True
+        self._thread.join(STOP_S)
+
+
+def _ready_route(ready: Callable[[], bool]) -> Callable[[], dict[str, str]]:
+    def route() -> dict[str, str]:
+        if not ready():
+            hint = "Its log says why; `/metrics` and `tcpdashboard settings` show the parts."
+            raise ApiError(503, "not_ready", "this process is not ready", hint)
+        return {"status": "ok"}
+
+    return route

@@ -1,0 +1,218 @@
+"""`up`, `worker` and `collect` as processes: what they start, how they say so, how they end."""
+
+import json
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+
+import httpx
+import pytest
+import redis
+from websockets.sync.client import connect
+
+from infra.channels import market_channel, snapshot_key
+from infra.db.channels import ChannelStore
+from infra.settings import load_settings
+from streams.journal import JournalWriter
+from streams.log import Entry, open_log, partition_of
+from streams.topics import JOURNAL
+from tests.integration.command_line import CommandLine
+from tests.integration.running import Running, children, ended
+from tests.journal import START, batch, spot
+from tests.services.postgres import Postgres
+
+CANDLES = "/api/candles/sim/BTC/USDT"
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory, kernels: dict[str, str]) -> CommandLine:
+    return CommandLine(tmp_path_factory.mktemp("processes") / "home", kernels)
+
+
+@pytest.fixture(scope="module")
+def up(home: CommandLine) -> Iterator[Running]:
+    up = Running(home, "up", "--demo", "--markets", "2")
+    try:
+        yield up
+        words = up.end()
+    finally:
+        up.kill()
+    lines = [json.loads(line) for line in words.splitlines()]
+    assert lines[-1]["message"] == "stopped; the next start continues here"
+    assert all({"time", "level", "logger", "message", "worker"} <= set(line) for line in lines)
+
+
+def test_up_says_where_everything_is_when_it_answers(up: Running, home: CommandLine) -> None:
+    assert set(up.line) == {"api", "redis", "probe", "token_file"}
+    for place in ("api", "probe"):
+        assert httpx.get(f"{up.line[place]}/health/live").status_code == 200
+        assert httpx.get(f"{up.line[place]}/health/ready").status_code == 200
+    assert Path(up.line["token_file"]) == home.home / "token"
+    up.until(lambda: up.items(CANDLES), "a candle")
+    snapshot = snapshot_key(market_channel("BTC/USDT"))
+    with closing(redis.Redis.from_url(up.line["redis"])) as client:
+        up.until(lambda: client.get(snapshot), "a snapshot in Redis")
+
+
+def test_metrics_need_a_token(up: Running) -> None:
+    for place in ("api", "probe"):
+        assert httpx.get(f"{up.line[place]}/metrics").status_code == 401
+
+
+def test_the_api_counts_its_readers_and_requests(up: Running) -> None:
+    token = Path(up.line["token_file"]).read_text().strip()
+    url = up.line["api"].replace("http:", "ws:")
+    with connect(f"{url}/ws/system", additional_headers={"Authorization": f"Bearer {token}"}) as socket:
+        assert json.loads(socket.recv())["type"] == "snapshot"
+        found = up.metrics("api")
+    assert found["tcpd_websocket_readers",] == 1
+    assert found["tcpd_api_request_seconds_count", "GET", "/health/ready", "200"] >= 1
+    assert up.until(lambda: up.metrics("api")["tcpd_websocket_readers",] == 0, "no reader any more")
+
+
+def test_a_killed_api_comes_back_at_the_same_address(up: Running) -> None:
+    api = next(pid for pid in children(up.pid) if b"--child" in Path(f"/proc/{pid}/cmdline").read_bytes())
+    os.kill(api, signal.SIGKILL)
+    assert up.until(lambda: up.get("/api/bots"), "an answer of the new one").status_code == 200
+    assert api not in children(up.pid)
+
+
+def test_a_killed_up_leaves_nobody_behind_at_the_ports_it_was_given(
+    home: CommandLine, tmp_path: Path
+) -> None:
+    free = {name: free_port() for name in ("api", "redis", "probe")}
+    options = [word for name, port in free.items() for word in (f"--{name}-port", str(port))]
+    up = Running(CommandLine(tmp_path / "home", home.settings), "up", "--markets", "0", *options)
+    try:
+        assert all(f"127.0.0.1:{port}" in up.line[name] for name, port in free.items())
+        left = children(up.pid)
+    finally:
+        up.kill()
+    alone = ended(left)
+    for pid in left:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    assert len(left) == 2, "the API and Redis"
+    assert alone
+
+
+@pytest.mark.parametrize("name", ["api", "redis", "probe"])
+def test_a_port_that_is_taken_is_refused_with_the_way_out(cli: CommandLine, name: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        refused = cli.run("up", "--markets", "0", f"--{name}-port", port)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    told = json.loads(refused.stderr)
+    assert (told["level"], told["logger"]) == ("CRITICAL", "api.cli.running")
+    assert str(port) in told["message"]
+    assert f"--{name}-port" in told["message"]
+
+
+def write_journal(home: CommandLine, partitions: int = 1) -> int:
+    """A market, trades of some minutes, and a record that is none; how many trades there are."""
+    log = open_log(load_settings(home.environment).log_url, partitions=partitions)
+    writer, market = JournalWriter(log, "test", START), spot()
+    writer.append(market, key=market.key)
+    rows = [(second, 100 + second % 7, 1) for second in range(1, 600, 2)]
+    for first in range(0, len(rows), 50):
+        writer.append(batch(market, rows[first : first + 50]), key=market.key)
+    writer.append(batch(market, [(601,)]), key=market.key)  # a clock row is no trade
+    log.append(
+        [Entry(JOURNAL, market.key.encode(), b"no event", 0, partition_of(market.key.encode(), partitions))]
+    )
+    log.close()
+    return len(rows)
+
+
+def test_metrics_of_a_worker_count_what_it_folded(cli: CommandLine) -> None:
+    trades = write_journal(cli)
+    worker = Running(cli, "worker")
+    try:
+        assert set(worker.line) == {"worker", "redis", "probe", "token_file"}
+        assert worker.line["redis"] is None
+        lag = ("tcpd_journal_lag_records", "0")
+        found = worker.until(lambda: (m := worker.metrics()).get(lag) == 0 and m, "all folded")
+        words = worker.end()
+    finally:
+        worker.kill()
+    letters = [line["type"] for line in cli.lines("log", "system")].count("dead_letter.v1")
+    assert found["tcpd_ticks_folded_total",] == trades
+    assert found["tcpd_fold_seconds_count",] == found["tcpd_fold_seconds_bucket", "+Inf"] == 3 + trades // 50
+    assert found["tcpd_dead_letters_total",] == 1
+    assert found["tcpd_redis_connected",] == 0
+    assert found["tcpd_market_data_age_seconds", "test:BTC/USDT"] >= 0
+    assert found["process_cpu_seconds_total",] > 0
+    assert letters == 1
+    told = next(line for line in map(json.loads, words.splitlines()) if "dead letter" in line["message"])
+    assert (told["partition"], told["offset"], told["market"]) == (0, 2 + trades // 50, "test:BTC/USDT")
+
+
+def test_the_parts_run_as_processes_of_their_own_and_lose_nothing(cli: CommandLine) -> None:
+    parts = [Running(cli, "worker"), Running(cli, "serve", "--port", "0"), Running(cli, "collect")]
+    worker, serve, collect = parts
+    try:
+        assert set(collect.line) == {"source", "probe", "token_file"}
+        serve.until(lambda: serve.items(CANDLES), "a candle")
+        found = serve.metrics("api")
+        assert found["tcpd_api_request_seconds_count", "GET", "/api/candles/{venue}/{symbol:path}", "200"] > 0
+        for part in (collect, serve, worker):
+            assert httpx.get(f"{part.line.get('probe') or part.line['api']}/health/ready").status_code == 200
+            part.end()
+    finally:
+        for part in parts:
+            part.kill()
+    assert cli.line("verify")["equal"] is True
+    assert "source_hole.v1" not in [line["type"] for line in cli.lines("log", "system")]
+    with closing(ChannelStore(load_settings(cli.environment).database_url)) as store:
+        assert store.snapshot("market_data:BTC/USDT").seq > 0, "counted without a Redis, for the sockets"
+
+
+def test_a_worker_waits_for_its_database_and_says_whether_it_is_ready(
+    cli: CommandLine, postgres: Postgres
+) -> None:
+    url = postgres.fresh().replace("tcpd@", "tcpd:canary@")
+    cli.settings = {**cli.settings, "TCPD_DATABASE_URL": url}
+    postgres.stop()
+    worker = Running(cli, "worker")
+    try:
+        assert worker.process.stderr is not None
+        waiting = json.loads(worker.process.stderr.readline())["message"]
+        postgres.start()
+        ready = f"{worker.line['probe']}/health/ready"
+        assert httpx.get(ready).status_code == 200
+        postgres.kill9()
+        assert httpx.get(ready).status_code == 503
+        postgres.start()
+        worker.until(lambda: httpx.get(ready).status_code == 200, "ready again")
+        words = worker.end()
+    except BaseException:
+        postgres.restart()
+        raise
+    finally:
+        worker.kill()
+        postgres.give_back(url.replace(":canary", ""))
+    assert waiting.startswith("waiting for database postgresql+psycopg2://tcpd:***@127.0.0.1")
+    assert words.count("waiting for database") == 0, "it is said once"
+    assert "canary" not in words + waiting
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [("/nowhere", 'database "nowhere" does not exist'), ("nobody@", 'role "nobody" does not exist')],
+)
+def test_a_database_that_refuses_is_not_waited_for(
+    cli: CommandLine, postgres: Postgres, wrong: str, words: str
+) -> None:
+    url = postgres.url("nowhere") if wrong == "/nowhere" else postgres.url().replace("tcpd@", wrong)
+    cli.settings = {**cli.settings, "TCPD_DATABASE_URL": url}
+    refused = cli.run("worker")
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert words in json.loads(refused.stderr)["message"]
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return probe.getsockname()[1]
