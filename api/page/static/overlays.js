@@ -135,21 +135,16 @@ export class Overlays {
     if (!asked) this.#forget(from, to, true);
     if (asked && from < asked[0]) await this.#read(from, asked[0]);
     const marked = ([...this.#known.marks.keys()].pop() ?? -Infinity) - AGAIN * bars.seconds;
-    await this.#read(asked ? Math.max(from, Math.min(asked[1], marked)) : from, to, bars.live);
+    await this.#read(asked ? Math.max(from, Math.min(asked[1], marked)) : from, to);
     this.#covered = [from, to];
     this.draw();
     await this.#askValues(from, to);
     this.#forget(from, to, false);
   }
 
-  /** @param {number} from exclusive, s @param {number} to inclusive, s @param {boolean} [live] */
-  async #read(from, to, live = false) {
-    const query = {
-      from: isoOf(from),
-      to: isoOf(to + (live ? 10 * 86_400 : 0)),
-      order: "newest",
-      limit: LIMIT,
-    };
+  /** @param {number} from exclusive, s @param {number} to inclusive, s */
+  async #read(from, to) {
+    const query = { from: isoOf(from), to: isoOf(to), order: "newest", limit: LIMIT };
     const [signals, fills, { items: marks, peak }] = await Promise.all([
       this.#get("signals", query),
       this.#get("fills", query),
@@ -190,12 +185,8 @@ export class Overlays {
 
   /** @param {number} from exclusive, s @param {number} to inclusive, s */
   async #readValues(from, to) {
-    const rows = await this.#get("indicators", {
-      from: isoOf(from),
-      to: isoOf(to),
-      order: "newest",
-      limit: LIMIT,
-    }).catch((error) => {
+    const query = { from: isoOf(from), to: isoOf(to), order: "newest", limit: LIMIT };
+    const rows = await this.#get("indicators", query).catch((error) => {
       if (error.code !== "strategy_failed") throw error;
       return [];
     });
