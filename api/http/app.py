@@ -6,18 +6,7 @@ from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request
 
-from api.http import (
-    bots,
-    failures,
-    health,
-    journal,
-    markets,
-    page,
-    portfolio,
-    sessions,
-    sockets,
-    strategies,
-)  # fmt: skip
+from api.http import bots, failures, health, journal, markets, page, portfolio, sessions, sockets, strategies
 from api.http.asyncapi import document
 from api.http.measured import Measured
 from api.http.models import Problem

@@ -7,7 +7,6 @@ from importlib.metadata import version
 from typing import Any
 
 from fastapi import APIRouter, Response
-from fastapi.responses import PlainTextResponse
 from sqlalchemy import Engine, select
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -57,7 +56,7 @@ def check(log: Log, database: Engine) -> None:
         connection.execute(select(1))
 
 
-@scraped.get("/metrics", response_class=PlainTextResponse)
+@scraped.get("/metrics", responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}})
 def metrics() -> Response:
     """Prometheus metrics of this process."""
     return Response(telemetry.exposition(), media_type=telemetry.CONTENT_TYPE)

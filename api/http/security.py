@@ -106,7 +106,7 @@ class Guard:
             raise too_large()
         state: dict[str, Any] = scope.setdefault("state", {})
         state["wrong_token"] = lambda: self._failures.note(_address(scope))
-        if scope["path"] in PUBLIC or scope["path"].startswith(PAGE):
+        if scope["type"] == "http" and (scope["path"] in PUBLIC or scope["path"].startswith(PAGE)):
             return
         caller = self._caller(scope, headers)
         if caller.cookie and scope.get("method", "GET") not in SAFE and "origin" not in headers:

@@ -23,6 +23,7 @@ from api.http.services import INT64_MAX, Services, check_bot
 from api.http.wire import wire_of
 from infra.channels import SYSTEM_EVENTS, bot_status_channel, market_channel, portfolio_channel
 from infra.journal_view import view
+from infra.telemetry import SOCKET_READERS
 
 router = APIRouter()
 
@@ -59,9 +60,10 @@ async def _run(socket: WebSocket, channel: Callable[[Services], str]) -> None:
     try:
         since = _since(socket.query_params.get("since"))
         name = await services.hub.ask(lambda: channel(services))
-        await _until_first(
-            services.hub.serve(name, wire, since, lambda: _check(services, caller)), _listen(socket)
-        )
+        with SOCKET_READERS.track_inprogress():
+            await _until_first(
+                services.hub.serve(name, wire, since, lambda: _check(services, caller)), _listen(socket)
+            )
     except Exception as error:  # noqa: BLE001 - whatever happened, the reader is told a code
         wire.end(*close_of(error))
 

@@ -33,6 +33,8 @@ CLOSE_S = 5.0
 SHUTDOWN_S = 1.0
 TOO_SLOW = 4408
 REASON_BYTES_MAX = 123
+TOO_SLOW = 4408
+"""Close code of a reader that was cut off."""
 _INT = struct.Struct("i")
 _KEY = "tcpdashboard.wire"
 
@@ -90,6 +92,8 @@ class Wire(WebSocketsSansIOProtocol):
         """Close, behind what is sent; the connection is reset when the reader does not answer in time."""
         if self.close_sent or self.transport.is_closing():
             return
+        if code == TOO_SLOW:
+            SOCKETS_CUT_OFF.inc()
         self.stop_keepalive()
         try:
             self.conn.send_close(code, reason.encode()[:REASON_BYTES_MAX].decode(errors="ignore"))

@@ -114,6 +114,7 @@ def test_a_server_that_is_killed_and_started_again_leaves_no_gap(demo: Site, vis
     expect(page.locator("#connection")).to_have_text("live")
     candles_arrive(page)
     assert page.evaluate("() => window.stayed"), "it was loaded again"
+    assert any(re.search(r"/ws/market/BTC/USDT\?since=\d+$", url) for url in one.asked)
     assert len(table(page)) > before + 2
     equal_to_the_api(demo, page)
 

@@ -5,12 +5,13 @@ import os
 import signal
 import socket
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import httpx
 import pytest
 import redis
+from websockets.sync.client import connect
 
 from infra.channels import market_channel, snapshot_key
 from infra.db.channels import ChannelStore
@@ -61,6 +62,17 @@ def test_metrics_need_a_token(up: Running) -> None:
         assert httpx.get(f"{up.line[place]}/metrics").status_code == 401
 
 
+def test_the_api_counts_its_readers_and_requests(up: Running) -> None:
+    token = Path(up.line["token_file"]).read_text().strip()
+    url = up.line["api"].replace("http:", "ws:")
+    with connect(f"{url}/ws/system", additional_headers={"Authorization": f"Bearer {token}"}) as socket:
+        assert json.loads(socket.recv())["type"] == "snapshot"
+        found = up.metrics("api")
+    assert found["tcpd_websocket_readers",] == 1
+    assert found["tcpd_api_request_seconds_count", "GET", "/health/ready", "200"] >= 1
+    assert up.until(lambda: up.metrics("api")["tcpd_websocket_readers",] == 0, "no reader any more")
+
+
 def test_a_killed_api_comes_back_at_the_same_address(up: Running) -> None:
     api = next(pid for pid in children(up.pid) if b"--child" in Path(f"/proc/{pid}/cmdline").read_bytes())
     os.kill(api, signal.SIGKILL)
@@ -79,8 +91,12 @@ def test_a_killed_up_leaves_nobody_behind_at_the_ports_it_was_given(
         left = children(up.pid)
     finally:
         up.kill()
+    alone = ended(left)
+    for pid in left:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
     assert len(left) == 2, "the API and Redis"
-    assert ended(left)
+    assert alone
 
 
 @pytest.mark.parametrize("name", ["api", "redis", "probe"])
@@ -194,7 +210,7 @@ def test_a_database_that_refuses_is_not_waited_for(
     cli.settings = {**cli.settings, "TCPD_DATABASE_URL": url}
     refused = cli.run("worker")
     assert (refused.returncode, refused.stdout) == (1, "")
-    assert words in refused.stderr
+    assert words in json.loads(refused.stderr)["message"]
 
 
 def free_port() -> int:

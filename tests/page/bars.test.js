@@ -5,7 +5,13 @@ import { Bars } from "../../api/page/static/bars.js";
 /** A candle that closes so many minutes after the epoch. */
 const candle = (minute, price = minute, more = {}) => ({
   timestamp: new Date(minute * 60_000).toISOString(),
-  open: `${price}.0`, high: `${price + 2}.0`, low: `${price - 2}.0`, close: `${price + 1}.0`, volume: "1.5", trades: 1, ...more,
+  open: `${price}.0`,
+  high: `${price + 2}.0`,
+  low: `${price - 2}.0`,
+  close: `${price + 1}.0`,
+  volume: "1.5",
+  trades: 1,
+  ...more,
 });
 const candles = (first, last, step = 1) => {
   const made = [];
@@ -39,7 +45,10 @@ test("a revision replaces, an older one does not", () => {
   const bars = holding(18, 20);
   bars.add(candle(19, 50, { revision: 2 }));
   bars.add(candle(19, 40, { revision: 1 }));
-  assert.deepEqual(bars.closed.map((bar) => bar.open), [18, 50, 20]);
+  assert.deepEqual(
+    bars.closed.map((bar) => bar.open),
+    [18, 50, 20],
+  );
 });
 
 test("scrolling back lets go of the newest, and forth of the oldest", () => {
@@ -57,9 +66,14 @@ test("what is forming is made of the minutes since the last bar", () => {
   const bars = new Bars("5m", 10);
   bars.reset([candle(20)], false);
   for (const minute of [20, 21, 22]) bars.addMinute(candle(minute));
-  bars.addMinute(candle(23, 90, { forming: true, timestamp: undefined, end: new Date(23 * 60_000).toISOString() }));
+  bars.addMinute(
+    candle(23, 90, { forming: true, timestamp: undefined, end: new Date(23 * 60_000).toISOString() }),
+  );
   const { time, open, high, low, close, volume } = bars.forming();
-  assert.deepEqual({ time, open, high, low, close, volume }, { time: 25 * 60, open: 21, high: 92, low: 19, close: 91, volume: 4.5 });
+  assert.deepEqual(
+    { time, open, high, low, close, volume },
+    { time: 25 * 60, open: 21, high: 92, low: 19, close: 91, volume: 4.5 },
+  );
   bars.add(candle(25));
   assert.equal(bars.forming(), null);
 });

@@ -1,6 +1,16 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { duration, group, money, percent, plain, round, sign, signedMoney, trim } from "../../api/page/static/format.js";
+import {
+  duration,
+  group,
+  money,
+  percent,
+  plain,
+  round,
+  sign,
+  signedMoney,
+  trim,
+} from "../../api/page/static/format.js";
 
 test("decimals are rounded half away from zero, however many digits they have", () => {
   assert.equal(round("0.125", 2), "0.13");
@@ -34,5 +44,12 @@ test("zero has no sign, however it is written", () => {
 test("shares and ages are short", () => {
   assert.equal(percent("-5", "200"), "−2.50 %");
   assert.equal(percent("1", "0"), "");
-  assert.deepEqual([-5, 59_000, 600_000, 7.3e6, 2e8, 2e11].map(duration), ["0 s", "59 s", "10 min", "2 h", "2 d", "6 y"]);
+  assert.deepEqual([-5, 59_000, 600_000, 7.3e6, 2e8, 2e11].map(duration), [
+    "0 s",
+    "59 s",
+    "10 min",
+    "2 h",
+    "2 d",
+    "6 y",
+  ]);
 });

@@ -63,7 +63,9 @@ export async function logout() {
 
 /** A key that nobody used before. */
 export function newKey() {
-  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) =>
+    byte.toString(16).padStart(2, "0"),
+  ).join("");
 }
 
 /** @param {string} url @param {Record<string, string | number | null | undefined>} query */
@@ -73,7 +75,12 @@ function withQuery(url, query) {
   return `${url}?${new URLSearchParams(given.map(([name, value]) => [name, String(value)]))}`;
 }
 
-/** @param {string} url @param {RequestInit} options @param {number} timeoutMs @param {AbortSignal} [signal] */
+/**
+ * @param {string} url
+ * @param {RequestInit} options
+ * @param {number} timeoutMs
+ * @param {AbortSignal} [signal]
+ */
 async function request(url, options, timeoutMs, signal) {
   const ends = AbortSignal.timeout(timeoutMs);
   let answer;
@@ -81,7 +88,11 @@ async function request(url, options, timeoutMs, signal) {
     answer = await fetch(url, { ...options, signal: signal ? AbortSignal.any([signal, ends]) : ends });
   } catch (error) {
     signal?.throwIfAborted();
-    throw new ApiError(0, { code: "unreachable", message: "The server does not answer.", hint: "Is it running? This page tries again." });
+    throw new ApiError(0, {
+      code: "unreachable",
+      message: "The server does not answer.",
+      hint: "Is it running? This page tries again.",
+    });
   }
   setClock(answer.headers.get("Date"));
   const body = answer.status === 204 ? null : await answer.json().catch(() => ({}));

@@ -18,7 +18,14 @@ const RECENT_MAX = 100;
 /** So long a lost connection may take before the page says so. */
 const PATIENCE_MS = 3_000;
 
-/** @typedef {(main: HTMLElement, context: Context, parts: string[], query: URLSearchParams) => void | Promise<void>} View */
+/**
+ * @callback View
+ * @param {HTMLElement} main
+ * @param {Context} context
+ * @param {string[]} parts of the route behind its name
+ * @param {URLSearchParams} query
+ * @returns {void | Promise<void>}
+ */
 /** @type {Record<string, [string, View]>} */
 const VIEWS = {
   markets: ["Markets", markets],
@@ -75,14 +82,18 @@ async function begin() {
     recent.length = Math.min(recent.length, RECENT_MAX);
     events.dispatchEvent(new CustomEvent("system", { detail: message }));
   };
-  stream("/ws/system", {
-    snapshot: (/** @type {any[]} */ messages) => {
-      recent.splice(0, recent.length, ...messages.sort((a, b) => b.seq - a.seq));
-      events.dispatchEvent(new Event("again"));
+  stream(
+    "/ws/system",
+    {
+      snapshot: (/** @type {any[]} */ messages) => {
+        recent.splice(0, recent.length, ...messages.sort((a, b) => b.seq - a.seq));
+        events.dispatchEvent(new Event("again"));
+      },
+      message: happened,
+      beat: (/** @type {any} */ frame) => api.setClock(frame.time),
     },
-    message: happened,
-    beat: (/** @type {any} */ frame) => api.setClock(frame.time),
-  }, signal);
+    signal,
+  );
   api.poll(() => known.refresh(), MARKETS_MS, signal);
   setText(byId("who"), `${me?.name} (${me?.scope})`);
   inside(true);
@@ -103,7 +114,10 @@ function end() {
 /** @param {boolean} yes */
 function inside(yes) {
   document.body.classList.toggle("outside", !yes);
-  for (const part of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("header nav, header .session"))) part.hidden = !yes;
+  for (const part of /** @type {NodeListOf<HTMLElement>} */ (
+    document.querySelectorAll("header nav, header .session")
+  ))
+    part.hidden = !yes;
 }
 
 async function route() {
@@ -122,7 +136,14 @@ async function route() {
   // each view has a place of its own: one that is late writes where nobody looks
   const place = h("div", { className: "view" });
   byId("main").replaceChildren(place);
-  const context = { signal, markets: known, events, recent, stream, may: (/** @type {string} */ scope) => SCOPES.indexOf(me?.scope ?? "") >= SCOPES.indexOf(scope) };
+  const context = {
+    signal,
+    markets: known,
+    events,
+    recent,
+    stream,
+    may: (/** @type {string} */ scope) => SCOPES.indexOf(me?.scope ?? "") >= SCOPES.indexOf(scope),
+  };
   try {
     await view(place, context, parts.filter(Boolean), new URLSearchParams(query));
   } catch (error) {
@@ -144,14 +165,22 @@ function tick() {
   byId("banner").hidden = !lost || me === null;
   if (lost) {
     const next = Math.max(0, ...waiting.map((one) => one.retryAt - performance.now()));
-    setText(byId("banner"), `Not live: nothing was heard from the server for ${duration(silent)}. `
-      + (next > 500 ? `Trying again in ${duration(next + 999)}.` : "Trying again."));
+    setText(
+      byId("banner"),
+      `Not live: nothing was heard from the server for ${duration(silent)}. ` +
+        (next > 500 ? `Trying again in ${duration(next + 999)}.` : "Trying again."),
+    );
   }
 }
 
 api.session.addEventListener("expired", end);
 addEventListener("hashchange", route);
-byId("logout").addEventListener("click", () => api.logout().catch(() => {}).then(end));
+byId("logout").addEventListener("click", () =>
+  api
+    .logout()
+    .catch(() => {})
+    .then(end),
+);
 /** @type {HTMLElement} */ (document.querySelector(".skip")).addEventListener("click", (event) => {
   event.preventDefault();
   byId("main").focus();

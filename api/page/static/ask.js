@@ -15,11 +15,33 @@ import { h, problem, toast } from "./dom.js";
 
 /** @type {Record<string, Act>} */
 export const ACTS = {
-  start: { verb: "start", label: "Start", done: "started", words: () => "It trades from its next candle on, with today's code of its strategy." },
-  stop: { verb: "stop", label: "Stop", done: "stopped", words: (bot) => `What is pending is cancelled; its position of ${bot.position} is kept.` },
-  flatten: { verb: "stop", label: "Stop and flatten", done: "stopped", body: { flatten: true },
-    words: (bot) => `What is pending is cancelled, and its position of ${bot.position} is closed at the next trade.` },
-  halt: { verb: "halt", label: "Halt", done: "halted", reason: true, words: () => "It trades no more until somebody starts it again; the reason stands in the journal." },
+  start: {
+    verb: "start",
+    label: "Start",
+    done: "started",
+    words: () => "It trades from its next candle on, with today's code of its strategy.",
+  },
+  stop: {
+    verb: "stop",
+    label: "Stop",
+    done: "stopped",
+    words: (bot) => `What is pending is cancelled; its position of ${bot.position} is kept.`,
+  },
+  flatten: {
+    verb: "stop",
+    label: "Stop and flatten",
+    done: "stopped",
+    body: { flatten: true },
+    words: (bot) =>
+      `What is pending is cancelled, and its position of ${bot.position} is closed at the next trade.`,
+  },
+  halt: {
+    verb: "halt",
+    label: "Halt",
+    done: "halted",
+    reason: true,
+    words: () => "It trades no more until somebody starts it again; the reason stands in the journal.",
+  },
 };
 
 /**
@@ -34,13 +56,21 @@ export function ask(name, bot) {
   const reason = h("input", { id: "reason", maxLength: 500, value: "halted from the page", required: true });
   const failed = h("div");
   const go = h("button", { type: "submit", className: name === "start" ? "primary" : "danger" }, act.label);
-  const form = h("form", {},
+  const form = h(
+    "form",
+    {},
     h("h2", { id: "asked" }, `${act.label} bot ${bot.bot_id}?`),
     h("p", { className: "muted" }, `${bot.strategy} on ${bot.venue} ${bot.symbol}, ${bot.timeframe}`),
     h("p", {}, act.words(bot)),
     act.reason ? h("label", { className: "field" }, "Reason", reason) : null,
     failed,
-    h("div", { className: "buttons" }, h("button", { type: "button", onclick: () => dialog.close() }, "Cancel"), go));
+    h(
+      "div",
+      { className: "buttons" },
+      h("button", { type: "button", onclick: () => dialog.close() }, "Cancel"),
+      go,
+    ),
+  );
   const dialog = h("dialog", { "aria-labelledby": "asked" }, form);
   return new Promise((answered) => {
     let done = false;
@@ -57,7 +87,11 @@ export function ask(name, bot) {
         const given = await command(path("api", "bots", bot.bot_id, act.verb), body, key);
         done = true;
         const where = given.positions.join(", ");
-        toast(given.applied ? `Bot ${bot.bot_id} is ${act.done}.` : `Recorded at ${where}; it has not taken effect yet.`);
+        toast(
+          given.applied
+            ? `Bot ${bot.bot_id} is ${act.done}.`
+            : `Recorded at ${where}; it has not taken effect yet.`,
+        );
         dialog.close();
       } catch (error) {
         failed.replaceChildren(problem(error));

@@ -25,18 +25,34 @@ export function barOf(candle) {
   const { open, high, low, close, volume } = candle;
   return {
     time: Date.parse(candle.timestamp ?? candle.end) / 1000,
-    open: Number(open), high: Number(high), low: Number(low), close: Number(close), volume: Number(volume),
-    revision: candle.revision ?? 0, forming: candle.forming === true, candle,
+    open: Number(open),
+    high: Number(high),
+    low: Number(low),
+    close: Number(close),
+    volume: Number(volume),
+    revision: candle.revision ?? 0,
+    forming: candle.forming === true,
+    candle,
   };
 }
 
-/** Bars merged into one that ends at `time`. @param {Bar[]} parts in order @param {number} time @returns {Bar} */
+/**
+ * Bars merged into one that ends at `time`.
+ * @param {Bar[]} parts in order
+ * @param {number} time
+ * @returns {Bar}
+ */
 export function merged(parts, time) {
   const [first, last] = [parts[0], parts[parts.length - 1]];
   return {
-    time, open: first.open, close: last.close,
-    high: Math.max(...parts.map((part) => part.high)), low: Math.min(...parts.map((part) => part.low)),
-    volume: parts.reduce((sum, part) => sum + part.volume, 0), revision: 0, forming: true,
+    time,
+    open: first.open,
+    close: last.close,
+    high: Math.max(...parts.map((part) => part.high)),
+    low: Math.min(...parts.map((part) => part.low)),
+    volume: parts.reduce((sum, part) => sum + part.volume, 0),
+    revision: 0,
+    forming: true,
     candle: { open: first.candle.open, close: last.candle.close },
   };
 }
@@ -66,7 +82,11 @@ export class Bars {
     return this.closed[this.closed.length - 1];
   }
 
-  /** Begin anew with a page, newest first. @param {any[]} candles @param {boolean} older whether more precede */
+  /**
+   * Begin anew with a page, newest first.
+   * @param {any[]} candles
+   * @param {boolean} older whether more precede
+   */
   reset(candles, older) {
     this.closed = candles.map(barOf).reverse();
     this.older = older;
@@ -81,7 +101,10 @@ export class Bars {
    * @returns {number} how many came
    */
   before(candles, older) {
-    const bars = candles.map(barOf).reverse().filter((bar) => !this.first || bar.time < this.first.time);
+    const bars = candles
+      .map(barOf)
+      .reverse()
+      .filter((bar) => !this.first || bar.time < this.first.time);
     this.closed = [...bars, ...this.closed];
     this.older = older;
     if (this.closed.length > this.max) {
@@ -136,7 +159,10 @@ export class Bars {
     const parts = [...this.#minutes.values()].sort((a, b) => a.time - b.time);
     if (!this.live || !parts.length) return null;
     const end = Math.ceil(parts[parts.length - 1].time / this.seconds) * this.seconds;
-    return merged(parts.filter((part) => part.time > end - this.seconds), end);
+    return merged(
+      parts.filter((part) => part.time > end - this.seconds),
+      end,
+    );
   }
 
   /** The close of the bar that a time lies in, within this window. @param {number} time in s */

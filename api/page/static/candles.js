@@ -2,6 +2,7 @@
 
 import { get, path } from "./api.js";
 import { Bars } from "./bars.js";
+import { isoOf } from "./format.js";
 
 export const PAGE = 600;
 const FILL_TRIES = 5;
@@ -34,10 +35,14 @@ export class CandleFeed {
     this.#drawing = drawing;
     this.#signal = context.signal;
     this.bars = new Bars(timeframe);
-    context.stream(path("ws", "market", market.symbol), {
-      snapshot: (/** @type {any[]} */ messages) => this.#began(messages),
-      message: (/** @type {any} */ message) => this.#take(message),
-    }, context.signal);
+    context.stream(
+      path("ws", "market", market.symbol),
+      {
+        snapshot: (/** @type {any[]} */ messages) => this.#began(messages),
+        message: (/** @type {any} */ message) => this.#take(message),
+      },
+      context.signal,
+    );
   }
 
   /** The newest page. */
@@ -54,7 +59,7 @@ export class CandleFeed {
   async older() {
     if (!this.bars.older || !this.bars.first) return;
     await this.#once(async () => {
-      const page = await this.#page({ order: "newest", to: iso(this.bars.first) });
+      const page = await this.#page({ order: "newest", to: isoOf(this.bars.first.time) });
       this.#drawing.all(this.bars.before(page.items, page.next !== null));
     });
   }
@@ -118,7 +123,8 @@ export class CandleFeed {
         const page = await this.#page({ order: "oldest", from: isoOf(from) });
         this.#drawing.all(-this.bars.after(page.items, page.next === null));
         if (this.bars.contiguous() === this.bars.last?.time) break;
-        if (page.next === null) await new Promise((later) => setTimeout(later, FILL_PAUSE_MS * (attempt + 1)));
+        if (page.next === null)
+          await new Promise((later) => setTimeout(later, FILL_PAUSE_MS * (attempt + 1)));
         else if (this.bars.contiguous() > from) attempt = -1;
       }
     } catch (error) {
@@ -131,13 +137,13 @@ export class CandleFeed {
   /** The 1m bars behind the last bar: what is forming is made of them. */
   async #minutes() {
     if (this.bars.timeframe === "1m" || !this.bars.last) return;
-    const query = { timeframe: "1m", order: "oldest", from: iso(this.bars.last), limit: 1_440 };
+    const query = { timeframe: "1m", order: "oldest", from: isoOf(this.bars.last.time), limit: 1_440 };
     const page = await get(this.#url, query, this.#signal);
     for (const candle of page.items) this.bars.addMinute(candle);
   }
 
   #after() {
-    return this.#page({ order: "oldest", from: iso(this.bars.last) });
+    return this.#page({ order: "oldest", from: isoOf(this.bars.last.time) });
   }
 
   /** @param {Record<string, string>} query */
@@ -161,14 +167,4 @@ export class CandleFeed {
       this.#busy = false;
     }
   }
-}
-
-/** @param {import("./bars.js").Bar} bar */
-function iso(bar) {
-  return isoOf(bar.time);
-}
-
-/** @param {number} seconds */
-function isoOf(seconds) {
-  return new Date(seconds * 1000).toISOString();
 }

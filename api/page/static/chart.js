@@ -16,15 +16,27 @@ function color(name) {
 function layout() {
   return {
     layout: {
-      background: { color: color("--panel") }, textColor: color("--muted"), fontSize: 11, attributionLogo: false,
+      background: { color: color("--panel") },
+      textColor: color("--muted"),
+      fontSize: 11,
+      attributionLogo: false,
       fontFamily: getComputedStyle(document.body).fontFamily,
       panes: { separatorColor: color("--rule"), separatorHoverColor: color("--rule") },
     },
     grid: { vertLines: { color: color("--grid") }, horzLines: { color: color("--grid") } },
-    crosshair: { mode: 0, vertLine: { color: color("--muted"), labelBackgroundColor: color("--label") },
-      horzLine: { color: color("--muted"), labelBackgroundColor: color("--label") } },
+    crosshair: {
+      mode: 0,
+      vertLine: { color: color("--muted"), labelBackgroundColor: color("--label") },
+      horzLine: { color: color("--muted"), labelBackgroundColor: color("--label") },
+    },
     rightPriceScale: { borderColor: color("--rule") },
-    timeScale: { borderColor: color("--rule"), timeVisible: true, secondsVisible: false, rightOffset: 4, minBarSpacing: 0.3 },
+    timeScale: {
+      borderColor: color("--rule"),
+      timeVisible: true,
+      secondsVisible: false,
+      rightOffset: 4,
+      minBarSpacing: 0.3,
+    },
     kineticScroll: { touch: !still.matches, mouse: false },
   };
 }
@@ -35,7 +47,9 @@ export async function drawChart(box, digits, signal) {
   try {
     book = await import(BOOK);
   } catch {
-    throw Object.assign(new Error("The charts are not there."), { hint: "Run `make setup` where the server is, and load this page again." });
+    throw Object.assign(new Error("The charts are not there."), {
+      hint: "Run `make setup` where the server is, and load this page again.",
+    });
   }
   signal.throwIfAborted();
   return new Chart(book, box, digits, signal);
@@ -61,7 +75,10 @@ export class Chart {
     const priceFormat = { type: "price", precision: digits, minMove: 10 ** -digits };
     this.#candles = this.#chart.addSeries(book.CandlestickSeries, { ...this.#candleColors(), priceFormat });
     this.#volume = this.#chart.addSeries(book.HistogramSeries, {
-      priceScaleId: "volume", priceFormat: { type: "volume" }, lastValueVisible: false, priceLineVisible: false,
+      priceScaleId: "volume",
+      priceFormat: { type: "volume" },
+      lastValueVisible: false,
+      priceLineVisible: false,
     });
     this.#volume.priceScale().applyOptions({ scaleMargins: { top: 0.84, bottom: 0 } });
     this.#candles.priceScale().applyOptions({ scaleMargins: { top: 0.12, bottom: 0.2 } });
@@ -72,7 +89,11 @@ export class Chart {
     signal.addEventListener("abort", () => this.#chart.remove());
   }
 
-  /** All bars; what is looked at stays where it is. @param {any[]} bars @param {number} shift bars put before it */
+  /**
+   * All bars; what is looked at stays where it is.
+   * @param {any[]} bars
+   * @param {number} shift bars put before it
+   */
   setBars(bars, shift) {
     const scale = this.#chart.timeScale();
     const seen = scale.getVisibleLogicalRange();
@@ -124,14 +145,23 @@ export class Chart {
     this.#markers.setMarkers(markers.map((marker) => ({ ...marker, color: color(marker.color) })));
   }
 
-  /** The first bars that are seen, and the last, as numbers of bars. @param {(from: number, to: number) => void} seen */
+  /**
+   * The first bars that are seen, and the last, as numbers of bars.
+   * @param {(from: number, to: number) => void} seen
+   */
   onRange(seen) {
-    this.#chart.timeScale().subscribeVisibleLogicalRangeChange((/** @type {any} */ range) => range && seen(range.from, range.to));
+    this.#chart
+      .timeScale()
+      .subscribeVisibleLogicalRangeChange((/** @type {any} */ range) => range && seen(range.from, range.to));
   }
 
-  /** What the pointer is on: a bar's time and a marker's id. @param {(time: number | null, id: string | null, point: any) => void} on */
+  /**
+   * What the pointer is on: a bar's time and a marker's id.
+   * @param {(time: number | null, id: string | null, point: any) => void} on
+   */
   onPoint(on) {
-    const told = (/** @type {any} */ at) => on(at.time ?? null, at.hoveredInfo?.objectId ?? at.hoveredObjectId ?? null, at.point);
+    const told = (/** @type {any} */ at) =>
+      on(at.time ?? null, at.hoveredInfo?.objectId ?? at.hoveredObjectId ?? null, at.point);
     this.#chart.subscribeCrosshairMove(told);
     this.#chart.subscribeClick(told);
   }
@@ -150,14 +180,24 @@ export class Chart {
   /** @param {any} kind @param {number} pane @param {number} digits @param {any} options */
   #add(kind, pane, digits, options) {
     const name = options.areaName ?? LINES[this.#lines.size % LINES.length];
-    const style = { priceLineVisible: false, lastValueVisible: true, lineWidth: 1.5, crosshairMarkerVisible: false,
-      priceFormat: { type: "price", precision: digits, minMove: 10 ** -digits }, ...options };
+    const style = {
+      priceLineVisible: false,
+      lastValueVisible: true,
+      lineWidth: 1.5,
+      crosshairMarkerVisible: false,
+      priceFormat: { type: "price", precision: digits, minMove: 10 ** -digits },
+      ...options,
+    };
     const series = this.#chart.addSeries(kind, { ...style, ...lineColors(name, options.areaName) }, pane);
     // the legend of a pane stands above its lines
     if (pane) series.priceScale().applyOptions({ scaleMargins: { top: 0.3, bottom: 0.08 } });
     this.#lines.set(series, name);
-    return { name, set: (/** @type {Point[]} */ points) => series.setData(points),
-      last: (/** @type {Point} */ point) => series.update(point), apply: (/** @type {object} */ more) => series.applyOptions(more) };
+    return {
+      name,
+      set: (/** @type {Point[]} */ points) => series.setData(points),
+      last: (/** @type {Point} */ point) => series.update(point),
+      apply: (/** @type {object} */ more) => series.applyOptions(more),
+    };
   }
 
   /** @param {any} bar */
@@ -175,7 +215,8 @@ export class Chart {
     this.#chart.applyOptions(layout());
     this.#candles.applyOptions(this.#candleColors());
     this.#volume.setData(this.#candles.data().map((/** @type {any} */ bar) => this.#volumeOf(bar)));
-    for (const [series, name] of this.#lines) series.applyOptions(lineColors(name, series.seriesType() === "Area"));
+    for (const [series, name] of this.#lines)
+      series.applyOptions(lineColors(name, series.seriesType() === "Area"));
   }
 
   /** @param {KeyboardEvent} event */

@@ -22,7 +22,11 @@ export function h(tag, properties = {}, ...children) {
   return element;
 }
 
-/** Set the text where it changed, so that nothing is laid out for nothing. @param {Element} element @param {string} text */
+/**
+ * Set the text where it changed, so that nothing is laid out for nothing.
+ * @param {Element} element
+ * @param {string} text
+ */
 export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
@@ -47,6 +51,10 @@ export function toast(text, bad = false) {
 /** An error where the data would be. @param {unknown} error */
 export function problem(error) {
   const told = /** @type {{message?: string, hint?: string}} */ (error);
-  return h("div", { className: "problem", role: "alert" },
-    h("p", {}, told.message ?? String(error)), told.hint ? h("p", { className: "muted" }, told.hint) : null);
+  return h(
+    "div",
+    { className: "problem", role: "alert" },
+    h("p", {}, told.message ?? String(error)),
+    told.hint ? h("p", { className: "muted" }, told.hint) : null,
+  );
 }

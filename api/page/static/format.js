@@ -39,7 +39,11 @@ export function group(decimal) {
   return decimal.startsWith("-") ? MINUS + text : text;
 }
 
-/** An amount of a currency: cents where it has them, else all that is there. @param {string} decimal @param {string} currency */
+/**
+ * An amount of a currency: cents where it has them, else all that is there.
+ * @param {string} decimal
+ * @param {string} currency
+ */
 export function money(decimal, currency) {
   return group(FIAT.test(currency) ? round(decimal, 2) : trim(round(decimal, 8)));
 }
@@ -81,7 +85,19 @@ export function clock(iso) {
   return iso === null ? "–" : iso.slice(0, 19).replace("T", " ");
 }
 
+/** ISO 8601 of a time in s. @param {number} seconds */
+export function isoOf(seconds) {
+  return new Date(seconds * 1000).toISOString();
+}
+
+/** Seconds of a time in ISO 8601. @param {string} iso */
+export function secondsOf(iso) {
+  return Date.parse(iso) / 1000;
+}
+
 /** Parameters of a strategy on one line. @param {Record<string, unknown>} params */
 export function parameters(params) {
-  return Object.entries(params).map(([name, value]) => `${name} ${value}`).join(", ");
+  return Object.entries(params)
+    .map(([name, value]) => `${name} ${value}`)
+    .join(", ");
 }

@@ -48,7 +48,9 @@ export class Markets {
 
   /** Write the ages into the elements that show them, and mark what is stale around them. */
   tick() {
-    for (const element of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("[data-age-of]"))) {
+    for (const element of /** @type {NodeListOf<HTMLElement>} */ (
+      document.querySelectorAll("[data-age-of]")
+    )) {
       const age = this.age(element.dataset.ageOf ?? "");
       setText(element, age === null ? "…" : duration(age));
       element.closest("[data-stales]")?.classList.toggle("stale", (age ?? 0) > STALE_MS);

@@ -1,7 +1,8 @@
 /** What a bot did, on and below its candles: indicators, signals, fills, equity and drawdown. */
 
 import { ApiError, get, path } from "./api.js";
-import { money, plain } from "./format.js";
+import { isoOf, money, secondsOf } from "./format.js";
+import { markersOf, wordsOfFill, wordsOfSignal } from "./markers.js";
 
 const LIMIT = 3_000;
 /** Rows that arrived late are looked for so many candles back. */
@@ -10,9 +11,12 @@ const AGAIN = 3;
 const VALUES_MS = 30_000;
 
 /**
- * @typedef {object} Drawn
+ * What was told of the bars that are shown.
+ * @typedef {object} Known
+ * @property {Map<number, any>} values of indicators, by close in s
  * @property {Map<string, any>} signals by cause
  * @property {Map<string, any>} fills by cause
+ * @property {Map<number, any>} marks by close in s
  */
 
 export class Overlays {
@@ -21,7 +25,7 @@ export class Overlays {
   #signal;
   /** @type {Map<string, {set: Function, last: Function, color: string}>} lines by name of their value */
   #lines = new Map();
-  /** @type {{values: Map<number, any>, signals: Map<string, any>, fills: Map<string, any>, marks: Map<number, any>}} */
+  /** @type {Known} */
   #known = { values: new Map(), signals: new Map(), fills: new Map(), marks: new Map() };
   /** @type {[number, number] | null} what was asked for already, in s */
   #covered = null;
@@ -42,16 +46,25 @@ export class Overlays {
     this.#signal = signal;
   }
 
-  /** Make the panes. @param {{name: string, values: string[], pane: string | null}[]} indicators @param {number} digits of prices */
+  /**
+   * Make the panes.
+   * @param {{name: string, values: string[], pane: string | null}[]} indicators
+   * @param {number} digits of prices
+   */
   async begin(indicators, digits) {
     const { chart } = this.#panel;
     await this.refresh();
     const panes = [];
     for (const { name, values, pane } of indicators) {
-      const over = pane === "price" || (pane === null && values.every((value) => this.#looksLikePrice(value)));
+      const over =
+        pane === "price" || (pane === null && values.every((value) => this.#looksLikePrice(value)));
       const place = over ? null : chart.pane(0.34);
       for (const value of values) {
-        const line = !place ? chart.line(digits) : value.endsWith(".histogram") ? place.bars(2) : place.line(2);
+        const line = !place
+          ? chart.line(digits)
+          : value.endsWith(".histogram")
+            ? place.bars(2)
+            : place.line(2);
         this.#lines.set(value, { ...line, color: line.name });
       }
       if (place) panes.push({ place, names: values, label: name });
@@ -60,7 +73,10 @@ export class Overlays {
     this.#lines.set("equity", { ...equity.area(2, "--line-1"), color: "--line-1" });
     const drawdown = chart.pane(0.26);
     this.#lines.set("drawdown %", { ...drawdown.area(2, "--down"), color: "--down" });
-    panes.push({ place: equity, names: ["equity"], label: "equity" }, { place: drawdown, names: ["drawdown %"], label: "drawdown" });
+    panes.push(
+      { place: equity, names: ["equity"], label: "equity" },
+      { place: drawdown, names: ["drawdown %"], label: "drawdown" },
+    );
     for (const { place } of panes) place.ready();
     this.draw();
     return panes;
@@ -86,15 +102,10 @@ export class Overlays {
 
   /** A marker's words. @param {string} id */
   words(id) {
-    const signal = this.#known.signals.get(id.slice(2));
-    if (signal && id.startsWith("s")) {
-      const values = Object.entries(signal.values).map(([name, value]) => `${name} ${value === null ? "–" : Number(value).toPrecision(7)}`);
-      return [`Signal ${signal.previous} → ${signal.target} at ${plain(signal.price)}: ${signal.decision}`, signal.words, ...values];
-    }
-    const fill = this.#known.fills.get(id.slice(2));
-    if (!fill) return [];
-    return [`${fill.side === "buy" ? "Bought" : "Sold"} ${plain(fill.size)} at ${plain(fill.price)}`,
-      `fee ${plain(fill.fee)} ${fill.fee_currency}, realised ${plain(fill.realised_pnl)}`, `position then ${plain(fill.position)}`];
+    const cause = id.slice(2);
+    return id.startsWith("s")
+      ? wordsOfSignal(this.#known.signals.get(cause))
+      : wordsOfFill(this.#known.fills.get(cause));
   }
 
   /** Ask for what the window shows and is not known yet; calls that come meanwhile become one more. */
@@ -124,31 +135,40 @@ export class Overlays {
     if (!asked) this.#forget(from, to, true);
     if (asked && from < asked[0]) await this.#read(from, asked[0]);
     const marked = ([...this.#known.marks.keys()].pop() ?? -Infinity) - AGAIN * bars.seconds;
-    await this.#read(asked ? Math.max(from, Math.min(asked[1], marked)) : from, to, bars.live);
+    await this.#read(asked ? Math.max(from, Math.min(asked[1], marked)) : from, to);
     this.#covered = [from, to];
     this.draw();
     await this.#askValues(from, to);
     this.#forget(from, to, false);
   }
 
-  /** @param {number} from exclusive, s @param {number} to inclusive, s @param {boolean} [live] */
-  async #read(from, to, live = false) {
-    const query = { from: iso(from), to: iso(to + (live ? 10 * 86_400 : 0)), order: "newest", limit: LIMIT };
+  /** @param {number} from exclusive, s @param {number} to inclusive, s */
+  async #read(from, to) {
+    const query = { from: isoOf(from), to: isoOf(to), order: "newest", limit: LIMIT };
     const [signals, fills, { items: marks, peak }] = await Promise.all([
-      this.#get("signals", query), this.#get("fills", query), get(this.#url("equity"), query, this.#signal),
+      this.#get("signals", query),
+      this.#get("fills", query),
+      get(this.#url("equity"), query, this.#signal),
     ]);
     if (this.#peakAt === null || from <= this.#peakAt) [this.#peakAt, this.#peak] = [from, Number(peak ?? 0)];
-    for (const row of signals) this.#known.signals.set(row.cause, { ...row, at: seconds(row.time) });
-    for (const row of fills) this.#known.fills.set(row.cause, { ...row, at: seconds(row.time) });
-    for (const row of marks) this.#known.marks.set(seconds(row.time), row);
+    for (const row of signals) this.#known.signals.set(row.cause, { ...row, at: secondsOf(row.time) });
+    for (const row of fills) this.#known.fills.set(row.cause, { ...row, at: secondsOf(row.time) });
+    for (const row of marks) this.#known.marks.set(secondsOf(row.time), row);
     this.#known.marks = sorted(this.#known.marks);
   }
 
-  /** The strategy is run again for its values: what takes long is asked for rarely. @param {number} from @param {number} to */
+  /**
+   * The strategy is run again for its values: what takes long is asked for rarely.
+   * @param {number} from
+   * @param {number} to
+   */
   async #askValues(from, to) {
     if (performance.now() < this.#valuesNext) {
       clearTimeout(this.#later);
-      this.#later = setTimeout(() => this.#signal.aborted || this.refresh(), this.#valuesNext - performance.now());
+      this.#later = setTimeout(
+        () => this.#signal.aborted || this.refresh(),
+        this.#valuesNext - performance.now(),
+      );
       return;
     }
     const began = performance.now();
@@ -165,11 +185,12 @@ export class Overlays {
 
   /** @param {number} from exclusive, s @param {number} to inclusive, s */
   async #readValues(from, to) {
-    const rows = await this.#get("indicators", { from: iso(from), to: iso(to), order: "newest", limit: LIMIT }).catch((error) => {
+    const query = { from: isoOf(from), to: isoOf(to), order: "newest", limit: LIMIT };
+    const rows = await this.#get("indicators", query).catch((error) => {
       if (error.code !== "strategy_failed") throw error;
       return [];
     });
-    for (const row of rows) this.#known.values.set(seconds(row.timestamp), row.values);
+    for (const row of rows) this.#known.values.set(secondsOf(row.timestamp), row.values);
     this.#known.values = sorted(this.#known.values);
   }
 
@@ -188,8 +209,10 @@ export class Overlays {
     const { values, marks, signals, fills } = this.#known;
     if (all) this.#peakAt = null;
     for (const [time, mark] of marks) if (time < from) this.#peak = Math.max(this.#peak, Number(mark.equity));
-    for (const map of [values, marks]) for (const time of map.keys()) if (all || time < from || time > to) map.delete(time);
-    for (const map of [signals, fills]) for (const [cause, row] of map) if (all || row.at < from || row.at > to) map.delete(cause);
+    for (const map of [values, marks])
+      for (const time of map.keys()) if (all || time < from || time > to) map.delete(time);
+    for (const map of [signals, fills])
+      for (const [cause, row] of map) if (all || row.at < from || row.at > to) map.delete(cause);
   }
 
   /** @type {Map<number, number>} in percent */
@@ -201,12 +224,21 @@ export class Overlays {
     const times = bars.closed.map((bar) => bar.time);
     for (const name of this.#lines.keys()) {
       if (name === "equity" || name === "drawdown %") continue;
-      this.#set(name, times.map((time) => ({ time, value: this.#known.values.get(time)?.[name] ?? undefined })));
+      this.#set(
+        name,
+        times.map((time) => ({ time, value: this.#known.values.get(time)?.[name] ?? undefined })),
+      );
     }
-    this.#set("equity", times.map((time) => ({ time, value: number(this.#known.marks.get(time)?.equity) })));
+    this.#set(
+      "equity",
+      times.map((time) => ({ time, value: number(this.#known.marks.get(time)?.equity) })),
+    );
     this.#drawdowns = this.#fallen(times);
-    this.#set("drawdown %", times.map((time) => ({ time, value: this.#drawdowns.get(time) })));
-    this.#mark();
+    this.#set(
+      "drawdown %",
+      times.map((time) => ({ time, value: this.#drawdowns.get(time) })),
+    );
+    this.#panel.chart.setMarkers(markersOf(this.#known, bars));
   }
 
   /** Fall from the highest equity so far, in percent. @param {number[]} times */
@@ -224,27 +256,9 @@ export class Overlays {
 
   /** @param {string} name @param {{time: number, value?: number}[]} points */
   #set(name, points) {
-    this.#lines.get(name)?.set(points.map((point) => (point.value === undefined ? { time: point.time } : point)));
-  }
-
-  #mark() {
-    const { bars } = this.#panel.feed;
-    const markers = [];
-    for (const [cause, row] of this.#known.signals) {
-      const time = bars.at(row.at);
-      if (time === null) continue;
-      const up = row.target > row.previous;
-      const executed = row.decision === "executed";
-      markers.push({ id: `s:${cause}`, time, position: up ? "belowBar" : "aboveBar", size: executed ? 1 : 0.8,
-        shape: !executed ? "square" : up ? "arrowUp" : "arrowDown", color: !executed ? "--warn" : up ? "--up" : "--down" });
-    }
-    for (const [cause, row] of this.#known.fills) {
-      const time = bars.at(row.at);
-      if (time === null || time > bars.last.time + bars.seconds) continue;
-      markers.push({ id: `f:${cause}`, time, position: "atPriceMiddle", price: Number(row.price), shape: "circle", size: 0.6,
-        color: row.side === "buy" ? "--up-text" : "--down-text" });
-    }
-    this.#panel.chart.setMarkers(markers.sort((a, b) => a.time - b.time));
+    this.#lines
+      .get(name)
+      ?.set(points.map((point) => (point.value === undefined ? { time: point.time } : point)));
   }
 
   /** Whether a value nobody placed lies near the candles. @param {string} name */
@@ -252,7 +266,9 @@ export class Overlays {
     const { closed } = this.#panel.feed.bars;
     const low = Math.min(...closed.map((bar) => bar.low)) / 2;
     const high = Math.max(...closed.map((bar) => bar.high)) * 2;
-    const found = [...this.#known.values.values()].map((values) => values[name]).filter((value) => typeof value === "number");
+    const found = [...this.#known.values.values()]
+      .map((values) => values[name])
+      .filter((value) => typeof value === "number");
     return found.length > 0 && found.every((value) => value >= low && value <= high);
   }
 }
@@ -262,7 +278,12 @@ function sorted(known) {
   return new Map([...known].sort(([a], [b]) => a - b));
 }
 
-/** @template T @param {Map<number, T>} known in order of time @param {number | null} time null: the newest @returns {T | undefined} */
+/**
+ * @template T
+ * @param {Map<number, T>} known in order of time
+ * @param {number | null} time null: the newest
+ * @returns {T | undefined}
+ */
 function at(known, time) {
   return time === null ? [...known.values()].pop() : known.get(time);
 }
@@ -270,14 +291,4 @@ function at(known, time) {
 /** @param {string | undefined} decimal */
 function number(decimal) {
   return decimal === undefined ? undefined : Number(decimal);
-}
-
-/** @param {number} time in s */
-function iso(time) {
-  return new Date(time * 1000).toISOString();
-}
-
-/** @param {string} time */
-function seconds(time) {
-  return Date.parse(time) / 1000;
 }

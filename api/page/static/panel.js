@@ -3,7 +3,7 @@
 import { CandleFeed } from "./candles.js";
 import { drawChart } from "./chart.js";
 import { h, problem, setText } from "./dom.js";
-import { group, places, plain, round } from "./format.js";
+import { group, isoOf, places, plain, round } from "./format.js";
 import { keyOf } from "./markets.js";
 
 const BARS_SHOWN = 160;
@@ -31,11 +31,24 @@ const AHEAD = 80;
 export async function candlePanel(place, market, timeframe, context, drawn = () => {}) {
   const { signal } = context;
   const digits = { price: places(market.price_step), size: places(market.size_step) };
-  const now = h("button", { type: "button", className: "now", hidden: true, onclick: () => feed.now().then(() => chart.showNewest(BARS_SHOWN)) }, "Newest ⇥");
+  const now = h(
+    "button",
+    {
+      type: "button",
+      className: "now",
+      hidden: true,
+      onclick: () => feed.now().then(() => chart.showNewest(BARS_SHOWN)),
+    },
+    "Newest ⇥",
+  );
   const values = h("p", { className: "ohlc" });
   const legend = h("div", { className: "legend" }, values);
-  const box = h("div", { className: "chart", tabIndex: 0, role: "img",
-    "aria-label": `Candles of ${market.symbol}, ${timeframe}. Arrow keys move through time, End shows the newest.` });
+  const box = h("div", {
+    className: "chart",
+    tabIndex: 0,
+    role: "img",
+    "aria-label": `Candles of ${market.symbol}, ${timeframe}. Arrow keys move through time.`,
+  });
   const failed = h("div", { className: "failed" });
   const element = h("div", { className: "panel", "data-stales": "" }, box, legend, now, failed);
   place.append(element);
@@ -78,7 +91,14 @@ export async function candlePanel(place, market, timeframe, context, drawn = () 
   });
   await feed.load();
   chart.showNewest(Math.min(BARS_SHOWN, Math.max(30, Math.round(box.clientWidth / 7))));
-  return { element, chart, feed, legend, onPoint: (listener) => chart.onPoint(listener), last: () => feed.bars.forming()?.time ?? feed.bars.last?.time ?? 0 };
+  return {
+    element,
+    chart,
+    feed,
+    legend,
+    onPoint: (listener) => chart.onPoint(listener),
+    last: () => feed.bars.forming()?.time ?? feed.bars.last?.time ?? 0,
+  };
 }
 
 /** @param {import("./bars.js").Bars} bars @param {number | null} time */
@@ -90,10 +110,26 @@ function barAt(bars, time) {
 
 /** @param {import("./bars.js").Bar} bar @param {{price: number, size: number}} digits */
 function valuesOf(bar, digits) {
-  const price = (/** @type {"open" | "high" | "low" | "close"} */ name) => group(bar.candle[name] ?? bar[name].toFixed(digits.price));
-  const change = bar.open ? ((100 * (bar.close - bar.open)) / bar.open).toFixed(2).replace(/^-(?!0\.00)/, "−").replace("-", "") : "0.00";
+  const price = (/** @type {"open" | "high" | "low" | "close"} */ name) =>
+    group(bar.candle[name] ?? bar[name].toFixed(digits.price));
+  const change = bar.open
+    ? ((100 * (bar.close - bar.open)) / bar.open)
+        .toFixed(2)
+        .replace(/^-(?!0\.00)/, "−")
+        .replace("-", "")
+    : "0.00";
   const volume = plain(bar.candle.volume ?? round(bar.volume.toFixed(digits.size), digits.size));
-  const at = new Date(bar.time * 1000).toISOString();
-  return [`${at.slice(5, 10)} ${at.slice(11, 16)}`, `O ${price("open")}`, `H ${price("high")}`, `L ${price("low")}`, `C ${price("close")}`, `${change} %`, `Vol ${volume}`,
-    bar.forming ? "forming" : ""].map((part) => part.replaceAll(" ", "\u00a0")).join("  ");
+  const at = isoOf(bar.time);
+  return [
+    `${at.slice(5, 10)} ${at.slice(11, 16)}`,
+    `O ${price("open")}`,
+    `H ${price("high")}`,
+    `L ${price("low")}`,
+    `C ${price("close")}`,
+    `${change} %`,
+    `Vol ${volume}`,
+    bar.forming ? "forming" : "",
+  ]
+    .map((part) => part.replaceAll(" ", "\u00a0"))
+    .join("  ");
 }

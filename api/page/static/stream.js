@@ -37,7 +37,11 @@ export class Sequence {
   }
 }
 
-/** Pause before the n-th attempt: doubling, half of it by chance. @param {number} attempt @param {number} chance 0 … 1 */
+/**
+ * Pause before the n-th attempt: doubling, half of it by chance.
+ * @param {number} attempt
+ * @param {number} chance 0 … 1
+ */
 export function backoffMs(attempt, chance) {
   return Math.min(BACKOFF_MAX_MS, BACKOFF_MS * 2 ** attempt) * (0.5 + chance / 2);
 }
@@ -85,7 +89,9 @@ export class Stream {
   #connect() {
     const { seq } = this.#sequence;
     const scheme = location.protocol === "https:" ? "wss:" : "ws:";
-    const socket = new WebSocket(`${scheme}//${location.host}${this.#path}${seq === null ? "" : `?since=${seq}`}`);
+    const socket = new WebSocket(
+      `${scheme}//${location.host}${this.#path}${seq === null ? "" : `?since=${seq}`}`,
+    );
     let opened = false;
     this.#socket = socket;
     this.state = "connecting";

@@ -10,7 +10,14 @@ import { h, problem, setText } from "./dom.js";
  * @property {string} [kind] class of its cells: "number", "wide" (not on a phone), …
  */
 
-/** A column of text. @template R @param {string} title @param {(row: R) => string} text @param {string} [kind] @returns {Column<R>} */
+/**
+ * A column of text.
+ * @template R
+ * @param {string} title
+ * @param {(row: R) => string} text
+ * @param {string} [kind]
+ * @returns {Column<R>}
+ */
 export function textColumn(title, text, kind = "") {
   return { title, kind, show: (cell, row) => setText(cell, text(row)) };
 }
@@ -33,8 +40,16 @@ export class Table {
     this.#columns = columns;
     this.#empty = h("p", { className: "empty", hidden: true }, empty);
     this.each = each;
-    const heads = columns.map((column) => h("th", { scope: "col", className: column.kind ?? "" }, column.title));
-    const table = h("table", {}, h("caption", { className: "hidden" }, caption), h("thead", {}, h("tr", {}, ...heads)), this.#body);
+    const heads = columns.map((column) =>
+      h("th", { scope: "col", className: column.kind ?? "" }, column.title),
+    );
+    const table = h(
+      "table",
+      {},
+      h("caption", { className: "hidden" }, caption),
+      h("thead", {}, h("tr", {}, ...heads)),
+      this.#body,
+    );
     this.element = h("div", { className: "rows" }, table, this.#empty);
   }
 
@@ -50,7 +65,8 @@ export class Table {
       const found = this.#rows.get(key(row)) ?? this.#made(key(row), row);
       found.row = row;
       this.#show(found);
-      if (this.#body.children[place] !== found.element) this.#body.insertBefore(found.element, this.#body.children[place] ?? null);
+      if (this.#body.children[place] !== found.element)
+        this.#body.insertBefore(found.element, this.#body.children[place] ?? null);
     });
     this.#empty.hidden = rows.length > 0;
   }
@@ -70,7 +86,9 @@ export class Table {
 
   /** @param {string | number} key @param {R} row */
   #made(key, row) {
-    const cells = this.#columns.map((column) => h("td", { className: column.kind ?? "", "data-title": column.title }));
+    const cells = this.#columns.map((column) =>
+      h("td", { className: column.kind ?? "", "data-title": column.title }),
+    );
     const found = { element: h("tr", { "data-key": key }, ...cells), row };
     this.#rows.set(key, found);
     return found;
@@ -82,6 +100,8 @@ export class Table {
     this.each?.(element, row);
   }
 }
+
+/** @template R @typedef {{items: R[], next: string | null}} PageOf */
 
 /** A table read page by page. @template R */
 export class Pages {
@@ -102,14 +122,20 @@ export class Pages {
    * @param {Table<R>} table
    * @param {number} size rows a page
    * @param {(row: R) => string | number} key
-   * @param {(query: {limit: number, cursor: string | null}) => Promise<{items: R[], next: string | null}>} fetch
+   * @param {(query: {limit: number, cursor: string | null}) => Promise<PageOf<R>>} fetch
    */
   constructor(table, size, key, fetch) {
     this.#table = table;
     this.#size = size;
     this.#key = key;
     this.#fetch = fetch;
-    this.element = h("div", {}, this.#failed, table.element, h("div", { className: "pager" }, this.#back, this.#forth, this.#shown));
+    this.element = h(
+      "div",
+      {},
+      this.#failed,
+      table.element,
+      h("div", { className: "pager" }, this.#back, this.#forth, this.#shown),
+    );
   }
 
   /** From the first page on. */
@@ -139,7 +165,8 @@ export class Pages {
     this.#back.disabled = this.#cursors.length === 1;
     this.#forth.disabled = this.#next === null;
     setText(this.#shown, count ? `${first + 1}–${first + count}` : "");
-    /** @type {HTMLElement} */ (this.#back.parentElement).hidden = this.#back.disabled && this.#forth.disabled;
+    /** @type {HTMLElement} */ (this.#back.parentElement).hidden =
+      this.#back.disabled && this.#forth.disabled;
   }
 
   /** @param {number} step */

@@ -4,6 +4,8 @@ import json
 from http.client import HTTPConnection
 
 import pytest
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
 
 from tests.integration.api.conftest import Api
 
@@ -52,6 +54,12 @@ def test_a_path_that_only_looks_like_the_page_needs_a_token(api: Api) -> None:
     with api.client(None) as client:
         assert client.get("/pages").status_code == 401
         assert client.get("/index.html").status_code == 401
+
+
+def test_a_socket_is_no_file(api: Api) -> None:
+    with pytest.raises(InvalidStatus) as refused, connect(f"{api.url.replace('http', 'ws')}/page/app.js"):
+        pass
+    assert refused.value.response.status_code == 401
 
 
 def test_a_market_tells_its_last_price(api: Api) -> None:

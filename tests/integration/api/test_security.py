@@ -52,9 +52,10 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(security, "FAILURES_MAX", 10_000)
 
 
-def test_the_public_routes_are_health_and_login_alone() -> None:
-    assert {path for _, path in routes()} >= PUBLIC
-    assert {"/health/live", "/health/ready", "/auth/login"} == PUBLIC
+def test_the_public_routes_are_health_login_and_the_page_alone() -> None:
+    assert {path for _, path in routes()} >= PUBLIC - {"/"}
+    assert {"/", "/health/live", "/health/ready", "/auth/login"} == PUBLIC
+    assert security.PAGE == "/page/"
     assert len(GUARDED) > 25
 
 

@@ -22,10 +22,14 @@ export async function show(main, context, [id]) {
   const chart = h("section", { className: "detail", "aria-label": "Chart" });
   const lists = h("section", { className: "lists", "aria-label": "What it did" });
   main.append(head.element, chart, lists);
-  const refresh = poll(async () => {
-    bot = await get(url, {}, context.signal);
-    head.show(bot);
-  }, REFRESH_MS, context.signal);
+  const refresh = poll(
+    async () => {
+      bot = await get(url, {}, context.signal);
+      head.show(bot);
+    },
+    REFRESH_MS,
+    context.signal,
+  );
   const list = tabs(lists, bot, context);
   let later = 0;
   /** @type {Overlays | undefined} */
@@ -44,7 +48,9 @@ export async function show(main, context, [id]) {
   const reader = { snapshot: changed, message: changed };
   context.stream(path("ws", "bot", id, "status"), reader, context.signal);
   context.stream(path("ws", "portfolio", id), reader, context.signal);
-  const panel = await candlePanel(chart, market, bot.timeframe, context, (all) => (all ? overlays?.refresh() : said?.()));
+  const panel = await candlePanel(chart, market, bot.timeframe, context, (all) =>
+    all ? overlays?.refresh() : said?.(),
+  );
   const made = new Overlays(bot, panel, context.signal);
   const strategies = await get("/api/strategies", {}, context.signal);
   const strategy = strategies.items.find((/** @type {any} */ item) => item.strategy === bot.strategy);
@@ -61,14 +67,34 @@ function headOf(first, context, refresh) {
   const badge = h("span");
   const words = h("span", { className: "muted" });
   const buttons = Object.entries(ACTS).map(([name, act]) =>
-    h("button", { type: "button", "data-act": name, onclick: async () => (await ask(name, bot)) && refresh() }, act.label));
+    h(
+      "button",
+      { type: "button", "data-act": name, onclick: async () => (await ask(name, bot)) && refresh() },
+      act.label,
+    ),
+  );
   const figures = h("dl", { className: "tiles" });
-  const element = h("div", { "data-stales": "" },
-    h("div", { className: "head" }, h("a", { className: "back", href: "#/bots" }, "‹ All"),
-      h("h1", {}, `Bot ${bot.bot_id} `, h("small", {}, bot.strategy)), badge,
-      h("a", { href: `#/markets/${path(bot.venue, bot.symbol).slice(1)}?tf=${bot.timeframe}` }, `${bot.symbol} ${bot.venue}`), h("span", {}, bot.timeframe),
-      h("div", { className: "buttons" }, ...buttons)),
-    words, figures, h("p", { className: "stale-words" }, "This bot's market is old: nothing new arrives."));
+  const element = h(
+    "div",
+    { "data-stales": "" },
+    h(
+      "div",
+      { className: "head" },
+      h("a", { className: "back", href: "#/bots" }, "‹ All"),
+      h("h1", {}, `Bot ${bot.bot_id} `, h("small", {}, bot.strategy)),
+      badge,
+      h(
+        "a",
+        { href: `#/markets/${path(bot.venue, bot.symbol).slice(1)}?tf=${bot.timeframe}` },
+        `${bot.symbol} ${bot.venue}`,
+      ),
+      h("span", {}, bot.timeframe),
+      h("div", { className: "buttons" }, ...buttons),
+    ),
+    words,
+    figures,
+    h("p", { className: "stale-words" }, "This bot's market is old: nothing new arrives."),
+  );
   const show = (/** @type {any} */ now) => {
     bot = now;
     setClass(badge, `badge ${bot.status}`);
@@ -76,7 +102,12 @@ function headOf(first, context, refresh) {
     setText(words, `${bot.words}, by ${bot.who}, ${clock(bot.changed)}`);
     for (const button of buttons) {
       const running = bot.status === "running";
-      const fits = { start: !running, stop: running, flatten: running || sign(bot.position) !== 0, halt: bot.status !== "halted" };
+      const fits = {
+        start: !running,
+        stop: running,
+        flatten: running || sign(bot.position) !== 0,
+        halt: bot.status !== "halted",
+      };
       button.disabled = !context.may("trade") || !fits[/** @type {keyof typeof fits} */ (button.dataset.act)];
       button.title = context.may("trade") ? "" : "This needs a token of scope trade.";
     }
@@ -128,7 +159,9 @@ function tabs(place, bot, context) {
     body.replaceChildren(pages.element);
     pages.refresh();
   };
-  const buttons = names.map((name) => h("button", { type: "button", role: "tab", "aria-controls": "list", onclick: () => choose(name) }, name));
+  const buttons = names.map((name) =>
+    h("button", { type: "button", role: "tab", "aria-controls": "list", onclick: () => choose(name) }, name),
+  );
   place.append(h("div", { className: "segments", role: "tablist", "aria-label": "Lists" }, ...buttons), body);
   choose(names[0]);
   return { refresh: () => shown.refresh() };
@@ -136,12 +169,27 @@ function tabs(place, bot, context) {
 
 /** @param {any} bot */
 function parametersOf(bot) {
-  const facts = [["Strategy", bot.strategy], ["Parameters", parameters(bot.params) || "none"], ["Size", bot.sizing], ["Short", bot.short ? "allowed" : "not allowed"],
-    ["Initial cash", `${plain(bot.initial_cash)} ${bot.currency}`], ["Code", bot.code_hash.slice(0, 16)]];
-  return h("dl", { className: "facts" }, ...facts.flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]));
+  const facts = [
+    ["Strategy", bot.strategy],
+    ["Parameters", parameters(bot.params) || "none"],
+    ["Size", bot.sizing],
+    ["Short", bot.short ? "allowed" : "not allowed"],
+    ["Initial cash", `${plain(bot.initial_cash)} ${bot.currency}`],
+    ["Code", bot.code_hash.slice(0, 16)],
+  ];
+  return h(
+    "dl",
+    { className: "facts" },
+    ...facts.flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]),
+  );
 }
 
-/** Values under the pointer, beside each pane. @param {import("../panel.js").Panel} panel @param {Overlays} overlays @param {any[]} panes */
+/**
+ * Values under the pointer, beside each pane.
+ * @param {import("../panel.js").Panel} panel
+ * @param {Overlays} overlays
+ * @param {any[]} panes
+ */
 function legend(panel, overlays, panes) {
   const below = new Set(panes.flatMap((pane) => pane.names));
   const entry = (/** @type {string} */ name) => {
@@ -153,7 +201,11 @@ function legend(panel, overlays, panes) {
   panel.legend.append(h("p", {}, ...over.map((one) => one.element)));
   const boxes = panes.map((pane) => {
     const entries = pane.names.map(entry);
-    const element = h("p", { className: "legend low" }, ...entries.map((/** @type {any} */ one) => one.element));
+    const element = h(
+      "p",
+      { className: "legend low" },
+      ...entries.map((/** @type {any} */ one) => one.element),
+    );
     panel.element.append(element);
     return { pane, entries, element };
   });
@@ -161,7 +213,8 @@ function legend(panel, overlays, panes) {
   let pointed = null;
   const show = (time = pointed) => {
     pointed = time;
-    for (const { name, value } of [...over, ...boxes.flatMap((one) => one.entries)]) setText(value, overlays.valueAt(name, time));
+    for (const { name, value } of [...over, ...boxes.flatMap((one) => one.entries)])
+      setText(value, overlays.valueAt(name, time));
     for (const { pane, element } of boxes) element.style.top = `${pane.place.top() + 4}px`;
   };
   panel.onPoint((time) => show(time));
@@ -170,7 +223,11 @@ function legend(panel, overlays, panes) {
   return () => show();
 }
 
-/** The words of the marker under the pointer. @param {import("../panel.js").Panel} panel @param {Overlays} overlays */
+/**
+ * The words of the marker under the pointer.
+ * @param {import("../panel.js").Panel} panel
+ * @param {Overlays} overlays
+ */
 function tips(panel, overlays) {
   const tip = h("div", { className: "tip", role: "tooltip", hidden: true });
   panel.element.append(tip);

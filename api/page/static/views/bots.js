@@ -16,62 +16,113 @@ const STATUSES = ["running", "stopped", "halted"];
 export async function show(main, context, _, query) {
   const status = STATUSES.includes(query.get("status") ?? "") ? query.get("status") : null;
   const filter = h("div", { className: "segments", role: "group", "aria-label": "Status" });
-  const table = new Table("Bots", columns(context, () => refresh()), "There is no such bot.",
+  const table = new Table(
+    "Bots",
+    columns(context, () => refresh()),
+    "There is no such bot.",
     (element, row) => {
       element.toggleAttribute("data-stales", true);
       setClass(element, `bot ${row.status}${context.markets.stale(keyOf(row)) ? " stale" : ""}`);
-    });
-  const pages = new Pages(table, ROWS, (row) => row.bot_id, (page) => get("/api/bots", { ...page, status }, context.signal));
-  main.append(h("h1", { className: "hidden" }, "Bots"), h("div", { className: "head" }, filter), pages.element);
-  const counts = poll(async () => {
-    const { bots } = await get("/api/health", {}, context.signal);
-    showCounts(filter, bots, status);
-  }, COUNTS_MS, context.signal);
+    },
+  );
+  const pages = new Pages(
+    table,
+    ROWS,
+    (row) => row.bot_id,
+    (page) => get("/api/bots", { ...page, status }, context.signal),
+  );
+  main.append(
+    h("h1", { className: "hidden" }, "Bots"),
+    h("div", { className: "head" }, filter),
+    pages.element,
+  );
+  const counts = poll(
+    async () => {
+      const { bots } = await get("/api/health", {}, context.signal);
+      showCounts(filter, bots, status);
+    },
+    COUNTS_MS,
+    context.signal,
+  );
   const refresh = poll(() => pages.refresh(), REFRESH_MS, context.signal);
   context.events.addEventListener("again", refresh, { signal: context.signal });
-  context.events.addEventListener("system", (event) => {
-    const change = /** @type {CustomEvent} */ (event).detail;
-    if (change.type !== "bot_changed.v1") return;
-    // a row that no longer fits the filter goes with the next refresh
-    table.patch(change.bot_id, { status: change.status, words: change.words });
-    counts();
-  }, { signal: context.signal });
+  context.events.addEventListener(
+    "system",
+    (event) => {
+      const change = /** @type {CustomEvent} */ (event).detail;
+      if (change.type !== "bot_changed.v1") return;
+      // a row that no longer fits the filter goes with the next refresh
+      table.patch(change.bot_id, { status: change.status, words: change.words });
+      counts();
+    },
+    { signal: context.signal },
+  );
 }
 
-/** @param {import("../app.js").Context} context @param {() => void} refresh @returns {import("../table.js").Column<any>[]} */
+/**
+ * @param {import("../app.js").Context} context
+ * @param {() => void} refresh
+ * @returns {import("../table.js").Column<any>[]}
+ */
 function columns(context, refresh) {
   return [
-    { title: "Bot", show: (cell, row) => cell.firstChild || cell.append(h("a", { href: `#/bots/${row.bot_id}` }, `${row.bot_id} ${row.strategy}`)) },
-    { title: "State", show: (cell, row) => {
-      const badge = cell.firstElementChild ?? cell.appendChild(h("span"));
-      setClass(badge, `badge ${row.status}`);
-      setText(badge, row.status);
-      cell.title = row.words;
-    } },
+    {
+      title: "Bot",
+      show: (cell, row) =>
+        cell.firstChild ||
+        cell.append(h("a", { href: `#/bots/${row.bot_id}` }, `${row.bot_id} ${row.strategy}`)),
+    },
+    {
+      title: "State",
+      show: (cell, row) => {
+        const badge = cell.firstElementChild ?? cell.appendChild(h("span"));
+        setClass(badge, `badge ${row.status}`);
+        setText(badge, row.status);
+        cell.title = row.words;
+      },
+    },
     textColumn("Market", (row) => row.symbol, "wide"),
     textColumn("Timeframe", (row) => row.timeframe, "wide"),
-    { title: "Position", kind: "number wide", show: (cell, row) => {
-      setText(cell, plain(row.position));
-      cell.classList.toggle("none", !sign(row.position));
-    } },
+    {
+      title: "Position",
+      kind: "number wide",
+      show: (cell, row) => {
+        setText(cell, plain(row.position));
+        cell.classList.toggle("none", !sign(row.position));
+      },
+    },
     textColumn("Equity", (row) => `${money(row.equity, row.currency)} ${row.currency}`, "number wide"),
-    { title: "P&L", kind: "number", show: (cell, row) => {
-      setText(cell, signedMoney(row.pnl, row.currency));
-      cell.classList.toggle("gain", sign(row.pnl) > 0);
-      cell.classList.toggle("loss", sign(row.pnl) < 0);
-      cell.title = `${row.pnl} ${row.currency}`;
-    } },
+    {
+      title: "P&L",
+      kind: "number",
+      show: (cell, row) => {
+        setText(cell, signedMoney(row.pnl, row.currency));
+        cell.classList.toggle("gain", sign(row.pnl) > 0);
+        cell.classList.toggle("loss", sign(row.pnl) < 0);
+        cell.title = `${row.pnl} ${row.currency}`;
+      },
+    },
     textColumn("P&L %", (row) => percent(row.pnl, row.initial_cash), "number wide"),
-    { title: "Age", kind: "number wide", show: (cell, row) => cell.firstChild || cell.append(h("span", { "data-age-of": keyOf(row) })) },
-    { title: "Action", kind: "action", show: (cell, row) => {
-      const button = /** @type {HTMLButtonElement} */ (cell.firstElementChild ?? cell.appendChild(h("button", { type: "button" })));
-      const act = row.status === "running" ? "stop" : "start";
-      setText(button, act === "stop" ? "Stop" : "Start");
-      button.setAttribute("aria-label", `${button.textContent} bot ${row.bot_id}`);
-      button.disabled = !context.may("trade");
-      button.title = button.disabled ? "This needs a token of scope trade." : "";
-      button.onclick = async () => (await ask(act, row)) && refresh();
-    } },
+    {
+      title: "Age",
+      kind: "number wide",
+      show: (cell, row) => cell.firstChild || cell.append(h("span", { "data-age-of": keyOf(row) })),
+    },
+    {
+      title: "Action",
+      kind: "action",
+      show: (cell, row) => {
+        const button = /** @type {HTMLButtonElement} */ (
+          cell.firstElementChild ?? cell.appendChild(h("button", { type: "button" }))
+        );
+        const act = row.status === "running" ? "stop" : "start";
+        setText(button, act === "stop" ? "Stop" : "Start");
+        button.setAttribute("aria-label", `${button.textContent} bot ${row.bot_id}`);
+        button.disabled = !context.may("trade");
+        button.title = button.disabled ? "This needs a token of scope trade." : "";
+        button.onclick = async () => (await ask(act, row)) && refresh();
+      },
+    },
   ];
 }
 
@@ -80,7 +131,14 @@ function showCounts(filter, counts, chosen) {
   const total = Object.values(counts).reduce((sum, count) => sum + count, 0);
   const links = [[null, "all", total], ...STATUSES.map((name) => [name, name, counts[name] ?? 0])];
   if (!filter.children.length) {
-    filter.append(...links.map(([name]) => h("a", { href: name ? `#/bots?status=${name}` : "#/bots", "aria-current": name === chosen ? "true" : null })));
+    filter.append(
+      ...links.map(([name]) =>
+        h("a", {
+          href: name ? `#/bots?status=${name}` : "#/bots",
+          "aria-current": name === chosen ? "true" : null,
+        }),
+      ),
+    );
   }
   links.forEach(([, label, count], place) => setText(filter.children[place], `${label} ${count}`));
 }

@@ -5,16 +5,36 @@ import { h, problem } from "../dom.js";
 
 /** @param {HTMLElement} main @param {() => void} entered */
 export function show(main, entered) {
-  const token = h("input", { id: "token", type: "password", required: true, autocomplete: "current-password", spellcheck: false });
+  const token = h("input", {
+    id: "token",
+    type: "password",
+    required: true,
+    autocomplete: "current-password",
+    spellcheck: false,
+  });
   const failed = h("div");
   const go = h("button", { type: "submit", className: "primary" }, "Log in");
-  const form = h("form", { className: "login" },
+  const form = h(
+    "form",
+    { className: "login" },
     h("h1", {}, "Log in"),
     h("label", { className: "field" }, "Token", token),
-    failed, go,
-    h("p", { className: "muted" }, "The first token is in the file ", h("code", {}, "token"), " of the server's home folder (",
-      h("code", {}, "TCPD_HOME"), ", by default ", h("code", {}, "~/.tcpdashboard"), "); the server prints its path when it starts. ",
-      h("code", {}, "tcpdashboard tokens create"), " makes others."));
+    failed,
+    go,
+    h(
+      "p",
+      { className: "muted" },
+      "The first token is in the file ",
+      h("code", {}, "token"),
+      " of the server's home folder (",
+      h("code", {}, "TCPD_HOME"),
+      ", by default ",
+      h("code", {}, "~/.tcpdashboard"),
+      "); the server prints its path when it starts. ",
+      h("code", {}, "tcpdashboard tokens create"),
+      " makes others.",
+    ),
+  );
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     go.disabled = true;

@@ -32,20 +32,45 @@ export async function show(main, context, [venue, ...rest], query) {
 /** @param {string | null} chosen @param {import("../app.js").Context} context */
 function listOf(chosen, context) {
   const before = new Map();
-  const table = new Table("Markets with their last price and the age of their data", [
-    { title: "Market", show: (cell, row) => cell.firstChild || cell.append(h("a", { href: linkTo(row) }, row.symbol), h("span", { className: "muted" }, ` ${row.venue}`)) },
-    { title: "Last", kind: "number", show: (cell, row) => {
-      setText(cell, row.price === null ? "–" : group(row.price));
-      const former = before.get(row.market);
-      if (former !== undefined && former !== row.price) flash(cell, Number(row.price) > Number(former));
-      before.set(row.market, row.price);
-    } },
-    { title: "Age", kind: "number", show: (cell, row) => cell.firstChild || cell.append(h("span", { "data-age-of": row.market })) },
-  ], "No market is in the journal yet.", (element, row) => {
-    element.toggleAttribute("data-stales", true);
-    if (row.market === chosen) element.setAttribute("aria-current", "true");
-  });
-  poll(async () => table.render([...context.markets.items.values()], (row) => row.market), LOOK_MS, context.signal);
+  const table = new Table(
+    "Markets with their last price and the age of their data",
+    [
+      {
+        title: "Market",
+        show: (cell, row) =>
+          cell.firstChild ||
+          cell.append(
+            h("a", { href: linkTo(row) }, row.symbol),
+            h("span", { className: "muted" }, ` ${row.venue}`),
+          ),
+      },
+      {
+        title: "Last",
+        kind: "number",
+        show: (cell, row) => {
+          setText(cell, row.price === null ? "–" : group(row.price));
+          const former = before.get(row.market);
+          if (former !== undefined && former !== row.price) flash(cell, Number(row.price) > Number(former));
+          before.set(row.market, row.price);
+        },
+      },
+      {
+        title: "Age",
+        kind: "number",
+        show: (cell, row) => cell.firstChild || cell.append(h("span", { "data-age-of": row.market })),
+      },
+    ],
+    "No market is in the journal yet.",
+    (element, row) => {
+      element.toggleAttribute("data-stales", true);
+      if (row.market === chosen) element.setAttribute("aria-current", "true");
+    },
+  );
+  poll(
+    async () => table.render([...context.markets.items.values()], (row) => row.market),
+    LOOK_MS,
+    context.signal,
+  );
   return h("section", { className: "list", "aria-label": "All markets" }, table.element);
 }
 
@@ -55,18 +80,51 @@ function flash(cell, rose) {
   requestAnimationFrame(() => cell.classList.add(rose ? "rose" : "fell"));
 }
 
-/** @param {HTMLElement} view @param {any} market @param {string} asked @param {import("../app.js").Context} context */
+/**
+ * @param {HTMLElement} view
+ * @param {any} market
+ * @param {string} asked
+ * @param {import("../app.js").Context} context
+ */
 async function detail(view, market, asked, context) {
   const timeframe = asked in SECONDS ? asked : "1m";
   const key = keyOf(market);
   const price = h("span", { className: "price" });
-  const frames = h("div", { className: "segments", role: "group", "aria-label": "Timeframe" },
-    ...Object.keys(SECONDS).map((name) => h("a", { href: `${linkTo(market)}?tf=${name}`, "aria-current": name === timeframe ? "true" : null }, name)));
-  const facts = h("p", { className: "facts muted" }, `${market.contract} · step ${plain(market.price_step)} · size ${plain(market.size_step)} · fee ${percentOf(market.fee)} · newest `,
-    h("span", { id: "newest" }), ", ", h("span", { "data-age-of": key }), " old");
-  const section = h("section", { className: "detail", "data-stales": "" },
-    h("div", { className: "head" }, h("a", { className: "back", href: "#/markets" }, "‹ All"), h("h2", {}, market.symbol, h("small", {}, ` ${market.venue}`)), price, frames),
-    facts, h("p", { className: "stale-words" }, "This market's data is old: nothing new arrives."));
+  const frames = h(
+    "div",
+    { className: "segments", role: "group", "aria-label": "Timeframe" },
+    ...Object.keys(SECONDS).map((name) =>
+      h(
+        "a",
+        { href: `${linkTo(market)}?tf=${name}`, "aria-current": name === timeframe ? "true" : null },
+        name,
+      ),
+    ),
+  );
+  const facts = h(
+    "p",
+    { className: "facts muted" },
+    `${market.contract} · step ${plain(market.price_step)} · size ${plain(market.size_step)}`,
+    ` · fee ${percentOf(market.fee)} · newest `,
+    h("span", { id: "newest" }),
+    ", ",
+    h("span", { "data-age-of": key }),
+    " old",
+  );
+  const section = h(
+    "section",
+    { className: "detail", "data-stales": "" },
+    h(
+      "div",
+      { className: "head" },
+      h("a", { className: "back", href: "#/markets" }, "‹ All"),
+      h("h2", {}, market.symbol, h("small", {}, ` ${market.venue}`)),
+      price,
+      frames,
+    ),
+    facts,
+    h("p", { className: "stale-words" }, "This market's data is old: nothing new arrives."),
+  );
   view.append(section);
   const newest = /** @type {HTMLElement} */ (section.querySelector("#newest"));
   /** @type {import("../panel.js").Panel | undefined} */
