@@ -105,12 +105,14 @@ def equity(engine: Engine, bot_id: int, window: Window) -> Page:
 def peak(engine: Engine, bot_id: int, until_ns: int) -> str | None:
     """The highest equity of a bot at marks up to a time; None where there is none."""
     mark = tables.equity.c
-    query = select(func.max(mark.equity), func.max(mark.cash_scale)).where(
-        mark.bot_id == bot_id, mark.time_ns <= until_ns
+    query = (
+        select(func.max(mark.equity), mark.cash_scale)  # a scale may have grown on the way
+        .where(mark.bot_id == bot_id, mark.time_ns <= until_ns)
+        .group_by(mark.cash_scale)
     )
     with engine.connect() as connection:
-        highest, scale = connection.execute(query).one()
-    return None if highest is None else decimal_string(highest, scale)
+        found = [decimal_string(*row) for row in connection.execute(query)]
+    return max(found, key=Decimal, default=None)
 
 
 def bots(

@@ -1,6 +1,7 @@
 """Pages of the API are the same in every database, however small they are."""
 
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 
 import pytest
 from sqlalchemy import Engine, insert, select
@@ -102,6 +103,24 @@ def test_a_bots_mark_is_its_newest(engine: Engine) -> None:
     for bot in pages.bots(engine, Window(10)).rows:
         (newest,) = pages.equity(engine, int(bot["bot_id"]), Window(1, newest=True)).rows
         assert (bot["equity"], bot["marked"]) == (newest["equity"], newest["time"])
+
+
+def test_the_highest_equity_is_found_across_scales_of_cash(engine: Engine) -> None:
+    mark = tables.equity.c
+    with engine.begin() as connection:
+        first, *_ = connection.execute(select(tables.equity).where(mark.bot_id == 1)).mappings()
+        scale = first["cash_scale"]
+        for cause_index, equity, cash_scale in ((1_001, 5_000, scale), (1_002, 4_000_00, scale + 2)):
+            row = {
+                **first,
+                "cause_index": cause_index,
+                "cash_scale": cash_scale,
+                "equity": equity * 10**scale,
+            }
+            connection.execute(insert(tables.equity).values(row))
+    highest = pages.peak(engine, 1, first["time_ns"])
+    assert highest is not None
+    assert Decimal(highest) == 5_000
 
 
 def test_indicators_are_those_of_the_signals(engine: Engine, log: Log, strategies: Strategies) -> None:
