@@ -12,6 +12,7 @@ from api.http.services import (
     Services,
     Symbol,
     Venue,
+    as_json,
     check_market,
     fitting,
     paged,
@@ -70,7 +71,7 @@ def candles(
         return pages.candles(services.database, key, timeframe, window, revisions=revisions)
 
     if form == "json":
-        return paged(page(window))
+        return as_json(paged(page(window)))
     return _streamed(form, formats.all_rows(page, window))
 
 

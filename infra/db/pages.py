@@ -17,8 +17,6 @@ from infra.present import decimal_string, iso
 from projections.decide import WORDS
 from streams.topics import SYSTEM
 
-OHLC = ("open", "high", "low", "close")
-
 
 class Window(NamedTuple):
     """Rows of event time after < time ≤ until, at most `limit` of them, behind the row with key `cursor`.
@@ -48,7 +46,9 @@ BOT_KEY = ("bot_id",)
 def candles(engine: Engine, market: str, timeframe: str, window: Window, *, revisions: bool) -> Page:
     """Candles by close time; only the newest revision of each unless all are asked for."""
     table, newer = tables.candles, tables.candles.alias()
-    query = select(table).where(table.c.market == market, table.c.timeframe == timeframe)
+    query = select(*(table.c[name] for name in _CANDLE)).where(
+        table.c.market == market, table.c.timeframe == timeframe
+    )
     if not revisions:
         same = (newer.c[name] == table.c[name] for name in ("market", "timeframe", "end_ns"))
         query = query.where(~exists().where(*same, newer.c.revision > table.c.revision))
@@ -192,15 +192,26 @@ def _newest_mark(name: str) -> ColumnElement[Any]:
 # ------------------------------------------------------------------ rows
 
 
+_CANDLE = (
+    "end_ns", "revision", "open", "high", "low", "close", "volume", "trades", "price_scale", "size_scale",
+    "empty", "incomplete",
+)  # fmt: skip
+
+
 def _candle(row: Row[Any]) -> dict[str, Any]:
+    # taken apart at once: of thousands of rows each access by name is felt
+    end, revision, first, high, low, last, volume, trades, scale, size_scale, empty, incomplete = row
     return {
-        "timestamp": iso(row.end_ns),
-        **{name: decimal_string(getattr(row, name), row.price_scale) for name in OHLC},
-        "volume": decimal_string(row.volume, row.size_scale),
-        "trades": row.trades,
-        "revision": row.revision,
-        "empty": row.empty,
-        "incomplete": row.incomplete,
+        "timestamp": iso(end),
+        "open": decimal_string(first, scale),
+        "high": decimal_string(high, scale),
+        "low": decimal_string(low, scale),
+        "close": decimal_string(last, scale),
+        "volume": decimal_string(volume, size_scale),
+        "trades": trades,
+        "revision": revision,
+        "empty": empty,
+        "incomplete": incomplete,
     }
 
 
