@@ -8,7 +8,7 @@ integer is what.
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from functools import cache
+from functools import cache, lru_cache
 from typing import Annotated, Any, NamedTuple, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -27,6 +27,9 @@ def decimal_string(value: int, scale: int) -> str:
     """`value × 10**-scale` with exactly `scale` decimals: (−5, 2) → "-0.05"."""
     if scale <= 0:
         return str(value * 10**-scale)
+    digits = str(value)
+    if value > 0 and len(digits) > scale:
+        return f"{digits[:-scale]}.{digits[-scale:]}"
     digits = str(abs(value)).rjust(scale + 1, "0")
     sign = "-" if value < 0 else ""
     return f"{sign}{digits[:-scale]}.{digits[-scale:]}"
@@ -35,7 +38,8 @@ def decimal_string(value: int, scale: int) -> str:
 def iso(time_ns: int) -> str:
     """ISO 8601 UTC with `Z` and as many of 0, 3, 6 or 9 decimals as the time needs."""
     seconds, fraction = divmod(time_ns, _SECOND_NS)
-    text = (_EPOCH + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%S")
+    day, second = divmod(seconds, 86_400)
+    text = f"{_date(day)}T{second // 3600:02d}:{second // 60 % 60:02d}:{second % 60:02d}"
     if not fraction:
         return f"{text}Z"
     if fraction % 1_000_000 == 0:
@@ -43,6 +47,12 @@ def iso(time_ns: int) -> str:
     if fraction % 1_000 == 0:
         return f"{text}.{fraction // 1_000:06d}Z"
     return f"{text}.{fraction:09d}Z"
+
+
+@lru_cache(maxsize=4_096)
+def _date(day: int) -> str:
+    """Of a day since 1970."""
+    return (_EPOCH + timedelta(days=day)).date().isoformat()
 
 
 def parse_time(text: str) -> int:

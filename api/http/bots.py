@@ -4,12 +4,25 @@ import math
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
+from starlette.responses import Response
 
 from api.http import models
 from api.http.commands import Give, answer
 from api.http.failures import ApiError
 from api.http.security import needs
-from api.http.services import LIMIT, BotId, Cursor, Limit, Rows, Served, check_bot, fitting, numbers, paged
+from api.http.services import (
+    LIMIT,
+    BotId,
+    Cursor,
+    Limit,
+    Rows,
+    Served,
+    as_json,
+    check_bot,
+    fitting,
+    numbers,
+    paged,
+)
 from infra.bot_history import indicators as indicators_of
 from infra.commands import BotManager, BotSpec, sizing_of
 from infra.db import pages
@@ -34,10 +47,10 @@ def bots(
     status: Annotated[models.Status | None, Query(description="Only bots in this status.")] = None,
     limit: Limit = LIMIT,
     cursor: Cursor = None,
-) -> dict[str, Any]:
+) -> Response:
     """Bots by id: specification, status, holdings and newest mark."""
     window = fitting(pages.Window(limit, cursor=numbers(cursor)), len(pages.BOT_KEY))
-    return paged(pages.bots(services.database, window, status=status))
+    return as_json(paged(pages.bots(services.database, window, status=status)))
 
 
 @router.get("/bots/{bot_id}", response_model=models.Bot)
@@ -47,27 +60,29 @@ def bot(services: Served, bot_id: BotId) -> dict[str, Any]:
 
 
 @router.get("/bots/{bot_id}/signals", response_model=models.Signals)
-def signals(services: Served, bot_id: BotId, rows: Rows) -> dict[str, Any]:
+def signals(services: Served, bot_id: BotId, rows: Rows) -> Response:
     """Every signal of a bot, executed or refused, in the order of the journal."""
     check_bot(services, bot_id)
     page = pages.signals(services.database, bot_id, fitting(rows, len(pages.EVENT_KEY)))
     for row in page.rows:
         row["values"] = _numbers(row["values"])
-    return paged(page)
+    return as_json(paged(page))
 
 
 @router.get("/bots/{bot_id}/orders", response_model=models.Orders)
-def orders(services: Served, bot_id: BotId, rows: Rows) -> dict[str, Any]:
+def orders(services: Served, bot_id: BotId, rows: Rows) -> Response:
     """Orders of a bot with what became of them."""
     check_bot(services, bot_id)
-    return paged(pages.orders(services.database, bot_id, fitting(rows, len(pages.EVENT_KEY))))
+    page = pages.orders(services.database, bot_id, fitting(rows, len(pages.EVENT_KEY)))
+    return as_json(paged(page))
 
 
 @router.get("/bots/{bot_id}/fills", response_model=models.Fills)
-def fills(services: Served, bot_id: BotId, rows: Rows) -> dict[str, Any]:
+def fills(services: Served, bot_id: BotId, rows: Rows) -> Response:
     """Fills of a bot."""
     check_bot(services, bot_id)
-    return paged(pages.fills(services.database, bot_id, fitting(rows, len(pages.EVENT_KEY))))
+    page = pages.fills(services.database, bot_id, fitting(rows, len(pages.EVENT_KEY)))
+    return as_json(paged(page))
 
 
 @router.get("/bots/{bot_id}/equity", response_model=models.Marks)

@@ -12,6 +12,7 @@ from api.http.services import (
     Services,
     Symbol,
     Venue,
+    as_json,
     check_market,
     fitting,
     paged,
@@ -68,7 +69,8 @@ def candles(
     window = fitting(rows, len(pages.CANDLE_KEY))
 
     if form == "json":
-        return paged(pages.candles(services.database, key, timeframe, window, revisions=revisions))
+        found = pages.candles(services.database, key, timeframe, window, revisions=revisions)
+        return as_json(paged(found))
     return _streamed(form, raw_candles(services.database, key, timeframe, window, revisions=revisions))
 
 

@@ -256,14 +256,19 @@ def _with_lineage(query: Select[Any]) -> Select[Any]:
 
 
 def _candle(row: Row[Any]) -> dict[str, Any]:
+    # taken apart at once: of thousands of rows each access by name is felt
+    end, revision, first, high, low, last, volume, trades, scale, size_scale, empty, incomplete = row
     return {
-        "timestamp": iso(row.end_ns),
-        **{name: decimal_string(getattr(row, name), row.price_scale) for name in OHLC},
-        "volume": decimal_string(row.volume, row.size_scale),
-        "trades": row.trades,
-        "revision": row.revision,
-        "empty": row.empty,
-        "incomplete": row.incomplete,
+        "timestamp": iso(end),
+        "open": decimal_string(first, scale),
+        "high": decimal_string(high, scale),
+        "low": decimal_string(low, scale),
+        "close": decimal_string(last, scale),
+        "volume": decimal_string(volume, size_scale),
+        "trades": trades,
+        "revision": revision,
+        "empty": empty,
+        "incomplete": incomplete,
     }
 
 

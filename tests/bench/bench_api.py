@@ -1,7 +1,7 @@
 """Requests a second of the API, and how long each takes: candles (500 rows) and bots (50 of 500).
 
-Run by `python -m tests.bench.bench_api`. A real `serve` over SQLite; this process asks over so many
-connections that stay open, each for the next answer as soon as it has one. Both share the machine's cores.
+Run by `python -m tests.bench.bench_api`. A real `serve` over SQLite; this process asks over some connections
+that stay open, each for the next answer as soon as it has one. Both share the cores of the machine.
 """
 
 import os

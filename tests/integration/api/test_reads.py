@@ -6,7 +6,9 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from pydantic import BaseModel
 
+from api.http import models
 from infra.db import queries
 from tests.integration.api.conftest import Api
 
@@ -31,6 +33,24 @@ def test_candles_are_those_of_the_database(api: Api) -> None:
     assert pages_of(api, A1, limit=100) == expected
     assert len(expected) > 300
     assert pages_of(api, A1, limit=70, order="newest") == expected[::-1]
+
+
+@pytest.mark.parametrize(
+    ("path", "model"),
+    [
+        ("/api/candles/test/A/USDT", models.Candles),
+        ("/api/bots", models.Bots),
+        ("/api/bots/1/signals", models.Signals),
+        ("/api/bots/1/orders", models.Orders),
+        ("/api/bots/1/fills", models.Fills),
+    ],
+)
+def test_rows_that_are_not_checked_at_each_request_are_what_openapi_says(
+    api: Api, path: str, model: type[BaseModel]
+) -> None:
+    told = api.get(path)
+    assert told["items"]
+    assert model.model_validate(told, extra="forbid").model_dump(mode="json") == told
 
 
 def test_a_symbol_stands_last_in_the_path_with_its_slash_or_escaped(api: Api) -> None:
