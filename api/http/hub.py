@@ -30,7 +30,6 @@ from infra.channels import GAP
 from infra.db.channels import ChannelStore
 from infra.present import iso
 from infra.redis.subscriber import Subscriber
-from infra.telemetry import SOCKET_READERS
 from streams.log import Log, LogError
 
 logger = logging.getLogger(__name__)
@@ -241,7 +240,6 @@ class Hub:
         reader = Reader(wire, since)
         channel = self._channels.setdefault(name, Channel(name))
         channel.readers.add(reader)
-        SOCKET_READERS.inc()
         try:
             if len(channel.readers) == 1:
                 await self._open(channel)
@@ -259,7 +257,6 @@ class Hub:
                     reader.woken.clear()
                     await self._advance(channel, reader)
         finally:
-            SOCKET_READERS.dec()
             channel.readers.discard(reader)
             channel.live.discard(reader)
             if not channel.readers:

@@ -31,7 +31,6 @@ IN_BYTES_MAX = 1_024
 CLOSE_S = 5.0
 """So long a reader may take to answer a close; then the connection is reset."""
 SHUTDOWN_S = 1.0
-TOO_SLOW = 4408
 REASON_BYTES_MAX = 123
 TOO_SLOW = 4408
 """Close code of a reader that was cut off."""
@@ -101,8 +100,6 @@ class Wire(WebSocketsSansIOProtocol):
             return
         self.transport.write(b"".join(self.conn.data_to_send()))
         self.close_sent = True
-        if code == TOO_SLOW:
-            SOCKETS_CUT_OFF.inc()
         if self.read_paused:
             self.read_paused = False
             self.transport.resume_reading()

@@ -1,8 +1,9 @@
 """The API on a real socket, over a home where two bots have traded."""
 
+import socket
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from infra.commands import BotManager, BotSpec
 from infra.db.rebuild import rebuild
 from infra.db.schema import migrate, open_database
 from infra.fresh_home import fold_home
+from infra.redis.server import RedisServer
 from infra.settings import Settings, load_settings
 from infra.strategies import Strategies
 from infra.tokens import Scope
@@ -159,3 +161,20 @@ def fresh(tmp_path: Path, strategies: Strategies) -> Iterator[Api]:
     record(settings, strategies)
     with ExitStack() as stack:
         yield running(tmp_path, strategies, stack)
+
+
+@contextmanager
+def redis_at_work() -> Iterator[RedisServer]:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        server = RedisServer(probe.getsockname()[1])
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def bundled() -> Iterator[RedisServer]:
+    with redis_at_work() as server:
+        yield server

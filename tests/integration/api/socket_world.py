@@ -1,0 +1,167 @@
+"""A log, a mirror and an API for the tests of sockets, and readers of them."""
+
+import resource
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import ClientConnection, connect
+
+from infra.channel_log import messages_since
+from infra.db.channels import ChannelStore
+from infra.db.rebuild import rebuild
+from infra.db.schema import migrate, open_database
+from infra.redis.mirror import Mirror
+from infra.settings import load_settings
+from infra.strategies import Strategies
+from streams.codec import encode
+from streams.embedded import EmbeddedLog
+from streams.events import Output
+from streams.log import Entry
+from streams.topics import CANDLES
+from tests.derived import as_log, candle, recorded
+from tests.integration.api.conftest import Api, serving
+from tests.integration.command_line import CommandLine
+
+SYMBOL = "M00/USD:X"
+MARKET, MARKET_PATH = f"market_data:{SYMBOL}", f"/ws/market/{SYMBOL}"
+NOBODY = "redis://127.0.0.1:1/0"
+WAIT_S = 30
+Message = dict[str, Any]
+
+
+@dataclass
+class World:
+    """A log, a mirror that counts and publishes it, and the API over both."""
+
+    api: Api
+    log: EmbeddedLog
+    store: ChannelStore
+    mirror: Mirror
+    minutes: int = 1_000
+
+    def connect(self, path: str, **options: Any) -> ClientConnection:
+        headers = {"Authorization": f"Bearer {self.api.token('read')}"}
+        return opened(self.api.url, path, additional_headers=headers, **options)
+
+    def append(self, count: int) -> None:
+        """Candles of the market, one a record."""
+        entries = []
+        for minute in range(self.minutes, self.minutes + count):
+            output = Output(0, minute, (0,), (candle(minute),))
+            entries.append(Entry(CANDLES, f"sim:{SYMBOL}".encode(), encode(output), minute, 0))
+        self.minutes += count
+        self.log.append(entries, sync=False)
+
+    def told(self, channel: str, since: int = 0) -> list[Message]:
+        """What the log says that a channel carries."""
+        return [msgspec.json.decode(m.text) for m in messages_since(self.log, self.store, channel, since)]
+
+    def last(self, channel: str = MARKET) -> int:
+        return self.store.snapshot(channel).seq
+
+
+def opened(url: str, path: str, **options: Any) -> ClientConnection:
+    # without a bound on its queue, since a full one holds up its close
+    address = url.replace("http", "ws", 1) + path
+    return connect(address, proxy=None, open_timeout=WAIT_S, max_queue=None, **options)
+
+
+def received(reader: ClientConnection) -> Message:
+    """The next message that is no heartbeat."""
+    while True:
+        message = msgspec.json.decode(reader.recv(timeout=WAIT_S))
+        if message["type"] != "heartbeat":
+            return message
+
+
+def several(reader: ClientConnection, count: int) -> list[Message]:
+    return [received(reader) for _ in range(count)]
+
+
+def closed(reader: ClientConnection) -> int:
+    """The code that the server closes with, whatever comes before."""
+    with pytest.raises(ConnectionClosed) as error:
+        while True:
+            reader.recv(timeout=WAIT_S)
+    assert error.value.rcvd is not None
+    assert error.value.rcvd.reason
+    return error.value.rcvd.code
+
+
+@contextmanager
+def world(
+    folder: Path, strategies: Strategies, *, published: str = NOBODY, redis_url: str | None = None
+) -> Iterator[World]:
+    """The mirror publishes to `published`, the API listens to `redis_url`."""
+    settings = replace(load_settings({"TCPD_HOME": str(folder)}), redis_url=redis_url)
+    with ExitStack() as stack:
+        log = as_log(recorded(1, journal_records=60), folder / "log", partitions=4)
+        stack.callback(log.close)
+        migrate(settings.database_url)
+        rebuild(log, settings.database_url)
+        store = ChannelStore(settings.database_url)
+        stack.callback(store.close)
+        mirror = Mirror(log, settings.database_url, published)
+        mirror.start()
+        stack.callback(mirror.stop)
+        database = open_database(settings.database_url)
+        stack.callback(database.dispose)
+        while store.snapshot(MARKET).seq == 0 or any(mirror_behind(mirror, log)):
+            threading.Event().wait(0.02)
+        api = serving(settings, log, database, strategies, stack)
+        yield World(api, log, store, mirror)
+
+
+def mirror_behind(mirror: Mirror, log: EmbeddedLog) -> Iterator[bool]:
+    return (at + 1 < log.highwater(*place) for place, at in mirror.applied.items())
+
+
+class Killed:
+    """`serve` as a program on one port, killed and started again."""
+
+    def __init__(self, home: Path, redis_url: str) -> None:
+        settings = {"TCPD_REDIS_URL": redis_url}
+        self._environment = CommandLine(home, settings).environment
+        self._process: subprocess.Popen[str] | None = None
+        self.url = ""
+
+    def start(self) -> None:
+        port = self.url.rpartition(":")[2] or "0"
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", "from api.cli import main; main()", "serve", "--port", port, "--json"],
+            env=self._environment, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert self._process.stdout is not None
+        self.url = msgspec.json.decode(self._process.stdout.readline())["api"]
+
+    def end(self, how: signal.Signals) -> int:
+        """Its exit code."""
+        assert self._process is not None
+        self._process.send_signal(how)
+        self._process.communicate(timeout=WAIT_S)
+        return self._process.returncode
+
+    def resident_bytes(self) -> int:
+        assert self._process is not None
+        pages = Path(f"/proc/{self._process.pid}/statm").read_text().split()[1]
+        return int(pages) * resource.getpagesize()
+
+
+@contextmanager
+def program(home: Path, redis_url: str) -> Iterator[Killed]:
+    server = Killed(home, redis_url)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.end(signal.SIGKILL)
