@@ -13,6 +13,7 @@ import pytest
 import redis
 from websockets.sync.client import connect
 
+from api.http.listening import LOOPBACK, listen
 from infra.channels import market_channel, snapshot_key
 from infra.db.channels import ChannelStore
 from infra.settings import load_settings
@@ -109,6 +110,15 @@ def test_a_port_that_is_taken_is_refused_with_the_way_out(cli: CommandLine, name
     assert (told["level"], told["logger"]) == ("CRITICAL", "api.cli.running")
     assert str(port) in told["message"]
     assert f"--{name}-port" in told["message"]
+
+
+def test_a_default_port_is_taken_where_it_is_free_and_else_another() -> None:
+    with socket.create_server((LOOPBACK, 0)) as taken:
+        port = taken.getsockname()[1]
+        with listen(LOOPBACK, None, port, "") as other:
+            assert other.getsockname()[1] not in (0, port)
+    with listen(LOOPBACK, None, port, "") as bound:
+        assert bound.getsockname()[1] == port
 
 
 def write_journal(home: CommandLine, partitions: int = 1) -> int:

@@ -1,7 +1,6 @@
 """Who may use the API: tokens, sessions, hosts and origins. `test_every_door.py` walks all routes."""
 
 import re
-import socket
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -165,18 +164,6 @@ def test_failures_are_counted_by_address_within_a_minute() -> None:
     failures.note("b")
     now[0] = security.FAILURES_S
     failures.note("a")
-
-
-def test_a_socket_without_a_token_is_refused_before_it_opens(api: Api) -> None:
-    host, port = api.url.removeprefix("http://").split(":")
-    handshake = (
-        f"GET /ws/market/A/USDT HTTP/1.1\r\nHost: {host}:{port}\r\nUpgrade: websocket\r\n"
-        "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-    )
-    with socket.create_connection((host, int(port))) as bare:
-        bare.sendall(handshake.encode())
-        assert bare.recv(100).split()[1] in (b"401", b"403")
 
 
 def test_a_body_that_is_too_large_is_refused(api: Api) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 import httpx
 import msgspec
 import pytest
-from websockets.exceptions import InvalidStatus
 
 from api.http import hub, wire
 from api.http.security import COOKIE
@@ -186,24 +185,6 @@ def test_a_browser_reads_with_its_session_until_it_logs_out(
 def test_a_page_is_told_by_a_code_that_its_token_is_none(shared: World) -> None:
     with opened(shared.api.url, MARKET_PATH, origin=shared.api.url) as reader:
         assert closed(reader) == 4401
-
-
-@pytest.mark.parametrize(
-    ("headers", "status"),
-    [
-        ({}, 401),
-        ({"Authorization": "Bearer wrong"}, 401),
-        ({"Origin": "http://evil.example"}, 403),
-        ({"Origin": "http://127.0.0.1:1"}, 403),
-        ({"Host": "evil.example"}, 400),
-    ],
-)
-def test_others_are_refused_in_the_handshake(shared: World, headers: dict[str, str], status: int) -> None:
-    if set(headers) & {"Origin", "Host"}:
-        headers = {**headers, "Authorization": f"Bearer {shared.api.token('read')}"}
-    with pytest.raises(InvalidStatus) as error:
-        opened(shared.api.url, MARKET_PATH, additional_headers=headers)
-    assert error.value.response.status_code == status
 
 
 def test_a_reader_that_does_not_answer_a_close_is_cut_off(
