@@ -207,7 +207,7 @@ def _version(difference: "Difference", value: bytes | None) -> list[dict[str, An
     """The events of one version of a record; None where there is none."""
     if value is None:
         return None
-    from api.cli.logs import decoded
+    from infra.present_records import decoded
     from streams.log import Record
 
     record = Record(difference.topic, difference.partition, difference.offset or 0, 0, None, value)

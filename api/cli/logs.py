@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,13 +12,11 @@ from api.cli.output import print_json, print_table
 from api.cli.session import Session
 
 if TYPE_CHECKING:
-    from streams.events import Event
     from streams.log import Log, Record
 
 FOLLOW_S = 1.0
 OVERLAP_RECORDS = 4096
 """Read before the start asked for, so that repeats of what stands there are known as such."""
-UNDECODABLE = "undecodable"
 
 
 def log(
@@ -159,6 +157,7 @@ def _new(
 def _print(record: "Record", content: bool) -> None:
     """A line for each event of a record; a record that is none of ours has one that says so."""
     from infra.present import iso
+    from infra.present_records import decoded
 
     for cause, kind, event in decoded(record, content=content):
         if content:
@@ -167,36 +166,3 @@ def _print(record: "Record", content: bool) -> None:
         time = iso(record.time_ms * 1_000_000)
         place = {"topic": record.topic, "partition": record.partition, "offset": record.offset, "time": time}
         print_json({**place, "cause": cause, "type": kind, "event": event})
-
-
-def decoded(record: "Record", *, content: bool = False) -> list[tuple[str | None, str, dict[str, Any]]]:
-    """(cause, type, event) of each event of a record; the market is added where an event does not name it.
-
-    Of an event that has nothing but positions, such as a checkpoint, nothing is content.
-    """
-    from streams.codec import UndecodableError, decode_input, decode_output
-    from streams.journal import event_tag
-    from streams.topics import JOURNAL
-
-    try:
-        if record.topic == JOURNAL:
-            event = decode_input(record.value).event
-            return [(None, event_tag(event), _shown(event, record, content))]
-        output = decode_output(record.value)
-    except UndecodableError as error:
-        return [(None, UNDECODABLE, {"error": str(error), "bytes": record.value[:200].hex()})]
-    causes = [str(cause) if output.offset >= 0 else None for cause in output.causes()]
-    shown = (_shown(event, record, content) for event in output.events)
-    tags = map(event_tag, output.events)
-    return [line for line in zip(causes, tags, shown, strict=True) if line[2] or not content]
-
-
-def _shown(event: "Event", record: "Record", content: bool) -> dict[str, Any]:
-    from infra.present import event_to_json
-    from streams.events import Clock, Market, TickBatch
-
-    fields = event_to_json(event, content_only=content)
-    names_it = "market" in fields or isinstance(event, Market | TickBatch | Clock)
-    if not fields or names_it or b":" not in (record.key or b""):
-        return fields
-    return {"market": (record.key or b"").decode(errors="replace"), **fields}

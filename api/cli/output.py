@@ -8,53 +8,20 @@ from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Literal, Protocol
+from typing import IO, TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
 from api.cli.options import Format
+from api.columns import DECIMAL, Columns, Kind
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Kind = Literal["time", "decimal", "whole", "float", "bool", "text", "json"]
-Columns = Mapping[str, Kind]
 Rows = Iterable[dict[str, Any]]
 
 ROWS_PER_CHUNK = 10_000
-DECIMAL = (38, 18)
-"""Precision and scale of decimals in binary formats: every 64-bit integer at up to 18 decimals fits."""
 WIDTH = 200
-
-CANDLES: Columns = {
-    "timestamp": "time",
-    **dict.fromkeys(("open", "high", "low", "close", "volume"), "decimal"),
-    **dict.fromkeys(("trades", "revision"), "whole"),
-    **dict.fromkeys(("empty", "incomplete"), "bool"),
-}
-SIGNALS: Columns = {
-    "time": "time",
-    "bot_id": "whole",
-    "target": "float",
-    "values": "json",
-    **dict.fromkeys(("decision", "code", "cause"), "text"),
-}
-TRADES: Columns = {
-    "time": "time",
-    "bot_id": "whole",
-    **dict.fromkeys(("order_id", "side"), "text"),
-    **dict.fromkeys(("price", "size", "fee"), "decimal"),
-    "fee_currency": "text",
-    **dict.fromkeys(("realised_pnl", "position"), "decimal"),
-    "cause": "text",
-}
-LINEAGE: Columns = dict.fromkeys(("signal", "candle", "candle_rows", "row"), "text")
-EQUITY: Columns = {
-    "time": "time",
-    "bot_id": "whole",
-    **dict.fromkeys(("cash", "position", "equity"), "decimal"),
-    "cause": "text",
-}
 
 
 def print_json(value: Any) -> None:

@@ -5,8 +5,9 @@ from typing import Annotated
 import typer
 
 from api.cli.options import BotId, Formatted, Frame, From, Json, Out, Symbol, To, Venue, format_of, time_of
-from api.cli.output import CANDLES, EQUITY, LINEAGE, SIGNALS, TRADES, write_batches, write_chunks, write_rows
+from api.cli.output import write_batches, write_chunks, write_rows
 from api.cli.session import Session
+from api.columns import CANDLES, EQUITY, LINEAGE, SIGNALS, TRADES
 
 
 def candles(

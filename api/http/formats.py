@@ -10,7 +10,7 @@ import pyarrow as pa
 from pyarrow.csv import CSVWriter, WriteOptions
 from sqlalchemy import Row
 
-from api.cli.output import CANDLES, DECIMAL
+from api.columns import CANDLES, DECIMAL
 from infra.db.pages import OHLC, RAW_CANDLE
 from infra.present_columns import Ints, decimal_strings, decimals, iso_strings
 

@@ -4,11 +4,11 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query
 
-from api.cli.logs import decoded
 from api.http import models
 from api.http.failures import ApiError
 from api.http.services import INT64_MAX, Partition, Served, time_ns
 from infra.present import iso
+from infra.present_records import decoded
 from streams.log import Log
 from streams.topics import JOURNAL, PROJECTED
 

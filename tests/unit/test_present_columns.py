@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from api.cli.output import CANDLES, DECIMAL
+from api.columns import CANDLES, DECIMAL
 from api.http.formats import arrow_of, csv_of
 from infra.db.pages import OHLC, RAW_CANDLE
 from infra.present import decimal_string, iso
