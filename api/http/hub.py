@@ -334,8 +334,11 @@ class Hub:
 
     def _hear(self, name: str, text: bytes) -> None:
         channel = self._channels.get(name)
-        if channel is not None and not channel.hear(text):
-            self._pull(channel)
+        try:
+            if channel is not None and not channel.hear(text):
+                self._pull(channel)
+        except msgspec.DecodeError as error:  # of somebody else: the mirror publishes nothing like it
+            logger.warning("sockets: no message of ours on %s: %s", name, error)
 
     def _subscribed(self, name: str) -> None:
         """From here on messages come; what was counted before is fetched."""
