@@ -1,6 +1,7 @@
 """What the mirror promises on every Redis: each durable event once, in order, with a dense `seq`."""
 
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -241,6 +242,20 @@ def test_what_was_counted_while_redis_was_gone_is_published_from_the_log(
         heard.setdefault(channel, []).extend(messages)
     assert_same(heard, records)
     assert not any(m["type"] == "gap" for messages in heard.values() for m in messages)
+
+
+@pytest.mark.parametrize("foreign", ['{"seq":x', '{"seq":3,"messages":[{'])
+def test_what_somebody_else_put_in_the_place_of_a_snapshot_is_overwritten(
+    tmp_path: Path, run: Run, client: Any, monkeypatch: pytest.MonkeyPatch, foreign: str
+) -> None:
+    log = as_log(recorded(5), tmp_path / "log")
+    run(log)
+    before = client.get(snapshot_key(MARKET))
+    client.set(snapshot_key(MARKET), foreign)
+    # a mirror that fails must not end the tests with it
+    monkeypatch.setattr("infra.redis.mirror.ending_process", lambda _: nullcontext())
+    run(log)
+    assert client.get(snapshot_key(MARKET)) == before
 
 
 def test_a_redis_that_is_emptied_beside_a_running_mirror_is_filled_again(
