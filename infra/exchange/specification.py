@@ -37,8 +37,8 @@ def specification(
     named = SYMBOL.fullmatch(symbol)
     if named is None:
         raise ValueError(
-            f"symbol {symbol!r}: write BASE/QUOTE or BASE/QUOTE:SETTLE, as BTC/USDT, in at most 100"
-            " characters that can be seen"
+            f"symbol {symbol!r}: write BASE/QUOTE or BASE/QUOTE:SETTLE, as BTC/USDT,"
+            " in at most 100 characters that can be seen"
         )
     base, quote, settle = named.groups()
     if contract is None:
