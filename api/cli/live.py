@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
+from api.cli.output import plain
 from api.cli.session import Session
 
 if TYPE_CHECKING:
@@ -106,6 +107,8 @@ class Live:
         self._thread.join()
 
     def _run(self) -> None:
+        from api.http.health import UNREACHABLE
+
         terminal = sys.stdout.isatty()
         with ExitStack() as stack:
             screen: Any = None
@@ -114,7 +117,10 @@ class Live:
 
                 screen = stack.enter_context(Screen(auto_refresh=False))
             while not self._stop.wait(TERMINAL_EVERY_S if terminal else EVERY_S):
-                state = self._state()
+                try:
+                    state = self._state()
+                except UNREACHABLE:  # the worker says so; what is shown stays until they answer
+                    continue
                 if screen is not None:
                     screen.update(_screen(state, self._places), refresh=True)
                 else:
@@ -192,7 +198,7 @@ def _markets(markets: list[dict[str, Any]]) -> "Table":
         bar = " ".join(candle[name] for name in ("open", "high", "low", "close")) if candle else "-"
         volume, trades = (candle["volume"], str(candle["trades"])) if candle else ("-", "-")
         table.add_row(
-            market["market"],
+            plain(market["market"]),
             market["time"],
             market["price"],
             str(market["trades_per_s"]),
@@ -208,17 +214,16 @@ def _bots(bots: list[dict[str, Any]]) -> "Table":
     for bot in bots:
         colour = "red" if bot["pnl"].startswith("-") else "green"
         table.add_row(
-            str(bot["bot_id"]), f"{bot['venue']}:{bot['symbol']}", bot["strategy"], bot["timeframe"],
-            _status(bot), bot["position"], bot["equity"], f"[{colour}]{bot['pnl']}[/]", bot["currency"],
+            str(bot["bot_id"]), plain(f"{bot['venue']}:{bot['symbol']}"), plain(bot["strategy"]),
+            bot["timeframe"], plain(_status(bot)), bot["position"], bot["equity"],
+            f"[{colour}]{bot['pnl']}[/]", plain(bot["currency"]),
         )  # fmt: skip
     return table
 
 
 def _status(bot: dict[str, Any]) -> str:
     """The status, and of a bot that was halted why."""
-    from rich.markup import escape
-
-    return f"halted: {escape(bot['words'])}" if bot["status"] == "halted" else bot["status"]
+    return f"halted: {bot['words']}" if bot["status"] == "halted" else bot["status"]
 
 
 def _table(columns: tuple[str, ...]) -> "Table":

@@ -17,6 +17,7 @@ from api.columns import DECIMAL, Columns, Kind
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from rich.text import Text
 
 Rows = Iterable[dict[str, Any]]
 
@@ -41,8 +42,15 @@ def print_table(rows: Rows, columns: Iterable[str]) -> None:
 
     table = Table(*columns, box=None, header_style="bold", pad_edge=False)
     for row in rows:
-        table.add_row(*(_word(row[name]) for name in columns))
+        table.add_row(*(plain(_word(row[name])) for name in columns))
     Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False).print(table)
+
+
+def plain(words: str) -> "Text":
+    """A cell of a table: what others wrote is neither markup nor anything that a terminal obeys."""
+    from rich.text import Text
+
+    return Text("".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in words))
 
 
 def write_rows(rows: Rows, columns: Columns, form: Format, out: Path | None) -> None:

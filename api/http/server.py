@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from sqlalchemy import Engine
 
 from api.http.hub import Hub
+from api.http.request import Http
 from api.http.services import Services
 from api.http.wire import IN_BYTES_MAX, Wire
 from infra.bot_history import BotHistory
@@ -52,6 +53,7 @@ class Server(uvicorn.Server):
             server_header=False,
             lifespan="off",
             timeout_graceful_shutdown=GRACE_S,
+            http=Http,
             ws=Wire,
             ws_max_size=IN_BYTES_MAX,
             ws_per_message_deflate=False,  # a frame is made once for all readers

@@ -105,6 +105,12 @@ class Wire(WebSocketsSansIOProtocol):
             self.transport.resume_reading()
         self.close_timer = self.loop.call_later(CLOSE_S, self.transport.abort)
 
+    def handle_ping(self) -> None:
+        """Answered while there is room: whoever asks and asks and reads nothing would fill the memory."""
+        output = b"".join(self.conn.data_to_send())
+        if self.queued + len(output) <= KERNEL_BYTES_MAX:
+            self.transport.write(output)
+
     def keepalive_timeout(self) -> None:
         """No answer to a ping: the reader is gone or stands still."""
         self.end(TOO_SLOW, "no answer to a ping; reconnect with since")

@@ -7,8 +7,10 @@ from decimal import Decimal, InvalidOperation
 from streams.events import Closed, Contract, Market
 
 CASH_SCALE = 8
-VENUE = re.compile(r"[^:\s]+")
-SYMBOL = re.compile(r"([^/:\s]+)/([^/:\s]+)(?::([^/:\s]+))?")
+VENUE = re.compile(r"(?!\.)[A-Za-z0-9_.-]{1,64}")
+_PART = r"(?!\.\.?(?:[/:]|$))([^/:\s\x00-\x1f\x7f]+)"
+SYMBOL = re.compile(rf"(?=.{{1,100}}$){_PART}/{_PART}(?::{_PART})?")
+"""What stands in the path of a URL as it is: none with more can be asked for at the API."""
 
 
 def specification(
@@ -31,10 +33,13 @@ def specification(
     `BASE/QUOTE:SETTLE` linear (ccxt's unified symbols). Raises `ValueError` naming what is wrong.
     """
     if not VENUE.fullmatch(venue):
-        raise ValueError(f"venue {venue!r}: write a name without colon and space, as bitmex")
+        raise ValueError(f"venue {venue!r}: write up to 64 letters, digits and any of _ . -, as bitmex")
     named = SYMBOL.fullmatch(symbol)
     if named is None:
-        raise ValueError(f"symbol {symbol!r}: write BASE/QUOTE or BASE/QUOTE:SETTLE, as BTC/USDT")
+        raise ValueError(
+            f"symbol {symbol!r}: write BASE/QUOTE or BASE/QUOTE:SETTLE, as BTC/USDT,"
+            " in at most 100 characters that can be seen"
+        )
     base, quote, settle = named.groups()
     if contract is None:
         contract = "spot" if settle is None else "inverse" if settle == base else "linear"

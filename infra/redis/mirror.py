@@ -19,6 +19,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import closing
 from itertools import groupby, islice
 
+import msgspec
 from redis.exceptions import RedisError
 from sqlalchemy.exc import InterfaceError, OperationalError
 
@@ -266,8 +267,7 @@ class Mirror:
     def _catch_up(self, counted: Counted, channel: str, stands: int) -> None:
         """Publish what follows `stands`, read again from the log."""
         publisher, target = self._connected(), counted.snapshots[channel]
-        stored = publisher.snapshots([channel])[0]
-        snapshot = Snapshot() if stored is None else Snapshot.decode(stored)
+        snapshot = _snapshot(publisher.snapshots([channel])[0])
         messages = messages_since(self._log, self._store, channel, max(stands, 0))
         while chunk := list(islice(messages, CATCH_UP_MESSAGES)):
             publisher.publish(_replayed(channel, snapshot, target, chunk))
@@ -332,6 +332,14 @@ def _needs_run(run: Run | None, seq: int, record: Record) -> bool:
     if run is None or run.place != (record.topic, record.partition):
         return True
     return record.offset - run.offset >= RUN_RECORDS or seq - run.first_seq >= RUN_MESSAGES
+
+
+def _snapshot(stored: bytes | None) -> Snapshot:
+    """What stands in Redis; what somebody else wrote there is overwritten."""
+    try:
+        return Snapshot() if stored is None else Snapshot.decode(stored)
+    except msgspec.DecodeError:
+        return Snapshot()
 
 
 def _state(snapshot: Snapshot) -> tuple[int, bytes]:

@@ -4,6 +4,7 @@ The script goes by what stands in Redis, never by what this process believes: a 
 its order, also after a restart of either side and by two mirrors at once.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from hashlib import sha1
 from typing import Any, NamedTuple
@@ -43,6 +44,8 @@ return redis.call('PUBLISH', ARGV[1], '{"seq":' .. seq .. ',' .. ARGV[2])
 """KEYS: snapshot key; ARGV: channel, message without its head, length of what stands before its candle's end,
 0 for no candle. Published with the last seq, not counted; nothing for a minute that has closed."""
 _END = b'"end":"'
+_SEQ = re.compile(rb'{"seq":(\d+)')
+"""As in the scripts: what somebody else put there has none."""
 
 
 class Batch(NamedTuple):
@@ -89,7 +92,8 @@ class Publisher:
     def sequences(self, channels: Sequence[str]) -> list[int]:
         """The `seq` of each channel's snapshot, `NONE` without one."""
         heads = self._by_key(b"GETRANGE", channels, b"0", b"31")
-        return [int(head[7:].split(b",", 1)[0]) if head.startswith(b'{"seq":') else NONE for head in heads]
+        found = [_SEQ.match(head) for head in heads]
+        return [NONE if one is None else int(one[1]) for one in found]
 
     def put(self, snapshots: Iterable[tuple[str, bytes]]) -> None:
         """Set snapshots, whatever stands there."""

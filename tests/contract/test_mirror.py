@@ -270,6 +270,18 @@ def ends(log: EmbeddedLog) -> dict[tuple[str, int], int]:
     return {(topic, p): log.highwater(topic, p) for topic in PROJECTED for p in range(log.partitions)}
 
 
+@pytest.mark.parametrize("foreign", ['{"seq":x', '{"seq":3,"messages":[{'])
+def test_what_somebody_else_put_in_the_place_of_a_snapshot_is_overwritten(
+    tmp_path: Path, run: Run, client: Any, foreign: str
+) -> None:
+    log = as_log(recorded(5), tmp_path / "log")
+    run(log)
+    before = client.get(snapshot_key(MARKET))
+    client.set(snapshot_key(MARKET), foreign)
+    run(log)
+    assert client.get(snapshot_key(MARKET)) == before
+
+
 def test_a_redis_that_is_emptied_beside_a_running_mirror_is_filled_again(
     tmp_path: Path, database: str, server: RedisServer | Redis, client: Any
 ) -> None:
