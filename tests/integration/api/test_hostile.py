@@ -12,14 +12,13 @@ from api.http import request
 from api.http.wire import KERNEL_BYTES_MAX
 from infra.strategies import Strategies
 from tests.derived import candle
-from tests.integration.api.conftest import Api
-from tests.integration.api.test_sockets import (
+from tests.integration.api.conftest import Api, redis_at_work
+from tests.integration.api.socket_world import (
     MARKET,
     MARKET_PATH,
     SYMBOL,
     WAIT_S,
     received,
-    redis_at_work,
     world,
 )
 from tests.socket_readers import BareReader
