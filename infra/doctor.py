@@ -37,7 +37,8 @@ from infra.db.schema import newest_revision, open_database
 from infra.redis.server import bundled_binary
 from infra.settings import DEFAULT, KNOWN, Settings, SettingsError, load_settings, shown
 from infra.strategies import load_strategies
-from streams.embedded import fold_holder, folder_of
+from streams.embedded import folder_of
+from streams.fold_lock import fold_holder
 from streams.kafka import KafkaLog
 from streams.kafka_topics import address_of, examine_topics
 from streams.log import Log, LogError, open_log

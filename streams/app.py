@@ -15,7 +15,8 @@ from urllib.parse import urlsplit
 import faust
 from yarl import URL
 
-from streams.embedded import EmbeddedLog, fold_lock
+from streams.embedded import EmbeddedLog
+from streams.fold_lock import fold_lock
 from streams.kafka_topics import address_of
 from streams.log import Log
 from streams.topics import RECORD_BYTES_MAX

@@ -28,7 +28,6 @@ import threading
 import time
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -117,7 +116,7 @@ class EmbeddedLog:
         self._since_checkpoint_bytes = 0
         if partitions is not None and not 1 <= partitions <= PARTITIONS_MAX:
             raise LogError(f"log {url}: {partitions} partitions: choose 1 to {PARTITIONS_MAX}")
-        self._gate = _open_lock(self._folder / "log.lock", url)
+        self._gate = open_lock(self._folder / "log.lock", url)
         try:
             with self._errors("open"):
                 self._writer = self._connect()
@@ -463,43 +462,8 @@ def folder_of(url: str) -> Path:
     return Path(unquote(parts.path))
 
 
-@contextmanager
-def fold_lock(url: str, who: str) -> Generator[None]:
-    """Be the one that folds this log; raises `LogError` naming who does. A kill -9 lets it go."""
-    lock = _open_lock(folder_of(url) / "fold.lock", url)
-    try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise LogError(
-                f"log {url} is being folded by {_holder(lock)}: one process at a time folds;"
-                " stop that one first"
-            ) from None
-        since = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-        os.ftruncate(lock, 0)
-        os.pwrite(lock, f"{who} (pid {os.getpid()}, since {since})\n".encode(), 0)
-        yield
-    finally:
-        os.close(lock)
-
-
-def fold_holder(url: str) -> str | None:
-    """Who folds this log; None: nobody. Only looks. Raises `LogError` and `OSError`."""
-    path = folder_of(url) / "fold.lock"
-    if path.exists():
-        with path.open("rb") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return _holder(lock.fileno())
-    return None
-
-
-def _holder(lock: int) -> str:
-    return os.pread(lock, 1000, 0).decode(errors="replace").strip() or "a process that just started"
-
-
-def _open_lock(path: Path, url: str) -> int:
+def open_lock(path: Path, url: str) -> int:
+    """A file to be locked, made where it is not there. Raises `LogError`."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)

@@ -16,7 +16,8 @@ WORKERS_S = 30.0
 
 def folds_elsewhere(session: Session) -> bool:
     """Whether another process folds this log; on Kafka its workers always do."""
-    from streams.embedded import EmbeddedLog, fold_lock
+    from streams.embedded import EmbeddedLog
+    from streams.fold_lock import fold_lock
     from streams.log import LogError
 
     if not isinstance(session.log, EmbeddedLog):

@@ -15,6 +15,7 @@ from api.cli.running import (
     announce,
     listen_for_probes,
     probing,
+    refuse_second_fold,
     running,
     tell,
     until_signalled,
@@ -33,6 +34,8 @@ SPEED = 60.0
 MARKETS = 3
 SOURCE = "sim"
 DEMO_CASH = "100000"
+DEMO_SIZE = "equity:0.1"
+"""They trade so often that fees would eat whoever always stakes everything."""
 DEMO_WAIT_S = 0.1
 DEMO: tuple[tuple[str, dict[str, object]], ...] = (
     ("sma_cross", {"fast": 2, "slow": 5}),
@@ -75,6 +78,7 @@ def up(
     with running() as session, ExitStack() as stack:
         from api.http.child import ApiProcess
 
+        refuse_second_fold(session)
         probes = listen_for_probes(probe_port)
         bound = listen(LOOPBACK, api_port, API_PORT, "give another with --api-port")
         redis = _bundled_redis(session, redis_port)
@@ -126,6 +130,7 @@ def worker(
     with running() as session:
         from infra.worker import work
 
+        refuse_second_fold(session)
         standing = Standing(session)
         probes = listen_for_probes(probe_port, probe_host)
         with probing(session, probes, standing.is_ready, [probe_host, *(name or ())]) as probe:
@@ -219,7 +224,7 @@ class _Collecting:
 
 def _demo(session: Session, names: list[str]) -> "Feed":
     """Creates the demo bots when their markets stand in the journal, unless there is any bot."""
-    from infra.commands import BotSpec
+    from infra.commands import BotSpec, sizing_of
     from infra.exchange.simulated import VENUE
     from infra.journal_view import view
     from streams.topics import market_key
@@ -238,7 +243,8 @@ def _demo(session: Session, names: list[str]) -> "Feed":
             return
         for number, (strategy, params) in enumerate(DEMO):
             symbol = names[number % len(names)]
-            spec = BotSpec(strategy, VENUE, symbol, "1m", DEMO_CASH, params, short=True)
+            sizing = sizing_of(DEMO_SIZE)
+            spec = BotSpec(strategy, VENUE, symbol, "1m", DEMO_CASH, params, sizing, short=True)
             await asyncio.to_thread(session.manager.create_bot, spec, start=True)
 
     return create

@@ -9,7 +9,9 @@ import threading
 import time
 from collections.abc import Callable, Coroutine, Generator, Mapping
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import typer
 from typer.exceptions import TyperException
@@ -18,6 +20,7 @@ from api.cli.failures import FAILED, one_line
 from api.cli.output import print_json, say
 from api.cli.session import Session
 from api.http.listening import LOOPBACK, PROBE_PORT, listen, url_of
+from infra.settings import SettingsError
 
 if TYPE_CHECKING:
     from infra.worker import Progress
@@ -42,6 +45,7 @@ def running() -> Generator[Session]:
     with Session() as session:
         log_as_service(session.settings.worker)
         try:
+            _make(session.settings.home)
             yield session
         except (TyperException, typer.Exit, typer.Abort):
             raise  # said as of any other command
@@ -51,6 +55,23 @@ def running() -> Generator[Session]:
             line = one_line(error)
             logger.critical("%s", line or repr(error), exc_info=None if line else error)
             raise typer.Exit(FAILED) from error
+
+
+def _make(home: Path) -> None:
+    """Make the home folder, before anything is started that needs it. Raises `SettingsError`."""
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        words = f"home {home} cannot be made: {error.strerror}; name another folder with TCPD_HOME"
+        raise SettingsError(words) from None
+
+
+def refuse_second_fold(session: Session) -> None:
+    """Raises `LogError` where another process folds the embedded log, before anything is started."""
+    from streams.fold_lock import check_unfolded
+
+    if urlsplit(session.settings.log_url).scheme == "embedded":
+        check_unfolded(session.settings.log_url)
 
 
 def announce(line: Mapping[str, object], words: str, *, json: bool) -> None:

@@ -33,10 +33,8 @@ def serve(
     json: Json = False,
     child: Annotated[int | None, typer.Option("--child", hidden=True)] = None,
 ) -> None:
-    """Serve the API, beside whoever folds; Ctrl-C ends it.
-
-    `child` is a listening socket of the parent, `up`: the API then ends when standard input does.
-    """
+    """Serve the API, beside whoever folds; Ctrl-C ends it."""
+    # `child` is a listening socket of the parent, `up`: the API then ends when standard input does
     with running() as session:
         from api.http.child import end_with_parent
 

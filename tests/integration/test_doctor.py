@@ -19,7 +19,7 @@ from infra.settings import load_settings
 from infra.strategies import Strategies
 from infra.tokens import TokenFile
 from streams import topics
-from streams.embedded import fold_lock
+from streams.fold_lock import fold_lock
 from streams.kafka import topic_name
 from streams.log import open_log
 from tests.integration.api.conftest import record

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from streams import topics
-from streams.embedded import EmbeddedLog, fold_lock
+from streams.embedded import EmbeddedLog
+from streams.fold_lock import fold_lock
 from streams.log import Entry, LogError
 from tests.conftest import resize
 

@@ -76,10 +76,10 @@ def opened(url: str, path: str, **options: Any) -> ClientConnection:
     return connect(address, proxy=None, open_timeout=WAIT_S, max_queue=None, **options)
 
 
-def received(reader: ClientConnection) -> Message:
-    """The next message that is no heartbeat."""
+def received(reader: ClientConnection, timeout_s: float = WAIT_S) -> Message:
+    """The next message that is no heartbeat. Raises `TimeoutError`."""
     while True:
-        message = msgspec.json.decode(reader.recv(timeout=WAIT_S))
+        message = msgspec.json.decode(reader.recv(timeout=timeout_s))
         if message["type"] != "heartbeat":
             return message
 
