@@ -77,3 +77,40 @@ test("what is forming is made of the minutes since the last bar", () => {
   bars.add(candle(25));
   assert.equal(bars.forming(), null);
 });
+
+test("a bar that is forming is the same whether its minutes were asked for or came one by one", () => {
+  const bars = new Bars("4h", 10);
+  bars.reset([], false);
+  const told = candles(241, 400).map((one) => ({ ...one, volume: "0.1" }));
+  for (const one of told.toReversed()) bars.addMinute(one);
+  bars.addMinute(candle(401, 900, { forming: true, volume: "0.2" }));
+  const { candle: shown, time, volume } = bars.forming();
+  assert.deepEqual([time, volume, bars.whole()], [480 * 60, 16.2, true]);
+  assert.deepEqual(
+    [shown.open, shown.high, shown.low, shown.close, shown.volume],
+    ["241.0", "902.0", "239.0", "901.0", "16.2"],
+  );
+});
+
+test("minutes that miss in a bar that is forming are known to miss, at its start too", () => {
+  const bars = new Bars("1h", 10);
+  bars.reset([], false);
+  assert.equal(bars.whole(), true);
+  bars.addMinute(candle(63));
+  assert.equal(bars.whole(), false);
+  for (const minute of [60, 61]) bars.addMinute(candle(minute));
+  assert.equal(bars.whole(), false);
+  bars.addMinute(candle(62));
+  assert.equal(bars.whole(), true);
+  bars.addMinute(candle(121));
+  assert.equal(bars.whole(), true);
+});
+
+test("a minute that has closed is not opened again by what comes late", () => {
+  const bars = new Bars("5m", 10);
+  bars.reset([candle(20)], false);
+  bars.addMinute(candle(21, 30, { revision: 1 }));
+  bars.addMinute(candle(21, 40, { forming: true }));
+  bars.addMinute(candle(21, 50));
+  assert.equal(bars.forming().open, 30);
+});

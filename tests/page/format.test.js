@@ -9,8 +9,15 @@ import {
   round,
   sign,
   signedMoney,
+  sum,
   trim,
 } from "../../api/page/static/format.js";
+
+test("decimals are summed exactly, whatever places each of them has", () => {
+  assert.equal(sum(["0.1", "0.2"]), "0.3");
+  assert.equal(sum(["9007199254740993.00000001", "1", "0.5"]), "9007199254740994.50000001");
+  assert.equal(sum(["2", "3"]), "5");
+});
 
 test("decimals are rounded half away from zero, however many digits they have", () => {
   assert.equal(round("0.125", 2), "0.13");

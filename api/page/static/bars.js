@@ -3,6 +3,8 @@
  * still forming. Pure: what it holds is told to it.
  */
 
+import { sum } from "./format.js";
+
 /** @type {Record<string, number>} */
 export const SECONDS = { "1m": 60, "5m": 300, "15m": 900, "1h": 3_600, "4h": 14_400, "1d": 86_400 };
 export const BARS_MAX = 3_000;
@@ -37,24 +39,25 @@ export function barOf(candle) {
 }
 
 /**
- * Bars merged into one that ends at `time`.
+ * Bars merged into one that ends at `time`; its candle is made of their decimal strings, exactly.
  * @param {Bar[]} parts in order
  * @param {number} time
  * @returns {Bar}
  */
 export function merged(parts, time) {
   const [first, last] = [parts[0], parts[parts.length - 1]];
-  return {
-    time,
-    open: first.open,
-    close: last.close,
-    high: Math.max(...parts.map((part) => part.high)),
-    low: Math.min(...parts.map((part) => part.low)),
-    volume: parts.reduce((sum, part) => sum + part.volume, 0),
-    revision: 0,
+  const highest = parts.reduce((most, part) => (part.high > most.high ? part : most));
+  const lowest = parts.reduce((least, part) => (part.low < least.low ? part : least));
+  const candle = {
+    end: new Date(time * 1000).toISOString(),
+    open: first.candle.open,
+    high: highest.candle.high,
+    low: lowest.candle.low,
+    close: last.candle.close,
+    volume: sum(parts.map((part) => part.candle.volume)),
     forming: true,
-    candle: { open: first.candle.open, close: last.candle.close },
   };
+  return barOf(candle);
 }
 
 export class Bars {
@@ -143,7 +146,17 @@ export class Bars {
   addMinute(candle) {
     const bar = barOf(candle);
     if (!this.live || (this.last && bar.time <= this.last.time)) return;
+    const known = this.#minutes.get(bar.time);
+    // what is late is no news: a part of a minute that has closed, an older revision
+    if (known && !known.forming && (bar.forming || bar.revision < known.revision)) return;
     this.#minutes.set(bar.time, bar);
+  }
+
+  /** Whether all minutes of the bar that is forming are known, from its start to the newest. */
+  whole() {
+    const parts = this.#parts();
+    const start = parts.length ? this.#endOf(parts) - this.seconds : 0;
+    return parts.every((part, place) => part.time === start + 60 * (place + 1));
   }
 
   /** The close behind which bars miss; that of the last one where none does. In s. */
@@ -156,19 +169,28 @@ export class Bars {
 
   /** The bar that is still open; null where nothing is known of it. @returns {Bar | null} */
   forming() {
-    const parts = [...this.#minutes.values()].sort((a, b) => a.time - b.time);
-    if (!this.live || !parts.length) return null;
-    const end = Math.ceil(parts[parts.length - 1].time / this.seconds) * this.seconds;
-    return merged(
-      parts.filter((part) => part.time > end - this.seconds),
-      end,
-    );
+    const parts = this.#parts();
+    return parts.length ? merged(parts, this.#endOf(parts)) : null;
   }
 
   /** The close of the bar that a time lies in, within this window. @param {number} time in s */
   at(time) {
     const end = Math.ceil(time / this.seconds) * this.seconds;
     return this.first && end >= this.first.time && end <= this.last.time + this.seconds ? end : null;
+  }
+
+  /** The minutes of the bar that is forming, in order. */
+  #parts() {
+    if (!this.live) return [];
+    const known = [...this.#minutes.values()].sort((a, b) => a.time - b.time);
+    if (!known.length) return known;
+    const start = this.#endOf(known) - this.seconds;
+    return known.filter((part) => part.time > start);
+  }
+
+  /** The close of the bar that the last of these lies in. @param {Bar[]} parts */
+  #endOf(parts) {
+    return Math.ceil(parts[parts.length - 1].time / this.seconds) * this.seconds;
   }
 
   /** @param {Bar} bar */

@@ -53,6 +53,7 @@ export class CandleFeed {
     for (const message of this.#early ?? []) this.#put(message);
     this.#early = null;
     this.#drawing.all(0);
+    if (!this.bars.whole()) this.#fill();
   }
 
   /** A page of older bars, where there are any. */
@@ -68,7 +69,7 @@ export class CandleFeed {
   async newer() {
     if (this.bars.live) return;
     await this.#once(async () => {
-      const page = await this.#after();
+      const page = await this.#after(this.bars.last.time);
       const gone = this.bars.after(page.items, page.next === null);
       if (this.bars.live) await this.#minutes();
       this.#drawing.all(-gone);
@@ -97,10 +98,17 @@ export class CandleFeed {
     if (message.type === "gap") this.#fill();
     if (message.type !== "candle.v1" || message.venue !== this.#market.venue) return;
     if (message.timeframe === this.bars.timeframe && !message.forming) this.#closed(message);
-    else if (message.timeframe === "1m") this.bars.addMinute(message);
+    else if (message.timeframe === "1m") this.#minute(message);
     else return;
     const forming = this.bars.forming();
     if (forming && this.#early === null) this.#drawing.last(forming);
+  }
+
+  /** @param {any} message */
+  #minute(message) {
+    const whole = this.bars.whole();
+    this.bars.addMinute(message);
+    if (whole && this.#early === null && !this.bars.whole()) this.#fill();
   }
 
   /** @param {any} message */
@@ -113,19 +121,22 @@ export class CandleFeed {
     else this.#drawing.last(this.bars.last);
   }
 
-  /** Ask for the bars between those known; the database may be some moments behind the socket. */
+  /** Ask for the bars and minutes that miss; the database may be some moments behind the socket. */
   async #fill() {
-    if (this.#filling || !this.bars.live || !this.bars.last) return;
+    if (this.#filling || !this.bars.live) return;
     this.#filling = true;
     try {
       for (let attempt = 0; attempt < FILL_TRIES && !this.#signal.aborted; attempt++) {
         const from = this.bars.contiguous();
-        const page = await this.#page({ order: "oldest", from: isoOf(from) });
-        this.#drawing.all(-this.bars.after(page.items, page.next === null));
-        if (this.bars.contiguous() === this.bars.last?.time) break;
+        const page = await this.#after(from);
+        const gone = this.bars.after(page.items, page.next === null);
+        if (page.next === null) await this.#minutes();
+        this.#drawing.all(-gone);
+        const reached = this.bars.contiguous();
+        if (reached === (this.bars.last?.time ?? 0) && this.bars.whole()) break;
         if (page.next === null)
           await new Promise((later) => setTimeout(later, FILL_PAUSE_MS * (attempt + 1)));
-        else if (this.bars.contiguous() > from) attempt = -1;
+        else if (reached > from) attempt = -1;
       }
     } catch (error) {
       if (!this.#signal.aborted) this.#drawing.failed(error);
@@ -134,16 +145,18 @@ export class CandleFeed {
     }
   }
 
-  /** The 1m bars behind the last bar: what is forming is made of them. */
+  /** The closed 1m candles of the bar that is forming: as many of the newest as a bar can have. */
   async #minutes() {
-    if (this.bars.timeframe === "1m" || !this.bars.last) return;
-    const query = { timeframe: "1m", order: "oldest", from: isoOf(this.bars.last.time), limit: 1_440 };
+    if (this.bars.timeframe === "1m") return;
+    const from = this.bars.last ? isoOf(this.bars.last.time) : null;
+    const query = { timeframe: "1m", order: "newest", from, limit: this.bars.seconds / 60 };
     const page = await get(this.#url, query, this.#signal);
     for (const candle of page.items) this.bars.addMinute(candle);
   }
 
-  #after() {
-    return this.#page({ order: "oldest", from: isoOf(this.bars.last.time) });
+  /** @param {number} time in s */
+  #after(time) {
+    return this.#page({ order: "oldest", from: isoOf(time) });
   }
 
   /** @param {Record<string, string>} query */

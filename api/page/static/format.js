@@ -26,6 +26,18 @@ export function round(decimal, places) {
   return decimal.startsWith("-") && digits ? `-${rounded}` : rounded;
 }
 
+/** The sum, exactly, with as many places as the longest has. @param {string[]} decimals none below zero */
+export function sum(decimals) {
+  const scale = Math.max(0, ...decimals.map((decimal) => decimal.split(".")[1]?.length ?? 0));
+  let total = 0n;
+  for (const decimal of decimals) {
+    const [whole, fraction = ""] = decimal.split(".");
+    total += BigInt(whole + fraction.padEnd(scale, "0"));
+  }
+  const text = total.toString().padStart(scale + 1, "0");
+  return scale ? `${text.slice(0, -scale)}.${text.slice(-scale)}` : text;
+}
+
 /** Without zeros that say nothing. @param {string} decimal */
 export function trim(decimal) {
   return decimal.includes(".") ? decimal.replace(/\.?0+$/, "") : decimal;

@@ -3,7 +3,7 @@
 import { CandleFeed } from "./candles.js";
 import { drawChart } from "./chart.js";
 import { h, problem, setText } from "./dom.js";
-import { group, isoOf, places, plain, round } from "./format.js";
+import { group, isoOf, places, plain } from "./format.js";
 import { keyOf } from "./markets.js";
 
 const BARS_SHOWN = 160;
@@ -30,7 +30,6 @@ const AHEAD = 80;
  */
 export async function candlePanel(place, market, timeframe, context, drawn = () => {}) {
   const { signal } = context;
-  const digits = { price: places(market.price_step), size: places(market.size_step) };
   const now = h(
     "button",
     {
@@ -52,12 +51,12 @@ export async function candlePanel(place, market, timeframe, context, drawn = () 
   const failed = h("div", { className: "failed" });
   const element = h("div", { className: "panel", "data-stales": "" }, box, legend, now, failed);
   place.append(element);
-  const chart = await drawChart(box, digits.price, signal);
+  const chart = await drawChart(box, places(market.price_step), signal);
   /** @type {number | null} */
   let pointed = null;
   const show = () => {
     const bar = barAt(feed.bars, pointed);
-    setText(values, bar ? valuesOf(bar, digits) : "");
+    setText(values, bar ? valuesOf(bar) : "");
     values.classList.toggle("fall", Boolean(bar && bar.close < bar.open));
   };
   const drawing = {
@@ -108,17 +107,16 @@ function barAt(bars, time) {
   return bars.closed.find((bar) => bar.time === time) ?? bars.last;
 }
 
-/** @param {import("./bars.js").Bar} bar @param {{price: number, size: number}} digits */
-function valuesOf(bar, digits) {
-  const price = (/** @type {"open" | "high" | "low" | "close"} */ name) =>
-    group(bar.candle[name] ?? bar[name].toFixed(digits.price));
+/** @param {import("./bars.js").Bar} bar */
+function valuesOf(bar) {
+  const price = (/** @type {"open" | "high" | "low" | "close"} */ name) => group(bar.candle[name]);
   const change = bar.open
     ? ((100 * (bar.close - bar.open)) / bar.open)
         .toFixed(2)
         .replace(/^-(?!0\.00)/, "−")
         .replace("-", "")
     : "0.00";
-  const volume = plain(bar.candle.volume ?? round(bar.volume.toFixed(digits.size), digits.size));
+  const volume = plain(bar.candle.volume);
   const at = isoOf(bar.time);
   return [
     `${at.slice(5, 10)} ${at.slice(11, 16)}`,
