@@ -108,10 +108,16 @@ def test_a_server_that_is_killed_and_started_again_leaves_no_gap(demo: Site, vis
     candles_arrive(page)
     page.evaluate("() => { window.stayed = true; }")
     before = len(table(page))
+    listed = page.locator(".list")
+    demo.freeze()
+    expect(listed.locator(".stale-words")).to_contain_text("the server does not answer")
     demo.kill()
     expect(page.locator("#banner")).to_contain_text("Not live")
     demo.start()
     expect(page.locator("#connection")).to_have_text("live")
+    expect(listed.locator(".stale-words")).to_be_hidden()
+    for price in listed.locator("tbody td:nth-child(2)").all():
+        expect(price).not_to_have_text(price.text_content() or "")
     candles_arrive(page)
     assert page.evaluate("() => window.stayed"), "it was loaded again"
     assert any(re.search(r"/ws/market/BTC/USDT\?since=\d+$", url) for url in one.asked)
