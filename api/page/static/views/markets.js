@@ -2,7 +2,7 @@
 
 import { SECONDS } from "../bars.js";
 import { poll } from "../api.js";
-import { h, setText } from "../dom.js";
+import { h, missing, setText } from "../dom.js";
 import { clock, duration, group, plain } from "../format.js";
 import { keyOf } from "../markets.js";
 import { candleTable } from "../candle_table.js";
@@ -23,7 +23,7 @@ export async function show(main, context, [venue, ...rest], query) {
   if (asked) view.classList.add("chosen");
   main.append(h("h1", { className: "hidden" }, "Markets"), view);
   if (asked && !market) {
-    view.append(h("p", { className: "problem", role: "alert" }, `There is no market ${asked}.`));
+    view.append(missing(`There is no market ${asked}.`, "#/markets", "All markets"));
   } else if (market) {
     await detail(view, market, query.get("tf") ?? "1m", context);
   }
