@@ -44,6 +44,9 @@ class Running:
         assert self._process.stdout is not None
         return json.loads(self._process.stdout.readline())
 
+    def freeze(self) -> None:
+        self._process.send_signal(signal.SIGSTOP)
+
     def kill(self) -> None:
         self._process.kill()
         self._end()
@@ -72,6 +75,10 @@ class Site:
         self.token = Path(said["token_file"]).read_text().strip()
         headers = {"Authorization": f"Bearer {self.token}"}
         self.api = httpx.Client(base_url=self.url, headers=headers, timeout=60)
+
+    def freeze(self) -> None:
+        """The server takes connections and answers none, as where only its API process is gone."""
+        self._server.freeze()
 
     def kill(self) -> None:
         """End the server as a power cut would."""

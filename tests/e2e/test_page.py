@@ -1,10 +1,13 @@
 """The page in a real browser: what it shows is what the API says, also after the server was killed."""
 
+import json
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
+from decimal import Decimal
+from itertools import accumulate, pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -43,6 +46,48 @@ def test_candles_arrive_in_the_market_that_is_open_and_in_the_list(demo: Site, v
     expect(price).not_to_have_text(price.text_content() or "")
     expect(page.locator("#connection")).to_have_text("live")
     equal_to_the_api(demo, page)
+
+
+def test_a_candle_that_is_forming_holds_the_minutes_before_the_page_was_opened(
+    demo: Site, visit: Open
+) -> None:
+    page = visit(demo).page
+    forming: list[dict[str, Any]] = []
+
+    def hear(payload: str | bytes) -> None:
+        said = json.loads(payload)
+        forming.extend(one for one in [said, *said.get("messages", [])] if one.get("forming"))
+
+    page.on("websocket", lambda socket: socket.on("framereceived", hear))
+    page.reload()
+    page.get_by_role("link", name="4h", exact=True).click()
+    expect(page.get_by_role("link", name="4h", exact=True)).to_have_attribute("aria-current", "true")
+    legend = page.locator(".ohlc")
+    expect(legend).to_contain_text("forming")
+    shown = re.match(
+        r"(\d\d)-(\d\d) (\d\d):00 O ([\d.]+) .* Vol ([\d.]+)",
+        " ".join((legend.text_content() or "").replace(",", "").split()),
+    )
+    assert shown, legend.text_content()
+    month, day, hour = map(int, shown.groups()[:3])
+    newest = datetime.fromisoformat(demo.get("/api/markets/sim/BTC/USDT")["newest"])
+    end = newest.replace(month=month, day=day, hour=hour, minute=0, second=0, microsecond=0)
+    span = {"from": (end - timedelta(hours=4)).isoformat(), "to": end.isoformat(), "limit": 1_440}
+
+    def is_a_sum() -> bool:
+        closed = demo.get("/api/candles/sim/BTC/USDT", **span)["items"]
+        ends = [datetime.fromisoformat(candle["timestamp"]) for candle in closed]
+        sums = [Decimal(0), *accumulate(Decimal(candle["volume"]) for candle in closed)]
+        parts = {
+            sums[place] + Decimal(part["volume"])
+            for part in forming
+            for place, at in enumerate([*ends, ends[-1] + MINUTE])
+            if datetime.fromisoformat(part["end"]) == at and part["symbol"] == "BTC/USDT"
+        }
+        same = Decimal(closed[0]["open"]) == Decimal(shown[4])
+        return same and Decimal(shown[5]) in {*sums, *parts}
+
+    wait_for(is_a_sum, seconds=20)
 
 
 def test_a_bot_is_stopped_and_started_by_clicks_and_its_row_follows(demo: Site, visit: Open) -> None:
@@ -108,10 +153,16 @@ def test_a_server_that_is_killed_and_started_again_leaves_no_gap(demo: Site, vis
     candles_arrive(page)
     page.evaluate("() => { window.stayed = true; }")
     before = len(table(page))
+    listed = page.locator(".list")
+    demo.freeze()
+    expect(listed.locator(".stale-words")).to_contain_text("the server does not answer")
     demo.kill()
     expect(page.locator("#banner")).to_contain_text("Not live")
     demo.start()
     expect(page.locator("#connection")).to_have_text("live")
+    expect(listed.locator(".stale-words")).to_be_hidden()
+    for price in listed.locator("tbody td:nth-child(2)").all():
+        expect(price).not_to_have_text(price.text_content() or "")
     candles_arrive(page)
     assert page.evaluate("() => window.stayed"), "it was loaded again"
     assert any(re.search(r"/ws/market/BTC/USDT\?since=\d+$", url) for url in one.asked)
@@ -238,13 +289,31 @@ def test_whoever_is_logged_out_or_whose_token_is_revoked_sees_the_form(demo: Sit
     expect(guest.page.get_by_role("heading", name="Bot 1")).to_be_visible()
 
 
+def test_what_is_not_there_is_told_with_a_way_back(demo: Site, visit: Open) -> None:
+    one = visit(demo)
+    for route, words, back in (
+        ("bots/999", "There is no bot 999.", "#/bots"),
+        ("bots/first", "There is no bot first.", "#/bots"),
+        ("markets/sim/NO/SUCH", "There is no market sim:NO/SUCH.", "#/markets"),
+        ("elsewhere", "There is no such page.", "#/markets"),
+    ):
+        one.open(route)
+        told = one.page.locator("main .problem")
+        expect(told).to_contain_text(words)
+        expect(told.get_by_role("link")).to_have_attribute("href", back)
+        told.get_by_role("link").click()
+        expect(one.page.locator("main .rows").first).to_be_visible()
+        expect(told).to_have_count(0)
+
+
 def test_a_wrong_token_is_told_so(demo: Site, browser: Browser) -> None:
     context = browser.new_context()
     page = context.new_page()
     page.goto(demo.url)
     page.get_by_label("Token").fill("tcpd_wrong")
     page.keyboard.press("Enter")
-    expect(page.get_by_role("alert")).to_contain_text("none that is valid")
+    expect(page.get_by_role("alert")).to_contain_text("This token is not valid.")
+    expect(page.get_by_role("alert")).not_to_contain_text("Bearer")
     context.close()
 
 

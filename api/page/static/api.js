@@ -1,7 +1,9 @@
 /** The API: requests, its errors, its clock. */
 
-const TIMEOUT_MS = 20_000;
+const TIMEOUT_MS = 10_000;
 const COMMAND_TIMEOUT_MS = 45_000;
+/** So long the pause after a slow answer may become. */
+const PAUSE_MAX_MS = 10_000;
 
 /** Tells of "expired": the session is no longer valid. */
 export const session = new EventTarget();
@@ -84,8 +86,10 @@ function withQuery(url, query) {
 async function request(url, options, timeoutMs, signal) {
   const ends = AbortSignal.timeout(timeoutMs);
   let answer;
+  let text;
   try {
     answer = await fetch(url, { ...options, signal: signal ? AbortSignal.any([signal, ends]) : ends });
+    text = await answer.text();
   } catch (error) {
     signal?.throwIfAborted();
     throw new ApiError(0, {
@@ -95,14 +99,22 @@ async function request(url, options, timeoutMs, signal) {
     });
   }
   setClock(answer.headers.get("Date"));
-  const body = answer.status === 204 ? null : await answer.json().catch(() => ({}));
-  if (answer.ok) return body;
+  if (answer.ok) return text ? JSON.parse(text) : null;
   if (answer.status === 401 && url !== "/auth/login") session.dispatchEvent(new Event("expired"));
-  throw new ApiError(answer.status, body);
+  throw new ApiError(answer.status, refusal(text));
+}
+
+/** What a refusal says, where the API itself said it. @param {string} text */
+function refusal(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return {};
+  }
 }
 
 /**
- * Run now and again, while the page is looked at; a slow answer makes the pauses longer.
+ * Run now and again, while the page is looked at; a slow answer makes the pauses longer, a failure does not.
  * @param {() => Promise<void>} run
  * @param {number} everyMs
  * @param {AbortSignal} signal ends it
@@ -117,13 +129,15 @@ export function poll(run, everyMs, signal) {
     clearTimeout(timer);
     running = true;
     const began = performance.now();
+    let pauseMs = everyMs;
     try {
       if (!document.hidden) await run();
+      pauseMs = Math.max(everyMs, Math.min(PAUSE_MAX_MS, 10 * (performance.now() - began)));
     } catch (error) {
       if (!(error instanceof ApiError) && !signal.aborted) throw error;
     } finally {
       running = false;
-      if (!signal.aborted) timer = setTimeout(turn, Math.max(everyMs, 10 * (performance.now() - began)));
+      if (!signal.aborted) timer = setTimeout(turn, pauseMs);
     }
   }
   signal.addEventListener("abort", () => clearTimeout(timer));

@@ -1,7 +1,7 @@
 /** The shell: session, routes, and how live all of it is. */
 
 import * as api from "./api.js";
-import { byId, h, problem, setClass, setText } from "./dom.js";
+import { byId, h, missing, problem, setClass, setText } from "./dom.js";
 import { duration } from "./format.js";
 import { Markets } from "./markets.js";
 import { SILENCE_MS, Stream } from "./stream.js";
@@ -55,6 +55,11 @@ const recent = [];
 let me = null;
 let sessionEnd = new AbortController();
 let viewEnd = new AbortController();
+
+/** @type {View} */
+function nowhere(main) {
+  main.append(missing("There is no such page.", "#/markets", "All markets"));
+}
 
 /** @param {string} path @param {object} reader @param {AbortSignal} signal */
 function stream(path, reader, signal) {
@@ -127,7 +132,7 @@ async function route() {
   const { signal } = viewEnd;
   const [path, query] = location.hash.slice(2).split("?");
   const [name, ...parts] = path.split("/").map(decodeURIComponent);
-  const [title, view] = VIEWS[name] ?? VIEWS.markets;
+  const [title, view] = VIEWS[name || "markets"] ?? ["Not found", nowhere];
   document.title = `${[title, ...parts].join(" ")} · TCPDashboard`;
   for (const link of document.querySelectorAll("header nav a")) {
     if (link.getAttribute("href") === `#/${title.toLowerCase()}`) link.setAttribute("aria-current", "page");

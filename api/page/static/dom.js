@@ -58,3 +58,8 @@ export function problem(error) {
     told.hint ? h("p", { className: "muted" }, told.hint) : null,
   );
 }
+
+/** What is not there, and the way back. @param {string} words @param {string} href @param {string} list */
+export function missing(words, href, list) {
+  return h("p", { className: "problem", role: "alert" }, `${words} `, h("a", { href }, list));
+}

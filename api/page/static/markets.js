@@ -7,6 +7,8 @@ import { duration } from "./format.js";
 /** Older than this, data looks stale. */
 export const STALE_MS = 180_000;
 const LOOK_MS = 6_000;
+/** So long the list may go without an answer before it says so: longer than any pause between requests. */
+const LATE_MS = 15_000;
 
 /**
  * A market's clock need not be ours: recorded trades are old, a simulated exchange runs at its own speed. So
@@ -17,9 +19,11 @@ export class Markets {
   items = new Map();
   /** @type {Map<string, {newest: string | null, at: number, moved: boolean}>} */
   #seen = new Map();
+  #told = performance.now();
 
   async refresh() {
     const { items } = await get("/api/markets");
+    this.#told = performance.now();
     this.items = new Map(items.map((/** @type {any} */ item) => [item.market, item]));
     for (const item of items) this.#look(item.market, item.newest);
     this.tick();
@@ -44,6 +48,12 @@ export class Markets {
   /** @param {string} market */
   stale(market) {
     return (this.age(market) ?? 0) > STALE_MS;
+  }
+
+  /** How long ago the server last told the markets, in ms, where that is too long; else 0. */
+  late() {
+    const age = performance.now() - this.#told;
+    return age > LATE_MS ? age : 0;
   }
 
   /** Write the ages into the elements that show them, and mark what is stale around them. */

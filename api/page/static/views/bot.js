@@ -2,7 +2,7 @@
 
 import { get, path, poll } from "../api.js";
 import { ACTS, ask } from "../ask.js";
-import { h, setClass, setText } from "../dom.js";
+import { h, missing, setClass, setText } from "../dom.js";
 import { clock, money, parameters, percent, places, plain, sign, signedMoney } from "../format.js";
 import { keyOf } from "../markets.js";
 import { Overlays } from "../overlays.js";
@@ -15,7 +15,11 @@ const SETTLE_MS = 300;
 /** @type {import("../app.js").View} */
 export async function show(main, context, [id]) {
   const url = path("api", "bots", id);
-  let bot = await get(url, {}, context.signal);
+  let bot = await found(url, context.signal);
+  if (!bot) {
+    main.append(missing(`There is no bot ${id}.`, "#/bots", "All bots"));
+    return;
+  }
   if (!context.markets.items.size) await context.markets.refresh();
   const market = context.markets.items.get(keyOf(bot));
   const head = headOf(bot, context, () => refresh());
@@ -59,6 +63,20 @@ export async function show(main, context, [id]) {
   panel.element.style.setProperty("--panes", String(panes.length));
   said = legend(panel, made, panes);
   tips(panel, made);
+}
+
+/**
+ * The bot; null where there is none of that number, or it is no number.
+ * @param {string} url
+ * @param {AbortSignal} signal
+ */
+async function found(url, signal) {
+  try {
+    return await get(url, {}, signal);
+  } catch (error) {
+    if (![404, 422].includes(/** @type {any} */ (error).status)) throw error;
+    return null;
+  }
 }
 
 /** @param {any} first @param {import("../app.js").Context} context @param {() => void} refresh */

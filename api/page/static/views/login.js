@@ -3,6 +3,11 @@
 import { login } from "../api.js";
 import { h, problem } from "../dom.js";
 
+const INVALID = {
+  message: "This token is not valid.",
+  hint: "Copy it whole from the file named below, or ask whoever runs the server to make you one.",
+};
+
 /** @param {HTMLElement} main @param {() => void} entered */
 export function show(main, entered) {
   const token = h("input", {
@@ -45,7 +50,8 @@ export function show(main, entered) {
       main.replaceChildren();
       entered();
     } catch (error) {
-      failed.replaceChildren(problem(error));
+      const refused = /** @type {any} */ (error).status === 401;
+      failed.replaceChildren(problem(refused ? INVALID : error));
       go.disabled = false;
     }
   });

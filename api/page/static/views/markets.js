@@ -2,8 +2,8 @@
 
 import { SECONDS } from "../bars.js";
 import { poll } from "../api.js";
-import { h, setText } from "../dom.js";
-import { clock, group, plain } from "../format.js";
+import { h, missing, setText } from "../dom.js";
+import { clock, duration, group, plain } from "../format.js";
 import { keyOf } from "../markets.js";
 import { candleTable } from "../candle_table.js";
 import { candlePanel } from "../panel.js";
@@ -23,7 +23,7 @@ export async function show(main, context, [venue, ...rest], query) {
   if (asked) view.classList.add("chosen");
   main.append(h("h1", { className: "hidden" }, "Markets"), view);
   if (asked && !market) {
-    view.append(h("p", { className: "problem", role: "alert" }, `There is no market ${asked}.`));
+    view.append(missing(`There is no market ${asked}.`, "#/markets", "All markets"));
   } else if (market) {
     await detail(view, market, query.get("tf") ?? "1m", context);
   }
@@ -66,12 +66,19 @@ function listOf(chosen, context) {
       if (row.market === chosen) element.setAttribute("aria-current", "true");
     },
   );
+  const words = h("p", { className: "stale-words" });
+  const list = h("section", { className: "list", "aria-label": "All markets" }, words, table.element);
   poll(
-    async () => table.render([...context.markets.items.values()], (row) => row.market),
+    async () => {
+      table.render([...context.markets.items.values()], (row) => row.market);
+      const late = context.markets.late();
+      list.classList.toggle("stale", late > 0);
+      if (late) setText(words, `This list is ${duration(late)} old: the server does not answer.`);
+    },
     LOOK_MS,
     context.signal,
   );
-  return h("section", { className: "list", "aria-label": "All markets" }, table.element);
+  return list;
 }
 
 /** @param {HTMLElement} cell @param {boolean} rose */
