@@ -202,6 +202,23 @@ def test_it_asks_nobody_else_and_makes_no_error(demo: Site, visit: Open) -> None
     assert "unsafe" not in policy
 
 
+def test_a_view_that_is_left_before_all_of_it_came_draws_no_more(demo: Site, visit: Open) -> None:
+    one = visit(demo)
+    page = one.page
+    for late in ("candles/sim/BTC/USDT", "strategies", "bots/1/equity", "bots/1/indicators"):
+        asked = f"**/api/{late}*"
+        page.route(asked, lambda held: None)
+        with page.expect_request(asked):
+            one.open("bots/1")
+        one.open("bots")
+        expect(page.locator("main .rows").first).to_be_visible()
+        page.unroute(asked)
+        page.evaluate(
+            "() => new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn)))"
+        )
+        assert one.errors == [], late
+
+
 def test_it_fits_a_phone(demo: Site, visit: Open) -> None:
     one = visit(demo, viewport=PHONE)
     for view in VIEWS:

@@ -54,6 +54,7 @@ export class Overlays {
   async begin(indicators, digits) {
     const { chart } = this.#panel;
     await this.refresh();
+    this.#signal.throwIfAborted();
     const panes = [];
     for (const { name, values, pane } of indicators) {
       const over =

@@ -36,7 +36,7 @@ export async function candlePanel(place, market, timeframe, context, drawn = () 
       type: "button",
       className: "now",
       hidden: true,
-      onclick: () => feed.now().then(() => chart.showNewest(BARS_SHOWN)),
+      onclick: () => feed.now().then(() => signal.aborted || chart.showNewest(BARS_SHOWN)),
     },
     "Newest ⇥",
   );

@@ -61,7 +61,7 @@ export async function show(main, context, [id]) {
   const panes = await made.begin(strategy?.indicators ?? [], places(market.price_step));
   overlays = made;
   panel.element.style.setProperty("--panes", String(panes.length));
-  said = legend(panel, made, panes);
+  said = legend(panel, made, panes, context.signal);
   tips(panel, made);
 }
 
@@ -207,8 +207,9 @@ function parametersOf(bot) {
  * @param {import("../panel.js").Panel} panel
  * @param {Overlays} overlays
  * @param {any[]} panes
+ * @param {AbortSignal} signal
  */
-function legend(panel, overlays, panes) {
+function legend(panel, overlays, panes, signal) {
   const below = new Set(panes.flatMap((pane) => pane.names));
   const entry = (/** @type {string} */ name) => {
     const value = h("b");
@@ -236,8 +237,11 @@ function legend(panel, overlays, panes) {
     for (const { pane, element } of boxes) element.style.top = `${pane.place.top() + 4}px`;
   };
   panel.onPoint((time) => show(time));
-  new ResizeObserver(() => requestAnimationFrame(() => show())).observe(panel.element);
-  requestAnimationFrame(() => show());
+  const settled = () => requestAnimationFrame(() => signal.aborted || show());
+  const resized = new ResizeObserver(settled);
+  resized.observe(panel.element);
+  signal.addEventListener("abort", () => resized.disconnect());
+  settled();
   return () => show();
 }
 
