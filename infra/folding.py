@@ -29,6 +29,8 @@ class Folding:
 
     def __init__(self) -> None:
         self.record: Record | None = None
+        self.pipeline: Pipeline | None = None
+        """Which folds the record."""
         self.strategy = ""
         self.records = self.steps = 0
         """So many were begun."""
@@ -38,12 +40,18 @@ class Folding:
     def doing(self) -> Doing:
         record, strategy = self.record, self.strategy
         if record is None:
-            return Doing((self.records, self.steps))
+            return Doing()
         market = (record.key or b"").decode(errors="replace")
         words = f"folding {record.topic}:{record.partition}:{record.offset} of {market}"
         words += f", in a step of the strategy {strategy}" if strategy else ""
         bound = {"partition": record.partition, "offset": record.offset, "market": market}
-        return Doing((self.records, self.steps), words, bound)
+        return Doing(self.records, (self.steps, self._watermarks()), words, bound)
+
+    def _watermarks(self) -> int:
+        """Of a record's markets one is folded after the other, and each moves its own: after a silence,
+        whose minutes all follow from one row, they and not the steps tell that the fold goes on."""
+        tapes = self.pipeline.tapes if self.pipeline is not None else {}
+        return sum(tape.book.watermark for tape in list(tapes.values()))
 
 
 class Measured:
@@ -62,7 +70,7 @@ class Measured:
     def fold(self, record: Record) -> list[Derived]:
         state = self._state
         state.records += 1
-        state.record = record
+        state.record, state.pipeline = record, self._pipeline
         bound = folding.set(record)
         began = time.perf_counter()
         try:
@@ -74,7 +82,7 @@ class Measured:
                     _note_dead_letters(one)
         finally:
             folding.reset(bound)
-            state.record = None
+            state.record = state.pipeline = None
         return derived
 
     def _count(self, record: Record) -> None:

@@ -195,11 +195,10 @@ class Engine:
             for tp in assigned:
                 partition = await asyncio.to_thread(self._load, tp.partition, generation)
                 self._partitions[tp.partition] = partition
-                self.applied[tp.partition] = partition.fold.applied
                 self._tasks.append(asyncio.create_task(self._keep(tp.partition, partition)))
-            await _go_on_behind(
-                self._app, {tp: self._partitions[tp.partition].fold.applied for tp in assigned}
-            )
+            # all at once: while one is folded anew, the others may stand
+            self.applied.update({p: partition.fold.applied for p, partition in self._partitions.items()})
+            await _go_on_behind(self._app, {tp: self.applied[tp.partition] for tp in assigned})
 
     def _forget(self) -> None:
         for task in self._tasks:

@@ -1,8 +1,9 @@
 """Ends a worker that does not get on: records wait, and for a bounded time nothing has moved.
 
 It looks from a thread of its own, since what holds the worker up may be its event loop: a strategy that never
-returns. It keeps still while there is nothing to do, while the log does not say how far it goes, and while
-one record, however long its fold takes, goes on step by step.
+returns. Each partition is judged by itself: that others fold excuses none. It keeps still while there is
+nothing to do, while the log does not say how far it goes, while one record, however long its fold takes, goes
+on (it holds up all others), and while a partition waits for its turn behind what waited in others before it.
 """
 
 import logging
@@ -32,12 +33,25 @@ class Watched(Protocol):
 
 
 class Doing(NamedTuple):
-    """What a fold is at: `progress` is another value with each step, `words` go into the error, `bound` into
-    its log line."""
+    """What a fold is at: the `record`, None between two, and `progress`, which is another value with each
+    step of its fold; `words` go into the error, `bound` into its log line."""
 
+    record: object = None
     progress: object = None
     words: str = ""
     bound: Mapping[str, object] | None = None
+
+
+class Stand(NamedTuple):
+    """A place that stands at `offset`, though it has had something to do, and its turn, `since` then.
+
+    `ends`: where its follower's places ended when it came to stand. It is another's turn for as long as that
+    one moves and is not so far: in a backlog one is drained after the other.
+    """
+
+    offset: int
+    since: float
+    ends: Mapping[Place, int]
 
 
 class Watchdog:
@@ -61,9 +75,10 @@ class Watchdog:
         self._look_s = min(LOOK_S, standstill_s / 4)
         self._now = 0.0
         """Seconds watched."""
-        self._moved: dict[Place, tuple[int, float]] = {}
-        """By place: where it stood, and when it last moved or nothing waited."""
-        self._progressed: tuple[object, float] = (None, 0.0)
+        self._stands: list[dict[Place, Stand]] = [{} for _ in watched]
+        self._before = Doing()
+        self._went_on = 0.0
+        """When the fold of one record was last seen to go on."""
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
 
@@ -86,30 +101,43 @@ class Watchdog:
                 self._look()
             except LogError as error:
                 logger.warning("cannot ask for the ends of the streams: %s", error)
-                self._moved.clear()
+                self._stands = [{} for _ in self._watched]
             except Exception as error:  # noqa: BLE001 - a watchdog that died in silence would be none
                 self._end(f"watching failed: {error!r}", None)
 
     def _look(self) -> None:
-        doing = self._doing()
-        if doing.progress != self._progressed[0]:
-            self._progressed = (doing.progress, self._now)
-        positions = {place: at for one in self._watched for place, at in one.positions().items()}
-        self._moved = {place: self._moved[place] for place in positions if place in self._moved}
-        for place, at in positions.items():
-            self._check(place, at, self._log.highwater(*place), doing)
+        doing, before = self._doing(), self._before
+        self._before = doing
+        if doing.record is not None and doing.record == before.record and doing.progress != before.progress:
+            self._went_on = self._now
+        for index, watched in enumerate(self._watched):
+            positions = watched.positions()
+            ends, stands = self._log.ends(list(positions)), self._stands[index]
+            self._stands[index] = {place: self._stand(place, positions, ends, stands) for place in positions}
+            for place, stand in self._stands[index].items():
+                stood_s = self._now - max(stand.since, self._went_on)
+                if stood_s >= self._standstill_s and not self._ended.is_set():
+                    held_by = doing if doing == before and place[0] == JOURNAL else Doing()
+                    self._end(_reason(place, stand, ends[place], stood_s, held_by), held_by.bound)
 
-    def _check(self, place: Place, at: int, end: int, doing: Doing) -> None:
-        before, since = self._moved.get(place, (None, self._now))
-        if at != before or at + 1 >= end:
-            self._moved[place] = (at, self._now)
-            return
-        folds = place[0] == JOURNAL
-        stood_s = self._now - (max(since, self._progressed[1]) if folds else since)
-        if stood_s < self._standstill_s or self._ended.is_set():
-            return
-        where = f"{place[0]}:{place[1]} stands at offset {at}"
-        reason = f"{where} for {stood_s:.0f} s while records up to {end - 1} wait"
-        if folds and doing.words:
-            reason += f"; it is {doing.words}"
-        self._end(reason, doing.bound if folds else None)
+    def _stand(
+        self,
+        place: Place,
+        positions: Mapping[Place, int],
+        ends: Mapping[Place, int],
+        stands: Mapping[Place, Stand],
+    ) -> Stand:
+        before, at = stands.get(place), positions[place]
+        if before is None or at != before.offset or at + 1 >= ends[place]:
+            return Stand(at, self._now, ends)
+        others_first = any(
+            positions.get(other) != stand.offset and stand.offset + 1 < before.ends.get(other, 0)
+            for other, stand in stands.items()
+        )
+        return before._replace(since=self._now) if others_first else before
+
+
+def _reason(place: Place, stand: Stand, end: int, stood_s: float, held_by: Doing) -> str:
+    where = f"{place[0]}:{place[1]} stands at offset {stand.offset}"
+    reason = f"{where} for {stood_s:.0f} s while records up to {end - 1} wait"
+    return f"{reason}; it is {held_by.words}" if held_by.words else reason

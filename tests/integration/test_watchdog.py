@@ -7,24 +7,29 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import FrameType
 
 import pytest
 
 from infra.commands import BotManager, BotSpec
+from infra.folding import Folding, Measured
 from infra.settings import load_settings
-from infra.strategies import load_strategies
+from infra.strategies import Strategies, load_strategies
+from projections.pipeline import Pipeline
+from projections.tape import Tape
 from streams.app import FAILED
 from streams.journal import JournalWriter
-from streams.log import Log, LogError, open_log
+from streams.log import Entry, Log, LogError, open_log
 from streams.topics import JOURNAL
 from streams.watchdog import Doing, Watchdog
 from tests.crash.toy import journal
-from tests.journal import START, batch, spot
+from tests.journal import START, batch, batch_of, fold, records, spot
 
-PLACE = (JOURNAL, 1)
+PLACE, OTHER = (JOURNAL, 1), (JOURNAL, 2)
 STANDSTILL_S = 0.1
 LOOKS = 20
 """So many looks last five times as long as it may stand still."""
+BACKLOG = 10 * LOOKS
 FOREVER = """
 from projections.strategies import BaseStrategy, Signal
 
@@ -77,7 +82,22 @@ class Working(Follower):
     """Its fold goes on within one record."""
 
     def doing(self) -> Doing:
-        return Doing(progress=self.asked)
+        return Doing(record="one", progress=self.asked)
+
+
+class Unfair(Follower):
+    """It stands in one partition and goes on in another, one record with each look."""
+
+    def __init__(self, log: Log, behind: int) -> None:
+        super().__init__()
+        self.end, self.behind = log.highwater(*OTHER), behind
+        """So far the other partition was from its end when the first came to stand."""
+
+    def positions(self) -> dict[tuple[str, int], int]:
+        return {**super().positions(), OTHER: self.end - 1 - self.behind + self.asked}
+
+    def doing(self) -> Doing:
+        return Doing(record=self.asked, words="folding something else")
 
 
 class Waiting(Follower):
@@ -92,6 +112,7 @@ class Waiting(Follower):
 def log(tmp_path: Path) -> Iterator[Log]:
     log = open_log(f"embedded://{tmp_path}/log", partitions=4)
     log.append(journal(range(1, 20), 4))
+    log.append([Entry(JOURNAL, b"", b"1", 0, OTHER[1])] * BACKLOG)
     yield log
     log.close()
 
@@ -121,6 +142,38 @@ def test_one_that_has_nothing_to_do_may_stand_still(log: Log) -> None:
 
 def test_one_whose_fold_goes_on_within_a_record_may_stand_still(log: Log) -> None:
     assert said(log, Working()) == []
+
+
+def test_a_partition_that_stands_still_while_others_fold_is_ended(log: Log) -> None:
+    (reason,) = said(log, Unfair(log, behind=0))[:1]
+    assert reason.startswith(f"{JOURNAL}:1 stands at offset 0 for ")
+    assert "it is" not in reason, "the record of another partition is none that stands"
+
+
+def test_a_partition_may_wait_until_others_have_folded_what_waited_before_it(log: Log) -> None:
+    assert said(log, Unfair(log, behind=BACKLOG)) == []
+
+
+def test_the_fold_of_a_record_goes_on_with_each_of_its_markets(strategies: Strategies) -> None:
+    markets = [spot(symbol) for symbol in ("A/X", "B/X", "C/X")]
+    silent = batch_of(markets, [(market, (5 * 3_600, 100, 1)) for market in markets])
+    *before, record = records([*((market.key, market) for market in markets), (markets[0].key, silent)])
+    folding, pipeline = Folding(), Pipeline(0, strategies)
+    fold(pipeline, before)
+    seen: list[Doing] = []
+
+    def look(frame: FrameType, event: str, _: object) -> None:
+        if event == "return" and frame.f_code is Tape.fold_rows.__code__:
+            seen.append(folding.doing())
+
+    sys.setprofile(look)
+    try:
+        Measured(pipeline, folding).fold(record)
+    finally:
+        sys.setprofile(None)
+    assert len(seen) == len({doing.progress for doing in seen}) == len(markets)
+    assert len({doing.record for doing in seen}) == 1
+    assert folding.doing() == Doing()
 
 
 def test_one_that_waits_for_something_outside_may_stand_still(log: Log) -> None:
