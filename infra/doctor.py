@@ -20,7 +20,7 @@ from importlib import metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal, NamedTuple
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from alembic.migration import MigrationContext
 from packaging.requirements import Requirement
@@ -30,6 +30,7 @@ from redis.exceptions import RedisError
 from sqlalchemy import Engine
 from sqlalchemy.engine import URL, make_url
 
+from infra.addresses import API, addresses
 from infra.db import pages
 from infra.db.channels import ChannelStore
 from infra.db.engine import open_engine
@@ -40,7 +41,8 @@ from infra.strategies import load_strategies
 from streams.embedded import folder_of
 from streams.fold_lock import fold_holder
 from streams.kafka import KafkaLog
-from streams.kafka_topics import address_of, examine_topics
+from streams.kafka_topics import Cluster, address_of
+from streams.kafka_topics import examine as examine_cluster
 from streams.log import Log, LogError, open_log
 from streams.snapshots import latest
 from streams.topics import DERIVED, JOURNAL
@@ -71,8 +73,11 @@ class Finding(NamedTuple):
 Findings = Iterator[Finding]
 
 
-def examine(port: int) -> Findings:
-    """Every part, in the order in which one depends on the other. `port`: that of the API."""
+def examine(default: int, port: int | None = None) -> Findings:
+    """Every part, in the order in which one depends on the other.
+
+    `port`: that of the API; None: where one of this home runs, or else `default`.
+    """
     yield from _within("python", python)
     try:
         settings = load_settings()
@@ -90,7 +95,9 @@ def examine(port: int) -> Findings:
             yield finding
     if states["log"] == states["database"] == "ok":  # what hangs or is not there is not asked once more
         yield from _within("positions", lambda: positions(settings))
-    yield from _within("api", lambda: api(port))
+    ports = [f"http://127.0.0.1:{port}"] if port is not None else addresses(settings.home, API)
+    for url in ports or [f"http://127.0.0.1:{default}"]:
+        yield from _within("api", lambda url=url: api(url))
 
 
 def _within(part: str, check: Callable[[], Iterable[Finding]]) -> list[Finding]:
@@ -202,17 +209,19 @@ def strategies(settings: Settings) -> Findings:
         yield Finding("strategies", "ok", f"{len(names)} load: {', '.join(names)}")
 
 
-def api(port: int) -> Findings:
-    """Whether the API could listen on its port, or does."""
-    with socket.socket() as probe:
-        probe.settimeout(ANSWER_S)
-        if probe.connect_ex(("127.0.0.1", port)) != 0:
-            yield Finding("api", "ok", f"port {port} is free")
-            return
-        probe.sendall(b"GET /health/live HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n")
-        answer = probe.recv(4096)
+def api(url: str) -> Findings:
+    """Whether the API could listen there, or does."""
+    address = urlsplit(url)
+    host, port = address.hostname or "", address.port or 0
+    try:
+        with socket.create_connection((host, port), timeout=ANSWER_S) as probe:
+            probe.sendall(f"GET /health/live HTTP/1.0\r\nHost: {address.netloc}\r\n\r\n".encode())
+            answer = probe.recv(4096)
+    except ConnectionRefusedError:
+        yield Finding("api", "ok", f"port {port} is free")
+        return
     if answer.startswith(b"HTTP/1.") and b" 200 " in answer.split(b"\r\n", 1)[0]:
-        yield Finding("api", "ok", f"it answers on port {port}")
+        yield Finding("api", "ok", f"it answers at {url}")
     else:
         way_out = "name another with `tcpdashboard serve --port`"
         yield Finding("api", "warning", f"port {port} is used by another program", way_out)
@@ -272,7 +281,7 @@ def _damage(connection: sqlite3.Connection) -> tuple[str, bool]:
 def _kafka(settings: Settings) -> Findings:
     address = address_of(settings.log_url)
     try:
-        count, missing = asyncio.run(examine_topics(address, settings.partitions, ANSWER_S))
+        cluster = asyncio.run(examine_cluster(address, settings.partitions, ANSWER_S))
     except LogError as error:  # its words have the way out already
         yield Finding("log", "failed", str(error), "do what it says; no worker starts before")
         return
@@ -280,12 +289,20 @@ def _kafka(settings: Settings) -> Findings:
         way_out = "see that the brokers run, and that log_url names what they advertise"
         yield Finding("log", "failed", f"{settings.log_url} does not answer: {_line(error)}", way_out)
         return
-    if missing:
-        words = f"{settings.log_url} answers, without the topics {', '.join(missing)}"
+    there = f"{settings.log_url}: Kafka {cluster.release}"
+    if cluster.missing:
+        words = f"{there}, without the topics {', '.join(cluster.missing)}"
         yield Finding("log", "warning", words, "the first start makes them")
     else:
-        kept = "all topics there, kept for ever, settings readable (Kafka 3.6 or newer)"
-        yield Finding("log", "ok", f"{settings.log_url}: {kept}; {count} partitions")
+        kept = f"all topics there, kept for ever; {cluster.partitions} partitions"
+        untried = "whether it may be written is not tried"
+        yield Finding("log", "ok", f"{there}, {kept}; {_folders(cluster)}; {untried}")
+
+
+def _folders(cluster: Cluster) -> str:
+    if cluster.workers is None:
+        return "it does not tell who folds it (allow DescribeGroups)"
+    return f"folded by {', '.join(cluster.workers)}" if cluster.workers else "nobody folds it"
 
 
 # ------------------------------------------------------------------ database and Redis
@@ -385,7 +402,7 @@ def positions(settings: Settings) -> Findings:
     engine = open_database(settings.database_url)
     try:
         yield from _clock(log)
-        yield _worker(log, engine, settings.log_url)
+        yield _worker(log, engine, settings)
         yield _mirror(log, settings)
     finally:
         engine.dispose()
@@ -405,7 +422,7 @@ def _last_time(log: Log, partition: int) -> int:
     return max((r.time_ms for r in log.read(JOURNAL, partition, end - 1, end)), default=0) if end else 0
 
 
-def _worker(log: Log, engine: Engine, url: str) -> Finding:
+def _worker(log: Log, engine: Engine, settings: Settings) -> Finding:
     unfolded = records = 0
     for partition in range(log.partitions):
         end = log.highwater(JOURNAL, partition)
@@ -417,12 +434,19 @@ def _worker(log: Log, engine: Engine, url: str) -> Finding:
         f"of {records} records of the journal {unfolded} are not folded, of what followed {behind} are not"
     )
     words += " in the database"
-    # a worker at work is always a little ahead of what can be seen; on Kafka nobody says whether one is
-    idle = url.startswith("embedded:") and fold_holder(url) is None
-    if unfolded + behind > (0 if idle else LAG_WARNING):
+    # a worker at work is always a little ahead of what can be seen
+    if unfolded + behind > (0 if _is_idle(settings) else LAG_WARNING):
         way_out = "run `tcpdashboard up` or `worker`; where one runs, ask again: the numbers must fall"
         return Finding("worker", "warning", words, way_out)
     return Finding("worker", "ok", words)
+
+
+def _is_idle(settings: Settings) -> bool:
+    """Whether it is known that nobody folds."""
+    if settings.log_url.startswith("kafka:"):
+        address = address_of(settings.log_url)
+        return asyncio.run(examine_cluster(address, settings.partitions, ANSWER_S)).workers == []
+    return fold_holder(settings.log_url) is None
 
 
 def _mirror(log: Log, settings: Settings) -> Finding:

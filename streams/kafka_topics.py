@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import TopicAlreadyExistsError
+from aiokafka.errors import KafkaError, TopicAlreadyExistsError
+from aiokafka.protocol.admin import ApiVersionRequest
 
 from streams import topics
 from streams.log import LogError
@@ -28,6 +29,17 @@ _EVERY: dict[str, str] = {
 }
 _KEPT = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1", **_EVERY}
 _COMPACTED = {"cleanup.policy": "compact", **_EVERY}
+_PRODUCE, _FETCH, _LIST_OFFSETS = 0, 1, 2
+_RELEASES = (
+    ("4.2 or newer", _LIST_OFFSETS, 11),
+    ("4.1", _PRODUCE, 13),
+    ("4.0", _PRODUCE, 12),
+    ("3.9", _FETCH, 17),
+    ("3.8", _PRODUCE, 11),
+    ("3.7", _PRODUCE, 10),
+)
+"""Newest first: a release, and a request with the version that it brought. The protocol names no release."""
+_GROUPS = "__consumer_offsets"
 MESSAGE_BYTES = 1_048_588
 """Kafka's own default for `max.message.bytes`; a batch with one record of `RECORD_BYTES_MAX` must fit."""
 
@@ -61,6 +73,16 @@ def required(topic: str) -> Mapping[str, str]:
     return _COMPACTED if topic == topics.SNAPSHOTS else _KEPT
 
 
+class Cluster(NamedTuple):
+    """What is found of a cluster: its release, the partition count of the topics that are there, the names of
+    those that are not, and the workers of the log; None where the cluster does not tell them."""
+
+    release: str
+    partitions: int | None
+    missing: list[str]
+    workers: list[str] | None
+
+
 async def ensure_topics(address: Address, partitions: int | None, answer_s: float) -> int:
     """Create the topics that are missing, refuse those set otherwise; the partition count of all.
 
@@ -85,13 +107,8 @@ async def ensure_topics(address: Address, partitions: int | None, answer_s: floa
     return count
 
 
-async def examine_topics(
-    address: Address, partitions: int | None, answer_s: float
-) -> tuple[int | None, list[str]]:
-    """The partition count of the topics that are there, and the names of those that are not; creates none.
-
-    Raises like `ensure_topics`.
-    """
+async def examine(address: Address, partitions: int | None, answer_s: float) -> Cluster:
+    """Looks, and creates nothing. Raises like `ensure_topics`."""
     admin: Any = AIOKafkaAdminClient(
         bootstrap_servers=list(address.servers), request_timeout_ms=int(answer_s * 1000)
     )
@@ -104,9 +121,31 @@ async def examine_topics(
             if count is not None:
                 _check_counts(address, counts, partitions or count)
                 await _check_settings(admin, address, counts)
+            release = await _release(admin)
+            # where there was never a group, to ask for one would create their topic
+            workers = await _workers(admin, address) if _GROUPS in found else []
     finally:
         await admin.close()
-    return count, [address.topic(name) for name in topics.ALL if name not in counts]
+    return Cluster(release, count, [address.topic(n) for n in topics.ALL if n not in counts], workers)
+
+
+async def _release(admin: Any) -> str:
+    answer = await admin._send_request(ApiVersionRequest())
+    newest = {key: last for key, _, last in answer.api_versions}
+    known = (name for name, key, version in _RELEASES if newest.get(key, -1) >= version)
+    return next(known, "3.6 or older")
+
+
+async def _workers(admin: Any, address: Address) -> list[str] | None:
+    """The names of the group's members; one that was killed is among them until its session ends."""
+    group = address.topic(topics.GROUP)
+    try:
+        ((answer, *_),) = [response.groups for response in await admin.describe_consumer_groups([group])]
+    except KafkaError:
+        return None
+    code, _, _, _, _, members, *_ = answer
+    # a static member's id is the name that it gave, a hyphen and a UUID
+    return None if code else sorted(member[0][:-37].removeprefix(f"{group}-") for member in members)
 
 
 async def _create(admin: Any, address: Address, names: Iterable[str], partitions: int) -> None:

@@ -14,7 +14,8 @@ MARKS = {"ok": "ok     ", "warning": "warning", "failed": "FAILED "}
 
 def doctor(
     port: Annotated[
-        int | None, typer.Option("--port", min=1, max=65535, help="The API's. [default: 8321]")
+        int | None,
+        typer.Option("--port", min=1, max=65535, help="The API's. [default: where it runs, or 8321]"),
     ] = None,
     json: Json = False,
 ) -> None:
@@ -24,7 +25,7 @@ def doctor(
 
     logging.disable(logging.CRITICAL)  # what libraries say of a server that is away, a finding says in a line
     failed = False
-    for finding in examine(port or API_PORT):
+    for finding in examine(API_PORT, port):
         failed |= finding.state == "failed"
         if json:
             print_json(finding._asdict())

@@ -77,6 +77,7 @@ def up(
     """Run everything on the simulated exchange; Ctrl-C ends it cleanly, the next start continues."""
     with running() as session, ExitStack() as stack:
         from api.http.child import ApiProcess
+        from infra.addresses import REDIS, announced
 
         refuse_second_fold(session)
         probes = listen_for_probes(probe_port)
@@ -84,6 +85,7 @@ def up(
         redis = _bundled_redis(session, redis_port)
         if redis is not None:
             stack.enter_context(redis)
+            stack.enter_context(announced(session.settings.home, REDIS, redis.url))
         redis_url = str(session.settings.redis_url if redis is None else redis.url)
         api = stack.enter_context(ApiProcess(bound, {"TCPD_REDIS_URL": redis_url}))
 

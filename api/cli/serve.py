@@ -43,11 +43,16 @@ def serve(
         from api.http.app import make_app
         from api.http.listening import API_PORT, listen, url_of
         from api.http.server import Server, services
+        from infra.addresses import API, announced
 
         session.migrate(waiting=True)
         way_out = "name another with --host and --port"
         bound = listen(host, port, API_PORT, way_out) if child is None else socket.socket(fileno=child)
-        with bound, services(session.settings, session.log, session.database, session.strategies) as served:
+        with (
+            bound,
+            services(session.settings, session.log, session.database, session.strategies) as served,
+            announced(session.settings.home, API, url_of(bound)),
+        ):
 
             def ready() -> None:
                 line = {"api": url_of(bound), "token_file": str(served.tokens.plain)}

@@ -7,11 +7,13 @@ import socket
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
+from infra.addresses import API, announced
 from infra.db.rebuild import rebuild
 from infra.db.schema import migrate
 from infra.doctor import Finding, examine
@@ -20,11 +22,14 @@ from infra.strategies import Strategies
 from infra.tokens import TokenFile
 from streams import topics
 from streams.fold_lock import fold_lock
+from streams.journal import JournalWriter
 from streams.kafka import topic_name
 from streams.log import open_log
 from tests.integration.api.conftest import record
 from tests.integration.command_line import CommandLine
+from tests.integration.running import Running
 from tests.integration.test_kafka_log import administer, create
+from tests.journal import spot
 from tests.services.kafka import Kafka
 from tests.services.postgres import Postgres
 from tests.services.redis import Redis
@@ -68,6 +73,23 @@ def look(home: Path, port: int, monkeypatch: pytest.MonkeyPatch) -> Look:
         return {finding.part: finding for finding in examine(port)}
 
     return look
+
+
+@pytest.fixture
+def an_api() -> Iterator[int]:
+    """The port of a program that answers each request, one after the other, as the API does."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Healthy) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server.server_address[1]
+        server.shutdown()
+        thread.join()
+
+
+class Healthy(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200 if self.path == "/health/live" else 404)
+        self.end_headers()
 
 
 @pytest.fixture
@@ -235,6 +257,46 @@ def test_kafkas_topics_are_judged_and_not_made(look: Look, kafka: Kafka, port: i
         kafka.delete_topics(other)
     away = look(log_url=f"kafka://127.0.0.1:{port}")["log"]
     assert (away.state, "does not answer" in away.words) == ("failed", True)
+
+
+@pytest.mark.kafka
+def test_kafkas_release_and_the_workers_at_work_are_named(
+    look: Look, kafka: Kafka, home: Path, kernels: dict[str, str]
+) -> None:
+    prefix = f"test-{uuid4().hex}"
+    url = f"kafka://{kafka.bootstrap}/{prefix}"
+    log = open_log(url, partitions=1)
+    database = f"sqlite:///{home}/on-kafka.db"
+    migrate(database)
+    try:
+        found = look(log_url=url, database_url=database)
+        assert "Kafka 4.1, all topics there" in found["log"].words
+        assert "nobody folds it" in found["log"].words
+        JournalWriter(log, "test", 0).append(spot(), key=spot().key)
+        assert look(log_url=url, database_url=database)["worker"].state == "warning"
+        settings = {"TCPD_LOG_URL": url, "TCPD_DATABASE_URL": database, "TCPD_WORKER": "ann-7", **kernels}
+        worker = Running(CommandLine(home, settings), "worker")
+        try:
+            assert worker.line["worker"] == "ann-7"
+            found = look(log_url=url, database_url=database)
+            assert "folded by ann-7;" in found["log"].words
+            assert found["worker"].state == "ok"
+            worker.end()
+        finally:
+            worker.kill()
+        assert "nobody folds it" in look(log_url=url, database_url=database)["log"].words
+    finally:
+        log.close()
+        kafka.delete_topics(prefix)
+
+
+def test_the_api_is_looked_for_where_it_was_left_by_a_process_that_lives(
+    look: Look, home: Path, port: int, an_api: int
+) -> None:
+    url = f"http://127.0.0.1:{an_api}"
+    with announced(home, API, url):
+        assert look()["api"].words == f"it answers at {url}"
+    assert look()["api"].words == f"port {port} is free", "what a process left that has ended counts no more"
 
 
 def test_a_port_that_another_program_has_is_a_warning(look: Look, port: int) -> None:
