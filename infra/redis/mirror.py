@@ -261,6 +261,7 @@ class Mirror:
             seq = seeds[channel][0] if channel in seeds else stands[channel]
             if seq < counted.snapshots[channel].seq:
                 self._catch_up(counted, channel, seq)
+        self._published = self._loaded | self._published  # which Redis has taken by now
         self._levelled = True
         self._forming.let(True)
 

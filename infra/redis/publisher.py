@@ -4,15 +4,18 @@ The script goes by what stands in Redis, never by what this process believes: a 
 its order, also after a restart of either side and by two mirrors at once.
 """
 
+import logging
 import re
 from collections.abc import Iterable, Sequence
 from hashlib import sha1
 from typing import Any, NamedTuple
 
 import redis
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from infra.channels import snapshot_key
+
+logger = logging.getLogger(__name__)
 
 TIMEOUT_S = 5.0
 KEYS_PER_TRIP = 1_000
@@ -20,7 +23,8 @@ NONE = -1
 """Stands for the `seq` of a channel that has no snapshot."""
 
 _PUBLISH = b"""
-local head = string.match(redis.call('GETRANGE', KEYS[1], 0, 31), '^{"seq":(%d+)')
+local found = redis.pcall('GETRANGE', KEYS[1], 0, 31)
+local head = type(found) == 'string' and string.match(found, '^{"seq":(%d+)')
 local stored, first, last = tonumber(head or -1), tonumber(ARGV[2]), tonumber(ARGV[3])
 if stored >= last then return stored end
 if first > math.max(stored, 0) + 1 then return stored end
@@ -32,7 +36,8 @@ return last
 afterwards: less than `last` when messages are missing before `first`, and nothing was done."""
 
 _UNCOUNTED = b"""
-local snapshot, known = redis.call('GET', KEYS[1]) or '', tonumber(ARGV[3])
+local snapshot, known = redis.pcall('GET', KEYS[1]) or '', tonumber(ARGV[3])
+if type(snapshot) ~= 'string' then return 0 end
 if known > 0 then
     local _, last = string.find(snapshot, string.sub(ARGV[2], 1, known), 1, true)
     local closed = last and string.sub(snapshot, last + 1, last + 20)
@@ -42,10 +47,11 @@ local seq = string.match(snapshot, '^{"seq":(%d+)') or '0'
 return redis.call('PUBLISH', ARGV[1], '{"seq":' .. seq .. ',' .. ARGV[2])
 """
 """KEYS: snapshot key; ARGV: channel, message without its head, length of what stands before its candle's end,
-0 for no candle. Published with the last seq, not counted; nothing for a minute that has closed."""
+0 for no candle. Published with the last seq, not counted; nothing for a minute that has closed, or beside a
+key of another type, which tells no seq."""
 _END = b'"end":"'
 _SEQ = re.compile(rb'{"seq":(\d+)')
-"""As in the scripts: what somebody else put there has none."""
+"""As in the scripts: what somebody else put there, of whatever type, has none, and is replaced."""
 
 
 class Batch(NamedTuple):
@@ -87,12 +93,15 @@ class Publisher:
         self._trip(commands)
 
     def snapshots(self, channels: Sequence[str]) -> list[bytes | None]:
+        """The snapshot of each channel; None without one."""
         return self._by_key(b"GET", channels)
 
     def sequences(self, channels: Sequence[str]) -> list[int]:
         """The `seq` of each channel's snapshot, `NONE` without one."""
         heads = self._by_key(b"GETRANGE", channels, b"0", b"31")
-        found = [_SEQ.match(head) for head in heads]
+        for channel in (one for one, head in zip(channels, heads, strict=True) if head is None):
+            logger.warning("mirror: Redis has another type at %s; it is replaced", snapshot_key(channel))
+        found = [_SEQ.match(head or b"") for head in heads]
         return [NONE if one is None else int(one[1]) for one in found]
 
     def put(self, snapshots: Iterable[tuple[str, bytes]]) -> None:
@@ -115,8 +124,17 @@ class Publisher:
         for start in range(0, len(commands), KEYS_PER_TRIP):
             part = commands[start : start + KEYS_PER_TRIP]
             self._connection.send_packed_command([b"".join(part)])
-            answers += [self._connection.read_response() for _ in part]
+            answers += [self._answer() for _ in part]
         return answers
+
+    def _answer(self) -> Any:
+        """None where the key has another type."""
+        try:
+            return self._connection.read_response()
+        except ResponseError as error:
+            if not str(error).startswith("WRONGTYPE"):
+                raise
+            return None
 
 
 def _sha(script: bytes) -> bytes:

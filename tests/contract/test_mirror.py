@@ -270,16 +270,57 @@ def ends(log: EmbeddedLog) -> dict[tuple[str, int], int]:
     return {(topic, p): log.highwater(topic, p) for topic in PROJECTED for p in range(log.partitions)}
 
 
-@pytest.mark.parametrize("foreign", ['{"seq":x', '{"seq":3,"messages":[{'])
+@pytest.mark.parametrize("foreign", ['{"seq":x', '{"seq":3,"messages":[{', ["a", "list"]])
 def test_what_somebody_else_put_in_the_place_of_a_snapshot_is_overwritten(
-    tmp_path: Path, run: Run, client: Any, foreign: str
+    tmp_path: Path, run: Run, client: Any, foreign: str | list[str]
 ) -> None:
     log = as_log(recorded(5), tmp_path / "log")
     run(log)
     before = client.get(snapshot_key(MARKET))
-    client.set(snapshot_key(MARKET), foreign)
+    put(client, foreign)
     run(log)
     assert client.get(snapshot_key(MARKET)) == before
+
+
+def test_a_snapshot_that_is_given_another_type_beside_a_running_mirror_costs_nothing(
+    tmp_path: Path, run: Run, database: str, server: RedisServer | Redis, client: Any
+) -> None:
+    log = as_log(recorded(5), tmp_path / "log")
+    run(log)
+    last = msgspec.json.decode(client.get(snapshot_key(MARKET)))["seq"]
+    mirror, other = Mirror(log, database, server.url), "market_data:NEW/USD:X"
+    with Subscriber(server.url, other) as subscriber:
+        mirror.start()
+        append(log, [record(CANDLES, "sim:NEW/USD:X", 0, several_candles(100))])
+        subscriber.wait_for(lambda: len(subscriber.counted) == 3)
+    put(client, ["a", "list"])
+    ear = Ear(client)
+    append(log, [record(CANDLES, "sim:M00/USD:X", 0, several_candles(101))])
+    append(log, [record(CANDLES, "sim:NEW/USD:X", 0, several_candles(102))])
+    mirror.stop()
+    heard = ear.messages()
+    assert [m["seq"] for m in heard[MARKET]] == [last + 1, last + 2, last + 3]
+    assert [m["seq"] for m in heard[other]] == [4, 5, 6]
+    assert msgspec.json.decode(client.get(snapshot_key(MARKET)))["seq"] == last + 3
+
+
+def test_a_forming_candle_beside_a_key_of_another_type_is_not_published(
+    server: RedisServer | Redis, client: Any
+) -> None:
+    put(client, ["a", "list"])
+    ear, publisher = Ear(client), Publisher(server.url)
+    publisher.publish_uncounted([(MARKET, forming_body("sim:M00/USD:X", candle(3)))])
+    publisher.close()
+    assert ear.messages() == {}
+
+
+def put(client: Any, foreign: str | list[str]) -> None:
+    """Put something that is not ours in the place of a snapshot."""
+    client.delete(snapshot_key(MARKET))
+    if isinstance(foreign, list):
+        client.rpush(snapshot_key(MARKET), *foreign)
+    else:
+        client.set(snapshot_key(MARKET), foreign)
 
 
 def test_a_redis_that_is_emptied_beside_a_running_mirror_is_filled_again(
