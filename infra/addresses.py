@@ -7,7 +7,7 @@ misleads nobody, and the next one writes over it.
 import fcntl
 import os
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 
@@ -33,7 +33,7 @@ def addresses(home: Path, what: str) -> list[str]:
     """The URLs at which `what` of this home is now. Only looks. Raises `OSError`."""
     found: list[str] = []
     for path in sorted((home / FOLDER).glob(f"{what}.*")):
-        with path.open("rb") as file:
+        with suppress(FileNotFoundError), path.open("rb") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:

@@ -60,9 +60,8 @@ def make_app(services: Services, names: Iterable[str] = ()) -> FastAPI:
 def asyncapi_document(services: Served, request: Request) -> dict[str, Any]:
     """The channels on Redis and the WebSockets, as an AsyncAPI 3.0 document."""
     url = request.base_url
-    return document(
-        version("tcpdashboard"), url.netloc, secure=url.scheme == "https", redis_url=services.hub.redis_url
-    )
+    redis_url = services.hub.find_redis()
+    return document(version("tcpdashboard"), url.netloc, secure=url.scheme == "https", redis_url=redis_url)
 
 
 def _secure(app: FastAPI) -> None:

@@ -36,6 +36,7 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 THREADS = 4
+LOOK_UP_THREADS = 2
 CHUNK_BYTES = 16_000
 """Sent at once, and so at most what waits for a reader beside the kernel's buffer, unless one message has
 more."""
@@ -153,7 +154,7 @@ class Channel:
         self._recent_bytes = self._fresh_bytes = 0
         for reader in tuple(self.live):
             reader.seq = None
-            self._wake(reader)
+            self.wake(reader)
 
     def _send(self, framed: Framed, before: int) -> None:
         """Soon, with what comes in the same moment, in one piece; `before`: the count before it."""
@@ -175,14 +176,15 @@ class Channel:
             seq = reader.seq or 0
             if not reader.wire.is_free:
                 if counted:  # a forming candle is soon followed by another
-                    self._wake(reader)
+                    self.wake(reader)
             elif seq == self._fresh_after:
                 reader.wire.push(whole)
                 reader.seq = fresh[-1].seq
             else:  # it has read further in the log than Redis has told
                 reader.push([one for one in counted if one.seq > seq])
 
-    def _wake(self, reader: Reader) -> None:
+    def wake(self, reader: Reader) -> None:
+        """A reader that is live is behind now."""
         self.live.discard(reader)
         reader.woken.set()
 
@@ -190,19 +192,18 @@ class Channel:
 class Hub:
     """Serves readers from their first message to their end. Everything but `close` runs in one event loop.
 
-    It is at work while there are readers. `redis_url` None: the database is asked instead, a few times a
-    second, and there are no forming candles.
+    It is at work while there are readers. `find_redis` says where Redis is now; while that is nowhere, the
+    database is asked instead, a few times a second, and there are no forming candles.
     """
 
-    def __init__(self, log: Log, database: Engine, redis_url: str | None) -> None:
-        self.redis_url = redis_url
+    def __init__(self, log: Log, database: Engine, find_redis: Callable[[], str | None]) -> None:
+        self.find_redis = find_redis
         self._log = log
         self._store = ChannelStore(database)
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="sockets")
+        self._look_ups = ThreadPoolExecutor(LOOK_UP_THREADS, thread_name_prefix="sockets-lookup")
         self._channels: dict[str, Channel] = {}
-        self._redis = (
-            None if redis_url is None else Subscriber(redis_url, self._hear, self._subscribed, self._lose)
-        )
+        self._redis = Subscriber(find_redis, self._hear, self._subscribed, self._lose)
         self._without_redis = asyncio.Event()
         self._tasks: list[asyncio.Task[Any]] = []
 
@@ -214,17 +215,24 @@ class Hub:
     def close(self) -> None:
         """Once the event loop has ended."""
         self._threads.shutdown(cancel_futures=True)
+        self._look_ups.shutdown(cancel_futures=True)
 
     def counted(self, name: str) -> int:
         """The last `seq` of a channel, from the database; to be called in a thread."""
         return self._store.sequences([name])[name]
 
-    async def ask(self, question: Callable[[], T]) -> T:
-        """What database or log say, asked in a thread. Raises `ApiError` 503 when they do not answer."""
+    async def look_up(self, question: Callable[[], T]) -> T:
+        """What database or log say to one who is no reader yet, and whom no reader waits for.
+
+        Raises `ApiError` 503 when they do not answer.
+        """
+        return await self._ask(question, self._look_ups)
+
+    async def _ask(self, question: Callable[[], T], threads: ThreadPoolExecutor | None = None) -> T:
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(ANSWER_S):
-                return await loop.run_in_executor(self._threads, question)
+                return await loop.run_in_executor(threads or self._threads, question)
         except (SQLAlchemyError, LogError, TimeoutError) as error:
             logger.warning("sockets: database or log: %s", " ".join(str(error).split()) or "no answer")
             raise ApiError(
@@ -243,19 +251,7 @@ class Hub:
         try:
             if len(channel.readers) == 1:
                 await self._open(channel)
-            beat = time.monotonic() + HEARTBEAT_S
-            while True:
-                left = beat - time.monotonic()
-                if left <= 0:
-                    check()
-                    await _free(wire)
-                    wire.push(_heartbeat(reader.seq or 0))
-                    beat = time.monotonic() + HEARTBEAT_S
-                elif reader in channel.live:
-                    await _set_within(reader.woken, left)
-                else:
-                    reader.woken.clear()
-                    await self._advance(channel, reader)
+            await until_first(self._follow(channel, reader), _beat(channel, reader, check))
         finally:
             channel.readers.discard(reader)
             channel.live.discard(reader)
@@ -264,11 +260,18 @@ class Hub:
 
     # ------------------------------------------------------------ one reader that is behind
 
+    async def _follow(self, channel: Channel, reader: Reader) -> None:
+        while True:
+            if reader in channel.live:
+                await reader.woken.wait()
+            reader.woken.clear()
+            await self._advance(channel, reader)
+
     async def _advance(self, channel: Channel, reader: Reader) -> None:
         """Send it the next chunk of what it lacks, or make it live."""
         await _free(reader.wire)
         if reader.seq is None:
-            snapshot = await self.ask(lambda: self._store.snapshot(channel.name))
+            snapshot = await self._ask(lambda: self._store.snapshot(channel.name))
             reader.source = None
             reader.seq = snapshot.seq
             reader.wire.push(text_frame(b'{"type":"snapshot",' + snapshot.encode()[1:]))
@@ -287,7 +290,7 @@ class Hub:
             reader.source = ChannelReader(self._log, self._store, channel.name, seq)
             reader.messages = reader.source.read()
         source, messages = reader.source, reader.messages
-        chunk = await self.ask(lambda: _chunk(messages))
+        chunk = await self._ask(lambda: _chunk(messages))
         if chunk:
             reader.push([Framed(one.first, one.seq, text_frame(one.text)) for one in chunk])
             return
@@ -311,10 +314,8 @@ class Hub:
     async def _open(self, channel: Channel) -> None:
         if not self._tasks:
             self._start(self._watch())
-            if self._redis is not None:
-                self._start(self._redis.run())
-        if self._redis is not None:
-            await self._redis.add(channel.name)
+            self._start(self._redis.run())
+        await self._redis.add(channel.name)
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -325,8 +326,7 @@ class Hub:
         del self._channels[channel.name]
         if channel.pulling is not None:
             channel.pulling.cancel()
-        if self._redis is not None:
-            await self._redis.remove(channel.name)
+        await self._redis.remove(channel.name)
         if not self._channels:
             for task in self._tasks:
                 task.cancel()
@@ -357,13 +357,13 @@ class Hub:
     async def _watch(self) -> None:
         """Ask what is counted: often without Redis, else in case that it lost something unseen."""
         while True:
-            if self._redis is None or self._without_redis.is_set():
+            if self._without_redis.is_set():
                 await asyncio.sleep(POLL_S)
             else:
                 await _set_within(self._without_redis, CHECK_S)
             before = {name: channel.seq for name, channel in self._channels.items()}
             try:
-                counted = await self.ask(lambda names=tuple(before): self._store.sequences(names))
+                counted = await self._ask(lambda names=tuple(before): self._store.sequences(names))
             except ApiError:  # it has been logged; sockets go on with what Redis brings
                 continue
             for name, seq in counted.items():
@@ -396,7 +396,7 @@ class Hub:
         if source is None or source.seq != channel.seq:
             source = channel.source = ChannelReader(self._log, self._store, channel.name, channel.seq or 0)
         messages = source.read()
-        while chunk := await self.ask(lambda: _chunk(messages)):
+        while chunk := await self._ask(lambda: _chunk(messages)):
             for one in chunk:
                 channel.add(one.first, one.seq, one.text)
 
@@ -416,6 +416,31 @@ def _chunk(messages: Iterator[Message]) -> list[Message]:
 def _tell_failure(task: asyncio.Task[Any]) -> None:
     if not task.cancelled() and (error := task.exception()) is not None:
         logger.error("sockets: what follows the channels failed", exc_info=error)
+
+
+async def until_first(*coroutines: Coroutine[Any, Any, None]) -> None:
+    """Run them until one ends, and raise what it raised."""
+    tasks = [asyncio.create_task(one) for one in coroutines]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    for task in done:
+        task.result()
+
+
+async def _beat(channel: Channel, reader: Reader, check: Callable[[], object]) -> None:
+    """Heartbeats, which wait for nobody: neither for the log, nor for a wire that is not free."""
+    while True:
+        await asyncio.sleep(HEARTBEAT_S)
+        check()
+        if reader.wire.is_free:
+            if reader.seq is not None:  # else a snapshot comes first
+                reader.wire.push(_heartbeat(reader.seq))
+        elif reader in channel.live:  # whoever does not take what was sent is cut off when it is behind
+            channel.wake(reader)
 
 
 def _heartbeat(seq: int) -> bytes:

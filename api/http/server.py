@@ -12,6 +12,7 @@ from api.http.hub import Hub
 from api.http.request import Http
 from api.http.services import Services
 from api.http.wire import IN_BYTES_MAX, Wire
+from infra.addresses import REDIS, addresses
 from infra.bot_history import BotHistory
 from infra.requests import Requests
 from infra.settings import Settings
@@ -27,13 +28,13 @@ GRACE_S = 5
 def services(settings: Settings, log: Log, database: Engine, strategies: Strategies) -> Generator[Services]:
     """What the API works with; the first token is made where there is none.
 
-    The setting `redis_url` is the Redis that a mirror publishes to, for the sockets; without it they ask the
-    database instead.
+    The setting `redis_url` is the Redis that a mirror publishes to, for the sockets; without it they look for
+    the bundled one of an `up` of this home, and while there is none they ask the database instead.
     """
     tokens = TokenFile(settings.home)
     tokens.first()
     requests = Requests(settings.home / "requests.db", log)
-    hub = Hub(log, database, settings.redis_url)
+    hub = Hub(log, database, lambda: settings.redis_url or next(iter(addresses(settings.home, REDIS)), None))
     try:
         yield Services(settings, log, database, strategies, tokens, requests, BotHistory(log), hub)
     finally:

@@ -10,14 +10,13 @@ Each path is one channel, with its `seq`. Frames are JSON text, from here to the
 beginning: SEQ was of another database.
 """
 
-import asyncio
 import re
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import Callable
 
 from fastapi import APIRouter, WebSocket
 
 from api.http.failures import ApiError, close_of
+from api.http.hub import until_first
 from api.http.security import Caller, unauthenticated
 from api.http.services import INT64_MAX, Services, check_bot
 from api.http.wire import wire_of
@@ -59,26 +58,13 @@ async def _run(socket: WebSocket, channel: Callable[[Services], str]) -> None:
     await socket.accept()  # first, since a page sees the code of a close, but not why a handshake failed
     try:
         since = _since(socket.query_params.get("since"))
-        name = await services.hub.ask(lambda: channel(services))
+        name = await services.hub.look_up(lambda: channel(services))
         with SOCKET_READERS.track_inprogress():
-            await _until_first(
+            await until_first(
                 services.hub.serve(name, wire, since, lambda: _check(services, caller)), _listen(socket)
             )
     except Exception as error:  # noqa: BLE001 - whatever happened, the reader is told a code
         wire.end(*close_of(error))
-
-
-async def _until_first(*coroutines: Coroutine[Any, Any, None]) -> None:
-    """Run them until one ends, and raise what it raised."""
-    tasks = [asyncio.create_task(one) for one in coroutines]
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-    for task in done:
-        task.result()
 
 
 async def _listen(socket: WebSocket) -> None:

@@ -22,17 +22,18 @@ PING_S = 2.0
 class Subscriber:
     """Subscribes to the channels that are wanted, again after every loss, until its task is cancelled.
 
-    Its owner is told of each message, of each subscription, from which on messages come, and of each loss.
+    `find` says where Redis is at this moment; None: nowhere. The owner is told of each message, of each
+    subscription, from which on messages come, and of each loss.
     """
 
     def __init__(
         self,
-        url: str,
+        find: Callable[[], str | None],
         heard: Callable[[str, bytes], None],
         subscribed: Callable[[str], None],
         lost: Callable[[], None],
     ) -> None:
-        self._url = url
+        self._find = find
         self._heard, self._subscribed, self._lost = heard, subscribed, lost
         self._channels: set[str] = set()
         self._connection: Any = None
@@ -41,24 +42,30 @@ class Subscriber:
     async def run(self) -> None:
         """Raises `ValueError` for a URL that is none."""
         while True:
-            client = redis.asyncio.Redis.from_url(
-                self._url,
-                protocol=2,
-                socket_connect_timeout=CONNECT_S,
-                socket_timeout=None,
-                retry=Retry(NoBackoff(), 0),  # it would connect again without telling, and so hide a loss
-                client_name="tcpdashboard-sockets",
-            )
-            try:
-                await self._follow(client)
-            except (RedisError, OSError) as error:
-                if not self._away:
-                    logger.warning("sockets: Redis is gone (%s); reading the database and the log", error)
-                self._away = True
-            finally:
-                await client.aclose()
+            url = self._find()
+            if url is not None:
+                await self._stay(url)
             self._lost()
             await asyncio.sleep(RETRY_S)
+
+    async def _stay(self, url: str) -> None:
+        """At one Redis, until it is lost."""
+        client = redis.asyncio.Redis.from_url(
+            url,
+            protocol=2,
+            socket_connect_timeout=CONNECT_S,
+            socket_timeout=None,
+            retry=Retry(NoBackoff(), 0),  # it would connect again without telling, and so hide a loss
+            client_name="tcpdashboard-sockets",
+        )
+        try:
+            await self._follow(client)
+        except (RedisError, OSError) as error:
+            if not self._away:
+                logger.warning("sockets: Redis is gone (%s); reading the database and the log", error)
+            self._away = True
+        finally:
+            await client.aclose()
 
     async def add(self, channel: str) -> None:
         self._channels.add(channel)

@@ -58,6 +58,23 @@ def test_up_says_where_everything_is_when_it_answers(up: Running, home: CommandL
         up.until(lambda: client.get(snapshot), "a snapshot in Redis")
 
 
+def test_a_server_beside_it_finds_its_redis(up: Running, home: CommandLine) -> None:
+    serve = Running(home, "serve", "--port", "0")
+    try:
+        url = serve.line["api"].replace("http:", "ws:")
+        token = Path(up.line["token_file"]).read_text().strip()
+        with connect(
+            f"{url}/ws/market/BTC/USDT", additional_headers={"Authorization": f"Bearer {token}"}
+        ) as socket:
+            while not json.loads(socket.recv(timeout=60)).get("forming"):
+                pass  # a forming candle comes over Redis alone
+        serve.end()
+    finally:
+        serve.kill()
+    found = [json.loads(line) for line in home.run("doctor", "--json").stdout.splitlines()]
+    assert f"it answers at {up.line['api']}" in [one["words"] for one in found]
+
+
 def test_metrics_need_a_token(up: Running) -> None:
     for place in ("api", "probe"):
         assert httpx.get(f"{up.line[place]}/metrics").status_code == 401

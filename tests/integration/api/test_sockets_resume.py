@@ -11,6 +11,7 @@ from random import Random
 from redis import Redis
 from websockets.sync.client import ClientConnection
 
+from infra.addresses import REDIS, announced
 from infra.channels import Snapshot
 from infra.db.engine import open_engine
 from infra.redis.mirror import Mirror
@@ -53,6 +54,22 @@ def test_forming_candles_come_beside_the_count(
         second = formed(made, reader)
     assert [message["forming"] for message in (first, counted, second)] == [True, False, True]
     assert [message["seq"] for message in (first, counted, second)] == [seq, seq + 1, seq + 1]
+
+
+def test_sockets_find_the_bundled_redis_of_their_home_and_go_on_without_it(
+    bundled: RedisServer, tmp_path: Path, strategies: Strategies
+) -> None:
+    with world(tmp_path, strategies, published=bundled.url) as made, made.connect(MARKET_PATH) as reader:
+        seq = received(reader)["seq"]
+        made.append(1)
+        assert received(reader)["seq"] == seq + 1
+        with announced(tmp_path, REDIS, bundled.url):
+            assert formed(made, reader)["seq"] == seq + 1
+        bundled.stop()
+        made.append(1)
+        while (counted := received(reader))["forming"]:
+            pass
+        assert counted["seq"] == seq + 2
 
 
 def formed(made: World, reader: ClientConnection) -> Message:
