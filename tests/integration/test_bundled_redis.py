@@ -6,7 +6,10 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -65,6 +68,25 @@ def test_it_listens_on_loopback_and_keeps_nothing_on_disk(server: RedisServer) -
 
 def test_two_of_them_find_different_ports(server: RedisServer) -> None:
     assert RedisServer().port != server.port
+
+
+@pytest.mark.parametrize("attempt", range(3))
+def test_those_that_begin_at_the_same_moment_get_a_server_each(attempt: int) -> None:
+    servers = [RedisServer() for _ in range(4)]
+    for server in servers:
+        server.port = servers[0].port  # as when each has found it free
+    together = threading.Barrier(len(servers), timeout=30)
+
+    def finds_its_own(server: RedisServer) -> bool:
+        together.wait()
+        with server, closing(redis.Redis.from_url(server.url)) as client:
+            found = client.info("server")["process_id"]
+            together.wait()  # nobody leaves before all have looked
+            return found == server.pid
+
+    with ThreadPoolExecutor(len(servers)) as pool:
+        assert all(pool.map(finds_its_own, servers))
+    assert len({server.port for server in servers}) == len(servers)
 
 
 def test_a_port_that_is_taken_is_refused_with_the_way_out() -> None:
