@@ -20,6 +20,8 @@ logger = logging.getLogger(__name__)
 
 STANDSTILL_S = 60.0
 LOOK_S = 1.0
+SILENT_SHARE = 3
+"""The outputs of a record are encoded and sent without a sign, within so many times the time of its fold."""
 
 Place = tuple[str, int]
 
@@ -77,8 +79,9 @@ class Watchdog:
         """Seconds watched."""
         self._stands: list[dict[Place, Stand]] = [{} for _ in watched]
         self._before = Doing()
-        self._went_on = 0.0
-        """When the fold of one record was last seen to go on."""
+        self._record: object = None
+        self._began = self._went_on = 0.0
+        """When the record that was folded last was first seen, and when a fold was last seen to go on."""
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
 
@@ -108,15 +111,18 @@ class Watchdog:
     def _look(self) -> None:
         doing, before = self._doing(), self._before
         self._before = doing
-        if doing.record is not None and doing.record == before.record and doing.progress != before.progress:
+        if doing.record is not None and doing.record != self._record:
+            self._record, self._began = doing.record, self._now
+        elif doing.record is not None and doing.progress != before.progress:
             self._went_on = self._now
+        patience_s = self._standstill_s + SILENT_SHARE * max(0.0, self._went_on - self._began)
         for index, watched in enumerate(self._watched):
             positions = watched.positions()
             ends, stands = self._log.ends(list(positions)), self._stands[index]
             self._stands[index] = {place: self._stand(place, positions, ends, stands) for place in positions}
             for place, stand in self._stands[index].items():
                 stood_s = self._now - max(stand.since, self._went_on)
-                if stood_s >= self._standstill_s and not self._ended.is_set():
+                if stood_s >= patience_s and not self._ended.is_set():
                     held_by = doing if doing == before and place[0] == JOURNAL else Doing()
                     self._end(_reason(place, stand, ends[place], stood_s, held_by), held_by.bound)
 

@@ -85,6 +85,13 @@ class Working(Follower):
         return Doing(record="one", progress=self.asked)
 
 
+class Sending(Follower):
+    """Its record is folded in the first half of the time, and its outputs sent in the second."""
+
+    def doing(self) -> Doing:
+        return Doing(record="one", progress=min(self.asked, LOOKS // 2))
+
+
 class Unfair(Follower):
     """It stands in one partition and goes on in another, one record with each look."""
 
@@ -142,6 +149,10 @@ def test_one_that_has_nothing_to_do_may_stand_still(log: Log) -> None:
 
 def test_one_whose_fold_goes_on_within_a_record_may_stand_still(log: Log) -> None:
     assert said(log, Working()) == []
+
+
+def test_one_may_be_silent_in_proportion_to_what_it_folded(log: Log) -> None:
+    assert said(log, Sending()) == []
 
 
 def test_a_partition_that_stands_still_while_others_fold_is_ended(log: Log) -> None:
