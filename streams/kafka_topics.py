@@ -137,7 +137,7 @@ async def _release(admin: Any) -> str:
 
 
 async def _workers(admin: Any, address: Address) -> list[str] | None:
-    """The names of the group's members; one that was killed is among them until its session ends."""
+    """The names of the group's members; one that has ended stays for the rest of its session."""
     group = address.topic(topics.GROUP)
     try:
         ((answer, *_),) = [response.groups for response in await admin.describe_consumer_groups([group])]
