@@ -29,8 +29,6 @@ FAILED = 70
 """Exit code of a worker that ended itself (EX_SOFTWARE)."""
 CHECK_S = 0.1
 STOP_S = 20.0
-REPEATED_LINES = 5
-REPEATED_S = 10.0
 
 
 class Follower(Watched, Protocol):
@@ -183,33 +181,8 @@ async def _stop(app: App, followers: Sequence[Follower]) -> None:
         logger.warning("Faust did not stop within %.0f s; going on without it", STOP_S)
 
 
-class _Repeated(logging.Filter):
-    """Lets a few lines of one place in the code pass in each interval, and counts the rest."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._since = 0.0
-        self._seen: dict[tuple[str, int], int] = {}
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        if record.created - self._since > REPEATED_S:
-            self._since = record.created
-            self._seen.clear()
-        place = (record.pathname, record.lineno)
-        count = self._seen[place] = self._seen.get(place, 0) + 1
-        if count == REPEATED_LINES:
-            record.msg = f"{record.msg} (repetitions are not shown for {REPEATED_S:.0f} s)"
-        return count <= REPEATED_LINES
-
-
 def _quieten() -> None:
-    """Debug lines cost Faust 7 % of its speed even when nobody prints them, and while a broker is
-    down its clients write thousands of lines. A filter does not see the lines of child loggers; each
-    module of aiokafka, imported with `streams.log`, has its own."""
-    for name, level in (("faust", logging.INFO), ("mode", logging.INFO), ("aiokafka", logging.WARNING)):
-        if logging.getLogger(name).getEffectiveLevel() < level:
-            logging.getLogger(name).setLevel(level)
-    for name in list(logging.root.manager.loggerDict):
-        of_client = logging.getLogger(name)
-        if name.startswith("aiokafka") and not any(isinstance(f, _Repeated) for f in of_client.filters):
-            of_client.addFilter(_Repeated())
+    """Debug lines cost Faust 7 % of its speed even when nobody prints them."""
+    for name in ("faust", "mode"):
+        if logging.getLogger(name).getEffectiveLevel() < logging.INFO:
+            logging.getLogger(name).setLevel(logging.INFO)

@@ -33,16 +33,16 @@ HEARD_S = 5.0
 
 
 @contextmanager
-def running() -> Generator[Session]:
+def running(*, answer_s: float | None = None) -> Generator[Session]:
     """The session of a command that runs until SIGINT or SIGTERM, which is a success.
 
-    Where its log is JSON, what it fails with is a line of it too.
+    `answer_s`: see `open_log`. Where its log is JSON, what it fails with is a line of it too.
     """
     from infra.logs import log_as_service
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: sys.exit(0))
-    with Session() as session:
+    with Session(answer_s=answer_s) as session:
         log_as_service(session.settings.worker)
         try:
             _make(session.settings.home)
