@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 from urllib.parse import urlsplit
@@ -16,7 +16,7 @@ import faust
 from yarl import URL
 
 from streams.embedded import EmbeddedLog
-from streams.fold_lock import fold_lock
+from streams.fold_lock import fold_lock, name_lock
 from streams.kafka_topics import address_of
 from streams.log import Log
 from streams.topics import RECORD_BYTES_MAX
@@ -43,6 +43,7 @@ class App(faust.App):
     """A Faust app that knows the names of the streams on its home."""
 
     prefix = ""
+    worker = ""
 
     def topic_of(self, stream: str) -> str:
         return self.prefix + stream
@@ -83,7 +84,7 @@ def make_app(url: str, *, worker: str, datadir: Path) -> App:
         stream_wait_empty=False,
         web_enabled=False,
     )
-    app.prefix = prefix
+    app.prefix, app.worker = prefix, worker
     if on_kafka:
         from streams.kafka_transport import Transport  # noqa: PLC0415 - a home loads only its own libraries
 
@@ -130,16 +131,18 @@ def run_worker(
 
     Then everything taken is finished, snapshots are written and offsets committed. A failure of any
     part ends the process with exit code `FAILED`, and so does a standstill of so many seconds; `doing`: see
-    `Watchdog`. Raises `LogError` when another process folds.
+    `Watchdog`. Raises `LogError` when another process folds an embedded log, or as this worker on Kafka.
     """
     watchdog = Watchdog(log, followers, doing, end_process, standstill_s=standstill_s)
-    with _folding(log, f"worker {app.conf.consumer_group_instance_id}"), watchdog:
+    with _folding(app, log), watchdog:
         asyncio.run(_run(app, log, followers, until))
 
 
-def _folding(log: Log, who: str) -> AbstractContextManager[None]:
-    """On the embedded home one process at a time folds; Kafka's group shares the partitions out."""
-    return fold_lock(log.url, who) if isinstance(log, EmbeddedLog) else nullcontext()
+def _folding(app: App, log: Log) -> AbstractContextManager[None]:
+    """On the embedded home one process at a time folds; Kafka's group shares the partitions out by name."""
+    if isinstance(log, EmbeddedLog):
+        return fold_lock(log.url, f"worker {app.conf.consumer_group_instance_id}")
+    return name_lock(log.url, Path(app.conf.datadir), app.worker)
 
 
 async def _run(

@@ -67,11 +67,15 @@ def _make(home: Path) -> None:
 
 
 def refuse_second_fold(session: Session) -> None:
-    """Raises `LogError` where another process folds the embedded log, before anything is started."""
-    from streams.fold_lock import check_unfolded
+    """Raises `LogError` where another process folds the embedded log, or as this worker on Kafka, before
+    anything is started."""
+    from streams.fold_lock import check_name_free, check_unfolded
 
-    if urlsplit(session.settings.log_url).scheme == "embedded":
-        check_unfolded(session.settings.log_url)
+    settings = session.settings
+    if urlsplit(settings.log_url).scheme == "embedded":
+        check_unfolded(settings.log_url)
+    else:
+        check_name_free(settings.faust, settings.worker)
 
 
 def announce(line: Mapping[str, object], words: str, *, json: bool) -> None:
