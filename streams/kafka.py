@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.errors import KafkaError, OffsetOutOfRangeError, ProducerClosed
+from aiokafka.errors import KafkaError, KafkaTimeoutError, OffsetOutOfRangeError, ProducerClosed
 
 from streams import kafka_logging, topics
 from streams.kafka_topics import Address, address_of, ensure_topics
@@ -322,7 +322,7 @@ class KafkaLog:
 
     def _words(self, doing: str, error: Exception) -> str:
         what = str(error) or type(error).__name__
-        if isinstance(error, TimeoutError):
+        if isinstance(error, TimeoutError | KafkaTimeoutError):
             what = f"no answer in {self._answer_s:g} s"
         servers = ", ".join(self._address.servers)
         return f"log {self.url}: {doing}: {what}; look whether the Kafka brokers at {servers} run"
