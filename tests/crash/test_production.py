@@ -1,4 +1,4 @@
-"""The commands of production on Kafka, PostgreSQL and Redis: each server is killed in turn under a live feed."""
+"""The commands of production on Kafka, PostgreSQL and Redis, each server killed in turn under a live feed."""
 
 import os
 import random
