@@ -7,7 +7,7 @@ import typer
 
 from api.cli.options import Json, Names
 from api.cli.output import print_json, print_table, say
-from api.cli.running import announce, running, tell
+from api.cli.running import announce, running
 from api.cli.session import Session
 from api.http.listening import LOOPBACK
 
@@ -57,8 +57,6 @@ def serve(
 
             said = ready if child is None else lambda: None
             Server(make_app(served, [host, *(name or ())]), said).run([bound])
-    if child is None:
-        tell("stopped")
 
 
 @app.command()
