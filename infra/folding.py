@@ -13,15 +13,12 @@ from infra.logs import folding
 from projections.pipeline import Derived, Pipeline
 from projections.strategies.code import Strategies, StrategyCode
 from streams.codec import UndecodableError, decode_input, decode_output
-from streams.events import BACKFILL, DeadLetter, RowKind, TickBatch
+from streams.events import DeadLetter, TickBatch
 from streams.log import Record
 from streams.topics import SYSTEM
 from streams.watchdog import Doing
 
 logger = logging.getLogger(__name__)
-
-CLOCKS = (RowKind.CLOCK, RowKind.CLOCK | BACKFILL)
-"""Kinds of rows that are no trades."""
 
 
 class Folding:
@@ -91,7 +88,7 @@ class Measured:
         except UndecodableError:
             return
         if isinstance(event, TickBatch):
-            telemetry.TICKS.inc(event.rows - sum(event.kind.count(clock) for clock in CLOCKS))
+            telemetry.TICKS.inc(telemetry.trades(event))
             self._state.newest.update((market.key, record.time_ms * 1_000_000) for market in event.markets)
 
 

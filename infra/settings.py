@@ -8,6 +8,7 @@ fees, parameters and sizing are in the journal, so that a setting can never make
 import difflib
 import os
 import re
+import socket
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -107,7 +108,7 @@ KNOWN = {
     ),
     "strategies": Setting(_files, "files with strategies of your own"),
     "kernels": Setting(_folder, "folder of compiled strategy kernels"),
-    "worker": Setting(_text, "name of this worker; on Kafka each worker has another"),
+    "worker": Setting(_text, "name of this worker, by default the host's; on Kafka each worker has another"),
     "sim_seed": Setting(_whole(0, 2**31 - 1), "seed of the simulated exchange"),
 }
 
@@ -126,9 +127,14 @@ class Settings:
     redis_url: str | None = None
     partitions: int | None = None
     strategies: tuple[Path, ...] = ()
-    worker: str = "worker-1"
+    worker: str = field(default_factory=socket.gethostname)
     sim_seed: int = 1
     origins: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def faust(self) -> Path:
+        """Folder of what the workers of this home keep, such as who runs under which name."""
+        return self.home / "faust"
 
     def in_home(self, home: Path) -> "Settings":
         """The same, with the embedded log and the database of another home folder."""

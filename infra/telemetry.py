@@ -12,11 +12,15 @@ from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, Counter, Gauge, His
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from streams.events import BACKFILL, RowKind, TickBatch
+
 FOLD_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 60.0)
 DELAY_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 60.0)
 REQUEST_S = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0)
 
 TICKS = Counter("tcpd_ticks_folded", "Trades in the journal records that were folded.")
+TICKS_COLLECTED = Counter("tcpd_ticks_collected", "Trades that were appended to the journal.")
+RECORDS_COLLECTED = Counter("tcpd_records_collected", "Records that were appended to the journal.")
 FOLD_SECONDS = Histogram("tcpd_fold_seconds", "Time to fold one journal record.", buckets=FOLD_S)
 DEAD_LETTERS = Counter("tcpd_dead_letters", "Records and messages that could not be read or folded.")
 PUBLISH_DELAY_SECONDS = Histogram(
@@ -33,6 +37,8 @@ SOCKET_READERS = Gauge("tcpd_websocket_readers", "Open WebSockets.")
 SOCKETS_CUT_OFF = Counter("tcpd_websocket_readers_cut_off", "WebSockets closed because they read too slowly.")
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
+CLOCKS = (RowKind.CLOCK, RowKind.CLOCK | BACKFILL)
+"""Kinds of rows that are no trades."""
 
 
 def exposition() -> bytes:
@@ -74,6 +80,11 @@ def asked(gauges: Gauges) -> Iterator[None]:
         yield
     finally:
         REGISTRY.unregister(collector)
+
+
+def trades(batch: TickBatch) -> int:
+    """How many of its rows are trades."""
+    return batch.rows - sum(batch.kind.count(clock) for clock in CLOCKS)
 
 
 def ages(times: Mapping[str, int]) -> dict[str, float]:

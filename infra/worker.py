@@ -185,7 +185,7 @@ class _Worker:
         self.folding = Folding()
         self.progress = Progress({}, caught_up=False)
         self.journal_at_start = journal_ends(log)
-        app = make_app(settings.log_url, worker=settings.worker, datadir=settings.home / "faust")
+        app = make_app(settings.log_url, worker=settings.worker, datadir=settings.faust)
         self.app = app
         self.engine: Engine = engine_agent(app, log, self._fold_of, epoch=self.epoch, code=fold_code_hash())
         self.projector: Projector = projector_agent(app, log, self.sink, PROJECTED)

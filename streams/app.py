@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 from urllib.parse import urlsplit
@@ -16,7 +16,7 @@ import faust
 from yarl import URL
 
 from streams.embedded import EmbeddedLog
-from streams.fold_lock import fold_lock
+from streams.fold_lock import fold_lock, name_lock
 from streams.kafka_topics import address_of
 from streams.log import Log
 from streams.topics import GROUP, RECORD_BYTES_MAX
@@ -28,8 +28,6 @@ FAILED = 70
 """Exit code of a worker that ended itself (EX_SOFTWARE)."""
 CHECK_S = 0.1
 STOP_S = 20.0
-REPEATED_LINES = 5
-REPEATED_S = 10.0
 
 
 class Follower(Watched, Protocol):
@@ -44,6 +42,7 @@ class App(faust.App):
     """A Faust app that knows the names of the streams on its home."""
 
     prefix = ""
+    worker = ""
 
     def topic_of(self, stream: str) -> str:
         return self.prefix + stream
@@ -84,7 +83,7 @@ def make_app(url: str, *, worker: str, datadir: Path) -> App:
         stream_wait_empty=False,
         web_enabled=False,
     )
-    app.prefix = prefix
+    app.prefix, app.worker = prefix, worker
     if on_kafka:
         from streams.kafka_transport import Transport  # noqa: PLC0415 - a home loads only its own libraries
 
@@ -131,16 +130,18 @@ def run_worker(
 
     Then everything taken is finished, snapshots are written and offsets committed. A failure of any
     part ends the process with exit code `FAILED`, and so does a standstill of so many seconds; `doing`: see
-    `Watchdog`. Raises `LogError` when another process folds.
+    `Watchdog`. Raises `LogError` when another process folds an embedded log, or as this worker on Kafka.
     """
     watchdog = Watchdog(log, followers, doing, end_process, standstill_s=standstill_s)
-    with _folding(log, f"worker {app.conf.consumer_group_instance_id}"), watchdog:
+    with _folding(app, log), watchdog:
         asyncio.run(_run(app, log, followers, until))
 
 
-def _folding(log: Log, who: str) -> AbstractContextManager[None]:
-    """On the embedded home one process at a time folds; Kafka's group shares the partitions out."""
-    return fold_lock(log.url, who) if isinstance(log, EmbeddedLog) else nullcontext()
+def _folding(app: App, log: Log) -> AbstractContextManager[None]:
+    """On the embedded home one process at a time folds; Kafka's group shares the partitions out by name."""
+    if isinstance(log, EmbeddedLog):
+        return fold_lock(log.url, f"worker {app.conf.consumer_group_instance_id}")
+    return name_lock(log.url, Path(app.conf.datadir), app.worker)
 
 
 async def _run(
@@ -182,33 +183,8 @@ async def _stop(app: App, followers: Sequence[Follower]) -> None:
         logger.warning("Faust did not stop within %.0f s; going on without it", STOP_S)
 
 
-class _Repeated(logging.Filter):
-    """Lets a few lines of one place in the code pass in each interval, and counts the rest."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._since = 0.0
-        self._seen: dict[tuple[str, int], int] = {}
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        if record.created - self._since > REPEATED_S:
-            self._since = record.created
-            self._seen.clear()
-        place = (record.pathname, record.lineno)
-        count = self._seen[place] = self._seen.get(place, 0) + 1
-        if count == REPEATED_LINES:
-            record.msg = f"{record.msg} (repetitions are not shown for {REPEATED_S:.0f} s)"
-        return count <= REPEATED_LINES
-
-
 def _quieten() -> None:
-    """Debug lines cost Faust 7 % of its speed even when nobody prints them, and while a broker is
-    down its clients write thousands of lines. A filter does not see the lines of child loggers; each
-    module of aiokafka, imported with `streams.log`, has its own."""
-    for name, level in (("faust", logging.INFO), ("mode", logging.INFO), ("aiokafka", logging.WARNING)):
-        if logging.getLogger(name).getEffectiveLevel() < level:
-            logging.getLogger(name).setLevel(level)
-    for name in list(logging.root.manager.loggerDict):
-        of_client = logging.getLogger(name)
-        if name.startswith("aiokafka") and not any(isinstance(f, _Repeated) for f in of_client.filters):
-            of_client.addFilter(_Repeated())
+    """Debug lines cost Faust 7 % of its speed even when nobody prints them."""
+    for name in ("faust", "mode"):
+        if logging.getLogger(name).getEffectiveLevel() < logging.INFO:
+            logging.getLogger(name).setLevel(logging.INFO)

@@ -13,9 +13,9 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.errors import KafkaError, OffsetOutOfRangeError, ProducerClosed
+from aiokafka.errors import KafkaError, KafkaTimeoutError, OffsetOutOfRangeError, ProducerClosed
 
-from streams import topics
+from streams import kafka_logging, topics
 from streams.kafka_topics import Address, address_of, ensure_topics
 from streams.log import Entry, LogError, Position, Record, partition_of
 
@@ -36,19 +36,20 @@ Result = TypeVar("Result")
 class KafkaLog:
     """A `streams.log.Log` on a Kafka cluster. `answer_s`: silence of the cluster that is an error."""
 
-    def __init__(self, url: str, partitions: int | None = None, *, answer_s: float = ANSWER_S) -> None:
+    def __init__(self, url: str, partitions: int | None = None, *, answer_s: float | None = None) -> None:
         """Opens the log; missing topics are created with `partitions` (default 4). Raises `LogError`."""
         if partitions is not None and partitions < 1:
             raise LogError(f"log {url}: {partitions} partitions: choose 1 or more")
         self.url = url
         self._address = address_of(url)
-        self._answer_s = answer_s
+        self._answer_s = ANSWER_S if answer_s is None else answer_s
         self._closed = False
         self._close_lock = threading.Lock()
-        self._append_error: BaseException | None = None
         self._idle_readers: list[Any] = []
         self._clients: list[Any] = []
         self._producer: Any = None
+        """None after an append that failed, until the next."""
+        kafka_logging.quieten()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="kafka-log", daemon=True)
         self._thread.start()
@@ -59,8 +60,21 @@ class KafkaLog:
             raise
 
     async def _open(self, partitions: int | None) -> int:
-        count = await ensure_topics(self._address, partitions, self._answer_s)
-        self._producer = AIOKafkaProducer(
+        count = await ensure_topics(self._address, partitions, ANSWER_S)
+        self._opening = asyncio.Lock()
+        await self._open_producer()
+        self._asker = await self._consumer()
+        return count
+
+    async def _open_producer(self) -> Any:
+        """The producer, which is made where there is none."""
+        async with self._opening:
+            if self._producer is None:
+                self._producer = await self._started(self._new_producer())
+            return self._producer
+
+    def _new_producer(self) -> Any:
+        return AIOKafkaProducer(
             bootstrap_servers=",".join(self._address.servers),
             request_timeout_ms=int(self._answer_s * 1000),
             enable_idempotence=True,
@@ -68,9 +82,6 @@ class KafkaLog:
             compression_type="zstd",  # columns of ticks shrink to a third, at the speed of none
             max_batch_size=topics.RECORD_BYTES_MAX,
         )
-        await self._started(self._producer)
-        self._asker = await self._consumer()
-        return count
 
     async def _consumer(self, wait_ms: int = READ_WAIT_MS) -> Any:
         """A consumer without a group: offsets are asked of it, or partitions are assigned to it.
@@ -89,8 +100,13 @@ class KafkaLog:
 
     async def _started(self, client: Any) -> Any:
         self._clients.append(client)
-        async with asyncio.timeout(self._answer_s):
-            await client.start()
+        try:
+            async with asyncio.timeout(self._answer_s):
+                await client.start()
+        except BaseException:
+            self._clients.remove(client)
+            await client.stop()
+            raise
         return client
 
     # ------------------------------------------------------------ appending
@@ -99,7 +115,7 @@ class KafkaLog:
         """Append in order; returns when all are acknowledged by all in-sync replicas. Raises `LogError`.
 
         A record that cannot be appended is refused before anything is sent. When the cluster fails on the
-        way, what became of the records is unknown, and this log takes no more: open it again.
+        way, what became of the records is unknown: a writer whose order counts must not go on then.
         """
         del sync  # Kafka acknowledges from its replicas, one way or the other
         checked = [(self._checked(entry), entry) for entry in entries]
@@ -123,11 +139,7 @@ class KafkaLog:
         return self._partition(entry.topic, partition)
 
     async def _append(self, entries: list[tuple[TopicPartition, Entry]]) -> list[Position]:
-        if self._append_error is not None:
-            raise LogError(
-                f"log {self.url}: an earlier append failed ({self._append_error!r}) and what became of it is"
-                " unknown: open the log again, and go on after its last record"
-            )
+        producer = await self._open_producer()
         sent: list[asyncio.Future[Any]] = []
         positions: list[Position] = []
         try:
@@ -135,29 +147,21 @@ class KafkaLog:
             async with asyncio.timeout(None) as limit:
                 for target, entry in entries:
                     limit.reschedule(self._loop.time() + self._answer_s)
-                    sent.append(await self._send(target, entry))
+                    sent.append(await _sent(producer, target, entry))
                 for (target, entry), future in zip(entries, sent, strict=True):
                     limit.reschedule(self._loop.time() + self._answer_s)
                     offset = (await future).offset
                     positions.append(Position(entry.topic, target.partition, offset))
-        except BaseException as error:
-            self._append_error = error
+        except BaseException:
             for future in sent:  # their errors are this one; asyncio would log each as never retrieved
                 if not future.cancel() and not future.cancelled():
                     future.exception()
-            await _ended(self._producer)
+            if self._producer is producer:  # its next batch could overtake this one
+                self._producer = None
+                self._clients.remove(producer)
+                await _ended(producer)
             raise
         return positions
-
-    async def _send(self, target: TopicPartition, entry: Entry) -> asyncio.Future[Any]:
-        return await self._producer.send(
-            target.topic,
-            value=entry.value,
-            key=entry.key,
-            partition=target.partition,
-            timestamp_ms=entry.time_ms,
-            headers=list(entry.headers),
-        )
 
     # ------------------------------------------------------------ reading
 
@@ -318,7 +322,7 @@ class KafkaLog:
 
     def _words(self, doing: str, error: Exception) -> str:
         what = str(error) or type(error).__name__
-        if isinstance(error, TimeoutError):
+        if isinstance(error, TimeoutError | KafkaTimeoutError):
             what = f"no answer in {self._answer_s:g} s"
         servers = ", ".join(self._address.servers)
         return f"log {self.url}: {doing}: {what}; look whether the Kafka brokers at {servers} run"
@@ -375,6 +379,17 @@ class KafkaTail:
                     Record(stream, source.partition, r.offset, r.timestamp, r.key, r.value, tuple(r.headers))
                 )
         return records
+
+
+async def _sent(producer: Any, target: TopicPartition, entry: Entry) -> asyncio.Future[Any]:
+    return await producer.send(
+        target.topic,
+        value=entry.value,
+        key=entry.key,
+        partition=target.partition,
+        timestamp_ms=entry.time_ms,
+        headers=list(entry.headers),
+    )
 
 
 async def _ended(producer: Any) -> None:

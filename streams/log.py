@@ -112,11 +112,12 @@ def partition_of(key: bytes, partitions: int) -> int:
     return (murmur2(key) & 0x7FFFFFFF) % partitions
 
 
-def open_log(url: str, *, partitions: int | None = None) -> Log:
+def open_log(url: str, *, partitions: int | None = None, answer_s: float | None = None) -> Log:
     """Open the log that `url` names, and create its topics where they are missing.
 
     `embedded:///path/to/folder` or `kafka://host:port[,host:port]`. `partitions` is used at creation
-    (default 4); later another count is refused. Raises `LogError`.
+    (default 4); later another count is refused. `answer_s`: silence of a Kafka cluster that is an error
+    (default 60 s). Raises `LogError`.
     """
     scheme = urlsplit(url).scheme
     if scheme == "embedded":
@@ -126,7 +127,7 @@ def open_log(url: str, *, partitions: int | None = None) -> Log:
     if scheme == "kafka":
         from streams.kafka import KafkaLog  # noqa: PLC0415 - a home loads only its own libraries
 
-        return KafkaLog(url, partitions=partitions)
+        return KafkaLog(url, partitions=partitions, answer_s=answer_s)
     raise LogError(
         f"log URL {url!r}: scheme {scheme!r} is unknown; use embedded:///FOLDER or kafka://HOST:PORT"
     )

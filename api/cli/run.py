@@ -198,6 +198,7 @@ class _Collecting:
         self._collector: DataCollector | None = None
 
     async def run(self) -> None:
+        from infra import telemetry
         from infra.exchange.collector import DataCollector
         from infra.exchange.simulated import SimulatedExchange
         from infra.journal_view import source_state
@@ -207,7 +208,7 @@ class _Collecting:
         self._collector = DataCollector(session.log, state)
         exchange = SimulatedExchange(seed=session.settings.sim_seed, speed=self._speed)
         self._collector.register_provider(SOURCE, exchange)
-        with refusing():
+        with refusing(), telemetry.asked(self._collector.gauges()):
             await self._collector.start_collection(self._names)
 
     def is_connected(self) -> bool:

@@ -33,16 +33,16 @@ HEARD_S = 5.0
 
 
 @contextmanager
-def running() -> Generator[Session]:
+def running(*, answer_s: float | None = None) -> Generator[Session]:
     """The session of a command that runs until SIGINT or SIGTERM, which is a success.
 
-    Where its log is JSON, what it fails with is a line of it too.
+    `answer_s`: see `open_log`. Where its log is JSON, what it fails with is a line of it too.
     """
     from infra.logs import log_as_service
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: sys.exit(0))
-    with Session() as session:
+    with Session(answer_s=answer_s) as session:
         log_as_service(session.settings.worker)
         try:
             _make(session.settings.home)
@@ -67,11 +67,15 @@ def _make(home: Path) -> None:
 
 
 def refuse_second_fold(session: Session) -> None:
-    """Raises `LogError` where another process folds the embedded log, before anything is started."""
-    from streams.fold_lock import check_unfolded
+    """Raises `LogError` where another process folds the embedded log, or as this worker on Kafka, before
+    anything is started."""
+    from streams.fold_lock import check_name_free, check_unfolded
 
-    if urlsplit(session.settings.log_url).scheme == "embedded":
-        check_unfolded(session.settings.log_url)
+    settings = session.settings
+    if urlsplit(settings.log_url).scheme == "embedded":
+        check_unfolded(settings.log_url)
+    else:
+        check_name_free(settings.faust, settings.worker)
 
 
 def announce(line: Mapping[str, object], words: str, *, json: bool) -> None:

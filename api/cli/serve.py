@@ -15,6 +15,8 @@ app = typer.Typer(
     help="Make, list and revoke tokens of the API.", no_args_is_help=True, rich_markup_mode=None
 )
 
+LOG_ANSWER_S = 5.0
+"""Who asks the API is told soon that Kafka is away, and does not hold one of its threads for long."""
 LISTED = ("name", "scope", "created", "expires", "state")
 Name = Annotated[
     str | None,
@@ -35,7 +37,7 @@ def serve(
 ) -> None:
     """Serve the API, beside whoever folds; Ctrl-C ends it."""
     # `child` is a listening socket of the parent, `up`: the API then ends when standard input does
-    with running() as session:
+    with running(answer_s=LOG_ANSWER_S) as session:
         from api.http.child import end_with_parent
 
         if child is not None:

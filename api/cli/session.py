@@ -20,14 +20,16 @@ if TYPE_CHECKING:
 class Session:
     """One run of a command. Use it as a context manager."""
 
-    def __init__(self, settings: Settings | None = None) -> None:
+    def __init__(self, settings: Settings | None = None, *, answer_s: float | None = None) -> None:
+        """`answer_s`: see `open_log`."""
         self.settings = settings or load_settings()
+        self._answer_s = answer_s
 
     @cached_property
     def log(self) -> "Log":
         from streams.log import open_log
 
-        return open_log(self.settings.log_url, partitions=self.settings.partitions)
+        return open_log(self.settings.log_url, partitions=self.settings.partitions, answer_s=self._answer_s)
 
     @cached_property
     def database(self) -> "Engine":

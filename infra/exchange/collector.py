@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from infra import telemetry
 from infra.exchange.feed import Feed, Processed, merged
 from infra.exchange.provider import DataProvider, is_new
-from streams.events import Gap, GapFilled, JournalEvent, Market
+from streams.events import Gap, GapFilled, JournalEvent, Market, TickBatch
 from streams.journal import JournalState, JournalWriter, Reached, lost_entry, next_epoch
 from streams.log import Log, Position
 
@@ -54,6 +54,8 @@ class DataCollector:
         self._linger_s = linger_ms / 1000
         self._feeds: dict[str, Feed] = {}
         self._connected: set[str] = set()
+        self._newest: dict[str, int] = {}
+        """By market, when rows of it were appended last, in ns."""
 
     @property
     def is_connected(self) -> bool:
@@ -124,8 +126,27 @@ class DataCollector:
         ]
         events += [(gap.market, gap) for gap in processed.gaps if isinstance(gap, GapFilled)]
         events += feed.clock_records(now_s, not_since_s=now_s - CLOCK_S)
-        positions = feed.writer.append_all(events)
+        positions = self._append(feed, events)
         self._state.markets.update({market.key: market for market in processed.markets})
+        return positions
+
+    def gauges(self) -> telemetry.Gauges:
+        """What is asked for at a scrape, in another thread."""
+        return {
+            "tcpd_collected_data_age_seconds": (
+                "Since the newest rows of the market were appended to the journal.",
+                "market",
+                lambda: telemetry.ages(dict(self._newest)),
+            ),
+        }
+
+    def _append(self, feed: Feed, events: list[tuple[str, JournalEvent]]) -> list[Position]:
+        positions = feed.writer.append_all(events)
+        telemetry.RECORDS_COLLECTED.inc(len(positions))
+        for _, event in events:
+            if isinstance(event, TickBatch):
+                telemetry.TICKS_COLLECTED.inc(telemetry.trades(event))
+                self._newest.update((market.key, time.time_ns()) for market in event.markets)
         return positions
 
     def _new(self, markets: Iterable[Market]) -> tuple[Market, ...]:
@@ -217,7 +238,7 @@ class DataCollector:
         """Write every promise that waits."""
         while feed.clocks:
             now_s = self._now_s()
-            feed.writer.append_all(list(feed.clock_records(now_s, not_since_s=now_s)))
+            self._append(feed, list(feed.clock_records(now_s, not_since_s=now_s)))
 
 
 async def _finished(function: Callable[..., Any], *arguments: Any) -> None:

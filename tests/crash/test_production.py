@@ -1,19 +1,25 @@
-"""The production set, Kafka, PostgreSQL and Redis: each killed in turn while markets move and bots trade."""
+"""The commands of production on Kafka, PostgreSQL and Redis, each server killed in turn under a live feed."""
 
 import os
 import random
 import signal
 import subprocess
+import threading
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import TracebackType
+from typing import Any
 
+import httpx
+import msgspec
 import numpy as np
 import pytest
 
+from infra.channel_log import messages_since
+from infra.db.channels import ChannelStore
 from infra.db.rebuild import content_hash
 from infra.db.schema import migrate
-from infra.exchange.simulated import market as simulated_market
 from infra.exchange.simulated import symbols
 from infra.exchange.simulated import ticks as simulated_ticks
 from infra.redis.mirror import Mirror
@@ -21,28 +27,148 @@ from infra.worker import come_to
 from projections.strategies.code import Strategies
 from streams.codec import decode_input
 from streams.events import RowKind, TickBatch
-from streams.log import Log
+from streams.fold_lock import check_name_free, name_lock
+from streams.log import Log, LogError
 from streams.ticks import unpack
 from streams.topics import JOURNAL
 from tests import derived
-from tests.crash.processes import env_int
+from tests.crash.processes import ROOT, env_int
 from tests.crash.test_database_away import is_projected
 from tests.crash.test_mirror_crashes import assert_complete
-from tests.crash.test_platform_crashes import Platform, assert_same_journal, bots
-from tests.integration.command_line import COMMAND
+from tests.crash.test_platform_crashes import Platform, assert_same_journal
+from tests.integration.command_line import COMMAND, CommandLine
+from tests.integration.test_processes import free_port
 from tests.services.kafka import Kafka
 from tests.services.postgres import Postgres
 from tests.services.redis import Redis
+from tests.socket_reader import SocketReader
 from tests.subscriber import Subscriber
 
-pytestmark = [pytest.mark.crash, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.crash, pytest.mark.timeout(600)]
 
 ROUNDS = env_int("CRASH_PRODUCTION_ROUNDS", 2)
 SPEED = "240"
 """Four minutes of the venue in a second."""
 MARKETS = symbols(3)
+BOTS = {"sma_cross": {"fast": 2, "slow": 5}, "rsi_reversion": {"n": 3, "low": 40, "high": 60}}
+"""They trade often; each market has both."""
 STRETCH = 100
 """Derived records between two steps."""
+ASK_S = 0.1
+ANSWERS = {
+    "/api/bots": "database_unavailable",
+    "/api/log/journal?limit=1": "log_unavailable",
+    "/health/ready": "not_ready",
+}
+"""Routes that are asked, and what each says while what it needs is away."""
+
+
+class Production(Platform):
+    """`tcpdashboard worker`, `collect` and `serve` as an operator starts them."""
+
+    def __init__(self, folder: Path, **settings: str) -> None:
+        super().__init__(folder, **settings)
+        self.starts: dict[str, int] = {}
+        self.api = f"http://127.0.0.1:{free_port()}"
+
+    def start(self, name: str, *command: str) -> None:
+        self._commands[name] = command
+        self.starts[name] = self.starts.get(name, 0) + 1
+        with (self.folder / f"{name}.log").open("ab") as output:
+            self.processes[name] = subprocess.Popen(
+                [str(COMMAND), *command], cwd=ROOT, env=self.environment | {"TCPD_WORKER": name},
+                stdout=output, stderr=output,
+            )  # fmt: skip
+
+    def work(self) -> None:
+        self.start("worker", "worker", "--probe-port", "0")
+
+    def collect(self, markets: int) -> None:
+        self.start("collect", "collect", "--speed", SPEED, "--markets", str(markets), "--probe-port", "0")
+
+    def serve(self) -> None:
+        self.start("serve", "serve", "--port", self.api.rpartition(":")[2])
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {(self.folder / 'token').read_text().strip()}"}
+
+    def items(self, path: str) -> list[Any]:
+        """Of a list of the API; none while it does not answer with success."""
+        try:
+            answer = httpx.get(self.api + path, headers=self.headers, timeout=60)
+        except (OSError, httpx.TransportError):
+            return []
+        return answer.json()["items"] if answer.status_code == 200 else []
+
+    def create_bots(self) -> None:
+        """Over the API, again where it says so; each is folded when this returns."""
+        common = {"venue": "sim", "timeframe": "1m", "cash": "1000", "size": "equity:0.5", "short": True}
+        for symbol in MARKETS:
+            for strategy, params in BOTS.items():
+                bot = {**common, "symbol": symbol, "strategy": strategy, "params": params, "start": True}
+                self.until(lambda bot=bot: self.is_created(bot), f"{strategy} on {symbol}")
+
+    def is_created(self, bot: dict[str, Any]) -> bool:
+        headers = self.headers | {"Idempotency-Key": f"{bot['strategy']}-{bot['symbol']}"}
+        answer = httpx.post(f"{self.api}/api/bots?wait=applied", headers=headers, json=bot, timeout=60)
+        assert answer.status_code in (200, 202, 503), answer.text
+        return answer.status_code == 200
+
+
+class Asked:
+    """One route of the API, asked again and again. `answers`: status and error; `refused`: not even that."""
+
+    def __init__(self, platform: Production, path: str) -> None:
+        self.path = path
+        self.answers: list[tuple[int, Any]] = []
+        self.refused = self._marked = 0
+        self._platform = platform
+        self._ended = threading.Event()
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> "Asked":
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        headers = self._platform.headers
+        with httpx.Client(base_url=self._platform.api, headers=headers, timeout=60) as client:
+            while not self._ended.wait(ASK_S):
+                try:
+                    answer = client.get(self.path)
+                except httpx.TransportError:
+                    self.refused += 1
+                    continue
+                with self._changed:
+                    told = None if answer.status_code == 200 else answer.json()
+                    self.answers.append((answer.status_code, told))
+                    self._changed.notify_all()
+
+    def mark(self) -> None:
+        self._marked = len(self.answers)
+
+    def wait_for(self, status: int) -> None:
+        """Until it is answered so, after the mark; a success may have been on its way then, and is not it."""
+        first = self._marked + (status == 200)
+        with self._changed:
+            done = self._changed.wait_for(lambda: status in [a[0] for a in self.answers[first:]], 60)
+        assert done, f"{self.path}: no {status} in {self.answers[-3:]}; {self._platform.tails()}"
+
+    def assert_clear(self) -> None:
+        """It was answered all the time: with success, or with the error that it should tell."""
+        assert {200, 503} == {status for status, _ in self.answers}
+        for _, told in self.answers:
+            if told is not None:
+                assert set(told) == {"code", "message", "hint"}
+                assert told["code"] == ANSWERS[self.path]
 
 
 @pytest.fixture
@@ -53,9 +179,9 @@ def database(postgres: Postgres) -> Iterator[str]:
 
 
 @pytest.fixture
-def platform(kafka: Kafka, database: str, redis_server: Redis, tmp_path: Path) -> Iterator[Platform]:
+def platform(kafka: Kafka, database: str, redis_server: Redis, tmp_path: Path) -> Iterator[Production]:
     urls = {"log_url": f"kafka://{kafka.bootstrap}/production", "database_url": database}
-    made = Platform(tmp_path, partitions="2", redis_url=redis_server.url, **urls)
+    made = Production(tmp_path, partitions="2", redis_url=redis_server.url, **urls)
     yield made
     made.close()
     kafka.delete_topics("production")
@@ -88,39 +214,91 @@ def frozen(redis: Redis) -> Generator[None]:
 
 
 @pytest.mark.kafka
-def test_a_live_feed_survives_kafka_postgresql_and_redis_killed_in_turn(
-    platform: Platform, kafka: Kafka, postgres: Postgres, redis_server: Redis, strategies: Strategies
+def test_three_commands_survive_kafka_postgresql_and_redis_killed_in_turn(
+    platform: Production, kafka: Kafka, postgres: Postgres, redis_server: Redis, strategies: Strategies
 ) -> None:
-    for number, symbol in enumerate(MARKETS):
-        bots(platform.log, strategies, simulated_market(symbol), 2 * number + 1)
-    platform.start("worker", "work")
-    platform.start("feed", "collect", SPEED, *MARKETS)
-    go_on(platform, "outputs")
+    platform.serve()
+    platform.work()
+    platform.collect(len(MARKETS))
+    platform.until(lambda: len(platform.items("/api/markets")) == len(MARKETS), "the markets")
+    platform.create_bots()
     kinds = {"market_data": MARKETS[0], "bot_signals": "1", "trade_updates": "2"}
     names = [*(f"{kind}:{of}" for kind, of in kinds.items()), "system_events"]
     with ExitStack() as stack:
         seen = {name: stack.enter_context(Subscriber(redis_server.url, name)) for name in names}
+        asked = {path: stack.enter_context(Asked(platform, path)) for path in ANSWERS}
+        reader = stack.enter_context(
+            SocketReader(platform.api, f"/ws/market/{MARKETS[0]}", platform.headers["Authorization"])
+        )
         services, chance = [postgres, redis_server, kafka], random.Random(3)
+        needed = {
+            "/api/bots": [postgres],
+            "/api/log/journal?limit=1": [kafka],
+            "/health/ready": [postgres, kafka],
+        }
         for service in [one for _ in range(ROUNDS) for one in chance.sample(services, 3)]:
+            last = reader.last
             with away(service):
+                mark(asked)
                 if service is not kafka:
                     go_on(platform, "folding while a service is away")
-            last = seen[names[0]].last
-            seen[names[0]].wait_for(lambda last=last: seen[names[0]].last > last, 90)
+                if service is redis_server:
+                    reader.wait_for(lambda last=last: reader.last > last, 90)
+                for path, one in asked.items():
+                    one.wait_for(503 if service in needed[path] else 200)
+            mark(asked)
+            for follower in (seen[names[0]], reader):
+                last = follower.last
+                follower.wait_for(lambda last=last, f=follower: f.last > last, 90)
+            for one in asked.values():
+                one.wait_for(200)
         with frozen(redis_server):
             go_on(platform, "folding while Redis hangs")
-        assert platform.stop("feed") == 0, platform.tails()
+        with pytest.raises(LogError, match="'worker' runs already"):
+            check_name_free(platform.settings.faust, "worker")
+        for one in asked.values():
+            assert one.refused == 0
+            one.assert_clear()
+        restart_serve(platform, reader)
+        assert platform.stop("collect") == 0, platform.tails()
         platform.until(platform.is_folded, "everything folded")
         platform.until(lambda: is_projected(platform), "everything projected")
         assert platform.stop("worker") == 0, platform.tails()
-        assert "this worker ends" not in platform.tails()
         assert_complete(platform.log, platform.settings.database_url, seen, ROUNDS)
-    assert_nothing_lost(platform.log)
+        assert_read_all(platform, reader, names[0])
+    assert platform.stop("serve") == 0, platform.tails()
+    assert platform.starts == {"worker": 1, "collect": 1, "serve": 2}, "none ended by itself"
+    assert "Traceback" not in (platform.folder / "serve.log").read_text()
+    assert_nothing_lost(platform.log, platform.settings.sim_seed)
     assert_same_journal(platform, strategies)
     assert_commands_agree(platform)
 
 
-def assert_nothing_lost(log: Log) -> None:
+def mark(asked: dict[str, Asked]) -> None:
+    for one in asked.values():
+        one.mark()
+
+
+def restart_serve(platform: Production, reader: SocketReader) -> None:
+    """The reader goes on at the new one."""
+    assert platform.stop("serve") == 0, platform.tails()
+    last = reader.last
+    platform.serve()
+    reader.wait_for(lambda: reader.last > last, 90)
+
+
+def assert_read_all(platform: Production, reader: SocketReader, channel: str) -> None:
+    """It had one snapshot, and each message after it once, in order, as it stands in the log."""
+    store = ChannelStore(platform.settings.database_url)
+    reader.wait_for(lambda: reader.last == store.snapshot(channel).seq, 60)
+    first = reader.snapshot["seq"] + 1
+    again = [msgspec.json.decode(m.text) for m in messages_since(platform.log, store, channel, first - 1)]
+    store.close()
+    assert [m["seq"] for m in reader.counted] == list(range(first, reader.last + 1))
+    assert reader.counted == again
+
+
+def assert_nothing_lost(log: Log, seed: int) -> None:
     """The journal holds each trade of the feed once, in order, up to the last."""
     parts: dict[str, list[np.ndarray]] = {}
     end = 0
@@ -135,7 +313,7 @@ def assert_nothing_lost(log: Log) -> None:
                     parts.setdefault(market.key, []).append(ticks.id[mine])  # type: ignore[index] - the simulated exchange numbers its trades
     assert sorted(parts) == sorted(f"sim:{symbol}" for symbol in MARKETS)
     for key, found in parts.items():
-        made = simulated_ticks(key.partition(":")[2], 0, end)
+        made = simulated_ticks(key.partition(":")[2], 0, end, seed=seed)
         np.testing.assert_array_equal(np.concatenate(found), made.id)
 
 
@@ -172,19 +350,27 @@ def test_a_postgresql_killed_while_the_mirror_counts_costs_no_message(
     log.close()
 
 
-def test_a_worker_ends_in_order_while_redis_hangs(
-    redis_server: Redis, tmp_path: Path, strategies: Strategies
-) -> None:
-    platform = Platform(tmp_path, redis_url=redis_server.url)
-    bots(platform.log, strategies, simulated_market(MARKETS[0]))
-    platform.start("worker", "work")
-    platform.start("feed", "collect", SPEED, MARKETS[0])
+def test_a_worker_ends_in_order_while_redis_hangs(redis_server: Redis, tmp_path: Path) -> None:
+    platform = Production(tmp_path, redis_url=redis_server.url)
+    platform.work()
+    platform.collect(1)
     try:
         with Subscriber(redis_server.url, f"market_data:{MARKETS[0]}") as prices:
-            prices.wait_for(lambda: prices.last > 0)
+            prices.wait_for(lambda: prices.last > 0, 60)
             with frozen(redis_server):
                 go_on(platform, "folding while Redis hangs", 20)
-                assert platform.stop("feed") == 0
+                assert platform.stop("collect") == 0, platform.tails()
                 assert platform.stop("worker") == 0, platform.tails()
     finally:
         platform.close()
+
+
+def test_a_second_worker_of_a_name_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    url = "kafka://127.0.0.1:1"
+    cli = CommandLine(tmp_path, {"TCPD_LOG_URL": url, "TCPD_WORKER": "one/of us"})
+    with name_lock(url, tmp_path / "faust", "one/of us"):
+        for command in ("worker", "up"):
+            told = cli.run(command)
+            assert told.returncode == 1
+            assert "worker 'one/of us' runs already" in told.stderr
+            assert "TCPD_WORKER" in told.stderr

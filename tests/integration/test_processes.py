@@ -16,6 +16,7 @@ from websockets.sync.client import connect
 from api.http.listening import LOOPBACK, listen
 from infra.channels import market_channel, snapshot_key
 from infra.db.channels import ChannelStore
+from infra.exchange.simulated import symbols
 from infra.settings import load_settings
 from streams.journal import JournalWriter
 from streams.log import Entry, open_log, partition_of
@@ -183,6 +184,10 @@ def test_the_parts_run_as_processes_of_their_own_and_lose_nothing(cli: CommandLi
     try:
         assert set(collect.line) == {"source", "probe", "token_file"}
         serve.until(lambda: serve.items(CANDLES), "a candle")
+        collected = collect.metrics()
+        assert collected["tcpd_ticks_collected_total",] > 0
+        ages = {name[1] for name in collected if name[0] == "tcpd_collected_data_age_seconds"}
+        assert ages == {f"sim:{symbol}" for symbol in symbols(3)}
         found = serve.metrics("api")
         assert found["tcpd_api_request_seconds_count", "GET", "/api/candles/{venue}/{symbol:path}", "200"] > 0
         for part in (collect, serve, worker):

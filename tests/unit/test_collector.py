@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from prometheus_client import REGISTRY
 
 from infra.exchange.collector import DataCollector, Message
 from infra.exchange.files import FileReplay, import_file
@@ -139,6 +140,27 @@ def test_the_journal_holds_every_market_every_trade_and_the_last_promise(log):
     assert {key: reached.time for key, reached in promised(log).items()} == {f"sim:{s}": end for s in THREE}
 
 
+def test_metrics_count_the_trades_and_records_that_came_into_the_journal(log):
+    names = ("tcpd_ticks_collected_total", "tcpd_records_collected_total")
+    before = [REGISTRY.get_sample_value(name) for name in names]
+    ages: list[dict[str, float]] = []
+
+    class Measured(DataCollector):
+        def send_signal_to_bots(self, processed):
+            positions = super().send_signal_to_bots(processed)
+            (_, label, seconds), *_ = self.gauges().values()
+            assert label == "market"
+            ages.append(dict(seconds()))
+            return positions
+
+    collect(log, START_NS + HOUR_NS, kind=Measured)
+    counted = [REGISTRY.get_sample_value(name) - first for name, first in zip(names, before, strict=True)]
+    made = [ticks(name, START_NS, START_NS + HOUR_NS).rows for name in THREE]
+    assert counted == [sum(made), sum(log.highwater(JOURNAL, p) for p in range(log.partitions))]
+    assert ages[0] == {}
+    assert set(ages[-1]) == {f"sim:{name}" for name in THREE}
+
+
 def test_records_lie_in_their_markets_partitions_with_dense_sequences(log):
     collect(log, START_NS + HOUR_NS, symbols(8))
     for partition in range(log.partitions):
@@ -195,10 +217,11 @@ def test_of_two_collectors_of_one_source_the_older_is_fenced_and_every_trade_cou
 
 
 def test_a_stopped_collector_has_written_what_had_arrived(log):
-    collect_until_cancelled(log, START_NS + HOUR_NS, 10)
+    end = START_NS + 24 * HOUR_NS  # farther than the queue holds, should a write outlast the stop
+    collect_until_cancelled(log, end, 10)
     reached = promised(log)
     (time,) = {r.time for r in reached.values()}
-    assert START_NS < time < START_NS + HOUR_NS
+    assert START_NS < time < end
     assert_has_every_trade(log, time)
 
 

@@ -15,6 +15,7 @@ from typer.main import get_command
 import infra
 from api.cli import app
 from infra import telemetry
+from infra.exchange.collector import DataCollector
 from infra.settings import KNOWN, load_settings
 from infra.worker import _Worker
 
@@ -30,7 +31,8 @@ PROGRAM = get_command(app)
 
 def samples() -> set[str]:
     """Names of the time series that our processes expose."""
-    names = set(_Worker._gauges(None))  # type: ignore[arg-type] - what it would be asked is not asked
+    # what they would be asked is not asked
+    names = {*_Worker._gauges(None), *DataCollector.gauges(None)}  # type: ignore[arg-type]
     for metric in vars(telemetry).values():
         if isinstance(metric, Counter | Gauge | Histogram):
             (family,) = metric.describe()
