@@ -66,7 +66,7 @@ def test_no_task_takes_longer_than_200_ms(large: Site, browser: Browser, visit: 
     finally:
         trace = browser.stop_tracing()
     tasks = tasks_ms(trace)
-    assert len(tasks) > 1_000
+    assert len(tasks) > 100
     assert tasks[0] <= TASK_MS, f"the longest tasks took {tasks[:5]} ms"
 
 
