@@ -228,6 +228,9 @@ def test_a_market_that_is_left_asks_for_no_more_and_draws_no_more(demo: Site, vi
     one = visit(demo)
     page = one.page
     candles = "**/api/candles/sim/BTC/USDT?timeframe="
+    # no request ends by itself
+    page.add_init_script("AbortSignal.timeout = () => new AbortController().signal;")
+    page.reload()
     expect(page.locator(".ohlc")).not_to_be_empty()
     for timeframe in ("5m", "15m", "1h"):
         page.route(f"{candles}{timeframe}&*", lambda held: None)
