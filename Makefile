@@ -15,7 +15,9 @@ COMPILE := CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --allow
 	--strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options
 
 PAGE := api/page/static/vendor/lightweight-charts.mjs
-NPM_CI := npm ci --prefix .venv/page --ignore-scripts --no-audit --no-fund --no-update-notifier --silent
+TSC := .venv/page/node_modules/typescript/bin/tsc
+WITH_NODE := PATH="$$PATH:$(CURDIR)/$(BIN)"
+NPM_CI := $(WITH_NODE) npm ci --prefix .venv/page --ignore-scripts --no-audit --no-fund --no-update-notifier --silent
 
 .PHONY: setup run test check bench lock
 .DELETE_ON_ERROR:
@@ -29,10 +31,11 @@ test: .venv/dev.stamp $(PAGE)
 	tests/services/install.sh
 	$(BIN)/pytest $(ARGS)
 
-check: .venv/dev.stamp
+check: .venv/dev.stamp $(TSC)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
+	$(WITH_NODE) $(TSC) --project api/page/jsconfig.json
 	$(BIN)/lint-imports
 
 bench: .venv/dev.stamp
@@ -66,6 +69,11 @@ $(PAGE): api/page/package.json api/page/package-lock.json requirements-node.lock
 	@mkdir -p .venv/page $(@D)
 	@cp api/page/package.json api/page/package-lock.json .venv/page/
 	@command -v npm >/dev/null || $(PIP) --require-hashes -r requirements-node.lock
-	@PATH="$$PATH:$(CURDIR)/$(BIN)" $(NPM_CI)
+	@$(NPM_CI) --omit=dev
 	@cp .venv/page/node_modules/lightweight-charts/LICENSE $(@D)/LICENSE
 	@cp .venv/page/node_modules/lightweight-charts/dist/lightweight-charts.standalone.production.mjs $@
+
+# what checks the types of the page's modules, and nothing that is served
+$(TSC): api/page/package.json api/page/package-lock.json | $(PAGE)
+	@$(NPM_CI)
+	@touch $@

@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from api.http import models
 from api.http.failures import ApiError
-from api.http.services import Served, Services, folded
+from api.http.services import Rows, Served, Services, as_json, fitting, folded, paged
 from infra import telemetry
 from infra.db import pages
 from infra.db.schema import SchemaError, newest_revision
@@ -77,6 +77,12 @@ def health(services: Served) -> dict[str, Any]:
         "dead_letters": pages.dead_letters(services.database),
         "versions": _versions(),
     }
+
+
+@router.get("/dead-letters", response_model=models.DeadLetters)
+def dead_letters(services: Served, rows: Rows) -> Response:
+    """Records that could not be read or folded, by the time of their notice in the log."""
+    return as_json(paged(pages.letters(services.database, fitting(rows, len(pages.LETTER_KEY)))))
 
 
 def _partition(

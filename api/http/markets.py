@@ -19,6 +19,7 @@ from api.http.services import (
 )
 from infra.db import pages
 from infra.db.queries import raw_candles
+from infra.exchange import simulated
 from infra.journal_view import view
 from infra.present import decimal_string, event_to_json, iso
 from streams import events
@@ -93,6 +94,7 @@ def _shown(market: events.Market, newest: dict[str, pages.Newest]) -> dict[str, 
     return {
         **event_to_json(market),
         "market": market.key,
+        "simulated": market.venue == simulated.VENUE,
         "multiplier": decimal_string(market.multiplier, market.multiplier_scale),
         "newest": None if last is None else iso(last.end_ns),
         "price": None if last is None else last.price,

@@ -51,6 +51,7 @@ class Market(BaseModel):
 
     market: str = Field(examples=["sim:BTC/USDT"])
     venue: str = Field(examples=["sim"])
+    simulated: bool = Field(description="The venue is the simulated exchange.", examples=[True])
     symbol: str = Field(examples=["BTC/USDT"])
     base: str
     quote: str
@@ -403,6 +404,24 @@ class Health(BaseModel):
     bots: dict[str, int] = Field(examples=[{"running": 4}])
     dead_letters: int
     versions: Versions
+
+
+class DeadLetter(BaseModel):
+    """A record that could not be read or folded: where it stands, and why."""
+
+    time: Time
+    stream: str = Field(examples=["journal"])
+    partition: int = Field(examples=[2])
+    offset: int | None = Field(
+        description="null for a message that was no event, and so came into no stream.", examples=[18]
+    )
+    key: str = Field(description="The record's key, mostly its market.", examples=["sim:BTC/USDT"])
+    error: str = Field(examples=["not an event record: truncated"])
+    notice: str = Field(description="Where the log tells of it.", examples=["system:2:5"])
+
+
+class DeadLetters(Paged):
+    items: list[DeadLetter]
 
 
 # ------------------------------------------------------------------ tokens

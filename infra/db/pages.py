@@ -10,12 +10,25 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import ColumnElement, Engine, Row, Select, Table, and_, exists, func, select, tuple_
+from sqlalchemy import (
+    ColumnElement,
+    Engine,
+    FromClause,
+    Row,
+    Select,
+    Table,
+    and_,
+    case,
+    exists,
+    func,
+    select,
+    tuple_,
+)
 
 from infra.db import tables
 from infra.present import decimal_string, iso
 from projections.decide import WORDS
-from streams.topics import SYSTEM
+from streams.topics import PROJECTED, SYSTEM
 
 OHLC = ("open", "high", "low", "close")
 INT64_MAX = 2**63 - 1
@@ -52,6 +65,7 @@ RAW_CANDLE = (
 )  # fmt: skip
 EVENT_KEY = tables.CAUSE
 BOT_KEY = ("bot_id",)
+LETTER_KEY = ("time_ns", "partition", "offset", "stream_number")
 
 
 def candles(engine: Engine, market: str, timeframe: str, window: Window, *, revisions: bool) -> Page:
@@ -191,10 +205,27 @@ def dead_letters(engine: Engine) -> int:
         return connection.execute(counted).scalar_one()
 
 
+def letters(engine: Engine, window: Window) -> Page:
+    """Dead letters by the time of their notice in the log; `notice` is its position there.
+
+    `offset` is None for a message that was no event, and so came into no stream.
+    """
+    event = tables.system_events.c
+    number = case({name: number for number, name in enumerate(PROJECTED)}, value=event.topic)
+    found = (
+        select(*(event[name] for name in ("time_ns", "topic", "partition", "offset", "market", "event")))
+        .add_columns(number.label("stream_number"))
+        .where(event.type == "dead_letter.v1")
+        .subquery()
+    )
+    page = _page(engine, select(found), found, LETTER_KEY, window)
+    return page._replace(rows=[_letter(row) for row in page.rows])
+
+
 # ------------------------------------------------------------------ pages
 
 
-def _page(engine: Engine, query: Select[Any], table: Table, key: Sequence[str], window: Window) -> Page:
+def _page(engine: Engine, query: Select[Any], table: FromClause, key: Sequence[str], window: Window) -> Page:
     columns = [table.c[name] for name in key]
     time = table.c.end_ns if table is tables.candles else table.c.time_ns
     if window.after_ns is not None:
@@ -344,6 +375,19 @@ def _mark(row: Row[Any]) -> dict[str, Any]:
         "position": decimal_string(row.position, row.size_scale),
         "equity": decimal_string(row.equity, row.cash_scale),
         "cause": _cause(row),
+    }
+
+
+def _letter(row: Row[Any]) -> dict[str, Any]:
+    letter = msgspec.json.decode(row.event)
+    return {
+        "time": iso(row.time_ns),
+        "stream": letter["topic"],
+        "partition": letter["partition"],
+        "offset": letter["offset"] if letter["offset"] >= 0 else None,
+        "key": row.market,
+        "error": letter["error"],
+        "notice": f"{row.topic}:{row.partition}:{row.offset}",
     }
 
 

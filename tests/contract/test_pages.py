@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, insert, select
@@ -11,10 +12,13 @@ from infra.db import pages, queries, tables
 from infra.db.pages import Page, Window
 from infra.db.rebuild import rebuild
 from infra.db.schema import migrate, open_database
+from infra.fresh_home import fold_home
 from infra.present import iso
 from infra.settings import load_settings
 from infra.strategies import Strategies
-from streams.log import Log, open_log
+from streams.journal import lost_entry
+from streams.log import Entry, Log, open_log
+from streams.topics import BOTS, JOURNAL, TRADES
 from tests.contract.conftest import NewDatabase
 from tests.integration.api.conftest import MINUTES, record
 
@@ -82,6 +86,35 @@ def test_a_candle_that_is_revised_between_two_pages_comes_once(engine: Engine, n
         connection.execute(insert(tables.candles), {**row, "revision": row["revision"] + 1})
     second = read(engine, window._replace(cursor=first.next))
     assert not {row["timestamp"] for row in first.rows} & {row["timestamp"] for row in second.rows}
+
+
+def test_dead_letters_come_by_time_whatever_stream_they_are_of(
+    tmp_path: Path, strategies: Strategies, new_database: NewDatabase
+) -> None:
+    settings = load_settings({"TCPD_HOME": str(tmp_path)})
+    log, url = open_log(settings.log_url), new_database()
+    bad = [(stream, second) for second in range(3) for stream in (BOTS, JOURNAL, TRADES, JOURNAL)]
+    log.append([Entry(stream, b"test:A/USDT", b"?", 1_000 * second, 1) for stream, second in bad])
+    log.append([lost_entry("no event", b"test:A/USDT", 1)])
+    fold_home(log, strategies)
+    migrate(url)
+    rebuild(log, url)
+    engine = open_database(url)
+    whole = pages.letters(engine, Window(1_000)).rows
+    found = [(row["stream"], row["offset"]) for row in whole]
+    # four of each second: both of the journal, and what stands at one place of two streams
+    by_second = [
+        {(BOTS, second), (TRADES, second), (JOURNAL, 2 * second), (JOURNAL, 2 * second + 1)}
+        for second in range(3)
+    ]
+    assert [set(found[first : first + 4]) for first in (0, 4, 8)] == by_second
+    assert found[12:] == [(JOURNAL, None)]
+    assert pages.dead_letters(engine) == len(whole) == len({row["notice"] for row in whole})
+    for limit in (1, 3):
+        assert walked(pages.letters, engine, Window(limit)) == whole
+        assert walked(pages.letters, engine, Window(limit, newest=True)) == whole[::-1]
+    engine.dispose()
+    log.close()
 
 
 def test_rows_are_those_of_the_streams_of_the_command_line(engine: Engine) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -10,8 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
+from infra.settings import load_settings
+from streams.journal import lost_entry
+from streams.log import Entry, open_log, partition_of
 from tests.e2e.browser import PHONE, Open, Site, Visit, running, site, table, wait_for
 from tests.e2e.conftest import Home
 from tests.services.redis import Redis
@@ -213,10 +217,141 @@ def test_a_view_that_is_left_before_all_of_it_came_draws_no_more(demo: Site, vis
         one.open("bots")
         expect(page.locator("main .rows").first).to_be_visible()
         page.unroute(asked)
-        page.evaluate(
-            "() => new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn)))"
-        )
+        page.evaluate(DRAWN)
         assert one.errors == [], late
+
+
+DRAWN = "() => new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn)))"
+
+
+def test_a_market_that_is_left_asks_for_no_more_and_draws_no_more(demo: Site, visit: Open) -> None:
+    one = visit(demo)
+    page = one.page
+    candles = "**/api/candles/sim/BTC/USDT?timeframe="
+    # no request ends by itself
+    page.add_init_script("AbortSignal.timeout = () => new AbortController().signal;")
+    page.reload()
+    expect(page.locator(".ohlc")).not_to_be_empty()
+    for timeframe in ("5m", "15m", "1h"):
+        page.route(f"{candles}{timeframe}&*", lambda held: None)
+    for timeframe, following in pairwise(("5m", "15m", "1h", "4h")):
+        if timeframe == "5m":
+            page.get_by_role("link", name=timeframe, exact=True).click()
+        with page.expect_event("requestfailed", lambda left, of=timeframe: f"timeframe={of}&" in left.url):
+            page.get_by_role("link", name=following, exact=True).click()
+    expect(page.locator(".segments [aria-current]")).to_have_text("4h")
+    expect(page.locator(".ohlc")).not_to_be_empty()
+
+    def older_is_late(asked: Route) -> None:
+        if "order=newest" in asked.request.url and "to=" not in asked.request.url:
+            answer = asked.fetch()
+            asked.fulfill(response=answer, json={**answer.json(), "next": "1:0"})
+
+    page.route(f"{candles}1m&*", older_is_late)
+    with page.expect_request(lambda asked: "to=" in asked.url):
+        one.open("markets/sim/BTC/USDT")
+    with page.expect_event("requestfailed", lambda left: "to=" in left.url):
+        one.open("bots")
+    expect(page.locator("main .bot").first).to_be_visible()
+    page.evaluate(DRAWN)
+    assert one.errors == []
+
+
+def test_a_view_that_could_not_be_had_is_tried_again(demo: Site, visit: Open) -> None:
+    one = visit(demo)
+    one.page.route("**/api/bots/1", lambda asked: asked.abort(), times=1)
+    one.open("bots/1")
+    expect(one.page.locator("main .problem")).to_contain_text("This page tries again.")
+    expect(one.page.get_by_role("heading", name="Bot 1")).to_be_visible()
+    expect(one.page.locator("main .problem")).to_have_count(0)
+
+
+def test_a_page_of_a_list_is_turned_once_at_a_time(demo: Site, visit: Open) -> None:
+    one = visit(demo)
+    rows = demo.get("/api/bots")["items"]
+    one.page.route("**/api/bots?*", lambda asked: asked.fulfill(json={"items": rows, "next": "2"}))
+    one.open("bots")
+    expect(one.page.locator(".pager .muted")).to_have_text(f"1–{len(rows)}")
+    one.page.get_by_role("button", name="Next").evaluate("next => { next.click(); next.click(); }")
+    expect(one.page.locator(".pager .muted")).to_have_text(f"51–{50 + len(rows)}")
+
+
+def test_a_change_stands_until_the_database_knows_it(demo: Site, visit: Open) -> None:
+    one = visit(demo)
+    before = demo.get("/api/bots")
+    one.page.route("**/api/bots?*", lambda asked: asked.fulfill(json=before))
+    one.open("bots")
+    badge = one.page.locator("tr[data-key='3'] .badge")
+    expect(badge).to_have_text("running")
+    assert demo.api.post("/api/bots/3/stop", params={"wait": "applied"}).status_code == 200
+    expect(badge).to_have_text("stopped")
+    for _ in range(2):  # the first may have been under way
+        with one.page.expect_response("**/api/bots?*"):
+            pass
+    one.page.evaluate(DRAWN)
+    assert badge.text_content() == "stopped"
+    assert demo.api.post("/api/bots/3/start", params={"wait": "applied"}).status_code == 200
+    expect(badge).to_have_text("running")
+
+
+def test_a_question_ends_with_its_view_and_what_was_given_tells_its_end(demo: Site, visit: Open) -> None:
+    one = visit(demo)
+    page = one.page
+    held: list[Route] = []
+
+    def hold(asked: Route) -> None:
+        held.append(asked)
+
+    page.route("**/api/bots/1/stop*", hold)
+    one.open("bots")
+    page.get_by_role("button", name="Stop bot 1").click()
+    dialog = page.get_by_role("dialog")
+    with page.expect_request("**/api/bots/1/stop*"):
+        dialog.get_by_role("button", name="Stop").click()
+    one.open("portfolio")
+    expect(dialog).to_have_count(0)
+    held[0].fulfill(status=422, json={"code": "refused", "message": "it is not <b>possible</b>", "hint": ""})
+    expect(page.locator(".toast")).to_have_text("Stop bot 1: it is not <b>possible</b>")
+    assert demo.get("/api/bots/1")["status"] == "running"
+
+
+def test_dead_letters_are_listed_as_text_the_newest_first(demo: Site, visit: Open) -> None:
+    one = visit(demo)
+    one.open("system")
+    expect(one.page.locator(".empty:visible")).to_have_text(
+        "There is none: every record could be read and folded."
+    )
+    partition = partition_of(b"sim:BTC/USDT", len(demo.get("/api/health")["partitions"]))
+    log = open_log(load_settings({"TCPD_HOME": str(demo.home.folder)}).log_url)
+    places = log.append(
+        [Entry("journal", b"sim:BTC/USDT", b"?", time.time_ns() // 1_000_000, partition) for _ in range(12)]
+    )
+    words = "the message was <img src=x onerror=alert(1)>"
+    log.append([lost_entry(words, b"sim:BTC/USDT", partition)])
+    log.close()
+    rows = one.page.locator("table:has(caption:text-is('Dead letters')) tbody tr")
+    expect(one.page.locator(".pager .muted:visible")).to_have_text("1–10")
+    expect(rows.first).to_contain_text(words)
+    expect(rows.nth(1)).to_contain_text(f"journal:{partition}:{places[-1].offset}")
+    expect(rows.nth(1)).to_contain_text("not an event record")
+    assert rows.locator("a, img").count() == 0
+    one.page.get_by_role("button", name="Next").click()
+    expect(one.page.locator(".pager .muted:visible")).to_have_text("11–13")
+    expect(rows.last).to_contain_text(f"journal:{partition}:{places[0].offset}")
+    assert one.errors == []
+
+
+def test_prices_that_are_made_up_are_told_to_be(demo: Site, visit: Open) -> None:
+    one = visit(demo)
+    for view, place in (
+        ("markets", ".list td:first-child"),
+        ("markets/sim/BTC/USDT", ".detail h2"),
+        ("bots", "tr.bot td"),
+        ("bots/1", ".head"),
+        ("portfolio", "tr[data-stales] td"),
+    ):
+        one.open(view)
+        expect(one.page.locator(place).filter(has_text="sim\u00a0(simulated)").first).to_be_visible()
 
 
 def test_it_fits_a_phone(demo: Site, visit: Open) -> None:
@@ -292,6 +427,10 @@ CONTRASTS = """() => {
 def test_whoever_is_logged_out_or_whose_token_is_revoked_sees_the_form(demo: Site, visit: Open) -> None:
     one = visit(demo)
     one.open("bots/1")
+    one.page.route("**/auth/logout", lambda asked: asked.abort(), times=1)
+    one.page.get_by_role("button", name="Log out").click()
+    expect(one.page.locator(".toast")).to_contain_text("The server does not answer")
+    expect(one.page.get_by_role("heading", name="Bot 1")).to_be_visible()
     one.page.get_by_role("button", name="Log out").click()
     expect(one.page.get_by_label("Token")).to_be_visible()
     assert demo.token not in one.page.content()
@@ -301,8 +440,12 @@ def test_whoever_is_logged_out_or_whose_token_is_revoked_sees_the_form(demo: Sit
     expect(guest.page.get_by_role("heading", name="Bot 1")).to_be_visible()
     demo.home.run("tokens", "revoke", "guest")
     expect(guest.page.get_by_label("Token")).to_be_visible()
-    guest.page.get_by_label("Token").fill(demo.token)
-    guest.page.keyboard.press("Enter")
+    refused = {"code": "unauthorized", "message": "it is not valid", "hint": ""}
+    guest.page.route("**/auth/me", lambda asked: asked.fulfill(status=401, json=refused), times=1)
+    for _ in range(2):  # the first session ends at once
+        guest.page.get_by_label("Token").fill(demo.token)
+        with guest.page.expect_response("**/auth/me"):
+            guest.page.keyboard.press("Enter")
     expect(guest.page.get_by_role("heading", name="Bot 1")).to_be_visible()
 
 
@@ -342,6 +485,7 @@ def test_data_that_no_longer_comes_looks_old(demo: Site, browser: Browser, tmp_p
     home.json("import", file, "--venue", "old", "--symbol", "A/USD")
     with site(home) as served:
         one = Visit(browser, served)
+        expect(one.page.locator(".list td").first).to_have_text("A/USD old")
         expect(one.page.locator(".detail .stale-words")).to_be_visible()
         expect(one.page.locator(".list tr.stale")).to_contain_text(" y")
         one.close()

@@ -1,10 +1,16 @@
-"""The page with 500 bots and 500,000 candles behind it: no task in its thread takes longer than 200 ms."""
+"""The page with 500 bots and 500,000 candles behind it: no task in its thread takes longer than 200 ms.
 
+What counts is the processor time of a task, as chromium's trace has it: a busy machine can stop a thread for
+any time, and that is not the page's doing. The page waits for nothing within a task, so where nothing else
+runs a task takes no longer than that.
+"""
+
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from tests.e2e.browser import Open, Site, Visit, running, site, wait_for
 from tests.e2e.conftest import Home
@@ -13,15 +19,9 @@ from tests.services.redis import Redis
 CANDLES, BOTS, MORE = 500_000, 500, 60
 START_S = 1_514_764_800
 TASK_MS = 200
-TOURS = 5
-"""A busy machine can stop any task for long; a task that is long by itself is so in each tour."""
+TASK = "ThreadControllerImpl::RunTask"
 MARKET = ["--venue", "test", "--symbol", "BTC/USDT"]
 STRATEGIES = ("sma_cross", "rsi_reversion", "bollinger_breakout", "macd_cross")
-WATCH = """() => {
-  window.longTasks = [];
-  new PerformanceObserver((list) => list.getEntries().forEach((task) => window.longTasks.push(task.duration)))
-    .observe({ type: "longtask", buffered: true });
-}"""
 
 
 def trades(file: Path, first: int, count: int) -> Path:
@@ -56,18 +56,31 @@ def at_rest(served: Site) -> bool:
     return set(lags) == {(0, 0)}
 
 
-def test_no_task_takes_longer_than_200_ms(large: Site, visit: Open) -> None:
-    longest: list[float] = []
-    for _ in range(TOURS):
-        one = visit(large)
-        one.page.add_init_script(f"({WATCH})()")
+def test_no_task_takes_longer_than_200_ms(large: Site, browser: Browser, visit: Open) -> None:
+    one = visit(large)
+    browser.start_tracing(page=one.page, categories=["toplevel", "blink.user_timing"])
+    try:
         one.page.reload()
         tour(one)
-        longest.append(max(one.page.evaluate("() => window.longTasks"), default=0.0))
-        one.close()
-        if longest[-1] <= TASK_MS:
-            return
-    pytest.fail(f"the longest tasks of {TOURS} tours took {longest} ms")
+        one.page.evaluate("() => { performance.mark('toured'); }")
+    finally:
+        trace = browser.stop_tracing()
+    tasks = tasks_ms(trace)
+    assert len(tasks) > 100
+    assert tasks[0] <= TASK_MS, f"the longest tasks took {tasks[:5]} ms"
+
+
+def tasks_ms(trace: bytes) -> list[float]:
+    """Processor times of the tasks in the thread that marked the end of the tour, the longest first."""
+    events = json.loads(trace)["traceEvents"]
+    (end,) = (event for event in events if event["name"] == "toured")  # the trace goes so far
+    thread = (end["pid"], end["tid"])
+    tasks = (
+        event["tdur"] / 1_000
+        for event in events
+        if event["name"] == TASK and (event["pid"], event["tid"]) == thread and "tdur" in event
+    )
+    return sorted(tasks, reverse=True)
 
 
 def tour(one: Visit) -> None:

@@ -17,17 +17,24 @@ const candle = (minute, more = {}) => ({
   ...more,
 });
 
-/** The closed minutes that the API has, and what it was asked for. */
+/** The closed minutes that the API has, what it was asked for, and what it waits for before it answers. */
 let minutes = [];
 let asked = [];
-const server = createServer((request, response) => {
-  const query = new URL(request.url, "http://localhost").searchParams;
-  asked.push(query);
-  const from = Date.parse(query.get("from") ?? "1970-01-01");
+let hold = async () => {};
+/** The market of the test that runs: what an earlier one still asks for is answered, and not counted. */
+let symbol = "A0";
+const server = createServer(async (request, response) => {
+  const { pathname, searchParams: query } = new URL(request.url, "http://localhost");
+  const ours = pathname.endsWith(`/${symbol}`);
+  if (ours) asked.push(query);
+  const [from, to] = [query.get("from") ?? "1970-01-01", query.get("to") ?? "2100-01-01"].map(Date.parse);
   const found = query.get("timeframe") === "1m" ? minutes : [];
-  const items = found.filter((one) => Date.parse(one.timestamp) > from);
+  const items = found.filter(({ timestamp }) => Date.parse(timestamp) > from && Date.parse(timestamp) <= to);
   if (query.get("order") === "newest") items.reverse();
-  response.end(JSON.stringify({ items: items.slice(0, Number(query.get("limit"))), next: null }));
+  const limit = Number(query.get("limit"));
+  const next = items.length > limit ? "more" : null;
+  if (ours && (await hold(query))) response.statusCode = 503;
+  response.end(JSON.stringify({ items: items.slice(0, limit), next }));
 });
 const fetched = globalThis.fetch;
 
@@ -43,22 +50,42 @@ after(() => {
 });
 
 /** A feed, its socket's reader, and a wait for a volume of what is forming. */
-function feeding(timeframe) {
+function feeding(timeframe, failed = assert.fail) {
+  symbol = `A${Number(symbol.slice(1)) + 1}`;
   asked = [];
+  hold = async () => {};
   let reader;
   let look = () => {};
   const drawn = () => look();
   const context = { signal: new AbortController().signal, stream: (_, given) => (reader = given) };
-  const drawing = { all: drawn, last: drawn, failed: assert.fail };
-  const feed = new CandleFeed({ venue: "v", symbol: "A/B" }, timeframe, drawing, context);
+  const drawing = { all: drawn, last: drawn, failed };
+  const feed = new CandleFeed({ venue: "v", symbol }, timeframe, drawing, context);
   const shown = () => feed.bars.forming()?.candle;
-  const comesTo = (volume) =>
+  const until = (holds) =>
     new Promise((came) => {
-      look = () => shown()?.volume === volume && came();
+      look = () => holds() && came();
       look();
     });
-  return { feed, reader, shown, comesTo };
+  const comesTo = (volume) => until(() => shown()?.volume === volume);
+  const closed = () => feed.bars.closed.map((bar) => bar.time / 60);
+  return { feed, reader, shown, comesTo, until, closed };
 }
+
+/** The next request that fits is answered when it is told to be, by what it stood at when it was asked. */
+function holding(fits) {
+  let answer;
+  const told = new Promise((go) => (answer = go));
+  const came = new Promise((asked) => {
+    hold = async (query) => {
+      if (!fits(query)) return;
+      hold = async () => {};
+      asked();
+      await told;
+    };
+  });
+  return { came, answer };
+}
+const upTo = (first, last) => Array.from({ length: last - first + 1 }, (_, place) => first + place);
 const minutesOf = (first, last) =>
   Array.from({ length: last - first + 1 }, (_, place) => candle(first + place));
 
@@ -92,4 +119,83 @@ test("a message behind minutes that are not known has them asked for", async () 
   minutes = minutesOf(241, 253);
   reader.message(candle(254));
   await comesTo("1.4");
+});
+
+test("bars that go at one end while older ones are on the way leave no hole", async () => {
+  minutes = minutesOf(1, 1_000);
+  const { feed, reader, closed } = feeding("1m");
+  await feed.load();
+  feed.bars.max = 600;
+  const { came, answer } = holding((query) => query.has("to"));
+  const older = feed.older();
+  await came;
+  for (const minute of [1_001, 1_002]) reader.message(candle(minute));
+  answer();
+  await older;
+  assert.deepEqual(closed(), upTo(1, 600));
+});
+
+/** A feed whose window was moved back while bars behind its newest were on the way. */
+async function leftBehind() {
+  minutes = minutesOf(1, 1_000);
+  const made = feeding("1m");
+  const { feed, reader } = made;
+  await feed.load();
+  feed.bars.max = 600;
+  const { came, answer } = holding((query) => query.get("order") === "oldest");
+  minutes = minutesOf(1, 1_010);
+  reader.snapshot([candle(1_010)]);
+  await came;
+  await feed.older();
+  const answered = async () => {
+    answer();
+    await (await fetch("/")).text();
+  };
+  return { ...made, answered };
+}
+
+test("newer bars that come after the window has left them behind are not put into it", async () => {
+  const { feed, answered, closed } = await leftBehind();
+  await answered();
+  assert.deepEqual([closed(), feed.bars.live], [upTo(1, 600), false]);
+  await feed.newer();
+  assert.deepEqual([closed(), feed.bars.live], [upTo(411, 1_010), true]);
+});
+
+test("newer bars that come after the window has jumped are not put before it", async () => {
+  const { feed, answered, closed } = await leftBehind();
+  minutes = minutesOf(1, 2_000);
+  feed.bars.max = 3_000;
+  await feed.now();
+  await answered();
+  assert.deepEqual(closed(), upTo(1_401, 2_000));
+});
+
+test("bars between the first page and what the socket told meanwhile are asked for", async () => {
+  minutes = minutesOf(1, 10);
+  const { feed, reader, closed, until } = feeding("1m");
+  const { came, answer } = holding(() => true);
+  const loaded = feed.load();
+  await came;
+  minutes = minutesOf(1, 14);
+  reader.snapshot([candle(14)]);
+  answer();
+  await loaded;
+  await until(() => closed().length === 14);
+});
+
+test("what could not be had is asked for again with the next candle", async () => {
+  minutes = minutesOf(1, 10);
+  let failed;
+  const failure = new Promise((told) => (failed = told));
+  const { feed, reader, closed, until } = feeding("1m", failed);
+  await feed.load();
+  minutes = minutesOf(1, 13);
+  hold = async () => true;
+  reader.message(candle(13));
+  await failure;
+  hold = async () => {};
+  minutes = minutesOf(1, 14);
+  reader.message(candle(14));
+  await until(() => closed().length === 14);
 });

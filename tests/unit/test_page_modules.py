@@ -20,7 +20,8 @@ def test_every_module_is_one(node: str) -> None:
 
 def test_the_rules_of_the_page_hold(node: str) -> None:
     files = sorted((ROOT / "tests" / "page").glob("*.test.js"))
-    done = subprocess.run([node, "--test", *files], capture_output=True, text=True, check=False)
+    command = [node, "--test", "--test-timeout=60000", *files]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-5000:]
 
 

@@ -30,6 +30,11 @@ export class ApiError extends Error {
     this.code = body.code ?? "unknown";
     this.hint = body.hint ?? "";
   }
+
+  /** Whether it may be over when it is asked again. */
+  get passing() {
+    return this.status === 0 || this.status >= 500;
+  }
 }
 
 /** A path with symbols in it, each part escaped, slashes as they are. @param {...(string | number)} parts */
@@ -115,6 +120,7 @@ function refusal(text) {
 
 /**
  * Run now and again, while the page is looked at; a slow answer makes the pauses longer, a failure does not.
+ * What is asked for while it runs is run once more: what is on the way may be older.
  * @param {() => Promise<void>} run
  * @param {number} everyMs
  * @param {AbortSignal} signal ends it
@@ -124,7 +130,9 @@ export function poll(run, everyMs, signal) {
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   let timer;
   let running = false;
+  let again = false;
   async function turn() {
+    again = running;
     if (running || signal.aborted) return;
     clearTimeout(timer);
     running = true;
@@ -137,7 +145,7 @@ export function poll(run, everyMs, signal) {
       if (!(error instanceof ApiError) && !signal.aborted) throw error;
     } finally {
       running = false;
-      if (!signal.aborted) timer = setTimeout(turn, pauseMs);
+      if (!signal.aborted) timer = setTimeout(turn, again ? 0 : pauseMs);
     }
   }
   signal.addEventListener("abort", () => clearTimeout(timer));

@@ -1,7 +1,7 @@
 /** The shell: session, routes, and how live all of it is. */
 
 import * as api from "./api.js";
-import { byId, h, missing, problem, setClass, setText } from "./dom.js";
+import { byId, h, missing, problem, setClass, setText, toast } from "./dom.js";
 import { duration } from "./format.js";
 import { Markets } from "./markets.js";
 import { SILENCE_MS, Stream } from "./stream.js";
@@ -15,6 +15,7 @@ import { show as system } from "./views/system.js";
 const SCOPES = ["read", "trade", "admin"];
 const MARKETS_MS = 2_000;
 const RECENT_MAX = 100;
+const RETRY_MS = 2_000;
 /** So long a lost connection may take before the page says so. */
 const PATIENCE_MS = 3_000;
 
@@ -47,7 +48,7 @@ const VIEWS = {
 
 /** @type {Set<Stream>} */
 const streams = new Set();
-const known = new Markets();
+let known = new Markets();
 const events = new EventTarget();
 /** @type {any[]} what the system's socket told, the newest first */
 const recent = [];
@@ -63,7 +64,7 @@ function nowhere(main) {
 
 /** @param {string} path @param {object} reader @param {AbortSignal} signal */
 function stream(path, reader, signal) {
-  const refused = () => api.get("/auth/me").catch(() => {});
+  const refused = () => api.get("/auth/me", {}, signal).catch(() => {});
   signal.throwIfAborted();
   const made = new Stream(path, /** @type {any} */ ({ refused, ...reader }), signal);
   streams.add(made);
@@ -77,9 +78,10 @@ async function begin() {
   } catch (error) {
     if (/** @type {any} */ (error).status === 401) return;
     byId("main").replaceChildren(problem(error));
-    setTimeout(begin, 2_000);
+    setTimeout(begin, RETRY_MS);
     return;
   }
+  known = new Markets();
   sessionEnd = new AbortController();
   const { signal } = sessionEnd;
   const happened = (/** @type {any} */ message) => {
@@ -99,7 +101,7 @@ async function begin() {
     },
     signal,
   );
-  api.poll(() => known.refresh(), MARKETS_MS, signal);
+  api.poll(() => known.refresh(signal), MARKETS_MS, signal);
   setText(byId("who"), `${me?.name} (${me?.scope})`);
   inside(true);
   route();
@@ -107,7 +109,7 @@ async function begin() {
 
 /** The session is over, or never was. */
 function end() {
-  if (document.body.classList.contains("outside")) return;
+  if (document.querySelector("main > .login")) return;
   me = null;
   sessionEnd.abort();
   viewEnd.abort();
@@ -118,7 +120,6 @@ function end() {
 
 /** @param {boolean} yes */
 function inside(yes) {
-  document.body.classList.toggle("outside", !yes);
   for (const part of /** @type {NodeListOf<HTMLElement>} */ (
     document.querySelectorAll("header nav, header .session")
   ))
@@ -150,9 +151,13 @@ async function route() {
     may: (/** @type {string} */ scope) => SCOPES.indexOf(me?.scope ?? "") >= SCOPES.indexOf(scope),
   };
   try {
+    if (!known.items.size) await known.refresh(signal);
     await view(place, context, parts.filter(Boolean), new URLSearchParams(query));
   } catch (error) {
-    if (!signal.aborted) place.replaceChildren(problem(error));
+    if (signal.aborted) return;
+    place.replaceChildren(problem(error));
+    if (error instanceof api.ApiError && error.passing)
+      setTimeout(() => signal.aborted || route(), RETRY_MS);
   }
 }
 
@@ -181,10 +186,8 @@ function tick() {
 api.session.addEventListener("expired", end);
 addEventListener("hashchange", route);
 byId("logout").addEventListener("click", () =>
-  api
-    .logout()
-    .catch(() => {})
-    .then(end),
+  // where the server does not answer, the session goes on
+  api.logout().then(end, (error) => me && toast(error.message, true)),
 );
 /** @type {HTMLElement} */ (document.querySelector(".skip")).addEventListener("click", (event) => {
   event.preventDefault();

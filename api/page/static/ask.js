@@ -46,11 +46,12 @@ export const ACTS = {
 
 /**
  * Ask, and do it.
- * @param {keyof ACTS & string} name
+ * @param {string} name of `ACTS`
  * @param {any} bot
+ * @param {AbortSignal} signal withdraws the question; what was given already goes on
  * @returns {Promise<boolean>} whether it was done
  */
-export function ask(name, bot) {
+export function ask(name, bot, signal) {
   const act = ACTS[name];
   const key = newKey();
   const reason = h("input", { id: "reason", maxLength: 500, value: "halted from the page", required: true });
@@ -96,8 +97,10 @@ export function ask(name, bot) {
       } catch (error) {
         failed.replaceChildren(problem(error));
         go.disabled = false;
+        if (!dialog.open) toast(`${act.label} bot ${bot.bot_id}: ${/** @type {Error} */ (error).message}`, true);
       }
     });
+    signal.addEventListener("abort", () => dialog.close());
     document.body.append(dialog);
     dialog.showModal();
   });

@@ -7,7 +7,7 @@ import { sum } from "./format.js";
 
 /** @type {Record<string, number>} */
 export const SECONDS = { "1m": 60, "5m": 300, "15m": 900, "1h": 3_600, "4h": 14_400, "1d": 86_400 };
-export const BARS_MAX = 3_000;
+const BARS_MAX = 3_000;
 
 /**
  * @typedef {object} Bar
@@ -23,7 +23,7 @@ export const BARS_MAX = 3_000;
  */
 
 /** A candle of the API or of a socket. @param {any} candle @returns {Bar} */
-export function barOf(candle) {
+function barOf(candle) {
   const { open, high, low, close, volume } = candle;
   return {
     time: Date.parse(candle.timestamp ?? candle.end) / 1000,
@@ -44,7 +44,7 @@ export function barOf(candle) {
  * @param {number} time
  * @returns {Bar}
  */
-export function merged(parts, time) {
+function merged(parts, time) {
   const [first, last] = [parts[0], parts[parts.length - 1]];
   const highest = parts.reduce((most, part) => (part.high > most.high ? part : most));
   const lowest = parts.reduce((least, part) => (part.low < least.low ? part : least));

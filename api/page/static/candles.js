@@ -4,7 +4,7 @@ import { get, path } from "./api.js";
 import { Bars } from "./bars.js";
 import { isoOf } from "./format.js";
 
-export const PAGE = 600;
+const PAGE = 600;
 const FILL_TRIES = 5;
 const FILL_PAUSE_MS = 800;
 
@@ -21,7 +21,9 @@ export class CandleFeed {
   #signal;
   #busy = false;
   #filling = false;
-  /** @type {any[] | null} messages that came before the first page */
+  /** Whether what was missing could not be had. */
+  #owed = false;
+  /** @type {any[] | null} messages that came before the newest page */
   #early = [];
 
   /**
@@ -47,20 +49,24 @@ export class CandleFeed {
 
   /** The newest page. */
   async load() {
-    const page = await this.#page({ order: "newest" });
-    this.bars.reset(page.items, page.next !== null);
-    await this.#minutes();
-    for (const message of this.#early ?? []) this.#put(message);
-    this.#early = null;
-    this.#drawing.all(0);
-    if (!this.bars.whole()) this.#fill();
+    await this.#held(async () => {
+      const page = await this.#page({ order: "newest" });
+      const minutes = await this.#minutes(page.items[0]?.timestamp ?? null);
+      this.bars.reset(page.items, page.next !== null);
+      for (const minute of minutes) this.bars.addMinute(minute);
+      return 0;
+    });
   }
 
   /** A page of older bars, where there are any. */
   async older() {
     if (!this.bars.older || !this.bars.first) return;
     await this.#once(async () => {
-      const page = await this.#page({ order: "newest", to: isoOf(this.bars.first.time) });
+      let page, time;
+      do {
+        time = this.bars.first.time;
+        page = await this.#page({ order: "newest", to: isoOf(time) });
+      } while (time !== this.bars.first.time); // bars that went meanwhile would miss behind this page
       this.#drawing.all(this.bars.before(page.items, page.next !== null));
     });
   }
@@ -68,17 +74,29 @@ export class CandleFeed {
   /** A page of newer bars, where the window has left them behind. */
   async newer() {
     if (this.bars.live) return;
-    await this.#once(async () => {
-      const page = await this.#after(this.bars.last.time);
-      const gone = this.bars.after(page.items, page.next === null);
-      if (this.bars.live) await this.#minutes();
-      this.#drawing.all(-gone);
-    });
+    await this.#once(() => this.#held(async () => this.#append(await this.#after(this.bars.last.time))));
   }
 
   /** Back to the newest bars. */
   async now() {
     if (!this.bars.live) await this.#once(() => this.load());
+  }
+
+  /**
+   * Reach the newest bars; what the socket tells meanwhile comes behind them.
+   * @param {() => Promise<number>} run tells by how many bars what is looked at moved
+   */
+  async #held(run) {
+    this.#early ??= [];
+    let shift;
+    try {
+      shift = await run();
+      for (const message of this.#early) this.#put(message);
+    } finally {
+      this.#early = null;
+    }
+    this.#drawing.all(shift);
+    if (!this.#complete()) this.#fill();
   }
 
   /** @param {any[]} messages a new beginning: what was missed is asked for */
@@ -100,6 +118,7 @@ export class CandleFeed {
     if (message.timeframe === this.bars.timeframe && !message.forming) this.#closed(message);
     else if (message.timeframe === "1m") this.#minute(message);
     else return;
+    if (this.#owed && this.#early === null && !message.forming) this.#fill();
     const forming = this.bars.forming();
     if (forming && this.#early === null) this.#drawing.last(forming);
   }
@@ -125,38 +144,56 @@ export class CandleFeed {
   async #fill() {
     if (this.#filling || !this.bars.live) return;
     this.#filling = true;
+    this.#owed = false;
     try {
       for (let attempt = 0; attempt < FILL_TRIES && !this.#signal.aborted; attempt++) {
         const from = this.bars.contiguous();
         const page = await this.#after(from);
-        const gone = this.bars.after(page.items, page.next === null);
-        if (page.next === null) await this.#minutes();
-        this.#drawing.all(-gone);
-        const reached = this.bars.contiguous();
-        if (reached === (this.bars.last?.time ?? 0) && this.bars.whole()) break;
+        if (!this.bars.live) break;
+        if (from < (this.bars.first?.time ?? 0)) continue; // the window is another one
+        this.#drawing.all(this.#append(page));
+        if (this.#complete()) break;
         if (page.next === null)
           await new Promise((later) => setTimeout(later, FILL_PAUSE_MS * (attempt + 1)));
-        else if (reached > from) attempt = -1;
+        else if (this.bars.contiguous() > from) attempt = -1;
       }
     } catch (error) {
-      if (!this.#signal.aborted) this.#drawing.failed(error);
+      if (this.#signal.aborted) return;
+      this.#owed = true;
+      this.#drawing.failed(error);
     } finally {
       this.#filling = false;
     }
   }
 
-  /** The closed 1m candles of the bar that is forming: as many of the newest as a bar can have. */
-  async #minutes() {
-    if (this.bars.timeframe === "1m") return;
-    const from = this.bars.last ? isoOf(this.bars.last.time) : null;
-    const query = { timeframe: "1m", order: "newest", from, limit: this.bars.seconds / 60 };
-    const page = await get(this.#url, query, this.#signal);
-    for (const candle of page.items) this.bars.addMinute(candle);
+  /** Whether no bar misses among the newest, and no minute of the one that is forming. */
+  #complete() {
+    return !this.bars.live || (this.bars.contiguous() === (this.bars.last?.time ?? 0) && this.bars.whole());
   }
 
-  /** @param {number} time in s */
-  #after(time) {
-    return this.#page({ order: "oldest", from: isoOf(time) });
+  /** Put newer bars behind these. @param {any} page @returns {number} by how many bars what is looked at moved */
+  #append(page) {
+    const gone = this.bars.after(page.items, page.next === null);
+    for (const minute of page.minutes) this.bars.addMinute(minute);
+    return -gone;
+  }
+
+  /** A page of newer bars; where it is the last, with the minutes behind it. @param {number} time in s */
+  async #after(time) {
+    const page = await this.#page({ order: "oldest", from: isoOf(time) });
+    const newest = page.items.at(-1)?.timestamp ?? isoOf(time);
+    return { ...page, minutes: page.next === null ? await this.#minutes(newest) : [] };
+  }
+
+  /**
+   * Closed 1m candles of the bar that is forming: as many of the newest as a bar can have.
+   * @param {string | null} from the close of the bar before it
+   * @returns {Promise<any[]>}
+   */
+  async #minutes(from) {
+    if (this.bars.timeframe === "1m") return [];
+    const query = { timeframe: "1m", order: "newest", from, limit: this.bars.seconds / 60 };
+    return (await get(this.#url, query, this.#signal)).items;
   }
 
   /** @param {Record<string, string>} query */

@@ -6,7 +6,6 @@ const dark = matchMedia("(prefers-color-scheme: dark)");
 const still = matchMedia("(prefers-reduced-motion: reduce)");
 
 /** @typedef {{time: number, value?: number}} Point */
-/** @typedef {{name: string, color: string, value: (time: number | null) => string}} Entry of the legend */
 
 /** A colour of the style sheet. @param {string} name */
 function color(name) {
@@ -134,7 +133,10 @@ export class Chart {
       ready: () => this.#chart.panes()[index]?.setStretchFactor(height),
       top: () => {
         const before = this.#chart.panes().slice(0, index);
-        return before.reduce((sum, /** @type {any} */ pane) => sum + pane.getHeight() + 1, 0);
+        return before.reduce(
+          (/** @type {number} */ sum, /** @type {any} */ pane) => sum + pane.getHeight() + 1,
+          0,
+        );
       },
     };
     return place;
@@ -170,11 +172,6 @@ export class Chart {
   showNewest(count) {
     const bars = this.#candles.data().length;
     this.#chart.timeScale().setVisibleLogicalRange({ from: bars - count, to: bars + 3 });
-  }
-
-  /** A colour as it is now, by its name. @param {string} name */
-  color(name) {
-    return color(name);
   }
 
   /** @param {any} kind @param {number} pane @param {number} digits @param {any} options */

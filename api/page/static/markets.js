@@ -5,7 +5,7 @@ import { setText } from "./dom.js";
 import { duration } from "./format.js";
 
 /** Older than this, data looks stale. */
-export const STALE_MS = 180_000;
+const STALE_MS = 180_000;
 const LOOK_MS = 6_000;
 /** So long the list may go without an answer before it says so: longer than any pause between requests. */
 const LATE_MS = 15_000;
@@ -21,12 +21,24 @@ export class Markets {
   #seen = new Map();
   #told = performance.now();
 
-  async refresh() {
-    const { items } = await get("/api/markets");
+  /** @param {AbortSignal} signal */
+  async refresh(signal) {
+    const { items } = await get("/api/markets", {}, signal);
     this.#told = performance.now();
     this.items = new Map(items.map((/** @type {any} */ item) => [item.market, item]));
     for (const item of items) this.#look(item.market, item.newest);
     this.tick();
+  }
+
+  /** A market, asked for where it is not known yet; undefined where there is none. @param {string} market @param {AbortSignal} signal */
+  async find(market, signal) {
+    if (!this.items.has(market)) await this.refresh(signal);
+    return this.items.get(market);
+  }
+
+  /** A market's venue, and whether its prices are made up. @param {{venue: string, symbol: string}} of */
+  venue(of) {
+    return this.items.get(keyOf(of))?.simulated ? `${of.venue}\u00a0(simulated)` : of.venue;
   }
 
   /** Something of a market arrived. @param {string} market */

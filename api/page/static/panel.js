@@ -17,7 +17,6 @@ const AHEAD = 80;
  * @property {CandleFeed} feed
  * @property {HTMLElement} legend where others may add their entries
  * @property {(listener: (time: number | null, id: string | null, point: any) => void) => void} onPoint
- * @property {() => number} last close of the newest bar that is shown, in s
  */
 
 /**
@@ -54,6 +53,7 @@ export async function candlePanel(place, market, timeframe, context, drawn = () 
   const chart = await drawChart(box, places(market.price_step), signal);
   /** @type {number | null} */
   let pointed = null;
+  let told = 0;
   const show = () => {
     const bar = barAt(feed.bars, pointed);
     setText(values, bar ? valuesOf(bar) : "");
@@ -76,7 +76,8 @@ export async function candlePanel(place, market, timeframe, context, drawn = () 
     },
     failed: (/** @type {unknown} */ error) => {
       failed.replaceChildren(problem(error));
-      setTimeout(() => failed.replaceChildren(), 10_000);
+      clearTimeout(told);
+      told = window.setTimeout(() => failed.replaceChildren(), 10_000);
     },
   };
   const feed = new CandleFeed(market, timeframe, drawing, context);
@@ -96,7 +97,6 @@ export async function candlePanel(place, market, timeframe, context, drawn = () 
     feed,
     legend,
     onPoint: (listener) => chart.onPoint(listener),
-    last: () => feed.bars.forming()?.time ?? feed.bars.last?.time ?? 0,
   };
 }
 

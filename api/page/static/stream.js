@@ -70,8 +70,6 @@ export class Stream {
   heard = performance.now();
   /** @type {"connecting" | "live" | "waiting" | "ended"} */
   state = "connecting";
-  /** Why it ended, in words. */
-  reason = "";
   /** When it connects again, in ms of `performance.now()`. */
   retryAt = 0;
 
@@ -80,7 +78,7 @@ export class Stream {
     this.#path = path;
     this.#reader = reader;
     this.#watch = setInterval(() => this.#listen(), 1_000);
-    signal.addEventListener("abort", () => this.#end(""));
+    signal.addEventListener("abort", () => this.#end());
     addEventListener("online", () => this.#now(), { signal });
     document.addEventListener("visibilitychange", () => document.hidden || this.#now(), { signal });
     this.#connect();
@@ -115,7 +113,7 @@ export class Stream {
 
   /** @param {CloseEvent} event @param {boolean} opened */
   #closed(event, opened) {
-    if (event.code === CLOSED.unknown) return this.#end(event.reason || "the server does not know it");
+    if (event.code === CLOSED.unknown) return this.#end();
     if (event.code === CLOSED.badSince) this.#sequence.seq = null;
     if (event.code === CLOSED.unauthorised || !opened) this.#reader.refused();
     this.#later();
@@ -145,14 +143,12 @@ export class Stream {
     if (this.#socket && performance.now() - heard > SILENCE_MS) this.#later();
   }
 
-  /** @param {string} reason */
-  #end(reason) {
+  #end() {
     clearInterval(this.#watch);
     clearTimeout(this.#retry);
     const socket = this.#socket;
     this.#socket = null;
     socket?.close();
     this.state = "ended";
-    this.reason = reason;
   }
 }

@@ -71,11 +71,6 @@ export class Table {
     this.#empty.hidden = rows.length > 0;
   }
 
-  /** The row as it was rendered last. @param {string | number} key */
-  row(key) {
-    return this.#rows.get(key)?.row;
-  }
-
   /** Change one row that is shown. @param {string | number} key @param {Partial<R>} change */
   patch(key, change) {
     const found = this.#rows.get(key);
@@ -109,6 +104,9 @@ export class Pages {
   #cursors = [null];
   /** @type {string | null} */
   #next = null;
+  /** Requests are numbered: an answer that is older than what is shown is no news. */
+  #asked = 0;
+  #shows = 0;
   #table;
   #fetch;
   #key;
@@ -138,24 +136,22 @@ export class Pages {
     );
   }
 
-  /** From the first page on. */
-  async restart() {
-    this.#cursors = [null];
-    await this.refresh();
-  }
-
   /** Read the page that is shown once more. */
   async refresh() {
     const cursors = this.#cursors;
+    const number = ++this.#asked;
+    const late = () => cursors !== this.#cursors || number <= this.#shows;
     try {
       const page = await this.#fetch({ limit: this.#size, cursor: cursors[cursors.length - 1] });
-      if (cursors !== this.#cursors) return;
+      if (late()) return;
+      this.#shows = number;
       this.#failed.replaceChildren();
       this.#next = page.next;
       this.#table.render(page.items, this.#key);
       this.#tell(page.items.length);
     } catch (error) {
-      if (/** @type {Error} */ (error).name !== "AbortError") this.#failed.replaceChildren(problem(error));
+      if (/** @type {Error} */ (error).name !== "AbortError" && !late())
+        this.#failed.replaceChildren(problem(error));
     }
   }
 
@@ -173,6 +169,7 @@ export class Pages {
   #turn(step) {
     if (step > 0 && this.#next === null) return;
     this.#cursors = step > 0 ? [...this.#cursors, this.#next] : this.#cursors.slice(0, -1);
+    this.#next = null; // known when the page has come
     this.refresh();
   }
 }

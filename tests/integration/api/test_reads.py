@@ -10,6 +10,12 @@ from pydantic import BaseModel
 
 from api.http import models
 from infra.db import queries
+from infra.exchange import simulated
+from infra.fresh_home import fold_home
+from infra.strategies import Strategies
+from streams.journal import JournalWriter
+from streams.log import Entry
+from streams.topics import JOURNAL
 from tests.integration.api.conftest import Api
 
 A1 = "/api/candles/test/A/USDT"
@@ -160,3 +166,28 @@ def test_health_tells_lag_ages_and_versions(api: Api) -> None:
     assert [market["market"] for market in health["markets"]] == ["test:A/USDT", "test:B/USD:B"]
     assert health["bots"] == {"running": 2}
     assert len(health["versions"]["fold"]) == 64
+
+
+def test_a_dead_letter_tells_where_and_why(fresh: Api, strategies: Strategies) -> None:
+    assert fresh.get("/api/dead-letters") == {"items": [], "next": None}
+    log = fresh.services.log
+    (at,) = log.append([Entry(JOURNAL, b"test:A/USDT", b"<b>no</b>", 0, 1)])
+    fold_home(log, strategies)
+    fresh.fold()
+    (letter,) = pages_of(fresh, "/api/dead-letters", order="newest")
+    models.DeadLetter.model_validate(letter, extra="forbid")
+    assert (letter["stream"], letter["partition"], letter["offset"]) == at
+    assert (letter["time"], letter["key"]) == ("1970-01-01T00:00:00Z", "test:A/USDT")
+    assert "not an event record" in letter["error"]
+    stream, partition, offset = letter["notice"].split(":")
+    (notice, *_) = fresh.get(f"/api/log/{stream}", partition=partition, offset=offset)["items"]
+    assert notice["events"][0]["event"]["error"] == letter["error"]
+    assert fresh.get("/api/health")["dead_letters"] == 1
+
+
+def test_a_market_of_the_simulated_exchange_is_told_to_be_one(fresh: Api) -> None:
+    writer = JournalWriter(fresh.services.log, "sim", 0)
+    made = simulated.market("BTC/USDT")
+    writer.append(made, key=made.key)
+    told = {market["market"]: market["simulated"] for market in fresh.get("/api/markets")["items"]}
+    assert told == {"sim:BTC/USDT": True, "test:A/USDT": False, "test:B/USD:B": False}

@@ -20,8 +20,7 @@ export async function show(main, context, [id]) {
     main.append(missing(`There is no bot ${id}.`, "#/bots", "All bots"));
     return;
   }
-  if (!context.markets.items.size) await context.markets.refresh();
-  const market = context.markets.items.get(keyOf(bot));
+  const market = await context.markets.find(keyOf(bot), context.signal);
   const head = headOf(bot, context, () => refresh());
   const chart = h("section", { className: "detail", "aria-label": "Chart" });
   const lists = h("section", { className: "lists", "aria-label": "What it did" });
@@ -41,8 +40,8 @@ export async function show(main, context, [id]) {
   /** @type {(() => void) | undefined} */
   let said;
   const changed = () => {
-    clearTimeout(later);
-    later = window.setTimeout(() => {
+    later ||= window.setTimeout(() => {
+      later = 0;
       refresh();
       list.refresh();
       overlays?.refresh();
@@ -87,7 +86,7 @@ function headOf(first, context, refresh) {
   const buttons = Object.entries(ACTS).map(([name, act]) =>
     h(
       "button",
-      { type: "button", "data-act": name, onclick: async () => (await ask(name, bot)) && refresh() },
+      { type: "button", "data-act": name, onclick: async () => (await ask(name, bot, context.signal)) && refresh() },
       act.label,
     ),
   );
@@ -104,7 +103,7 @@ function headOf(first, context, refresh) {
       h(
         "a",
         { href: `#/markets/${path(bot.venue, bot.symbol).slice(1)}?tf=${bot.timeframe}` },
-        `${bot.symbol} ${bot.venue}`,
+        `${bot.symbol} ${context.markets.venue(bot)}`,
       ),
       h("span", {}, bot.timeframe),
       h("div", { className: "buttons" }, ...buttons),

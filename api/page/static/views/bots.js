@@ -15,6 +15,8 @@ const STATUSES = ["running", "stopped", "halted"];
 /** @type {import("../app.js").View} */
 export async function show(main, context, _, query) {
   const status = STATUSES.includes(query.get("status") ?? "") ? query.get("status") : null;
+  /** @type {Map<number, any>} the newest change of each bot that the socket told */
+  const told = new Map();
   const filter = h("div", { className: "segments", role: "group", "aria-label": "Status" });
   const table = new Table(
     "Bots",
@@ -29,7 +31,10 @@ export async function show(main, context, _, query) {
     table,
     ROWS,
     (row) => row.bot_id,
-    (page) => get("/api/bots", { ...page, status }, context.signal),
+    async (page) => {
+      const answer = await get("/api/bots", { ...page, status }, context.signal);
+      return { ...answer, items: answer.items.map((/** @type {any} */ row) => changed(row, told)) };
+    },
   );
   main.append(
     h("h1", { className: "hidden" }, "Bots"),
@@ -52,11 +57,30 @@ export async function show(main, context, _, query) {
       const change = /** @type {CustomEvent} */ (event).detail;
       if (change.type !== "bot_changed.v1") return;
       // a row that no longer fits the filter goes with the next refresh
+      told.set(change.bot_id, change);
       table.patch(change.bot_id, { status: change.status, words: change.words });
       counts();
     },
     { signal: context.signal },
   );
+}
+
+/**
+ * A row as the socket told it, where the database does not know that change yet.
+ * @param {any} row
+ * @param {Map<number, any>} told
+ */
+function changed(row, told) {
+  const change = told.get(row.bot_id);
+  const [offset, index] = placeOf(row.cause);
+  const [newest, last] = placeOf(change?.cause ?? "");
+  const newer = newest > offset || (newest === offset && last > index);
+  return newer ? { ...row, status: change.status, words: change.words } : row;
+}
+
+/** Offset and index of a cause; all of a bot's are of one partition. @param {string} cause */
+function placeOf(cause) {
+  return cause.split(":").slice(1).map(Number);
 }
 
 /**
@@ -68,9 +92,14 @@ function columns(context, refresh) {
   return [
     {
       title: "Bot",
-      show: (cell, row) =>
-        cell.firstChild ||
-        cell.append(h("a", { href: `#/bots/${row.bot_id}` }, `${row.bot_id} ${row.strategy}`)),
+      show: (cell, row) => {
+        if (!cell.firstChild)
+          cell.append(
+            h("a", { href: `#/bots/${row.bot_id}` }, `${row.bot_id} ${row.strategy}`),
+            h("span", { className: "narrow muted" }),
+          );
+        setText(cell.children[1], context.markets.venue(row));
+      },
     },
     {
       title: "State",
@@ -81,7 +110,7 @@ function columns(context, refresh) {
         cell.title = row.words;
       },
     },
-    textColumn("Market", (row) => row.symbol, "wide"),
+    textColumn("Market", (row) => `${row.symbol} ${context.markets.venue(row)}`, "wide"),
     textColumn("Timeframe", (row) => row.timeframe, "wide"),
     {
       title: "Position",
@@ -120,7 +149,7 @@ function columns(context, refresh) {
         button.setAttribute("aria-label", `${button.textContent} bot ${row.bot_id}`);
         button.disabled = !context.may("trade");
         button.title = button.disabled ? "This needs a token of scope trade." : "";
-        button.onclick = async () => (await ask(act, row)) && refresh();
+        button.onclick = async () => (await ask(act, row, context.signal)) && refresh();
       },
     },
   ];

@@ -8,7 +8,7 @@ const INVALID = {
   hint: "Copy it whole from the file named below, or ask whoever runs the server to make you one.",
 };
 
-/** @param {HTMLElement} main @param {() => void} entered */
+/** @param {HTMLElement} main @param {() => Promise<void>} entered takes its place */
 export function show(main, entered) {
   const token = h("input", {
     id: "token",
@@ -47,13 +47,12 @@ export function show(main, entered) {
     try {
       await login(token.value.trim());
       token.value = "";
-      main.replaceChildren();
-      entered();
+      await entered();
     } catch (error) {
       const refused = /** @type {any} */ (error).status === 401;
       failed.replaceChildren(problem(refused ? INVALID : error));
-      go.disabled = false;
     }
+    go.disabled = false;
   });
   main.replaceChildren(form);
   token.focus();

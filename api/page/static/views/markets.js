@@ -14,10 +14,10 @@ const wide = matchMedia("(min-width: 64rem)");
 
 /** @type {import("../app.js").View} */
 export async function show(main, context, [venue, ...rest], query) {
-  if (!context.markets.items.size) await context.markets.refresh();
-  const all = [...context.markets.items.values()];
+  const { markets, signal } = context;
   const asked = venue ? `${venue}:${rest.join("/")}` : null;
-  const market = context.markets.items.get(asked ?? (wide.matches ? keyOf(all[0] ?? {}) : ""));
+  const [first] = wide.matches ? markets.items.values() : [];
+  const market = asked ? await markets.find(asked, signal) : first;
   const list = listOf(market ? keyOf(market) : null, context);
   const view = h("div", { className: market ? "split" : "" }, list);
   if (asked) view.classList.add("chosen");
@@ -41,7 +41,7 @@ function listOf(chosen, context) {
           cell.firstChild ||
           cell.append(
             h("a", { href: linkTo(row) }, row.symbol),
-            h("span", { className: "muted" }, ` ${row.venue}`),
+            h("span", { className: "muted" }, ` ${context.markets.venue(row)}`),
           ),
       },
       {
@@ -125,7 +125,7 @@ async function detail(view, market, asked, context) {
       "div",
       { className: "head" },
       h("a", { className: "back", href: "#/markets" }, "‹ All"),
-      h("h2", {}, market.symbol, h("small", {}, ` ${market.venue}`)),
+      h("h2", {}, market.symbol, h("small", {}, ` ${context.markets.venue(market)}`)),
       price,
       frames,
     ),

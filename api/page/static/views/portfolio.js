@@ -12,7 +12,7 @@ const ROWS = 100;
 /** @type {import("../app.js").View} */
 export async function show(main, context) {
   const totals = new Table("Totals by currency", totalColumns(), "There is no bot yet.");
-  const held = new Table("Open positions", heldColumns(), "No bot holds a position.", (element) =>
+  const held = new Table("Open positions", heldColumns(context.markets), "No bot holds a position.", (element) =>
     element.toggleAttribute("data-stales", true),
   );
   const marked = h("p", { className: "muted" });
@@ -79,15 +79,15 @@ function gains(title, name) {
   };
 }
 
-/** @returns {import("../table.js").Column<any>[]} */
-function heldColumns() {
+/** @param {import("../markets.js").Markets} markets @returns {import("../table.js").Column<any>[]} */
+function heldColumns(markets) {
   return [
     {
       title: "Bot",
       show: (cell, row) =>
         cell.firstChild || cell.append(h("a", { href: `#/bots/${row.bot_id}` }, String(row.bot_id))),
     },
-    textColumn("Market", (row) => `${row.symbol} ${row.venue}`),
+    textColumn("Market", (row) => `${row.symbol} ${markets.venue(row)}`),
     textColumn("Side", (row) => (sign(row.position) > 0 ? "long" : "short")),
     textColumn("Position", (row) => plain(row.position), "number"),
     textColumn("Entry value", (row) => `${money(row.cost, row.currency)} ${row.currency}`, "number wide"),

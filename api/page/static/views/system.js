@@ -3,9 +3,10 @@
 import { get, poll } from "../api.js";
 import { h, setText } from "../dom.js";
 import { clock, duration } from "../format.js";
-import { Table, textColumn } from "../table.js";
+import { Pages, Table, textColumn } from "../table.js";
 
 const REFRESH_MS = 2_000;
+const LETTERS = 10;
 /** A lag that is looked at: so many journal records. */
 const LAG = 100;
 
@@ -27,6 +28,12 @@ export async function show(main, context) {
     "No market has candles yet.",
     (element) => element.toggleAttribute("data-stales", true),
   );
+  const letters = new Pages(
+    new Table("Dead letters", letterColumns(), "There is none: every record could be read and folded."),
+    LETTERS,
+    (row) => row.notice,
+    (page) => get("/api/dead-letters", { ...page, order: "newest" }, context.signal),
+  );
   const events = h("ol", { className: "events" });
   main.append(
     h("h1", {}, "System"),
@@ -37,12 +44,15 @@ export async function show(main, context) {
       h("section", {}, h("h2", {}, "Partitions"), partitions.element),
       h("section", {}, h("h2", {}, "Markets"), markets.element),
     ),
+    h("h2", {}, "Dead letters"),
+    letters.element,
     h("h2", {}, "Latest events"),
     events,
   );
   const happened = () => events.replaceChildren(...context.recent.map(line));
   const refresh = poll(
     async () => {
+      await letters.refresh();
       const health = await get("/api/health", {}, context.signal);
       showTiles(tiles, health);
       partitions.render(health.partitions, (row) => row.partition);
@@ -107,6 +117,16 @@ function partitionColumns() {
       (row) => (row.recorded_age_s === null ? "never" : `${duration(1000 * row.recorded_age_s)} ago`),
       "number wide",
     ),
+  ];
+}
+
+/** @returns {import("../table.js").Column<any>[]} */
+function letterColumns() {
+  return [
+    textColumn("Recorded", (row) => clock(row.time), "time"),
+    textColumn("Position", (row) => `${row.stream}:${row.partition}:${row.offset ?? "–"}`),
+    textColumn("Market", (row) => row.key, "wide"),
+    textColumn("Reason", (row) => row.error, "words"),
   ];
 }
 
