@@ -456,6 +456,8 @@ def test_what_is_not_there_is_told_with_a_way_back(demo: Site, visit: Open) -> N
         ("bots/first", "There is no bot first.", "#/bots"),
         ("markets/sim/NO/SUCH", "There is no market sim:NO/SUCH.", "#/markets"),
         ("elsewhere", "There is no such page.", "#/markets"),
+        ("constructor", "There is no such page.", "#/markets"),
+        ("markets/%", "There is no market %:.", "#/markets"),
     ):
         one.open(route)
         told = one.page.locator("main .problem")

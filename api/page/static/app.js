@@ -27,13 +27,13 @@ const PATIENCE_MS = 3_000;
  * @param {URLSearchParams} query
  * @returns {void | Promise<void>}
  */
-/** @type {Record<string, [string, View]>} */
-const VIEWS = {
-  markets: ["Markets", markets],
-  bots: ["Bots", (main, context, parts, query) => (parts.length ? bot : bots)(main, context, parts, query)],
-  portfolio: ["Portfolio", portfolio],
-  system: ["System", system],
-};
+/** @type {Map<string, [string, View]>} */
+const VIEWS = new Map([
+  ["markets", ["Markets", markets]],
+  ["bots", ["Bots", (main, context, parts, query) => (parts.length ? bot : bots)(main, context, parts, query)]],
+  ["portfolio", ["Portfolio", portfolio]],
+  ["system", ["System", system]],
+]);
 
 /**
  * What a view gets.
@@ -126,14 +126,23 @@ function inside(yes) {
     part.hidden = !yes;
 }
 
+/** A part of the address; as it stands where it is malformed. @param {string} part */
+function decoded(part) {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part;
+  }
+}
+
 async function route() {
   if (!me || (location.hash && !location.hash.startsWith("#/"))) return;
   viewEnd.abort();
   viewEnd = new AbortController();
   const { signal } = viewEnd;
   const [path, query] = location.hash.slice(2).split("?");
-  const [name, ...parts] = path.split("/").map(decodeURIComponent);
-  const [title, view] = VIEWS[name || "markets"] ?? ["Not found", nowhere];
+  const [name, ...parts] = path.split("/").map(decoded);
+  const [title, view] = VIEWS.get(name || "markets") ?? ["Not found", nowhere];
   document.title = `${[title, ...parts].join(" ")} · TCPDashboard`;
   for (const link of document.querySelectorAll("header nav a")) {
     if (link.getAttribute("href") === `#/${title.toLowerCase()}`) link.setAttribute("aria-current", "page");
