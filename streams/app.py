@@ -19,12 +19,11 @@ from streams.embedded import EmbeddedLog
 from streams.fold_lock import fold_lock
 from streams.kafka_topics import address_of
 from streams.log import Log
-from streams.topics import RECORD_BYTES_MAX
+from streams.topics import GROUP, RECORD_BYTES_MAX
 from streams.watchdog import STANDSTILL_S, Doing, Watchdog, Watched
 
 logger = logging.getLogger(__name__)
 
-GROUP = "tcpdashboard"
 FAILED = 70
 """Exit code of a worker that ended itself (EX_SOFTWARE)."""
 CHECK_S = 0.1

@@ -109,6 +109,20 @@ async def examine_topics(
     return count, [address.topic(name) for name in topics.ALL if name not in counts]
 
 
+async def committed_offsets(address: Address, consumer: str, answer_s: float) -> dict[Any, int]:
+    """What a consumer's group has committed, by aiokafka's `TopicPartition`. Raises aiokafka's errors."""
+    admin: Any = AIOKafkaAdminClient(
+        bootstrap_servers=list(address.servers), request_timeout_ms=int(answer_s * 1000)
+    )
+    try:
+        async with asyncio.timeout(answer_s):
+            await admin.start()
+            found = await admin.list_consumer_group_offsets(address.topic(consumer))
+    finally:
+        await admin.close()
+    return {tp: at.offset for tp, at in found.items() if at.offset >= 0}
+
+
 async def _create(admin: Any, address: Address, names: Iterable[str], partitions: int) -> None:
     # Asked for all topics, since to ask for one that is missing may create it with the cluster's defaults.
     existing = {topic["topic"] for topic in await admin.describe_topics()}

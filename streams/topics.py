@@ -14,6 +14,9 @@ DERIVED = (CANDLES, SIGNALS, TRADES, BOTS)
 PROJECTED = (*DERIVED, SYSTEM)
 ALL = (JOURNAL, *PROJECTED, SNAPSHOTS)
 
+GROUP = "tcpdashboard"
+"""The consumer group of the workers."""
+
 RECORD_BYTES_MAX = 900_000
 """No record is larger; Kafka's default limit is 1 MiB."""
 
