@@ -29,7 +29,7 @@ from projections.strategies.code import (
 )
 from streams.events import TIMEFRAMES_NS, Params
 
-EVERY = 4_096
+EVERY = 2_048
 """Candles between two states that are kept: so many are read at most before a page."""
 KEPT_MAX = 20_000
 """States kept in all, of some hundred bytes each; those of the life that was asked for first go first."""
