@@ -178,12 +178,13 @@ def test_no_secret_leaves_processes_whose_services_work(
     for process in (server, worker):
         process.send_signal(signal.SIGTERM)
         process.wait(60)
+    locked = redis.Redis.from_url(redis_url)
+    locked.publish("end", b"")
     messages = 0
-    while message := heard.get_message(timeout=0.2):
+    while (message := heard.get_message(timeout=60))["channel"] != b"end":
         seen.add("Redis", message["data"])
         messages += 1
     assert messages > 20
-    locked = redis.Redis.from_url(redis_url)
     for key in locked.scan_iter():
         seen.add(f"Redis {key}", locked.get(key))
     outputs(seen, tmp_path)
