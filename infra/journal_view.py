@@ -24,13 +24,16 @@ from streams.events import (
     StartBot,
     TickBatch,
 )
-from streams.journal import TYPE_HEADER, JournalState, Reached, event_tag, scan
+from streams.journal import SOURCE_HEADER, TYPE_HEADER, JournalState, Reached, event_tag, scan
 from streams.log import Log, Record, partition_of
 from streams.snapshots import latest
 from streams.ticks import NO_ID, unpack
 from streams.topics import JOURNAL
 
 logger = logging.getLogger(__name__)
+
+WINDOW_RECORDS = 64
+"""So many records at the end are looked at first."""
 
 
 class KnownBot(NamedTuple):
@@ -88,13 +91,42 @@ def watermark(log: Log, key: str) -> int | None:
 def import_place(log: Log, key: str, source: str) -> tuple[int, Market | None]:
     """From which offset an import must scan its market's partition, and the specification before that.
 
-    A source that the newest snapshot does not know has written nothing before it.
+    A source that the newest snapshot does not know has written nothing before it; of one that it knows, the
+    last tick batch says how far the file came.
     """
     pipeline = _newest(log, partition_of(key.encode(), log.partitions))
-    if source in pipeline.sources:
-        return 0, None
-    tape = pipeline.tapes.get(key)
-    return pipeline.applied + 1, None if tape is None else tape.market
+    tape, folded = pipeline.tapes.get(key), pipeline.sources.get(source)
+    market = None if tape is None else tape.market
+    if folded is None:
+        return pipeline.applied + 1, market
+    last = _last_batch(log, pipeline, source, folded.epoch)
+    return (0, None) if last is None else (last, market)
+
+
+def _last_batch(log: Log, pipeline: Pipeline, source: str, epoch: int) -> int | None:
+    """The offset of a source's last folded tick batch, looked for in growing windows from the end.
+
+    Only batches of the newest epoch count: what an older writer appended later is no position.
+    """
+    partition, stop, window = pipeline.partition, pipeline.applied + 1, WINDOW_RECORDS
+    earliest = log.earliest(JOURNAL, partition)
+    while stop > earliest:
+        start = max(earliest, stop - window)
+        mine = [r.offset for r in log.read(JOURNAL, partition, start, stop) if _is_batch(r, source, epoch)]
+        if mine:
+            return mine[-1]
+        stop, window = start, 2 * window
+    return None
+
+
+def _is_batch(record: Record, source: str, epoch: int) -> bool:
+    if dict(record.headers).get(SOURCE_HEADER, source.encode()) != source.encode():
+        return False
+    try:
+        entry = decode_input(record.value)
+    except UndecodableError:
+        return False
+    return (entry.source, entry.epoch) == (source, epoch) and isinstance(entry.event, TickBatch)
 
 
 def _newest_row(record: Record, key: str) -> int:

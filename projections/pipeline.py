@@ -82,12 +82,21 @@ class PipelineState(Struct, frozen=True, array_like=True):
     version: int
     applied: int
     chain: bytes
+    """These three stay in front in every version: `StateHead`."""
     chain_before: bytes
     tapes: list[TapeState]
     sources: dict[str, Source]
     requests: list[str]
     registered: int
     repeats: int
+
+
+class StateHead(Struct, frozen=True, array_like=True):
+    """The front of a `PipelineState`, the same in every version."""
+
+    version: int
+    applied: int
+    chain: bytes
 
 
 class PositionError(RuntimeError):
@@ -155,7 +164,7 @@ class Pipeline:
     def _checkpoint(self, record: Record, after: "_Outbox") -> list[Derived]:
         outbox = _Outbox(record, after.count)
         outbox.key = b""
-        outbox.emit(BOTS, Checkpoint(self._chain.hex(), self.state_sha256()))
+        outbox.emit(BOTS, Checkpoint(self._chain.hex(), self.state_sha256(), STATE_VERSION))
         return outbox.derived()
 
     def _dead_letter(self, record: Record, error: Exception) -> "_Outbox":

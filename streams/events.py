@@ -411,11 +411,15 @@ class Equity(Event, frozen=True, tag="equity.v1"):
     size_scale: int
 
 
-class Checkpoint(Event, frozen=True, tag="checkpoint.v1"):
-    """Chained SHA-256 of the journal partition's records up to its cause, and of the fold's state there."""
+class Checkpoint(Event, frozen=True, tag="checkpoint.v1", omit_defaults=True):
+    """Chained SHA-256 of the journal partition's records up to its cause, and of the fold's state there.
+
+    `state_version` is the form of that state; version 1 is not written, as in the checkpoints of its time.
+    """
 
     journal_sha256: Annotated[str, Meta(extra={"content": False})]
     state_sha256: Annotated[str, Meta(extra={"content": False})]
+    state_version: Annotated[int, Meta(ge=1, extra={"content": False})] = 1
 
 
 class DeadLetter(Event, frozen=True, tag="dead_letter.v1"):

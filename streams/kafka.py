@@ -16,7 +16,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError, KafkaTimeoutError, OffsetOutOfRangeError, ProducerClosed
 
 from streams import kafka_logging, topics
-from streams.kafka_topics import Address, address_of, ensure_topics
+from streams.kafka_topics import Address, address_of, committed_offsets, ensure_topics
 from streams.log import Entry, LogError, Position, Record, partition_of
 
 ANSWER_S = 60.0
@@ -244,6 +244,14 @@ class KafkaLog:
         asked = self._asker.offsets_for_times({source: max(time_ms, 0)})
         found = self._call("read", asked)[source]
         return self.highwater(topic, partition) if found is None else found.offset
+
+    def committed(self, consumer: str) -> dict[tuple[str, int], int]:
+        return self._call("read", self._committed(consumer))
+
+    async def _committed(self, consumer: str) -> dict[tuple[str, int], int]:
+        found = await committed_offsets(self._address, consumer, self._answer_s)
+        places = {self._address.topic(name): name for name in topics.ALL}
+        return {(places[tp.topic], tp.partition): at for tp, at in found.items() if tp.topic in places}
 
     def wait(self, after: Mapping[tuple[str, int], int], timeout_s: float) -> bool:
         seen = {self._partition(*where): offset for where, offset in after.items()}

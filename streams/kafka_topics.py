@@ -8,12 +8,13 @@ so both limits are lifted for each topic at its creation, and a topic set otherw
 import asyncio
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import KafkaError, TopicAlreadyExistsError
+from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaError, TopicAlreadyExistsError
 from aiokafka.protocol.admin import ApiVersionRequest
 
 from streams import topics
@@ -146,6 +147,28 @@ async def _workers(admin: Any, address: Address) -> list[str] | None:
     code, _, _, _, _, members, *_ = answer
     # a static member's id is the name that it gave, a hyphen and a UUID
     return None if code else sorted(member[0][:-37].removeprefix(f"{group}-") for member in members)
+
+
+async def committed_offsets(address: Address, consumer: str, answer_s: float) -> dict[Any, int]:
+    """What a consumer's group has committed, by aiokafka's `TopicPartition`. Raises aiokafka's errors."""
+    admin: Any = AIOKafkaAdminClient(
+        bootstrap_servers=list(address.servers), request_timeout_ms=int(answer_s * 1000)
+    )
+    try:
+        async with asyncio.timeout(answer_s):
+            await admin.start()
+            found = await _group_offsets(admin, address.topic(consumer))
+    finally:
+        await admin.close()
+    return {tp: at.offset for tp, at in found.items() if at.offset >= 0}
+
+
+async def _group_offsets(admin: Any, group: str) -> dict[Any, Any]:
+    """As soon as the group has a coordinator: a fresh cluster makes its first one when it is asked."""
+    while True:
+        with suppress(GroupCoordinatorNotAvailableError):
+            return await admin.list_consumer_group_offsets(group)
+        await asyncio.sleep(POLL_S)
 
 
 async def _create(admin: Any, address: Address, names: Iterable[str], partitions: int) -> None:

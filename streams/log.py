@@ -82,6 +82,10 @@ class Log(Protocol):
         """The first offset whose record time is ≥ `time_ms`; the highwater when there is none."""
         ...
 
+    def committed(self, consumer: str) -> dict[tuple[str, int], int]:
+        """The next offsets that a consumer wants, by (topic, partition), as far as it ever committed."""
+        ...
+
     def wait(self, after: Mapping[tuple[str, int], int], timeout_s: float) -> bool:
         """Wait until some (topic, partition) has a highwater above the given; False on timeout."""
         ...

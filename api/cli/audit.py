@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from projections.audit.verify import Difference, State, Verified
     from streams.log import Log
 
+UNPROVEN = 3
+"""Exit code of a verification that had nothing to compare."""
 WORKER_HEADERS = ("epoch", "code")
 BOTS_SHOWN = ("bot_id", "market", "strategy", "timeframe", "params", "status", "trades", "equity", "currency")
 
@@ -76,26 +78,46 @@ def replay(
 
 
 def verify(json: Json = False) -> None:
-    """Fold the journal again in memory and compare every derived record with the recorded one."""
+    """Fold the journal again in memory and compare every derived record with the recorded one.
+
+    Values, keys, times and headers are compared, the newest snapshots, and that no stream ends before what
+    snapshots, commits and the database say was read of it.
+
+    Exit code 0: all is equal. 1: something differs or is missing. 3: nothing is folded, so nothing was
+    compared and nothing is proven.
+    """
     began = time.monotonic()
     with Session() as session:
+        from infra.witnesses import witnesses
         from projections.audit.verify import verify as verify_log
 
-        total = _journal_records(session.log)
+        log, total = session.log, _journal_records(session.log)
+        asked = witnesses(log, session.settings.database_url, say)
         with progress("verifying", total) as advance:
-            result = verify_log(session.log, session.strategies, lambda p: _state(session.log, p), advance)
-        worker = {} if result.difference is None else _worker(session.log, result.difference)
+            result = verify_log(log, session.strategies, lambda p: _state(log, p), asked, advance)
+        worker = {} if result.difference is None else _worker(log, result.difference)
     if json:
         print_json(_verified(result, worker))
     if result.difference is not None:
         if not json:
             _print_versions(result.difference)
         raise CommandFailedError(_words(result.difference, worker))
+    if not result.proven:
+        say(_unproven(result))
+        raise typer.Exit(UNPROVEN)
     if not json:
         counts = ", ".join(f"{count:,} {topic}" for topic, count in result.compared.items())
         say(f"equal: {counts}; {result.repeats} repeats hidden; state {result.state_hash[:16]}")
+        if result.states_unchecked:
+            say(
+                f"{result.states_unchecked} state hashes could not be compared: they are of another version"
+                " of the fold's state; the journal's hashes beside them are equal"
+            )
         if result.behind:
-            say(f"{result.behind} journal records are not folded yet; nothing is recorded of them")
+            say(
+                f"{result.behind} journal records are not folded yet: nothing is recorded and nothing is"
+                " proven of them"
+            )
         say(f"{result.records:,} journal records in {time.monotonic() - began:.2f} s")
 
 
@@ -173,13 +195,31 @@ def _worker(log: "Log", difference: "Difference") -> dict[str, str]:
     return {name: headers[name].decode(errors="replace") for name in WORKER_HEADERS if name in headers}
 
 
+def _unproven(result: "Verified") -> str:
+    """Plain words for a home that nobody seems to have folded."""
+    from infra.present import iso
+
+    if not result.records:
+        return "nothing is proven: the journal is empty"
+    words = (
+        f"nothing is proven: of {result.records:,} journal records none is folded, as far as derived streams,"
+        " snapshots, commits and the database tell, so there is nothing to compare"
+    )
+    if not result.started:
+        return f"{words}; no worker was ever started here"
+    last = iso(max(result.started.values()))
+    return f"{words}; yet {len(result.started)} workers were started here, the last at {last}"
+
+
 def _verified(result: "Verified", worker: dict[str, str]) -> dict[str, Any]:
     found: dict[str, Any] = {
         "equal": result.equal,
+        "proven": result.equal and result.proven,
         "compared": result.compared,
         "repeats": result.repeats,
         "behind": result.behind,
         "records": result.records,
+        "states_unchecked": result.states_unchecked,
         "state_hash": result.state_hash,
     }
     if result.difference is not None:

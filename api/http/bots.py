@@ -23,7 +23,6 @@ from api.http.services import (
     numbers,
     paged,
 )
-from infra.bot_history import indicators as indicators_of
 from infra.commands import BotManager, BotSpec, sizing_of
 from infra.db import pages
 from infra.present import iso
@@ -106,7 +105,7 @@ def indicators(services: Served, bot_id: BotId, rows: Rows) -> dict[str, Any]:
     lives = services.histories.lives(bot_id, market)
     asked = window._replace(limit=window.limit + 1)
     try:
-        found = indicators_of(services.database, services.strategies, lives, market, asked)
+        found = services.indicators.page(lives, market, asked)
     except (StrategyRunError, StrategyCompileError, LookupError) as error:
         raise ApiError(
             409, "strategy_failed", str(error), "Start the bot again to accept today's code."

@@ -14,6 +14,7 @@ from api.http.services import Services
 from api.http.wire import IN_BYTES_MAX, Wire
 from infra.addresses import REDIS, addresses
 from infra.bot_history import BotHistory
+from infra.indicators import Indicators
 from infra.requests import Requests
 from infra.settings import Settings
 from infra.strategies import Strategies
@@ -36,7 +37,8 @@ def services(settings: Settings, log: Log, database: Engine, strategies: Strateg
     requests = Requests(settings.home / "requests.db", log)
     hub = Hub(log, database, lambda: settings.redis_url or next(iter(addresses(settings.home, REDIS)), None))
     try:
-        yield Services(settings, log, database, strategies, tokens, requests, BotHistory(log), hub)
+        looking_back = BotHistory(log), Indicators(database, strategies)
+        yield Services(settings, log, database, strategies, tokens, requests, *looking_back, hub)
     finally:
         hub.close()
         requests.close()

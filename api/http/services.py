@@ -16,6 +16,7 @@ from infra.bot_history import BotHistory
 from infra.commands import BotManager
 from infra.db import pages
 from infra.db.pages import INT64_MAX, Page, Window
+from infra.indicators import Indicators
 from infra.journal_view import view
 from infra.present import parse_time
 from infra.requests import Requests
@@ -43,6 +44,7 @@ class Services:
     tokens: TokenFile
     requests: Requests
     histories: BotHistory
+    indicators: Indicators
     hub: Hub
 
     def manager(self, who: str) -> BotManager:

@@ -146,7 +146,7 @@ class Changes:
         )
 
     def _checkpoint(self, _market: str, event: Checkpoint, cause: CauseKey) -> None:
-        self.inserts[tables.checkpoints].append((*astuple(event), *cause))
+        self.inserts[tables.checkpoints].append((event.journal_sha256, event.state_sha256, *cause))
 
 
 def order_key(change: Fill | OrderClosed) -> OrderKey:

@@ -30,7 +30,8 @@ _head = msgspec.msgpack.Decoder(OutputHead)
 class Recorded(NamedTuple):
     """A derived record; `head` None where its bytes are not an output; `repeat` of an earlier one.
 
-    `conflict`: a repeat that is not, byte for byte, what was first recorded; no honest worker writes one.
+    `conflict`: a repeat that is not, byte for byte and of the same time, what was first recorded; no honest
+    worker writes one.
     """
 
     record: Record
@@ -58,12 +59,12 @@ def recorded(
             yield Recorded(record, head, repeat=False)
             continue
         repeat = (head.offset, head.indexes[-1]) <= last
-        identity = (record.key, head.offset, head.indexes)
+        identity, content = (record.key, head.offset, head.indexes), hash((record.value, record.time_ms))
         if repeat:
-            yield Recorded(record, head, repeat, conflict=recent.get(identity) != hash(record.value))
+            yield Recorded(record, head, repeat, conflict=recent.get(identity) != content)
             continue
         last = (head.offset, head.indexes[-1])
-        recent[identity] = hash(record.value)
+        recent[identity] = content
         if len(recent) > RECENT_MAX:
             del recent[next(iter(recent))]
         yield Recorded(record, head, repeat)

@@ -1,13 +1,18 @@
 """Verify: fold the journal again and compare every derived record with the recorded one, byte by byte."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from hashlib import sha256
+from typing import NamedTuple
 
+import msgspec
 from msgspec import Struct
 
 from projections.audit.recorded import Recorded, head_of, recorded
-from projections.pipeline import Derived, Pipeline, PositionError
+from projections.audit.writers import Writers
+from projections.pipeline import STATE_VERSION, Derived, Pipeline, PositionError, StateHead
 from projections.strategies.code import Strategies
+from streams.codec import UndecodableError, decode_output, encode
+from streams.events import Checkpoint
 from streams.log import Log, Record
 from streams.topics import DERIVED, JOURNAL
 
@@ -28,14 +33,18 @@ class Verified(Struct):
     """Result of a verification.
 
     `compared` counts events by topic, `repeats` the hidden records. `behind` counts journal records from the
-    first on whose outputs are not recorded because no engine has folded them yet. `state_hash` is a hash over
-    the state hashes of all partitions.
+    first on whose outputs are not recorded, as if no engine had folded them yet; nothing is proven of them.
+    `states_unchecked` counts checkpoints and snapshots whose state is of another version than the one that is
+    folded today: of them the journal's hash alone was compared. `started` says when workers started, in ns
+    UTC, by their epochs. `state_hash` is a hash over the state hashes of all partitions.
     """
 
     compared: dict[str, int]
     repeats: int = 0
     behind: int = 0
     records: int = 0
+    states_unchecked: int = 0
+    started: dict[int, int] = {}
     state_hash: str = ""
     difference: Difference | None = None
 
@@ -43,46 +52,75 @@ class Verified(Struct):
     def equal(self) -> bool:
         return self.difference is None
 
+    @property
+    def proven(self) -> bool:
+        """Whether there was anything to compare with."""
+        return self.behind < self.records
+
 
 State = tuple[int, bytes]
 """A stored snapshot: applied offset and state."""
+
+
+class Witness(NamedTuple):
+    """What somebody beside the derived streams of a partition knows of them; `name` in words.
+
+    `folded`: by topic, the journal offset up to which all outputs were recorded. `reached`: by topic, the
+    offset of the last record that was read there.
+    """
+
+    name: str
+    folded: Mapping[str, int]
+    reached: Mapping[str, int]
+
+
+def _nobody(_partition: int) -> Iterable[Witness]:
+    return ()
 
 
 def verify(
     log: Log,
     strategies: Strategies,
     stored: Callable[[int], State | None],
+    witnesses: Callable[[int], Iterable[Witness]] = _nobody,
     progress: Callable[[int], None] = lambda records: None,
 ) -> Verified:
     """Fold every journal partition from its beginning and compare; stops at the first difference.
 
-    `stored` gives the newest snapshot of a partition; its bytes are compared too, which covers the records
-    since the last checkpoint. `progress` is told the number of journal records folded so far.
+    Compared are values, keys and times of records, and of their headers what binds them (`writers`). `stored`
+    gives the newest snapshot of a partition; its bytes are compared too, which covers the records since the
+    last checkpoint. `witnesses` know how far a partition was folded: what is missing before that was removed.
+    `progress` is told the number of journal records folded so far.
     """
     result = Verified(dict.fromkeys(DERIVED, 0))
-    states = sha256()
+    states, writers = sha256(), Writers(log)
     for partition in range(log.partitions):
         pipeline = Pipeline(partition, strategies)
-        result.difference = _partition(log, pipeline, stored(partition), result, progress)
+        known = _Known(stored(partition), witnesses(partition))
+        result.difference = known.cut(log, partition) or _partition(
+            log, pipeline, known, writers, result, progress
+        )
         if result.difference is not None:
             return result
         states.update(pipeline.state_sha256().encode())
     result.state_hash = states.hexdigest()
+    result.started = writers.started()
     return result
 
 
 def _partition(
     log: Log,
     pipeline: Pipeline,
-    state: State | None,
+    known: "_Known",
+    writers: Writers,
     result: Verified,
     progress: Callable[[int], None],
 ) -> Difference | None:
-    partition = pipeline.partition
-    streams = {topic: _Stream(log, topic, partition, result) for topic in DERIVED}
+    partition, state = pipeline.partition, known.state
+    streams = {topic: _Stream(log, topic, partition, writers, result) for topic in DERIVED}
     stop = behind = log.highwater(JOURNAL, partition)
+    before = sum(result.compared.values())
     for record in log.read(JOURNAL, partition, 0, stop):
-        unfolded = state is None or record.offset > state[0]
         try:
             derived = pipeline.fold(record)
         except PositionError as error:
@@ -91,16 +129,19 @@ def _partition(
             stream = streams.get(item.topic)
             if stream is None:
                 continue
-            if stream.ended and unfolded:
+            folded, says = known.folded[item.topic]
+            if stream.ended and record.offset > folded:
                 behind = min(behind, record.offset)
                 continue
-            difference = stream.compare(item)
+            difference = stream.compare(item, says)
             if difference is not None:
                 return difference
-        if state is not None and state[0] == record.offset and state[1] != pipeline.snapshot():
+        if state is not None and state[0] == record.offset and not _same_state(state[1], pipeline, result):
             return _state_differs(record, pipeline)
         result.records += 1
         progress(result.records)
+    if state is None and sum(result.compared.values()) == before:
+        behind = 0
     result.behind += pipeline.applied + 1 - behind
     if state is not None and state[0] > pipeline.applied:
         why = (
@@ -113,6 +154,18 @@ def _partition(
     return None
 
 
+def _same_state(state: bytes, pipeline: Pipeline, result: Verified) -> bool:
+    """Of a state of another version, the journal's hash alone can be compared."""
+    if state == pipeline.snapshot():
+        return True
+    try:
+        head = msgspec.msgpack.decode(state, type=StateHead)
+    except msgspec.DecodeError:
+        return False
+    result.states_unchecked += head.version != STATE_VERSION
+    return head.version != STATE_VERSION and head.chain.hex() == pipeline.journal_sha256
+
+
 def _state_differs(record: Record, pipeline: Pipeline) -> Difference:
     return Difference(
         JOURNAL, record.partition, record.offset, f"{record.partition}:{record.offset}",
@@ -122,11 +175,38 @@ def _state_differs(record: Record, pipeline: Pipeline) -> Difference:
     )  # fmt: skip
 
 
+class _Known:
+    """What is known of a partition beside its derived streams, by topic, and who says so.
+
+    `folded`: the journal offset up to which all outputs were recorded, −1 for none.
+    """
+
+    def __init__(self, state: State | None, witnesses: Iterable[Witness]) -> None:
+        self.state = state
+        newest = -1 if state is None else state[0]
+        self.folded: dict[str, tuple[int, str]] = dict.fromkeys(DERIVED, (newest, "the newest snapshot"))
+        self._reached: dict[str, tuple[int, str]] = dict.fromkeys(DERIVED, (-1, ""))
+        for name, folded, reached in witnesses:
+            for topic in DERIVED:
+                self.folded[topic] = max(self.folded[topic], (folded.get(topic, -1), name))
+                self._reached[topic] = max(self._reached[topic], (reached.get(topic, -1), name))
+
+    def cut(self, log: Log, partition: int) -> Difference | None:
+        """A stream that ends before what was read of it."""
+        for topic, (offset, name) in self._reached.items():
+            end = log.highwater(topic, partition)
+            if end <= offset:
+                why = f"the stream ends before offset {end}, but {name} has read {offset}: it was cut"
+                return Difference(topic, partition, None, "unknown", why, None, None)
+        return None
+
+
 class _Stream:
     """The recorded records of one derived topic and partition, one ahead."""
 
-    def __init__(self, log: Log, topic: str, partition: int, result: Verified) -> None:
+    def __init__(self, log: Log, topic: str, partition: int, writers: Writers, result: Verified) -> None:
         self.topic, self.partition, self.result = topic, partition, result
+        self._writers = writers
         self._records: Iterator[Recorded] = recorded(log, topic, partition)
         self._next: Recorded | None = None
         self._advance()
@@ -135,16 +215,17 @@ class _Stream:
     def ended(self) -> bool:
         return self._next is None
 
-    def compare(self, expected: Derived) -> Difference | None:
+    def compare(self, expected: Derived, says: str) -> Difference | None:
+        """`says`: who knows that it was recorded."""
         found = self._next
         if found is None:
-            return self._difference(expected.value, None, "the record is missing")
-        if found.record.value != expected.value or found.record.key != expected.key:
             return self._difference(
-                expected.value, found.record, "the record differs from what the journal gives"
+                expected.value, None, f"the record is missing, though {says} comes after it"
             )
-        if found.conflict or found.head is None:
-            return self._difference(expected.value, found.record, "a repeat of the record has other bytes")
+        fault = self._fault(expected, found)
+        if fault:
+            return self._difference(expected.value, found.record, fault)
+        assert found.head is not None
         self.result.compared[self.topic] += len(found.head.indexes)
         self._advance()
         return None
@@ -152,6 +233,32 @@ class _Stream:
     def surplus(self) -> Difference:
         assert self._next is not None
         return self._difference(None, self._next.record, "the journal does not give this record")
+
+    def _fault(self, expected: Derived, found: Recorded) -> str:
+        record = found.record
+        if record.key != expected.key or (
+            record.value != expected.value and not self._is_of_another_state(expected.value, record.value)
+        ):
+            return "the record differs from what the journal gives"
+        if found.conflict or found.head is None:
+            return "a repeat of the record has other bytes or another time"
+        if record.time_ms != expected.time_ms:
+            return f"the record's time is {record.time_ms} ms, that of its cause is {expected.time_ms} ms"
+        return self._writers.fault(record.headers)
+
+    def _is_of_another_state(self, expected: bytes, found: bytes) -> bool:
+        """Whether it is a checkpoint of another version of the state, and all else in it is the same."""
+        try:
+            ours, theirs = decode_output(expected), decode_output(found)
+        except UndecodableError:
+            return False
+        match ours.events, theirs.events:
+            case (Checkpoint(journal, _, version),), (Checkpoint(journal_then, _, version_then),):
+                alike = version != version_then and journal == journal_then
+            case _:
+                return False
+        self.result.states_unchecked += alike
+        return alike and encode(msgspec.structs.replace(theirs, events=ours.events)) == expected
 
     def _advance(self) -> None:
         self._next = next(self._records, None)

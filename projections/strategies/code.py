@@ -41,6 +41,15 @@ class Run(NamedTuple):
     values: Floats
 
 
+@dataclass
+class Midway:
+    """A bot in the middle of a history: candles seen, its target, and its state, f8[S]."""
+
+    seen: int
+    target: float
+    state: Floats
+
+
 class Kernels(Protocol):
     """A generated module; see `generate.py`."""
 
@@ -166,20 +175,35 @@ class CompiledCode(StrategyCode):
             return StepFailure(int(fault[0]), words(error))
         return None if done == len(target) else StepFailure(done, words(_no_position(fault[1])))
 
+    def fresh(self) -> Midway:
+        return Midway(0, 0.0, np.zeros(self.state_size))
+
     def run(self, history: History, params: Mapping[str, object]) -> Run:
         """A fresh bot over the whole history. Raises StrategyRunError with the candle's number."""
+        return self.go_on(self.fresh(), history, 0, params)
+
+    def go_on(self, bot: Midway, history: History, first: int, params: Mapping[str, object]) -> Run:
+        """The bot over the rows from `first` on, after which it is moved behind them.
+
+        Of the rows before it may read as many as `lookback` says, less one. The rows of the `Run` before
+        `first` hold nothing. Raises StrategyRunError with the candle's number among all that the bot saw; the
+        bot is then of no more use.
+        """
         length = len(history.values)
         run = Run(np.empty(length), np.empty((length, len(self.value_names))))
-        fault = np.zeros(2)
-        state = np.zeros(self.state_size)
+        fault = np.array([first, 0.0])
+        given = (bot.seen, self.pack(params), bot.state, bot.target)
+        unseen = first - bot.seen
         try:
-            done = self.load().loop(
-                history.values, 0, length, 0, self.pack(params), state, 0.0, run.targets, run.values, fault
-            )
+            done = self.load().loop(history.values, first, length, *given, run.targets, run.values, fault)
         except Exception as error:
-            raise StrategyRunError(f"{self.name} at candle {int(fault[0])}: {words(error)}") from error
+            raise StrategyRunError(
+                f"{self.name} at candle {int(fault[0]) - unseen}: {words(error)}"
+            ) from error
         if done < length:
-            raise StrategyRunError(f"{self.name} at candle {done}: {words(_no_position(fault[1]))}")
+            raise StrategyRunError(f"{self.name} at candle {done - unseen}: {words(_no_position(fault[1]))}")
+        if length > first:
+            bot.seen, bot.target = length - unseen, float(run.targets[-1])
         return run
 
 

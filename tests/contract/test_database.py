@@ -29,7 +29,6 @@ from streams.codec import DERIVED_EVENTS
 from streams.events import (
     Candle,
     Cause,
-    Checkpoint,
     Equity,
     Event,
     Fill,
@@ -120,7 +119,7 @@ def test_a_database_of_another_kind_is_refused() -> None:
 
 @pytest.mark.parametrize(
     ("kind", "table"),
-    [(Candle, "candles"), (LateTick, "late_ticks"), (Checkpoint, "checkpoints"), (Fill, "fills")],
+    [(Candle, "candles"), (LateTick, "late_ticks"), (Fill, "fills")],
 )
 def test_columns_stand_in_the_order_of_the_events_fields(kind: type[Event], table: str) -> None:
     names = [column.name.removesuffix("_ns") for column in metadata.tables[table].c]

@@ -1,5 +1,6 @@
 """What every home of the log promises."""
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -9,9 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.partitioner import DefaultPartitioner
 
 from streams import topics
+from streams.embedded import EmbeddedLog
+from streams.kafka_topics import address_of
 from streams.log import Entry, Log, LogError, Position, Record, Tail, open_log, partition_of
 
 WRITER = Path(__file__).with_name("writer.py")
@@ -74,6 +78,36 @@ def test_offsets_are_contiguous_in_each_partition_and_returned_in_order(
         (topics.SIGNALS, 0): 0,
     }
     log.close()
+
+
+def test_a_log_tells_what_a_consumer_has_committed(log_home: Callable[[], str]):
+    log = open_log(log_home())
+    assert log.committed(topics.GROUP) == {}
+    wanted = {(topics.JOURNAL, 1): 3, (topics.CANDLES, 0): 5}
+    if isinstance(log, EmbeddedLog):
+        assert log.stage_commits(topics.GROUP, wanted)
+        log.commit()
+    else:
+        asyncio.run(commit_on_kafka(log.url, wanted))
+    assert log.committed(topics.GROUP) == wanted
+    assert log.committed("another") == {}
+    log.close()
+
+
+async def commit_on_kafka(url: str, offsets: dict[tuple[str, int], int]) -> None:
+    """As a worker's consumer does."""
+    address = address_of(url)
+    places = {TopicPartition(address.topic(topic), p): at for (topic, p), at in offsets.items()}
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=",".join(address.servers), group_id=address.topic(topics.GROUP),
+        enable_auto_commit=False,
+    )  # fmt: skip
+    await consumer.start()
+    try:
+        consumer.assign(list(places))
+        await consumer.commit(places)
+    finally:
+        await consumer.stop()
 
 
 def test_a_key_goes_where_kafkas_clients_send_it(log_home: Callable[[], str]):

@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, insert, select
 
-from infra.bot_history import BotHistory, indicators
+from infra.bot_history import BotHistory
 from infra.db import pages, queries, tables
 from infra.db.pages import Page, Window
 from infra.db.rebuild import rebuild
 from infra.db.schema import migrate, open_database
 from infra.fresh_home import fold_home
+from infra.indicators import Indicators
 from infra.present import iso
 from infra.settings import load_settings
 from infra.strategies import Strategies
@@ -158,7 +159,7 @@ def test_the_highest_equity_is_found_across_scales_of_cash(engine: Engine) -> No
 
 def test_indicators_are_those_of_the_signals(engine: Engine, log: Log, strategies: Strategies) -> None:
     lives = BotHistory(log).lives(1, MARKET)
-    found = indicators(engine, strategies, lives, MARKET, Window(100_000))
+    found = Indicators(engine, strategies).page(lives, MARKET, Window(100_000))
     values = {iso(end): shown for end, shown in found}
     assert len(values) == 2 * MINUTES  # the first part of the trades was before the bot
     for signal in pages.signals(engine, 1, Window(1000)).rows:

@@ -8,12 +8,20 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from infra.commands import BotManager, BotSpec, RefusedError, sizing_of
 from infra.db import queries
 from infra.db.schema import migrate, open_database
 from infra.fresh_home import fold_home
-from infra.journal_view import import_place, registrations, source_state, view, watermark
+from infra.journal_view import (
+    WINDOW_RECORDS,
+    import_place,
+    registrations,
+    source_state,
+    view,
+    watermark,
+)
 from infra.strategies import Strategies, load_strategies
 from projections import pipeline
 from projections.strategies import Signal, StrategyParameterError
@@ -337,6 +345,32 @@ def test_an_import_scans_behind_the_snapshot_unless_its_source_stands_in_there(
     fold_home(log, strategies)
     folded = log.highwater(JOURNAL, PART)
     assert import_place(log, MARKET.key, "file:x") == (folded, MARKET)
-    assert import_place(log, MARKET.key, "feed") == (0, None)
     JournalWriter(log, "file:x", 0).append(batch(MARKET, [(190, 102, 5)]), key=MARKET.key)
     assert import_place(log, MARKET.key, "file:x") == (folded, MARKET)
+
+
+def test_an_import_scans_from_the_last_batch_of_its_source(
+    log: Log, market: JournalWriter, strategies: Strategies
+) -> None:
+    """Many records before the snapshot; what an older writer of the source appended later is passed over."""
+    file, older = JournalWriter(log, "file:x", 1), JournalWriter(log, "file:x", 0)
+    for row in (0, 1):
+        rows = replace(batch(MARKET, [(130 + row, 102, 5)]), first_row=row)
+        (last,) = file.append(rows, key=MARKET.key)
+    older.append(replace(batch(MARKET, [(132, 102, 5)]), first_row=7), key=MARKET.key)
+    for second in range(3 * WINDOW_RECORDS):
+        market.append(batch(MARKET, [(200 + second,)]), key=MARKET.key)
+    fold_home(log, strategies)
+    assert import_place(log, MARKET.key, "file:x") == (last.offset, MARKET)
+    known = scan(log, [PART], start=last.offset, source="file:x").source("file:x")
+    assert known.reached[MARKET.key].row == 2
+    assert known == scan(log, [PART], source="file:x").source("file:x")
+
+
+def test_an_import_whose_newest_writer_appended_no_batch_scans_from_the_start(
+    log: Log, market: JournalWriter, strategies: Strategies
+) -> None:
+    JournalWriter(log, "file:x", 0).append(batch(MARKET, [(130, 102, 5)]), key=MARKET.key)
+    JournalWriter(log, "file:x", 1).append(replace(MARKET, fee=5), key=MARKET.key)
+    fold_home(log, strategies)
+    assert import_place(log, MARKET.key, "file:x") == (0, None)

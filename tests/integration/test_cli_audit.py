@@ -181,6 +181,38 @@ def test_a_tick_whose_size_no_candle_shows_is_found(recorded: CommandLine, tmp_p
     assert "changed after it was folded" in done.stderr
 
 
+def test_a_home_whose_outputs_were_deleted_fails_while_anything_says_that_there_were_some(
+    recorded: CommandLine, tmp_path: Path
+) -> None:
+    cli = recorded.copy(tmp_path / "copy")
+    forget(cli, "DELETE FROM records WHERE topic IN ('candles', 'signals', 'trades', 'bots', 'snapshots')")
+    done = cli.run("verify", "--json")
+    assert (done.returncode, json.loads(done.stdout)["proven"]) == (1, False)
+    assert "it was cut" in done.stderr
+    forget(cli, "DELETE FROM commits")
+    for file in cli.home.glob("projections.db*"):
+        file.unlink()
+    done = cli.run("verify", "--json")
+    result = json.loads(done.stdout)
+    assert (done.returncode, result["equal"], result["proven"]) == (3, True, False)
+    assert result["behind"] == result["records"] > 0
+    assert "nothing is proven" in done.stderr
+    assert "workers were started here" in done.stderr
+    assert "3: nothing is folded" in " ".join(cli.out("verify", "--help").split())
+
+
+def forget(cli: CommandLine, statement: str) -> None:
+    with sqlite3.connect(cli.home / "log" / "log.db") as connection:
+        assert connection.execute(statement).rowcount > 0
+    connection.close()
+
+
+def test_an_empty_journal_proves_nothing(cli: CommandLine) -> None:
+    done = cli.run("verify")
+    assert done.returncode == 3
+    assert "nothing is proven: the journal is empty" in done.stderr
+
+
 def test_a_replay_is_the_same_home_again(recorded: CommandLine, tmp_path: Path) -> None:
     result = recorded.line("replay", "--into", tmp_path / "again")
     assert (result["ticks"], len(result["bots"])) == (len(ROWS), 2)

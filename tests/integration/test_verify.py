@@ -1,0 +1,283 @@
+"""`verify` finds whatever was altered, and says what it could not prove."""
+
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from infra.db.channels import ChannelStore
+from infra.db.projector import DatabaseSink, Reached
+from infra.db.rebuild import rebuild
+from infra.db.schema import migrate
+from infra.strategies import Strategies
+from infra.witnesses import witnesses
+from projections.audit.verify import Verified, verify
+from projections.pipeline import STATE_VERSION, Pipeline, PipelineState
+from streams.codec import decode_output, encode
+from streams.embedded import EmbeddedLog
+from streams.events import Checkpoint, Output, WorkerStarted
+from streams.log import Entry
+from streams.topics import BOTS, CANDLES, DERIVED, GROUP, JOURNAL, SIGNALS, SNAPSHOTS, SYSTEM
+from tests.journal import batch, create, records, spot
+
+BTC = spot()
+EPOCH = 1_767_225_600_000
+CODE = "c0de" * 16
+WRITTEN = (("epoch", str(EPOCH).encode()), ("code", CODE.encode()))
+RECORDS = 600
+"""One more than a checkpoint needs, and some behind it."""
+
+
+class Home:
+    """A log in a folder of its own, which a worker folded, and its database."""
+
+    def __init__(self, folder: Path, strategies: Strategies) -> None:
+        self.folder, self.strategies = folder, strategies
+        self.url = f"embedded://{folder}/log"
+        self.database = f"sqlite:///{folder}/projections.db"
+        self.state: tuple[int, bytes] | None = None
+        self.warned: list[str] = []
+
+    def copy(self, folder: Path) -> "Home":
+        shutil.copytree(self.folder, folder)
+        copied = Home(folder, self.strategies)
+        copied.state = self.state
+        return copied
+
+    def record(self) -> None:
+        """What a worker writes: its start, every output with its headers, and a commit."""
+        code = self.strategies.latest("sma_cross").code_hash
+        inputs = [(BTC.key, BTC), (BTC.key, create(BTC, code_hash=code, params={"fast": 2, "slow": 3}))]
+        inputs += [(BTC.key, batch(BTC, [(20 * n, 100 + n * 7 % 13 - n * 3 % 5, 2)])) for n in range(RECORDS)]
+        pipeline = Pipeline(0, self.strategies)
+        with closing(EmbeddedLog(self.url, partitions=1)) as log:
+            started = Output(0, -1, (0,), (WorkerStarted("w", EPOCH, EPOCH * 1_000_000),))
+            log.append([Entry(SYSTEM, b"w", encode(started), EPOCH, 0)])
+            for record in records(inputs):
+                log.append([Entry(JOURNAL, record.key, record.value, record.time_ms, 0)], sync=False)
+                derived = pipeline.fold(record)
+                log.append([Entry(d.topic, d.key, d.value, d.time_ms, 0, WRITTEN) for d in derived])
+            self.state = (pipeline.applied, pipeline.snapshot())
+        migrate(self.database)
+
+    def verify(self) -> Verified:
+        self.warned.clear()
+        with closing(EmbeddedLog(self.url)) as log:
+            asked = witnesses(log, self.database, self.warned.append)
+            return verify(log, self.strategies, lambda _: self.state, asked)
+
+    def sql(self, statement: str, *values: object) -> int:
+        with closing(sqlite3.connect(self.folder / "log" / "log.db")) as connection, connection:
+            return connection.execute(statement, values).rowcount
+
+    def delete(self, *topics: str) -> None:
+        for topic in topics:
+            self.sql("DELETE FROM records WHERE topic = ?", topic)
+
+    def alter(self, topic: str, offset: int, column: str, value: object) -> None:
+        statement = f'UPDATE records SET {column} = ? WHERE topic = ? AND partition = 0 AND "offset" = ?'  # noqa: S608 - names of this file
+        assert self.sql(statement, value, topic, offset) == 1
+
+    def commit(self) -> None:
+        with closing(EmbeddedLog(self.url)) as log:
+            assert log.stage_commits(GROUP, {(JOURNAL, 0): log.highwater(JOURNAL, 0)})
+            log.commit()
+
+    def project(self) -> None:
+        with closing(EmbeddedLog(self.url)) as log:
+            rebuild(log, self.database)
+
+    def count(self) -> None:
+        """As a mirror counts."""
+        store = ChannelStore(self.database)
+        with closing(EmbeddedLog(self.url)) as log:
+            positions = {(t, 0): Reached(log.highwater(t, 0) - 1) for t in DERIVED}
+            store.write(store.turn(), {}, positions, [])
+        store.close()
+
+    def checkpoint(self) -> tuple[int, Output]:
+        with closing(EmbeddedLog(self.url)) as log:
+            found = [(r.offset, decode_output(r.value)) for r in log.read(BOTS, 0) if r.key == b""]
+        ((offset, output),) = found
+        return offset, output
+
+    def alter_checkpoint(self, **changes: object) -> None:
+        offset, output = self.checkpoint()
+        changed = msgspec.structs.replace(output.events[0], **changes)
+        value = encode(msgspec.structs.replace(output, events=(changed,)))
+        self.alter(BOTS, offset, "value", value)
+
+    def alter_state(self, **changes: object) -> None:
+        assert self.state is not None
+        held = msgspec.msgpack.decode(self.state[1], type=PipelineState)
+        self.state = (self.state[0], msgspec.msgpack.encode(msgspec.structs.replace(held, **changes)))
+
+
+@pytest.fixture(scope="module")
+def honest(tmp_path_factory: pytest.TempPathFactory, strategies: Strategies) -> Home:
+    home = Home(tmp_path_factory.mktemp("honest"), strategies)
+    home.record()
+    return home
+
+
+@pytest.fixture
+def home(honest: Home, tmp_path: Path) -> Iterator[Home]:
+    return honest.copy(tmp_path / "home")
+
+
+def test_an_honest_log_is_proven(home: Home) -> None:
+    home.commit()
+    home.project()
+    home.count()
+    result = home.verify()
+    assert result.difference is None
+    assert result.proven
+    assert (result.behind, result.states_unchecked, home.warned) == (0, 0, [])
+    assert result.compared[SIGNALS] > 10
+    assert result.started == {EPOCH: EPOCH * 1_000_000}
+
+
+# ------------------------------------------------------------------ streams that were deleted
+
+
+def test_streams_and_snapshots_that_were_all_deleted_leave_nothing_proven(home: Home) -> None:
+    home.delete(*DERIVED, SNAPSHOTS)
+    home.state = None
+    result = home.verify()
+    assert result.equal
+    assert not result.proven
+    assert result.behind == result.records == RECORDS + 2
+
+
+@pytest.mark.parametrize(
+    ("say", "who"),
+    [
+        (Home.commit, "the workers' commit"),
+        (Home.project, "the database"),
+        (Home.count, "the mirror's count in the database"),
+    ],
+)
+def test_whoever_has_read_the_deleted_streams_contradicts(
+    home: Home, say: Callable[[Home], None], who: str
+) -> None:
+    say(home)
+    home.delete(*DERIVED, SNAPSHOTS)
+    home.state = None
+    result = home.verify()
+    assert result.difference is not None
+    assert who in result.difference.why
+
+
+@pytest.mark.parametrize("topic", DERIVED)
+def test_one_deleted_stream_is_missed_without_any_snapshot(home: Home, topic: str) -> None:
+    home.project()
+    home.delete(topic, SNAPSHOTS)
+    home.state = None
+    difference = home.verify().difference
+    assert difference is not None
+    assert difference.topic == topic
+
+
+def test_a_stream_filled_up_with_repeats_is_missed(home: Home) -> None:
+    """So that it ends where the database has read it to."""
+    home.project()
+    home.sql(
+        "UPDATE records SET value = (SELECT value FROM records WHERE topic = 'candles' AND \"offset\" = 3),"
+        " key = (SELECT key FROM records WHERE topic = 'candles' AND \"offset\" = 3)"
+        " WHERE topic = 'candles' AND \"offset\" > 3"
+    )
+    home.state = None
+    difference = home.verify().difference
+    assert difference is not None
+    assert difference.topic == CANDLES
+
+
+def test_a_database_that_is_not_there_is_told(home: Home) -> None:
+    (home.folder / "projections.db").unlink()
+    assert home.verify().proven
+    assert "no database" in home.warned[0]
+    assert not (home.folder / "projections.db").exists()
+
+
+def test_a_database_that_goes_on_behind_the_log_is_no_contradiction(home: Home) -> None:
+    with closing(EmbeddedLog(home.url)) as log:
+        sink = DatabaseSink(home.database)
+        sink.apply(list(log.read(CANDLES, 0, 0, 5)))
+        sink.close()
+    assert home.verify().difference is None
+
+
+# ------------------------------------------------------------------ times, keys and headers
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "words"),
+    [
+        ("time_ms", 5, "the record's time is 5 ms, that of its cause is "),
+        ("key", b"test:ETH/USDT", "differs from what the journal gives"),
+        ("headers", (("epoch", b"7"), WRITTEN[1]), "no worker of the epoch"),
+        ("headers", (("epoch", b"x"), WRITTEN[1]), "no worker of the epoch"),
+        ("headers", (WRITTEN[0], ("code", b"0" * 64)), "another code"),
+        ("headers", (WRITTEN[1],), "not epoch and code"),
+    ],
+)
+def test_a_record_of_another_time_key_or_writer_is_found(
+    home: Home, column: str, value: object, words: str
+) -> None:
+    if column == "headers":
+        value = msgspec.msgpack.encode(value)
+    home.alter(CANDLES, 7, column, value)
+    difference = home.verify().difference
+    assert difference is not None
+    assert (difference.topic, difference.offset) == (CANDLES, 7)
+    assert words in difference.why
+
+
+def test_a_repeat_of_another_time_is_found(home: Home) -> None:
+    with closing(EmbeddedLog(home.url)) as log:
+        (first, *_) = log.read(CANDLES, 0)
+        log.append([Entry(CANDLES, first.key, first.value, first.time_ms, 0, WRITTEN)])
+    assert home.verify().repeats == 1
+    with closing(EmbeddedLog(home.url)) as log:
+        log.append([Entry(CANDLES, first.key, first.value, first.time_ms + 1, 0, WRITTEN)])
+    assert home.verify().difference is not None
+
+
+# ------------------------------------------------------------------ states of another version
+
+
+def test_a_checkpoint_names_its_version_from_the_second_on() -> None:
+    first, second = (msgspec.msgpack.decode(msgspec.msgpack.encode(Checkpoint("j", "s", n))) for n in (1, 2))
+    assert first == {"type": "checkpoint.v1", "journal_sha256": "j", "state_sha256": "s"}
+    assert second == {**first, "state_version": 2}
+
+
+def test_states_of_another_version_are_counted_and_the_journals_hashes_compared(home: Home) -> None:
+    home.alter_checkpoint(state_sha256="0" * 64, state_version=STATE_VERSION + 1)
+    home.alter_state(version=STATE_VERSION + 1, registered=99)
+    result = home.verify()
+    assert result.difference is None
+    assert result.states_unchecked == 2
+    home.alter_checkpoint(journal_sha256="0" * 64)
+    difference = home.verify().difference
+    assert difference is not None
+    assert difference.topic == BOTS
+
+
+def test_a_snapshot_of_another_version_is_of_the_same_journal(home: Home) -> None:
+    home.alter_state(version=STATE_VERSION + 1, chain=bytes(32))
+    difference = home.verify().difference
+    assert difference is not None
+    assert "made of other journal bytes" in difference.why
+
+
+def test_a_state_of_the_same_version_must_be_the_same(home: Home) -> None:
+    home.alter_state(registered=99)
+    assert home.verify().difference is not None
+    home.state = None
+    home.alter_checkpoint(state_sha256="0" * 64)
+    assert home.verify().difference is not None
