@@ -1,5 +1,6 @@
 """What all tests share."""
 
+import logging
 import os
 import subprocess
 from collections.abc import Iterator
@@ -14,6 +15,14 @@ from tests.services.postgres import Postgres, PostgresMissingError
 from tests.services.redis import Redis, RedisMissingError
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+def pytest_configure() -> None:
+    """A part of the product that fails ends its process. Where that is this one, nobody would print what
+    was captured of it: its last words go past the capture."""
+    handler = logging.StreamHandler(os.fdopen(os.dup(2), "w"))
+    handler.setLevel(logging.CRITICAL)
+    logging.getLogger("streams.app").addHandler(handler)
 
 
 @pytest.fixture(scope="session")

@@ -15,10 +15,10 @@ from infra.channel_log import messages_since
 from infra.channels import market_channel
 from infra.db.channels import ChannelStore
 from infra.exchange.simulated import symbols
-from infra.redis.server import RedisServer
 from infra.settings import load_settings
 from streams.log import open_log
 from tests.e2e.conftest import COMMAND, Home
+from tests.services.redis import bundled_redis
 
 READER = Path(__file__).with_name("node_reader.mjs")
 SYMBOL = symbols(1)[0]
@@ -30,9 +30,7 @@ class Platform:
     """A home with its Redis, a worker on a simulated market, and an API at one address."""
 
     def __init__(self, folder: Path, stack: ExitStack) -> None:
-        redis = RedisServer()
-        stack.callback(redis.stop)
-        redis.start()
+        redis = stack.enter_context(bundled_redis())
         self.home = Home(folder / "home", TCPD_REDIS_URL=redis.url)
         self.settings = load_settings(self.home.environment)
         self.taken = folder / "taken.jsonl"

@@ -1,12 +1,20 @@
-"""A real redis-server for tests: Debian's package, one process on 127.0.0.1, ended by its pid."""
+"""A real redis-server for tests: Debian's package, one process on 127.0.0.1, ended by its pid.
+
+And the bundled one, at a port of its own.
+"""
 
 import atexit
+import os
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from infra.redis.server import RedisServer
 
 START_S = 10.0
 
@@ -80,6 +88,20 @@ class Redis:
             self._process.wait()
         self._process = None
         atexit.unregister(self.stop)
+
+
+@contextmanager
+def bundled_redis() -> Iterator[RedisServer]:
+    """The default port is everybody's on this machine, and two runs of the tests would share its server."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    with RedisServer(port) as server:
+        yield server
+
+
+def kill9(server: RedisServer) -> None:
+    assert server.pid is not None  # to the number 0 a signal would reach these tests themselves
+    os.kill(server.pid, signal.SIGKILL)
 
 
 def program(name: str) -> str:

@@ -31,6 +31,7 @@ from streams.topics import CANDLES
 from tests.derived import as_log, candle, recorded
 from tests.integration.api.conftest import Api, serving
 from tests.integration.command_line import CommandLine
+from tests.mirroring import mirroring
 
 SYMBOL = "M00/USD:X"
 MARKET, MARKET_PATH = f"market_data:{SYMBOL}", f"/ws/market/{SYMBOL}"
@@ -111,9 +112,7 @@ def world(
         rebuild(log, settings.database_url)
         store = ChannelStore(settings.database_url)
         stack.callback(store.close)
-        mirror = Mirror(log, settings.database_url, published)
-        mirror.start()
-        stack.callback(mirror.stop)
+        mirror = stack.enter_context(mirroring(log, settings.database_url, published))
         database = open_database(settings.database_url)
         stack.callback(database.dispose)
         while store.snapshot(MARKET).seq == 0 or any(mirror_behind(mirror, log)):
