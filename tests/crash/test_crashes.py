@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from streams.agents import Fold
+from streams.engine import Fold
 from streams.log import Log, open_log
 from tests.crash.processes import Workers, env_int
 from tests.crash.toy import TOPICS, ToySink, expected, journal, recorded
