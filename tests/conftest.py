@@ -10,6 +10,7 @@ from typing import NoReturn
 import pytest
 
 from infra.strategies import Strategies, load_strategies
+from tests.programs import KERNELS
 from tests.services.kafka import Kafka, KafkaMissingError
 from tests.services.postgres import Postgres, PostgresMissingError
 from tests.services.redis import Redis, RedisMissingError
@@ -101,9 +102,9 @@ def node() -> str:
 
 
 @pytest.fixture(scope="session")
-def strategies(tmp_path_factory: pytest.TempPathFactory) -> Strategies:
+def strategies() -> Strategies:
     """The built-in strategies, compiled once for all tests."""
-    return load_strategies(tmp_path_factory.mktemp("kernels"))
+    return load_strategies(KERNELS)
 
 
 def missing(what: str) -> NoReturn:

@@ -432,16 +432,11 @@ def test_redis_cli_receives_all_channels(
 ) -> None:
     database = new_database()
     migrate(database)
-    cli = redis_server.cli("PSUBSCRIBE", "*")
-    assert cli.stdout is not None
-    lines = (line.strip() for line in cli.stdout)
-    assert "psubscribe" in next(line for line in lines if "psubscribe" in line)
-    mirrored(as_log(recorded(16), tmp_path / "log"), database, redis_server.url)
     wanted = {"market_data", "bot_signals", "trade_updates", "bot_status", "portfolio", "system_events"}
-    while wanted:
-        wanted.discard(next(lines).split(":")[0])
-    cli.kill()
-    cli.wait()
+    with redis_server.cli("PSUBSCRIBE", "*") as cli:
+        cli.until(lambda: "psubscribe" in cli.said, "a subscription")
+        mirrored(as_log(recorded(16), tmp_path / "log"), database, redis_server.url)
+        cli.until(lambda: wanted <= {line.split(":")[0] for line in cli.said.splitlines()}, "all channels")
 
 
 def cut(log: EmbeddedLog, topic: str, partition: int, offset: int) -> None:

@@ -29,6 +29,8 @@ class Case:
         self.log = log
         self.random = random.Random(seed)
         self.sink_path = folder / "sink.db" if with_sink else None
+        if self.sink_path:  # before two workers make it at once: SQLite does not wait for the change to WAL
+            ToySink(self.sink_path).close()
         self.workers = Workers(log, folder, fold, self.sink_path)
         module, _, name = fold.partition(":")
         self.factory: Callable[[int, bytes | None], Fold] = getattr(importlib.import_module(module), name)
@@ -43,9 +45,9 @@ class Case:
 
     def feed_and_meet(self, count: int) -> None:
         """Feed, and return at a random moment of the work on it."""
-        before = self.workers.outputs()
+        before = self.workers.candles()
         self.feed(count)
-        self.workers.wait_for_outputs(before + self.random.randint(1, count * 3 // 4))
+        self.workers.wait_for_candles(before + self.random.randint(1, count * 3 // 4))
 
     def is_complete(self) -> bool:
         return recorded(self.log, TOPICS)[0] == expected(self.log, self.factory)
@@ -61,10 +63,10 @@ class Case:
 
     def check(self, capsys: pytest.CaptureFixture[str]) -> None:
         """Everything arrives, nothing else does, and the workers end in order."""
-        self.workers.wait_until(self.is_complete, 60, "outputs equal to the pure fold")
-        self.workers.wait_until(self.is_projected, 60, "a sink equal to the pure fold")
-        self.workers.wait_until(self.workers.are_ready, 60, "workers that are ready")
-        codes = self.workers.stop()
+        self.workers.until(self.is_complete, "outputs equal to the pure fold", 60)
+        self.workers.until(self.is_projected, "a sink equal to the pure fold", 60)
+        self.workers.until(self.workers.are_ready, "workers that are ready", 60)
+        codes = self.workers.stop_all()
         assert codes == [0] * len(codes), self.workers.tails()
         assert self.is_complete()
         outputs, repeats = recorded(self.log, TOPICS)
@@ -130,7 +132,7 @@ def test_kafka_worker_frozen_past_its_session_writes_the_same_bytes_or_ends(
         run.feed_and_meet(400)
         run.workers.freeze(name)
         run.feed(200)
-        run.workers.wait_until(run.is_complete, 60, f"the other takes over from {name}")
+        run.workers.until(run.is_complete, f"the other takes over from {name}", 60)
         run.workers.thaw(name)
     run.feed(200)
     run.check(capsys)

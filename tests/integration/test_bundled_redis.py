@@ -3,7 +3,6 @@
 import os
 import select
 import socket
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +18,7 @@ from streams.log import Entry
 from streams.topics import CANDLES
 from tests.derived import as_log, recorded
 from tests.mirroring import mirroring
+from tests.programs import piped
 from tests.services.redis import kill9
 from tests.subscriber import Subscriber
 
@@ -73,14 +73,11 @@ def test_a_port_that_is_taken_is_refused_with_the_way_out() -> None:
 
 
 def test_it_ends_with_its_parent_however_that_ends() -> None:
-    parent = subprocess.Popen(
-        [sys.executable, "-c", CHILD], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    assert parent.stdout is not None
-    pid = int(parent.stdout.readline())
-    parent.kill()
-    parent.wait()
-    assert has_ended(pid)
+    with piped(sys.executable, "-c", CHILD) as parent:
+        assert parent.stdout is not None
+        pid = int(parent.stdout.readline())
+        parent.kill()
+        assert has_ended(pid)
 
 
 def test_a_stopped_server_leaves_no_process(server: RedisServer) -> None:
