@@ -46,9 +46,10 @@ MARKET = "market_data:M00/USD:X"
 END = "the end"
 
 
-@pytest.fixture(params=["bundled", "real"])
-def server(request: pytest.FixtureRequest) -> Iterator[RedisServer | Redis]:
-    if request.param == "real":
+@pytest.fixture
+def server(request: pytest.FixtureRequest, database: str) -> Iterator[RedisServer | Redis]:
+    """The bundled one beside SQLite, as on one machine; a real one beside PostgreSQL, as in production."""
+    if database.startswith("postgresql"):
         yield request.getfixturevalue("redis_server")
         return
     with bundled_redis() as bundled:
@@ -312,7 +313,7 @@ def test_a_reader_that_comes_back_gets_the_same_messages_from_the_log(
 ) -> None:
     monkeypatch.setattr("infra.redis.mirror.RUN_MESSAGES", 4)
     monkeypatch.setattr("infra.redis.mirror.RUN_RECORDS", 11)
-    log = as_log(recorded(9, journal_records=60), tmp_path / "log")
+    log = as_log(recorded(9, journal_records=25), tmp_path / "log")
     many = [record(CANDLES, "sim:M00/USD:X", 0, several_candles(n)) for n in range(100, 120)]
     append(log, many)
     ear = Ear(client)
