@@ -144,9 +144,7 @@ def test_kafka_workers_killed_frozen_and_a_broker_killed_equal_an_undisturbed_ru
         one.kill(name)
         one.start(name, "work")
     one.until(one.is_folded, "everything folded after the kills")
-    one.until(
-        one.are_ready, "workers that are ready"
-    )  # frozen in its start it would find no broker later
+    one.until(one.are_ready, "workers that are ready")  # frozen in its start it would find no broker later
     one.freeze("w1")
     feed(one.log, markets, minute, 12, writers)
     minute += 12
