@@ -13,6 +13,7 @@ from pathlib import Path
 
 import msgspec
 
+from infra.db.engine import use_wal
 from streams.codec import UndecodableError, decode_input
 from streams.events import Command, CreateBot
 from streams.log import Log, Position
@@ -51,7 +52,8 @@ class Requests:
         self._log = log
         self._lock = threading.Lock()
         self._database = sqlite3.connect(file, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
-        for statement in ("PRAGMA journal_mode=WAL", "PRAGMA synchronous=FULL", _TABLE):
+        use_wal(self._database)
+        for statement in ("PRAGMA synchronous=FULL", _TABLE):
             self._database.execute(statement)
 
     def once(self, request: str, fingerprint: str, give: Callable[[], Answer]) -> Answer:

@@ -1,5 +1,7 @@
 """Opening the database: one engine a process, by URL."""
 
+import sqlite3
+import time
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
@@ -10,6 +12,7 @@ from infra.db.bulk import listen_for_copy
 
 BUSY_TIMEOUT_MS = 60_000
 """How long a SQLite writer waits for another; a rebuild holds the lock for its whole length."""
+WAL_STEP_S = 0.01
 PATIENCE = {
     "connect_timeout": 10,
     "keepalives_idle": 10,
@@ -64,12 +67,29 @@ def is_out_of_reach(error: DBAPIError, engine: Engine) -> bool:
     return error.connection_invalidated or isinstance(error, OperationalError)
 
 
+def use_wal(connection: sqlite3.Connection) -> None:
+    """Have a file written ahead from now on; a file that is stays so.
+
+    The switch fails at once where another process works on the file, such as one that switches it as well:
+    SQLite's own waiting does not cover it.
+    """
+    deadline = time.monotonic() + BUSY_TIMEOUT_MS / 1_000
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL").close()
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+        time.sleep(WAL_STEP_S)
+
+
 def _configure_sqlite(connection: Any, _record: object) -> None:
     # the driver's implicit BEGIN leaves schema changes outside the transaction; `_begin_sqlite` replaces it
     connection.isolation_level = None
+    use_wal(connection)
     for pragma in (
         f"busy_timeout={BUSY_TIMEOUT_MS}",
-        "journal_mode=WAL",
         # a power cut may undo the last transactions, positions and rows together: they are projected again
         "synchronous=NORMAL",
         "cache_size=-65536",

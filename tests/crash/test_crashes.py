@@ -29,8 +29,6 @@ class Case:
         self.log = log
         self.random = random.Random(seed)
         self.sink_path = folder / "sink.db" if with_sink else None
-        if self.sink_path:  # before two workers make it at once: SQLite does not wait for the change to WAL
-            ToySink(self.sink_path).close()
         self.workers = Workers(log, folder, fold, self.sink_path)
         module, _, name = fold.partition(":")
         self.factory: Callable[[int, bytes | None], Fold] = getattr(importlib.import_module(module), name)

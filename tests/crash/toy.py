@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 
+from infra.db.engine import use_wal
 from streams.engine import Fold, Sending
 from streams.log import Entry, Log, Record
 from streams.sinks import SinkUnreachableError
@@ -84,7 +85,7 @@ class ToySink:
     def __init__(self, path: Path) -> None:
         self.away = path.with_suffix(".away")
         self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=30)
-        self._db.execute("PRAGMA journal_mode=WAL")
+        use_wal(self._db)
         self._db.executescript(
             "CREATE TABLE IF NOT EXISTS positions"
             " (topic TEXT, partition INTEGER, at INTEGER, PRIMARY KEY (topic, partition));"

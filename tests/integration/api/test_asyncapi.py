@@ -81,7 +81,10 @@ def published(settings: Settings, strategies: Strategies) -> Texts:
     texts: Texts = {}
 
     def hear(timeout: float = 0) -> dict[str, Any] | None:
-        got = heard.get_message(timeout=timeout)
+        try:
+            got = heard.get_message(timeout=timeout)
+        except redis.exceptions.TimeoutError:  # the rest of a message is on the way
+            return None
         if got is not None and got["channel"].decode() != END:
             texts.setdefault(got["channel"].decode(), []).append(msgspec.json.decode(got["data"]))
         return got
