@@ -94,7 +94,7 @@ class Postgres(Server):
 
     def kill9(self) -> None:
         """Kill the server and all its processes, as a failing machine would."""
-        self.program.freeze()  # so that it starts none while they are counted
+        self.running.freeze()  # so that it starts none while they are counted
         children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
         workers = [os.pidfd_open(int(pid)) for pid in children]  # once it is gone a number may be another's
         super().kill9()
