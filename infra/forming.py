@@ -9,7 +9,7 @@ from msgspec import Struct, field
 from projections.candles import TIMEFRAMES
 from projections.pipeline import Pipeline
 from projections.tape import Tape
-from streams.agents import Fold, Sending
+from streams.engine import Fold, Sending
 from streams.events import Candle
 from streams.log import Record
 

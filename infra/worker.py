@@ -26,12 +26,13 @@ from infra.redis.server import RedisServer
 from infra.settings import Settings
 from infra.strategies import Strategies, load_strategies
 from projections.pipeline import Pipeline
-from streams.agents import Engine, Projector, caught_up, engine_agent, projector_agent
 from streams.app import make_app, run_worker
 from streams.codec import encode
+from streams.engine import Engine
 from streams.events import HaltBot, Output, WorkerStarted, WorkerStopped
 from streams.journal import command_entry
 from streams.log import Entry, Log, LogError, open_log
+from streams.projector import Projector
 from streams.snapshots import latest
 from streams.topics import JOURNAL, PROJECTED, SYSTEM
 from streams.watchdog import STANDSTILL_S
@@ -187,8 +188,8 @@ class _Worker:
         self.journal_at_start = journal_ends(log)
         app = make_app(settings.log_url, worker=settings.worker, datadir=settings.faust)
         self.app = app
-        self.engine: Engine = engine_agent(app, log, self._fold_of, epoch=self.epoch, code=fold_code_hash())
-        self.projector: Projector = projector_agent(app, log, self.sink, PROJECTED)
+        self.engine = Engine(app, log, self._fold_of, epoch=self.epoch, code=fold_code_hash())
+        self.projector = Projector(app, log, self.sink, PROJECTED)
 
     def run(
         self,
@@ -206,7 +207,8 @@ class _Worker:
                 return side.failed
             self.progress = Progress(
                 dict(self.engine.applied),
-                caught_up(self.log, self.engine, self.projector),
+                # in this order: what is folded by now adds nothing to the derived streams
+                self.engine.is_at_end() and self.projector.is_at_end(),
                 bool(self.engine.applied) or self.app.unassigned,
             )
             if observe:

@@ -1,466 +1,28 @@
-"""The Faust agents, generic over what they are given: the engine folds, the projector projects.
+"""What the Faust agents share: the engine (`streams/engine.py`) and the projector (`streams/projector.py`).
 
-**The snapshot is the position.** Faust's commits only follow it, so that tools show a lag. On every
-assignment the engine forgets all it has in memory, loads the snapshots of its partitions, and tells
-Faust to go on behind them. A record is then folded if and only if it is the next one. Its outputs
-are sent at once; later a snapshot is captured between two records, and written when all outputs
-before it are acknowledged; only then are the journal's records acknowledged, in order.
-
-So a crash anywhere repeats the outputs since the last snapshot, with the same causes and the same
-bytes, and neither loses nor invents one; readers hide the repeats. The same holds for a worker that
-lost its partitions without knowing it, for as long as it does not know.
-
-The projector is simpler: the sink keeps positions and rows in one transaction.
-
-Nothing raises out of an agent, since Faust would acknowledge the record: whatever goes wrong here
+Nothing raises out of an agent, since Faust would acknowledge the record: whatever goes wrong there
 ends the process (`streams.app.end_process`) before the acknowledgement, and a restart mends it.
 """
 
-import asyncio
-import logging
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
-from typing import Any, Protocol, cast
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any, cast
 
 from faust.transport.consumer import Consumer
 from faust.types import TP, EventT, StreamT
 
-from streams.app import App, end_process, ending_process, raw_topic
-from streams.log import Log, Record
-from streams.sinks import Sink, SinkUnreachableError, apply_when_reachable
-from streams.snapshots import Snapshot, SnapshotWriter, latest
-from streams.topics import JOURNAL, SNAPSHOTS
+from streams.app import App
+from streams.log import Record
 
-logger = logging.getLogger(__name__)
-
-Sending = tuple[str, bytes, bytes, int]
-"""An output to be sent: topic, key, value, record time in ms."""
-
-SNAPSHOT_RECORDS = 50
-"""A snapshot is due after so many records, or after a moment without input."""
-MOMENT_S = 0.05
-CAPTURE_SHARE = 10
-SNAPSHOT_BYTES_PER_S = 4_000_000
-"""A dear snapshot waits: for this many times the time to capture the last one, and for its bytes."""
-SNAPSHOT_S_MAX = 10.0
-SNAPSHOT_RECORDS_MAX = 10_000
-SNAPSHOT_INPUT_BYTES_MAX = 64_000_000
-"""No snapshot waits longer than this, so a crash repeats no more, and no more is held in memory."""
 SETTLE_S = 3.0
 """Handing over a partition may take so long; the session, 6 s, is longer."""
 
-BATCH_RECORDS_MAX = 500
-BATCH_S = 0.02
 
-
-class Fold(Protocol):
-    """A deterministic fold of one journal partition."""
-
-    @property
-    def applied(self) -> int:
-        """The last offset folded, −1 for none."""
-        ...
-
-    def fold(self, record: Record) -> Sequence[Sending]:
-        """Apply the record and return its outputs. Bad records are the fold's own to report."""
-        ...
-
-    def snapshot(self) -> bytes: ...
-
-
-FoldFactory = Callable[[int, bytes | None], Fold]
-"""Make the fold of a partition from a state, or anew from None.
-
-Raises ValueError for a state that it does not understand, such as one of an older version: the fold
-is then made anew from the journal, whose outputs are not sent again.
-"""
-
-
-class Partition:
-    """One partition's fold during one assignment."""
-
-    def __init__(self, fold: Fold, generation: int, writer: SnapshotWriter) -> None:
-        self.fold = fold
-        self.generation = generation
-        self.writer = writer
-        self.confirmed = fold.applied
-        self.events: list[EventT[Any]] = []
-        self.sends: list[Awaitable[Any]] = []
-        self.input_bytes = 0
-        self.half_sent = False
-        """Folded, but not all of its outputs are sent: neither confirm nor capture now."""
-        self.hurry = False
-        self.wake = asyncio.Event()
-        self.room = asyncio.Event()
-        self.settled = asyncio.Event()
-        self.settled.set()
-        self.captured_at = self.last_at = _now()
-        self.pause_s = 0.0
-
-    def add(self, event: EventT[Any]) -> None:
-        self.events.append(event)
-        self.input_bytes += len(event.message.value or b"")
-        self.last_at = _now()
-        self.half_sent = False
-        self.settled.clear()
-        if self.hurry or len(self.events) in (1, SNAPSHOT_RECORDS) or self.is_full():
-            self.wake.set()
-
-    def is_full(self) -> bool:
-        return len(self.events) >= SNAPSHOT_RECORDS_MAX or self.input_bytes >= SNAPSHOT_INPUT_BYTES_MAX
-
-    def is_due(self) -> bool:
-        if not self.events or self.half_sent:
-            return False
-        if self.hurry or self.is_full():
-            return True
-        enough = len(self.events) >= SNAPSHOT_RECORDS or _now() - self.last_at >= MOMENT_S
-        return enough and _now() - self.captured_at >= self.pause_s
-
-    async def wait_for_work(self) -> None:
-        """Until a snapshot is due, or records folded a moment ago can be confirmed."""
-        while not self.is_due():
-            self.wake.clear()
-            try:
-                await asyncio.wait_for(self.wake.wait(), MOMENT_S if self.events else None)
-            except TimeoutError:
-                if self.confirmed < self.fold.applied and not self.half_sent:
-                    return
-
-    def capture(self) -> tuple[bytes, list[EventT[Any]]]:
-        """The state, and the records since the last one."""
-        began = _now()
-        state = self.fold.snapshot()
-        self.captured_at = _now()
-        dear_s = CAPTURE_SHARE * (self.captured_at - began)
-        self.pause_s = min(SNAPSHOT_S_MAX, max(dear_s, len(state) / SNAPSHOT_BYTES_PER_S))
-        events, self.events = self.events, []
-        self.input_bytes = 0
-        self.room.set()
-        return state, events
-
-
-class Engine:
-    """The agent that folds the journal. `applied` may be read from any thread.
-
-    `applied`: by journal partition assigned to this worker, the last offset whose outputs are in
-    the log.
-    """
-
-    def __init__(self, app: App, log: Log, fold_factory: FoldFactory, *, epoch: int, code: str) -> None:
-        self.applied: dict[int, int] = {}
-        self._app = app
-        self._log = log
-        self._fold_factory = fold_factory
-        self._epoch = epoch
-        self._headers = [("epoch", str(epoch).encode()), ("code", code.encode())]
-        self._partitions: dict[int, Partition] = {}
-        self._tasks: list[asyncio.Task[None]] = []
-
-        async def engine(stream: StreamT[Any]) -> None:
-            async for event in _unacknowledged(stream):
-                with ending_process("engine"):
-                    await self._take(event)
-
-        app.agent(raw_topic(app, JOURNAL), name="engine")(engine)
-        app.on_rebalance_complete.connect(self._on_assigned)
-        app.on_partitions_revoked.connect(self._on_revoked)
-
-    def positions(self) -> dict[tuple[str, int], int]:
-        return {(JOURNAL, partition): offset for partition, offset in dict(self.applied).items()}
-
-    async def settle(self) -> None:
-        """Write snapshots of everything folded; gives up after `SETTLE_S`, which costs repeats."""
-        partitions = list(self._partitions.values())
-        for partition in partitions:
-            partition.hurry = True
-            partition.wake.set()
-        with suppress(TimeoutError):
-            waits = [partition.settled.wait() for partition in partitions]
-            await asyncio.wait_for(asyncio.gather(*waits), SETTLE_S)
-
-    # ------------------------------------------------------------ assignment
-
-    async def _on_revoked(self, *_: Any, **__: Any) -> None:
-        with ending_process("engine, handing over"):
-            await self.settle()
-
-    async def _on_assigned(self, *_: Any, **__: Any) -> None:
-        """Awaited by Faust before it seeks to the committed offsets and resumes."""
-        with ending_process("engine, taking over"):
-            self._forget()
-            generation = self._app.consumer_generation_id
-            assigned = _assigned(self._app, (JOURNAL,))
-            for tp in assigned:
-                partition = await asyncio.to_thread(self._load, tp.partition, generation)
-                self._partitions[tp.partition] = partition
-                self._tasks.append(asyncio.create_task(self._keep(tp.partition, partition)))
-            # all at once: while one is folded anew, the others may stand
-            self.applied.update({p: partition.fold.applied for p, partition in self._partitions.items()})
-            await _go_on_behind(self._app, {tp: self.applied[tp.partition] for tp in assigned})
-
-    def _forget(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        for partition in self._partitions.values():
-            partition.room.set()
-        self._tasks.clear()
-        self._partitions.clear()
-        self.applied.clear()
-
-    def _load(self, number: int, generation: int) -> Partition:
-        snapshot = latest(self._log, number, logger.warning)
-        fold, sent = self._restored(number, snapshot)
-        start, end = self._log.earliest(JOURNAL, number), self._log.highwater(JOURNAL, number)
-        if not start <= fold.applied + 1 <= end:
-            end_process(
-                f"engine: partition {number} was folded up to {fold.applied}, but the journal has"
-                f" [{start}, {end}): it was cut or replaced; restore it, or begin a new log"
-            )
-        for record in self._log.read(JOURNAL, number, fold.applied + 1, sent + 1):
-            fold.fold(record)
-        logger.info("engine: partition %d goes on behind %d", number, fold.applied)
-        return Partition(fold, generation, self._writer(number, snapshot))
-
-    def _restored(self, number: int, snapshot: Snapshot | None) -> tuple[Fold, int]:
-        if snapshot is None or snapshot.state is None:
-            return self._fold_factory(number, None), snapshot.sent if snapshot else -1
-        try:
-            return self._fold_factory(number, snapshot.state), snapshot.sent
-        except ValueError as error:
-            logger.warning("engine: partition %d is folded anew: %s", number, error)
-            return self._fold_factory(number, None), snapshot.sent
-
-    def _writer(self, number: int, former: Snapshot | None) -> SnapshotWriter:
-        async def send(key: bytes, value: bytes) -> Awaitable[Any]:
-            return await self._send(SNAPSHOTS, number, key, value, None)
-
-        return SnapshotWriter(send, epoch=self._epoch, former=former)
-
-    # ------------------------------------------------------------ folding
-
-    async def _take(self, event: EventT[Any]) -> None:
-        message = event.message
-        partition = self._partitions.get(message.partition)
-        if partition is None or message.generation_id != partition.generation:
-            return
-        if message.offset <= partition.fold.applied:
-            return
-        record = _record(self._app, event)
-        if record.offset != partition.fold.applied + 1:
-            end_process(_hole("engine", record, partition.fold.applied))
-        partition.half_sent = True
-        for topic, key, value, time_ms in partition.fold.fold(record):
-            partition.sends.append(await self._send(topic, record.partition, key, value, _seconds(time_ms)))
-        partition.add(event)
-        while partition.is_full() and self._partitions.get(record.partition) is partition:
-            partition.room.clear()
-            await partition.room.wait()
-
-    async def _send(
-        self, topic: str, partition: int, key: bytes, value: bytes, time_s: float | None
-    ) -> Awaitable[Any]:
-        name = self._app.topic_of(topic)
-        return await self._app.producer.send(name, key, value, partition, time_s, self._headers)
-
-    async def _keep(self, number: int, partition: Partition) -> None:
-        """Outputs acknowledged, then the snapshot, then the acknowledgement of the records."""
-        with ending_process("engine, keeping"):
-            while True:
-                await partition.wait_for_work()
-                captured = partition.capture() if partition.is_due() else None
-                applied = await self._confirm(number, partition)
-                if captured is None:
-                    continue
-                state, events = captured
-                await partition.writer.write(applied, state)
-                if partition.generation == self._app.consumer_generation_id:
-                    for event in events:
-                        event.ack()
-                if not partition.events:
-                    partition.settled.set()
-
-    async def _confirm(self, number: int, partition: Partition) -> int:
-        """Wait until the outputs of all that is folded now are acknowledged; its last offset."""
-        applied = partition.fold.applied
-        sends, partition.sends = partition.sends, []
-        for acknowledged in sends:
-            await acknowledged
-        partition.confirmed = applied
-        if self._partitions.get(number) is partition:
-            self.applied[number] = applied
-        return applied
-
-
-class Projector:
-    """The agent that hands derived records to a sink, in batches, one at a time.
-
-    `applied`: by (topic, partition) assigned to this worker, the last offset in the sink; it may be
-    read from any thread.
-    """
-
-    def __init__(self, app: App, log: Log, sink: Sink, topics: Sequence[str]) -> None:
-        self.applied: dict[tuple[str, int], int] = {}
-        self._app = app
-        self._log = log
-        self._sink = sink
-        self._topics = tuple(topics)
-        self._generation = -1
-        self._taken: dict[tuple[str, int], int] = {}
-        self._batch: list[tuple[Record, EventT[Any]]] = []
-        self._some = asyncio.Event()
-        self._full = asyncio.Event()
-        self._away = False
-        self._room = asyncio.Event()
-        self._applying = asyncio.Lock()
-        self._task: asyncio.Task[None] | None = None
-
-        async def projector(stream: StreamT[Any]) -> None:
-            async for event in _unacknowledged(stream):
-                with ending_process("projector"):
-                    await self._take(event)
-
-        app.agent(raw_topic(app, *topics), name="projector")(projector)
-        app.on_rebalance_complete.connect(self._on_assigned)
-
-    def positions(self) -> dict[tuple[str, int], int]:
-        return {} if self._away else dict(self.applied)
-
-    def is_at_end(self) -> bool:
-        """Whether every partition is assigned to this worker and all its records are in the sink."""
-        places = [(topic, p) for topic in self._topics for p in range(self._log.partitions)]
-        return all(self.applied.get(place, -2) + 1 >= self._log.highwater(*place) for place in places)
-
-    async def settle(self) -> None:
-        """Apply what has been taken; gives up after `SETTLE_S`, which costs nothing but time."""
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._apply(), SETTLE_S)
-
-    async def _on_assigned(self, *_: Any, **__: Any) -> None:
-        with ending_process("projector, taking over"):
-            async with self._applying:
-                self._empty_batch()
-                self._away = False
-                self._generation = self._app.consumer_generation_id
-                assigned = _assigned(self._app, self._topics)
-                places = {tp: (self._app.stream_of(tp.topic), tp.partition) for tp in assigned}
-                try:
-                    positions = await asyncio.to_thread(self._sink.positions)
-                except SinkUnreachableError as error:
-                    logger.warning("projector: from the commits, which lie before the positions: %s", error)
-                    positions = await self._committed(places) if places else {}
-                self._taken = {place: positions.get(place, -1) for place in places.values()}
-                self.applied.clear()
-                self.applied.update(self._taken)
-                behind = {tp: self._taken[place] for tp, place in places.items()}
-                await _go_on_behind(self._app, behind)
-            if self._task is None:
-                self._task = asyncio.create_task(self._keep())
-
-    async def _take(self, event: EventT[Any]) -> None:
-        message = event.message
-        place = (self._app.stream_of(message.topic), message.partition)
-        if message.generation_id != self._generation or place not in self._taken:
-            return
-        if message.offset <= self._taken[place]:
-            return
-        record = _record(self._app, event)
-        if record.offset != self._taken[place] + 1:
-            end_process(_hole("projector", record, self._taken[place]))
-        self._taken[place] = record.offset
-        self._batch.append((record, event))
-        self._some.set()
-        if self._away:
-            self._hold()
-        elif len(self._batch) >= BATCH_RECORDS_MAX:
-            self._full.set()
-            self._room.clear()
-            await self._room.wait()
-
-    async def _keep(self) -> None:
-        with ending_process("projector, applying"):
-            while True:
-                await self._some.wait()
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(self._full.wait(), BATCH_S)
-                await self._apply()
-
-    async def _apply(self) -> None:
-        async with self._applying:
-            batch, generation = self._empty_batch(), self._generation
-            if not batch:
-                return
-
-            def go_on() -> bool:
-                self._hold()
-                return generation == self._app.consumer_generation_id
-
-            records = [record for record, _ in batch]
-            if not await apply_when_reachable(self._sink, records, go_on):
-                return  # another assignment waits, which reads them again
-            for record, event in batch:
-                self.applied[record.topic, record.partition] = record.offset
-                if generation == self._app.consumer_generation_id:
-                    event.ack()
-            if self._away:
-                self._release()
-
-    def _hold(self) -> None:
-        """Fetch no more while the sink is away, and take what was fetched already.
-
-        Were it left in Faust's queue, a full one would keep the journal's records from the engine.
-        """
-        self._away = True
-        self._room.set()
-        for tp in _assigned(self._app, self._topics):
-            self._app.consumer.on_buffer_full(tp)
-
-    def _release(self) -> None:
-        self._away = False
-        for tp in _assigned(self._app, self._topics):
-            self._app.consumer.on_buffer_drop(tp)
-
-    async def _committed(self, places: Mapping[TP, tuple[str, int]]) -> dict[tuple[str, int], int]:
-        """Positions by Faust's commits, which follow the sink's; what it has already, it passes over."""
-        committed = await cast(Consumer, self._app.consumer).seek_to_committed()
-        return {place: (committed.get(tp) or self._log.earliest(*place)) - 1 for tp, place in places.items()}
-
-    def _empty_batch(self) -> list[tuple[Record, EventT[Any]]]:
-        batch, self._batch = self._batch, []
-        self._some.clear()
-        self._full.clear()
-        self._room.set()
-        return batch
-
-
-def engine_agent(app: App, log: Log, fold_factory: FoldFactory, *, epoch: int, code: str) -> Engine:
-    """Install the engine. `epoch`, of this worker, and `code`, a hash, go into record headers."""
-    return Engine(app, log, fold_factory, epoch=epoch, code=code)
-
-
-def projector_agent(app: App, log: Log, sink: Sink, topics: Sequence[str]) -> Projector:
-    """Install the projector of `topics`."""
-    return Projector(app, log, sink, topics)
-
-
-def caught_up(log: Log, engine: Engine, projector: Projector | None) -> bool:
-    """Whether this worker folded every partition to its end, and projected what came of it.
-
-    For a worker that has all the partitions. The engine is asked first: nothing is added to the
-    derived streams afterwards.
-    """
-    partitions = range(log.partitions)
-    if any(engine.applied.get(p, -2) + 1 < log.highwater(JOURNAL, p) for p in partitions):
-        return False
-    return projector is None or projector.is_at_end()
-
-
-def _unacknowledged(stream: StreamT[Any]) -> AsyncIterator[EventT[Any]]:
+def unacknowledged(stream: StreamT[Any]) -> AsyncIterator[EventT[Any]]:
+    """The events of a stream; who takes them acknowledges them."""
     return cast(Any, stream).noack().events()
 
 
-async def _go_on_behind(app: App, applied: Mapping[TP, int]) -> None:
+async def go_on_behind(app: App, applied: Mapping[TP, int]) -> None:
     """Make Faust continue after these offsets.
 
     It seeks to what is committed, except to 0: hence the seek. A commit that fails for a rebalance
@@ -472,28 +34,22 @@ async def _go_on_behind(app: App, applied: Mapping[TP, int]) -> None:
         await app.consumer.seek_wait(after)
 
 
-def _assigned(app: App, topics: Sequence[str]) -> list[TP]:
+def assigned(app: App, topics: Sequence[str]) -> list[TP]:
+    """The partitions of these topics that this worker has."""
     return sorted(tp for tp in app.consumer.assignment() if app.stream_of(tp.topic) in topics)
 
 
-def _record(app: App, event: EventT[Any]) -> Record:
+def record_of(app: App, event: EventT[Any]) -> Record:
+    """The event as any reader of the log gets it."""
     message = event.message
     stream, time_ms = app.stream_of(message.topic), round(message.timestamp * 1000)
     value = message.value or b""
     return Record(stream, message.partition, message.offset, time_ms, message.key, value)
 
 
-def _hole(who: str, record: Record, applied: int) -> str:
+def hole(who: str, record: Record, applied: int) -> str:
+    """The words on a record that does not follow `applied`."""
     return (
         f"{who}: {record.topic}:{record.partition} goes from offset {applied} to {record.offset}:"
         " records were skipped; a restart reads them again"
     )
-
-
-def _seconds(time_ms: int) -> float:
-    """Faust counts in float seconds and its transports cut to ms: stay clear of the edge."""
-    return (time_ms + 0.25) / 1000
-
-
-def _now() -> float:
-    return time.monotonic()

@@ -1,5 +1,6 @@
 """What all tests share."""
 
+import logging
 import os
 import subprocess
 from collections.abc import Iterator
@@ -9,11 +10,20 @@ from typing import NoReturn
 import pytest
 
 from infra.strategies import Strategies, load_strategies
+from tests.programs import KERNELS
 from tests.services.kafka import Kafka, KafkaMissingError
 from tests.services.postgres import Postgres, PostgresMissingError
 from tests.services.redis import Redis, RedisMissingError
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+def pytest_configure() -> None:
+    """A part of the product that fails ends its process. Where that is this one, nobody would print what
+    was captured of it: its last words go past the capture."""
+    handler = logging.StreamHandler(os.fdopen(os.dup(2), "w"))
+    handler.setLevel(logging.CRITICAL)
+    logging.getLogger("streams.app").addHandler(handler)
 
 
 @pytest.fixture(scope="session")
@@ -92,9 +102,9 @@ def node() -> str:
 
 
 @pytest.fixture(scope="session")
-def strategies(tmp_path_factory: pytest.TempPathFactory) -> Strategies:
+def strategies() -> Strategies:
     """The built-in strategies, compiled once for all tests."""
-    return load_strategies(tmp_path_factory.mktemp("kernels"))
+    return load_strategies(KERNELS)
 
 
 def missing(what: str) -> NoReturn:

@@ -66,7 +66,7 @@ class SocketReader:
     def _take(self, message: Message) -> None:
         with self._changed:
             if message["type"] != "snapshot":
-                if message["seq"] > self.last:
+                if message["type"] != "heartbeat" and not message.get("forming"):
                     self.counted.append(message)
             elif self.snapshot:
                 self.failed.append(message)

@@ -1,13 +1,27 @@
 """`candles`, `signals`, `trades` and `equity`: what the database holds, in event time."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from api.cli.options import BotId, Formatted, Frame, From, Json, Out, Symbol, To, Venue, format_of, time_of
+from api.cli.options import (
+    BotId,
+    Format,
+    Formatted,
+    Frame,
+    From,
+    Json,
+    Out,
+    Symbol,
+    To,
+    Venue,
+    format_of,
+    time_of,
+)
 from api.cli.output import write_batches, write_chunks, write_rows
 from api.cli.session import Session
-from api.columns import CANDLES, EQUITY, LINEAGE, SIGNALS, TRADES
+from api.columns import CANDLES, EQUITY, LINEAGE, SIGNALS, TRADES, Columns
 
 
 def candles(
@@ -58,13 +72,7 @@ def signals(
     json: Json = False,
 ) -> None:
     """Every signal of a bot, executed or refused, with the indicator values that made it."""
-    chosen = format_of(form, json, out)
-    after_ns, until_ns = time_of(after, "--from"), time_of(until, "--to")
-    with Session() as session:
-        from infra.db import queries
-
-        _check_bot(session, bot_id)
-        write_rows(queries.signals(session.database, bot_id, after_ns, until_ns), SIGNALS, chosen, out)
+    _write("signals", bot_id, (after, until), SIGNALS, format_of(form, json, out), out)
 
 
 def trades(
@@ -79,14 +87,8 @@ def trades(
     json: Json = False,
 ) -> None:
     """Fills of a bot."""
-    chosen = format_of(form, json, out)
-    after_ns, until_ns = time_of(after, "--from"), time_of(until, "--to")
-    with Session() as session:
-        from infra.db import queries
-
-        _check_bot(session, bot_id)
-        rows = queries.trades(session.database, bot_id, after_ns, until_ns, lineage=lineage)
-        write_rows(rows, {**TRADES, **LINEAGE} if lineage else TRADES, chosen, out)
+    columns = {**TRADES, **LINEAGE} if lineage else TRADES
+    _write("trades", bot_id, (after, until), columns, format_of(form, json, out), out, lineage=lineage)
 
 
 def equity(
@@ -98,13 +100,27 @@ def equity(
     json: Json = False,
 ) -> None:
     """Cash, position and equity of a bot at candle closes."""
-    chosen = format_of(form, json, out)
-    after_ns, until_ns = time_of(after, "--from"), time_of(until, "--to")
+    _write("equity", bot_id, (after, until), EQUITY, format_of(form, json, out), out)
+
+
+def _write(
+    what: str,
+    bot_id: int,
+    times: tuple[str | None, str | None],
+    columns: Columns,
+    form: Format,
+    out: Path | None,
+    **options: bool,
+) -> None:
+    """What the query of this name gives of a bot. Raises `RefusedError` for one that nobody knows."""
+    after_ns, until_ns = time_of(times[0], "--from"), time_of(times[1], "--to")
     with Session() as session:
         from infra.db import queries
 
-        _check_bot(session, bot_id)
-        write_rows(queries.equity(session.database, bot_id, after_ns, until_ns), EQUITY, chosen, out)
+        if queries.bot(session.database, bot_id) is None:
+            session.manager.market_of(bot_id)
+        rows = getattr(queries, what)(session.database, bot_id, after_ns, until_ns, **options)
+        write_rows(rows, columns, form, out)
 
 
 def _check_market(session: Session, market: str) -> None:
@@ -115,11 +131,3 @@ def _check_market(session: Session, market: str) -> None:
         from infra.commands import find_market
 
         find_market(session.log, market)
-
-
-def _check_bot(session: Session, bot_id: int) -> None:
-    """Raises `RefusedError` for a bot that neither the database nor the journal knows."""
-    from infra.db import queries
-
-    if queries.bot(session.database, bot_id) is None:
-        session.manager.market_of(bot_id)

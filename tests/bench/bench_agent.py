@@ -21,8 +21,8 @@ from tempfile import TemporaryDirectory
 from infra.settings import Settings, load_settings
 from infra.worker import Progress, work
 from projections.pipeline import Pipeline
-from streams.agents import caught_up, engine_agent
 from streams.app import make_app, run_worker
+from streams.engine import Engine
 from streams.log import open_log
 from streams.topics import JOURNAL
 from tests.bench import journals
@@ -65,10 +65,10 @@ def engine(settings: Settings, watch: Watch) -> None:
         return pipeline
 
     app = make_app(settings.log_url, worker=settings.worker, datadir=settings.home / "faust")
-    agent = engine_agent(app, log, fold_of, epoch=1, code="bench")
+    agent = Engine(app, log, fold_of, epoch=1, code="bench")
 
     def until() -> bool:
-        return watch.look(agent.applied.get(0, -1), done=caught_up(log, agent, None))
+        return watch.look(agent.applied.get(0, -1), done=agent.is_at_end())
 
     run_worker(app, log, [agent], until)
     log.close()

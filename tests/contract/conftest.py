@@ -1,6 +1,7 @@
 """The homes and databases that every contract test runs on.
 
-`log_home()` and `new_database()` each make a fresh one and give its URL.
+`log_home()` and `new_database()` each make a fresh one and give its URL. `sink` and `engine` are those of the
+database at `url`.
 """
 
 from collections.abc import Callable, Iterator
@@ -9,7 +10,10 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from sqlalchemy import Engine
 
+from infra.db.projector import DatabaseSink
+from infra.db.schema import migrate, open_database
 from tests.services.kafka import Kafka
 from tests.services.postgres import Postgres
 
@@ -47,3 +51,24 @@ def new_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[New
     yield make
     for url in made:
         server.give_back(url)
+
+
+@pytest.fixture
+def url(new_database: NewDatabase) -> str:
+    """An empty database."""
+    return new_database()
+
+
+@pytest.fixture
+def sink(url: str) -> Iterator[DatabaseSink]:
+    migrate(url)
+    sink = DatabaseSink(url)
+    yield sink
+    sink.close()
+
+
+@pytest.fixture
+def engine(url: str, sink: DatabaseSink) -> Iterator[Engine]:
+    engine = open_database(url)
+    yield engine
+    engine.dispose()

@@ -2,11 +2,11 @@
 
 import asyncio
 import os
-import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,7 @@ from streams import topics
 from streams.embedded import EmbeddedLog
 from streams.kafka_topics import address_of
 from streams.log import Entry, Log, LogError, Position, Record, Tail, open_log, partition_of
+from tests.programs import piped
 
 WRITER = Path(__file__).with_name("writer.py")
 KEYS = [f"sim:{name}/USDT".encode() for name in ("BTC", "ETH", "SOL", "XRP", "ADA", "DOT")]
@@ -32,11 +33,9 @@ def values(log: Log, partition: int = 0, start: int = 0, stop: int | None = None
     return [record.value for record in log.read(topics.CANDLES, partition, start, stop)]
 
 
-def start_writer(url: str, name: str, count: int) -> subprocess.Popen[bytes]:
+def writing(url: str, name: str, count: int) -> AbstractContextManager["subprocess.Popen[bytes]"]:
     """A process that appends `NAME:0` … one by one, printing each number once acknowledged."""
-    return subprocess.Popen(
-        [sys.executable, str(WRITER), url, name, str(count)], stdout=subprocess.PIPE, bufsize=0
-    )
+    return piped(sys.executable, WRITER, url, name, count)
 
 
 def test_records_come_back_as_they_were_in_the_order_of_appending(log_home: Callable[[], str]):
@@ -302,10 +301,10 @@ def test_threads_share_a_log(log_home: Callable[[], str]):
 def test_processes_append_at_once_and_each_keeps_its_order(log_home: Callable[[], str]):
     url = log_home()
     log = open_log(url)
-    writers = [start_writer(url, name, 150) for name in ("a", "b")]
-    for writer in writers:
-        writer.communicate(timeout=120)
-        assert writer.returncode == 0
+    with writing(url, "a", 150) as a, writing(url, "b", 150) as b:
+        for writer in (a, b):
+            writer.communicate(timeout=120)
+            assert writer.returncode == 0
     records = list(log.read(topics.CANDLES, 0))
     assert [record.offset for record in records] == list(range(300))
     for name in ("a", "b"):
@@ -319,14 +318,13 @@ def test_processes_append_at_once_and_each_keeps_its_order(log_home: Callable[[]
 def test_a_killed_writer_loses_nothing_that_was_acknowledged(log_home: Callable[[], str], acknowledged: int):
     url = log_home()
     log = open_log(url)
-    writer = start_writer(url, "w", 1_000_000)
-    assert writer.stdout is not None
-    last = 0
-    while last < acknowledged:
-        last = int(writer.stdout.readline())
-    os.kill(writer.pid, signal.SIGKILL)
-    last = int((writer.stdout.read().split() or [last])[-1])
-    writer.wait(30)
+    with writing(url, "w", 1_000_000) as writer:
+        assert writer.stdout is not None
+        last = 0
+        while last < acknowledged:
+            last = int(writer.stdout.readline())
+        writer.kill()
+        last = int((writer.stdout.read().split() or [last])[-1])
     log.append([entry(b"after")])
     records = list(log.read(topics.CANDLES, 0))
     assert [record.offset for record in records] == list(range(len(records)))

@@ -16,7 +16,6 @@ from infra.db.channels import ChannelStore
 from infra.db.rebuild import rebuild
 from infra.db.schema import migrate
 from infra.present import event_to_json
-from infra.redis.mirror import Mirror
 from infra.redis.publisher import Publisher
 from infra.redis.server import RedisServer
 from infra.worker import come_to
@@ -39,22 +38,22 @@ from streams.log import Entry, Record
 from streams.topics import CANDLES, PROJECTED
 from tests.contract.conftest import NewDatabase
 from tests.derived import as_log, candle, record, recorded
-from tests.services.redis import Redis
+from tests.mirroring import mirroring
+from tests.services.redis import Redis, bundled_redis
 from tests.subscriber import Subscriber
 
 MARKET = "market_data:M00/USD:X"
 END = "the end"
 
 
-@pytest.fixture(params=["bundled", "real"])
-def server(request: pytest.FixtureRequest) -> Iterator[RedisServer | Redis]:
-    if request.param == "real":
+@pytest.fixture
+def server(request: pytest.FixtureRequest, database: str) -> Iterator[RedisServer | Redis]:
+    """The bundled one beside SQLite, as on one machine; a real one beside PostgreSQL, as in production."""
+    if database.startswith("postgresql"):
         yield request.getfixturevalue("redis_server")
         return
-    bundled = RedisServer()
-    bundled.start()
-    yield bundled
-    bundled.stop()
+    with bundled_redis() as bundled:
+        yield bundled
 
 
 @pytest.fixture
@@ -95,9 +94,8 @@ def append(log: EmbeddedLog, records: list[Record]) -> None:
 
 def mirrored(log: EmbeddedLog, database: str, url: str) -> None:
     """A mirror from where the last one ended to the end of the log."""
-    mirror = Mirror(log, database, url)
-    mirror.start()
-    mirror.stop()
+    with mirroring(log, database, url) as mirror:
+        assert come_to(ends(log), lambda: mirror.applied, 30)
 
 
 def expected(records: list[Record]) -> dict[str, list[dict[str, Any]]]:
@@ -253,16 +251,14 @@ def test_the_publish_delay_is_measured_of_what_was_published_alone(
 
     records = recorded(6, journal_records=30)
     log, before = as_log(records[: len(records) // 3], tmp_path / "log"), measured()
-    mirror = Mirror(log, database, server.url)
-    mirror.start()
-    assert come_to(ends(log), lambda: mirror.applied, 30)
-    assert come_to(
-        {("observed", 0): len(records) // 3}, lambda: {("observed", 0): int(measured() - before) - 1}, 30
-    )
-    server.stop()
-    append(log, records[len(records) // 3 :])
-    assert come_to(ends(log), lambda: mirror.applied, 30)
-    mirror.stop()
+    with mirroring(log, database, server.url) as mirror:
+        assert come_to(ends(log), lambda: mirror.applied, 30)
+        assert come_to(
+            {("observed", 0): len(records) // 3}, lambda: {("observed", 0): int(measured() - before) - 1}, 30
+        )
+        server.stop()
+        append(log, records[len(records) // 3 :])
+        assert come_to(ends(log), lambda: mirror.applied, 30)
     assert measured() - before == len(records) // 3
 
 
@@ -288,16 +284,14 @@ def test_a_snapshot_that_is_given_another_type_beside_a_running_mirror_costs_not
     log = as_log(recorded(5), tmp_path / "log")
     run(log)
     last = msgspec.json.decode(client.get(snapshot_key(MARKET)))["seq"]
-    mirror, other = Mirror(log, database, server.url), "market_data:NEW/USD:X"
-    with Subscriber(server.url, other) as subscriber:
-        mirror.start()
+    other = "market_data:NEW/USD:X"
+    with mirroring(log, database, server.url), Subscriber(server.url, other) as subscriber:
         append(log, [record(CANDLES, "sim:NEW/USD:X", 0, several_candles(100))])
         subscriber.wait_for(lambda: len(subscriber.counted) == 3)
-    put(client, ["a", "list"])
-    ear = Ear(client)
-    append(log, [record(CANDLES, "sim:M00/USD:X", 0, several_candles(101))])
-    append(log, [record(CANDLES, "sim:NEW/USD:X", 0, several_candles(102))])
-    mirror.stop()
+        put(client, ["a", "list"])
+        ear = Ear(client)
+        append(log, [record(CANDLES, "sim:M00/USD:X", 0, several_candles(101))])
+        append(log, [record(CANDLES, "sim:NEW/USD:X", 0, several_candles(102))])
     heard = ear.messages()
     assert [m["seq"] for m in heard[MARKET]] == [last + 1, last + 2, last + 3]
     assert [m["seq"] for m in heard[other]] == [4, 5, 6]
@@ -329,12 +323,10 @@ def test_a_redis_that_is_emptied_beside_a_running_mirror_is_filled_again(
     records = recorded(7)
     log = as_log(records[: len(records) // 2], tmp_path / "log")
     with Subscriber(server.url, MARKET) as subscriber:
-        mirror = Mirror(log, database, server.url)
-        mirror.start()
-        subscriber.wait_for(lambda: len(subscriber.counted) >= 5)
-        client.flushall()
-        append(log, records[len(records) // 2 :])
-        mirror.stop()
+        with mirroring(log, database, server.url):
+            subscriber.wait_for(lambda: len(subscriber.counted) >= 5)
+            client.flushall()
+            append(log, records[len(records) // 2 :])
         store = ChannelStore(database)
         subscriber.wait_for(lambda: subscriber.last == store.snapshot(MARKET).seq)
         store.close()
@@ -348,13 +340,9 @@ def test_of_two_mirrors_one_counts_and_nothing_is_published_twice(
     records = recorded(8, journal_records=40)
     log = as_log([], tmp_path / "log")
     ear = Ear(client)
-    mirrors = [Mirror(log, database, server.url) for _ in range(2)]
-    for mirror in mirrors:
-        mirror.start()
-    for start in range(0, len(records), 10):
-        append(log, records[start : start + 10])
-    for mirror in mirrors:
-        mirror.stop()
+    with mirroring(log, database, server.url), mirroring(log, database, server.url):
+        for start in range(0, len(records), 10):
+            append(log, records[start : start + 10])
     mirrored(log, database, server.url)
     assert_same(ear.messages(), records)
 
@@ -364,7 +352,7 @@ def test_a_reader_that_comes_back_gets_the_same_messages_from_the_log(
 ) -> None:
     monkeypatch.setattr("infra.redis.mirror.RUN_MESSAGES", 4)
     monkeypatch.setattr("infra.redis.mirror.RUN_RECORDS", 11)
-    log = as_log(recorded(9, journal_records=60), tmp_path / "log")
+    log = as_log(recorded(9, journal_records=25), tmp_path / "log")
     many = [record(CANDLES, "sim:M00/USD:X", 0, several_candles(n)) for n in range(100, 120)]
     append(log, many)
     ear = Ear(client)
@@ -452,14 +440,12 @@ def test_a_forming_candle_carries_the_last_seq_and_is_not_counted(
 ) -> None:
     log = as_log(recorded(15), tmp_path / "log")
     with Subscriber(server.url, MARKET) as subscriber:
-        mirror = Mirror(log, database, server.url)
-        mirror.start()
         store = ChannelStore(database)
-        subscriber.wait_for(lambda: 0 < subscriber.last == store.snapshot(MARKET).seq)
-        mirror.show_forming({"sim:M00/USD:X": candle(99)})
-        session = subscriber.sessions[0]
-        subscriber.wait_for(lambda: any(m["end"] == "2018-01-01T01:40:00Z" for m in session.forming))
-        mirror.stop()
+        with mirroring(log, database, server.url) as mirror:
+            subscriber.wait_for(lambda: 0 < subscriber.last == store.snapshot(MARKET).seq)
+            mirror.show_forming({"sim:M00/USD:X": candle(99)})
+            session = subscriber.sessions[0]
+            subscriber.wait_for(lambda: any(m["end"] == "2018-01-01T01:40:00Z" for m in session.forming))
         forming = session.forming[-1]
         assert forming["seq"] == store.snapshot(MARKET).seq == subscriber.last
         store.close()
@@ -468,15 +454,16 @@ def test_a_forming_candle_carries_the_last_seq_and_is_not_counted(
 def test_of_a_burst_of_forming_candles_a_few_are_published_and_the_last(
     tmp_path: Path, database: str, redis_server: Redis
 ) -> None:
-    mirror = Mirror(as_log(recorded(15), tmp_path / "log"), database, redis_server.url)
-    mirror.start()
-    with Subscriber(redis_server.url, MARKET) as subscriber:
+    log = as_log(recorded(15), tmp_path / "log")
+    with (
+        mirroring(log, database, redis_server.url) as mirror,
+        Subscriber(redis_server.url, MARKET) as subscriber,
+    ):
         subscriber.wait_for(lambda: subscriber.last > 0)
         for close in range(1_000):
             mirror.show_forming({"sim:M00/USD:X": candle(99, close=130_000 + close)})
         forming = subscriber.sessions[0].forming
         subscriber.wait_for(lambda: any(m["close"] == "13099.9" for m in forming))
-        mirror.stop()
     assert len(forming) < 100
 
 
@@ -485,16 +472,11 @@ def test_redis_cli_receives_all_channels(
 ) -> None:
     database = new_database()
     migrate(database)
-    cli = redis_server.cli("PSUBSCRIBE", "*")
-    assert cli.stdout is not None
-    lines = (line.strip() for line in cli.stdout)
-    assert "psubscribe" in next(line for line in lines if "psubscribe" in line)
-    mirrored(as_log(recorded(16), tmp_path / "log"), database, redis_server.url)
     wanted = {"market_data", "bot_signals", "trade_updates", "bot_status", "portfolio", "system_events"}
-    while wanted:
-        wanted.discard(next(lines).split(":")[0])
-    cli.kill()
-    cli.wait()
+    with redis_server.cli("PSUBSCRIBE", "*") as cli:
+        cli.until(lambda: "psubscribe" in cli.said, "a subscription")
+        mirrored(as_log(recorded(16), tmp_path / "log"), database, redis_server.url)
+        cli.until(lambda: wanted <= {line.split(":")[0] for line in cli.said.splitlines()}, "all channels")
 
 
 def cut(log: EmbeddedLog, topic: str, partition: int, offset: int) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from streams.agents import Fold
+from streams.engine import Fold
 from streams.log import Log, open_log
 from tests.crash.processes import Workers, env_int
 from tests.crash.toy import TOPICS, ToySink, expected, journal, recorded
@@ -43,9 +43,9 @@ class Case:
 
     def feed_and_meet(self, count: int) -> None:
         """Feed, and return at a random moment of the work on it."""
-        before = self.workers.outputs()
+        before = self.workers.candles()
         self.feed(count)
-        self.workers.wait_for_outputs(before + self.random.randint(1, count * 3 // 4))
+        self.workers.wait_for_candles(before + self.random.randint(1, count * 3 // 4))
 
     def is_complete(self) -> bool:
         return recorded(self.log, TOPICS)[0] == expected(self.log, self.factory)
@@ -61,10 +61,10 @@ class Case:
 
     def check(self, capsys: pytest.CaptureFixture[str]) -> None:
         """Everything arrives, nothing else does, and the workers end in order."""
-        self.workers.wait_until(self.is_complete, 60, "outputs equal to the pure fold")
-        self.workers.wait_until(self.is_projected, 60, "a sink equal to the pure fold")
-        self.workers.wait_until(self.workers.are_ready, 60, "workers that are ready")
-        codes = self.workers.stop()
+        self.workers.until(self.is_complete, "outputs equal to the pure fold", 60)
+        self.workers.until(self.is_projected, "a sink equal to the pure fold", 60)
+        self.workers.until(self.workers.are_ready, "workers that are ready", 60)
+        codes = self.workers.stop_all()
         assert codes == [0] * len(codes), self.workers.tails()
         assert self.is_complete()
         outputs, repeats = recorded(self.log, TOPICS)
@@ -130,7 +130,7 @@ def test_kafka_worker_frozen_past_its_session_writes_the_same_bytes_or_ends(
         run.feed_and_meet(400)
         run.workers.freeze(name)
         run.feed(200)
-        run.workers.wait_until(run.is_complete, 60, f"the other takes over from {name}")
+        run.workers.until(run.is_complete, f"the other takes over from {name}", 60)
         run.workers.thaw(name)
     run.feed(200)
     run.check(capsys)

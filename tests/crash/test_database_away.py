@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from infra.db.projector import DatabaseSink
 from infra.exchange.simulated import market as simulated_market
 from infra.exchange.simulated import symbols
 from projections.strategies.code import Strategies
 from streams.journal import JournalWriter
-from streams.topics import PROJECTED
-from tests.crash.test_platform_crashes import Platform, assert_same_journal, bots, feed
+from tests.crash.checks import assert_same_journal, is_projected
+from tests.crash.feeding import bots, feed
+from tests.crash.processes import Platform
 from tests.services.kafka import Kafka
 from tests.services.postgres import Postgres
 
@@ -29,14 +29,6 @@ def platform(request: pytest.FixtureRequest, postgres: Postgres, tmp_path: Path)
     yield made
     made.close()
     postgres.give_back(url)
-
-
-def is_projected(platform: Platform) -> bool:
-    sink = DatabaseSink(platform.settings.database_url)
-    reached = sink.positions()
-    sink.close()
-    places = [(topic, p) for topic in PROJECTED for p in range(platform.log.partitions)]
-    return all(reached.get(place, -1) + 1 == platform.log.highwater(*place) for place in places)
 
 
 def test_folding_goes_on_while_the_database_is_killed_and_nothing_is_lost(
@@ -60,7 +52,7 @@ def test_folding_goes_on_while_the_database_is_killed_and_nothing_is_lost(
             platform.kill(name)
         feed(platform.log, markets, 40 * number + 20, 20, writers)
         platform.until(platform.is_folded, "everything folded while the database is away")
-        assert platform.ended() == []
+        assert platform.ended == 0
         postgres.start()
         platform.until(lambda: is_projected(platform), "everything projected after it came back")
     said = (platform.folder / "w1.log").read_text()

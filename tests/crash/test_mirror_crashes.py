@@ -1,20 +1,13 @@
 """Kill Redis and the worker again and again while markets move and bots trade: every `seq` stays dense."""
 
-import os
 import random
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 
-from infra.channel_log import messages_since
-from infra.db.channels import ChannelStore
 from infra.db.schema import migrate
 from infra.exchange.simulated import market as simulated_market
 from infra.exchange.simulated import symbols
@@ -22,9 +15,10 @@ from infra.exchange.simulated import ticks as simulated_ticks
 from projections.strategies.code import Strategies
 from streams.events import MINUTE_NS, CreateBot, Market, RowMarket, Sizing
 from streams.journal import JournalWriter
-from streams.log import Log, open_log
+from streams.log import Log
 from streams.ticks import pack
-from tests.crash.processes import ROOT, env_int
+from tests.crash.checks import assert_complete
+from tests.crash.processes import Platform, env_int
 from tests.services.redis import Redis
 from tests.subscriber import Subscriber
 
@@ -36,46 +30,13 @@ MINUTES = 30
 """Of trades, between two restarts."""
 
 
-class Worker:
-    """The real worker as a process, and its log."""
-
-    def __init__(self, folder: Path, redis_url: str) -> None:
-        self.database = f"sqlite:///{folder}/projections.db"
-        settings = {"HOME": str(folder), "DATABASE_URL": self.database, "REDIS_URL": redis_url}
-        self._environment = {k: v for k, v in os.environ.items() if not k.startswith("TCPD_")}
-        self._environment |= {f"TCPD_{name}": value for name, value in settings.items()}
-        self._output = folder / "worker.log"
-        self._process: subprocess.Popen[bytes] | None = None
-        self.log: Log = open_log(f"embedded://{folder}/log", partitions=2)
-        migrate(self.database)
-
-    def start(self) -> None:
-        command = [sys.executable, "-m", "tests.crash.platform", "work"]
-        with self._output.open("ab") as output:
-            self._process = subprocess.Popen(
-                command, cwd=ROOT, env=self._environment, stdout=output, stderr=output
-            )
-
-    def end(self) -> None:
-        """End it in order: what is in the log is folded, counted and published."""
-        assert self._process is not None
-        self._process.send_signal(signal.SIGTERM)
-        assert self._process.wait(60) == 0, self._output.read_text()[-3000:]
-
-    def kill(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
-
-
 @pytest.fixture
-def worker(tmp_path: Path, redis_server: Redis) -> Iterator[Worker]:
-    worker = Worker(tmp_path, redis_server.url)
-    worker.start()
-    yield worker
-    worker.kill()
-    worker.log.close()
+def platform(tmp_path: Path, redis_server: Redis) -> Iterator[Platform]:
+    made = Platform(tmp_path, partitions="2", redis_url=redis_server.url)
+    migrate(made.settings.database_url)
+    made.start("worker", "work")
+    yield made
+    made.close()
 
 
 class Source:
@@ -104,9 +65,9 @@ class Source:
 
 
 def test_every_subscriber_sees_a_dense_seq_through_restarts_of_redis_and_of_the_worker(
-    worker: Worker, redis_server: Redis, strategies: Strategies
+    platform: Platform, redis_server: Redis, strategies: Strategies
 ) -> None:
-    source, chance = Source(worker.log, strategies), random.Random(4)
+    source, chance = Source(platform.log, strategies), random.Random(4)
     names = (f"market_data:{source.market.symbol}", "bot_signals:1", "trade_updates:1", "system_events")
     source.write()
     with ExitStack() as stack:
@@ -117,32 +78,17 @@ def test_every_subscriber_sees_a_dense_seq_through_restarts_of_redis_and_of_the_
             source.write()
             source.write()
             prices.wait_for(lambda goal=goal: prices.last >= goal, 60)
-            restarts = [redis_server.kill9, worker.kill]
+            restarts = [redis_server.kill9, lambda: platform.kill("worker")]
             chance.shuffle(restarts)
             restarts[0]()
             source.write()
             if chance.random() < 0.5:
                 restarts[1]()
             redis_server.restart()
-            worker.kill()
-            worker.start()
+            platform.kill("worker")
+            platform.start("worker", "work")
         before = prices.last
         source.write()
         prices.wait_for(lambda: prices.last > before + MINUTES, 60)
-        worker.end()
-        assert_complete(worker.log, worker.database, subscribers, RESTARTS)
-
-
-def assert_complete(log: Log, database: str, subscribers: dict[str, Subscriber], restarts: int) -> None:
-    """Each saw its channel to the end, densely after each snapshot, and each `seq` with one content."""
-    store = ChannelStore(database)
-    for name, subscriber in subscribers.items():
-        subscriber.wait_for(lambda s=subscriber, n=name: s.last == store.snapshot(n).seq, 60)
-        assert len(subscriber.sessions) > restarts
-        broken = [s for s in subscriber.sessions if not s.is_dense()]
-        assert not broken, (name, [(s.seq, [m["seq"] for m in s.counted]) for s in broken])
-        again = [msgspec.json.decode(m.text) for m in messages_since(log, store, name, 0)]
-        assert [m["seq"] for m in again] == list(range(1, subscriber.last + 1))
-        assert all(again[m["seq"] - 1] == m for m in subscriber.counted), name
-        assert not any(m["type"] == "gap" for m in again)
-    store.close()
+        assert platform.stop("worker") == 0, platform.tails()
+        assert_complete(platform.log, platform.settings.database_url, subscribers, RESTARTS)

@@ -5,12 +5,7 @@ byte for byte what the pure fold gives, each cause counted once, and tables equa
 *Same input in other batches*: equal in content, that is without causes, positions and ids made of them.
 """
 
-import os
 import random
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,27 +13,21 @@ import msgspec
 import pandas as pd
 import pytest
 
-from infra.db.projector import DatabaseSink
-from infra.db.rebuild import content_hash, rebuild
-from infra.db.schema import migrate
+from infra.db.rebuild import content_hash
 from infra.exchange.simulated import market as simulated_market
 from infra.exchange.simulated import symbols
-from infra.exchange.simulated import ticks as simulated_ticks
 from infra.present import event_to_json
-from infra.settings import Settings, load_settings
 from infra.worker import work
 from projections.audit.recorded import recorded
-from projections.audit.verify import verify
 from projections.strategies.code import Strategies
-from streams.app import FAILED
 from streams.codec import decode_output
-from streams.events import MINUTE_NS, Checkpoint, CreateBot, Market, RowMarket, Sizing
+from streams.events import Checkpoint, Market
 from streams.journal import JournalWriter
-from streams.log import Log, open_log
-from streams.snapshots import latest
-from streams.ticks import pack
-from streams.topics import DERIVED, JOURNAL, SIGNALS, SYSTEM, TRADES
-from tests.crash.processes import ROOT, env_int
+from streams.log import Log
+from streams.topics import DERIVED, TRADES
+from tests.crash.checks import assert_same_journal
+from tests.crash.feeding import bots, feed
+from tests.crash.processes import Platform, env_int
 from tests.services.kafka import Kafka
 
 pytestmark = [pytest.mark.crash, pytest.mark.timeout(600)]
@@ -51,79 +40,6 @@ BTC = Market(
     "bitmex", "BTC/USD:BTC", "BTC", "USD", "BTC", "inverse", price_scale=1, size_scale=0, cash_scale=8,
     price_step=5, size_step=1, min_size=1, closed="left", fee=75_000, slippage=10_000,
 )  # fmt: skip
-
-
-class Platform:
-    """Real processes on one log and one database."""
-
-    def __init__(self, folder: Path, **settings: str) -> None:
-        self.folder = folder
-        self.environment = {k: v for k, v in os.environ.items() if not k.startswith("TCPD_")}
-        self.environment |= {"TCPD_HOME": str(folder)} | {f"TCPD_{k.upper()}": v for k, v in settings.items()}
-        self.settings: Settings = load_settings(self.environment)
-        self.log: Log = open_log(self.settings.log_url, partitions=self.settings.partitions)
-        self.processes: dict[str, subprocess.Popen[bytes]] = {}
-        self._commands: dict[str, tuple[str, ...]] = {}
-
-    def start(self, name: str, *command: str) -> None:
-        self._commands[name] = command
-        with (self.folder / f"{name}.log").open("ab") as output:
-            self.processes[name] = subprocess.Popen(
-                [sys.executable, "-m", "tests.crash.platform", *command], cwd=ROOT,
-                env=self.environment | {"TCPD_WORKER": name}, stdout=output, stderr=output,
-            )  # fmt: skip
-
-    def kill(self, name: str) -> None:
-        process = self.processes.pop(name)
-        process.kill()
-        process.wait()
-
-    def stop(self, name: str) -> int:
-        """End a process in order; its exit code."""
-        self.processes[name].send_signal(signal.SIGTERM)
-        return self.processes.pop(name).wait(90)
-
-    def wait(self, name: str) -> int:
-        return self.processes.pop(name).wait(240)
-
-    def ended(self) -> list[str]:
-        return [name for name, process in self.processes.items() if process.poll() is not None]
-
-    def until(self, condition: Callable[[], bool], what: str, deadline_s: float = 120) -> None:
-        """Wait for a condition on the log; a worker that ended itself is started again."""
-        deadline = time.monotonic() + deadline_s
-        while not condition():
-            for name in self.ended():
-                assert self.processes[name].returncode == FAILED, self.tails()
-                self.start(name, *self._commands[name])
-            places = [(t, p) for t in (JOURNAL, *DERIVED) for p in range(self.log.partitions)]
-            ends = {place: self.log.highwater(*place) for place in places}
-            if not self.log.wait(ends, 0.2) and time.monotonic() > deadline:
-                raise AssertionError(f"{what}: not within {deadline_s} s; {self.tails()}")
-
-    def outputs(self) -> int:
-        return sum(self.log.highwater(t, p) for t in DERIVED for p in range(self.log.partitions))
-
-    def journal(self) -> int:
-        return sum(self.log.highwater(JOURNAL, p) for p in range(self.log.partitions))
-
-    def is_folded(self) -> bool:
-        """Whether the snapshots of all partitions stand at their journals' ends."""
-        for p in range(self.log.partitions):
-            snapshot = latest(self.log, p, print)
-            if self.log.highwater(JOURNAL, p) - 1 > (snapshot.applied if snapshot else -1):
-                return False
-        return True
-
-    def tails(self) -> str:
-        return "\n".join(
-            f"{f.name}: {f.read_text(errors='replace')[-3000:]}" for f in self.folder.glob("*.log")
-        )
-
-    def close(self) -> None:
-        for name in list(self.processes):
-            self.kill(name)
-        self.log.close()
 
 
 @pytest.fixture
@@ -148,47 +64,6 @@ def trades(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         file
     )
     return file
-
-
-def bots(log: Log, strategies: Strategies, market: Market, first: int = 1) -> None:
-    """A market and two bots that trade often, as its first records."""
-    writer = JournalWriter(log, f"specification:{market.key}", 1)
-    writer.append(market, key=market.key)
-    params = {"sma_cross": {"fast": 2, "slow": 5}, "rsi_reversion": {"n": 3, "low": 40.0, "high": 60.0}}
-    for bot_id, (name, chosen) in enumerate(params.items(), first):
-        command = CreateBot(
-            f"create-{bot_id}", "test", 0, bot_id, market.key, "1m", name, strategies.latest(name).code_hash,
-            chosen, Sizing("equity", 5, 1), True, 10 ** (market.cash_scale + 3), market.cash_scale, True,
-        )  # fmt: skip
-        writer.append(command, key=market.key)
-
-
-def assert_same_journal(one: Platform, strategies: Strategies) -> None:
-    """Every derived byte, every state and every table row is what the journal gives."""
-
-    def stored(partition: int) -> tuple[int, bytes] | None:
-        snapshot = latest(one.log, partition, print)
-        return (snapshot.applied, snapshot.state) if snapshot and snapshot.state else None
-
-    result = verify(one.log, strategies, stored)
-    assert result.difference is None
-    assert result.behind == 0
-    assert result.compared[SIGNALS] > 100
-    assert result.compared[TRADES] > 100
-    project_the_rest(one)
-    fresh = f"sqlite:///{one.folder}/rebuilt.db"
-    migrate(fresh)
-    rebuild(one.log, fresh)
-    assert content_hash(one.settings.database_url) == content_hash(fresh)
-
-
-def project_the_rest(one: Platform) -> None:
-    """A worker's notice that it stopped comes after its projector; the next one would project it."""
-    sink = DatabaseSink(one.settings.database_url)
-    for (topic, partition), offset in sink.positions().items():
-        assert topic == SYSTEM or one.log.highwater(topic, partition) == offset + 1
-        sink.apply(list(one.log.read(topic, partition, offset + 1)))
-    sink.close()
 
 
 def content(log: Log) -> dict[tuple[str, bytes], list[object]]:
@@ -246,23 +121,6 @@ def test_an_import_with_the_engine_and_the_importer_killed_equals_an_undisturbed
     assert content_hash(urls[0], content=True) == content_hash(urls[1], content=True)
 
 
-def feed(
-    log: Log, markets: list[Market], start_minute: int, minutes: int, writers: dict[str, JournalWriter]
-) -> None:
-    """Simulated trades of some minutes, a record per market and ten seconds, then a clock row."""
-    step = MINUTE_NS // 6
-    for number in range(minutes * 6):
-        start = FEED_START + start_minute * MINUTE_NS + number * step
-        for market in markets:
-            rows = simulated_ticks(market.symbol, start, start + step, seed=5)
-            if rows.rows:
-                table = [RowMarket(market.key, market.price_scale, market.size_scale)]
-                writers[market.key].append(pack(table, rows), key=market.key)
-
-
-FEED_START = 1_767_225_600_000_000_000
-
-
 @pytest.mark.kafka
 def test_kafka_workers_killed_frozen_and_a_broker_killed_equal_an_undisturbed_run(
     platform: Callable[..., Platform], kafka: Kafka, strategies: Strategies
@@ -286,11 +144,12 @@ def test_kafka_workers_killed_frozen_and_a_broker_killed_equal_an_undisturbed_ru
         one.kill(name)
         one.start(name, "work")
     one.until(one.is_folded, "everything folded after the kills")
-    one.processes["w1"].send_signal(signal.SIGSTOP)
+    one.until(one.are_ready, "workers that are ready")  # frozen in its start it would find no broker later
+    one.freeze("w1")
     feed(one.log, markets, minute, 12, writers)
     minute += 12
     one.until(one.is_folded, "the other worker takes over from the frozen one")
-    one.processes["w1"].send_signal(signal.SIGCONT)
+    one.thaw("w1")
     feed(one.log, markets, minute, 12, writers)
     minute += 12
     kafka.kill9()

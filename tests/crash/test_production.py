@@ -3,9 +3,8 @@
 import os
 import random
 import signal
-import subprocess
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -22,7 +21,6 @@ from infra.db.rebuild import content_hash
 from infra.db.schema import migrate
 from infra.exchange.simulated import symbols
 from infra.exchange.simulated import ticks as simulated_ticks
-from infra.redis.mirror import Mirror
 from infra.worker import come_to
 from projections.strategies.code import Strategies
 from streams.codec import decode_input
@@ -32,15 +30,15 @@ from streams.log import Log, LogError
 from streams.ticks import unpack
 from streams.topics import JOURNAL
 from tests import derived
-from tests.crash.processes import ROOT, env_int
-from tests.crash.test_database_away import is_projected
-from tests.crash.test_mirror_crashes import assert_complete
-from tests.crash.test_platform_crashes import Platform, assert_same_journal
-from tests.integration.command_line import COMMAND, CommandLine
-from tests.integration.test_processes import free_port
+from tests.crash.checks import assert_complete, assert_same_journal, is_projected
+from tests.crash.processes import Platform, env_int
+from tests.integration.command_line import CommandLine
+from tests.mirroring import mirroring
+from tests.programs import COMMAND, run
 from tests.services.kafka import Kafka
 from tests.services.postgres import Postgres
 from tests.services.redis import Redis
+from tests.services.server import free_ports
 from tests.socket_reader import SocketReader
 from tests.subscriber import Subscriber
 
@@ -69,16 +67,12 @@ class Production(Platform):
     def __init__(self, folder: Path, **settings: str) -> None:
         super().__init__(folder, **settings)
         self.starts: dict[str, int] = {}
-        self.api = f"http://127.0.0.1:{free_port()}"
+        (port,) = free_ports(1)
+        self.api = f"http://127.0.0.1:{port}"
 
-    def start(self, name: str, *command: str) -> None:
-        self._commands[name] = command
+    def command(self, name: str, *words: str) -> tuple[list[str], Mapping[str, str]]:
         self.starts[name] = self.starts.get(name, 0) + 1
-        with (self.folder / f"{name}.log").open("ab") as output:
-            self.processes[name] = subprocess.Popen(
-                [str(COMMAND), *command], cwd=ROOT, env=self.environment | {"TCPD_WORKER": name},
-                stdout=output, stderr=output,
-            )  # fmt: skip
+        return [str(COMMAND), *words], self.environment | {"TCPD_WORKER": name}
 
     def work(self) -> None:
         self.start("worker", "worker", "--probe-port", "0")
@@ -321,9 +315,7 @@ def assert_commands_agree(platform: Platform) -> None:
     """`verify` exits 0, and the tables are those that `rebuild` makes in their place."""
     before = content_hash(platform.settings.database_url)
     for command in ("verify", "rebuild"):
-        done = subprocess.run(
-            [str(COMMAND), command], env=platform.environment, capture_output=True, timeout=120, check=False
-        )
+        done = run(command, environment=platform.environment)
         assert done.returncode == 0, (done.stdout, done.stderr)
     assert content_hash(platform.settings.database_url) == before
 
@@ -336,9 +328,7 @@ def test_a_postgresql_killed_while_the_mirror_counts_costs_no_message(
     names = ["market_data:M00/USD:X", "bot_signals:1", "trade_updates:2", "system_events"]
     with ExitStack() as stack:
         seen = {name: stack.enter_context(Subscriber(redis_server.url, name)) for name in names}
-        mirror = Mirror(log, database, redis_server.url)
-        mirror.start()
-        stack.callback(mirror.stop)
+        mirror = stack.enter_context(mirroring(log, database, redis_server.url))
         for goal in (200, 1_000, 2_000):
             seen[names[0]].wait_for(lambda goal=goal: seen[names[0]].last >= goal, 60)
             assert any(at + 1 < log.highwater(*place) for place, at in mirror.applied.items())

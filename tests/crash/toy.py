@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from infra.db.engine import use_wal
-from streams.agents import Fold, Sending
+from streams.engine import Fold, Sending
 from streams.log import Entry, Log, Record
 from streams.sinks import SinkUnreachableError
 from streams.topics import CANDLES, JOURNAL, SYSTEM, TRADES

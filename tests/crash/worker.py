@@ -12,9 +12,10 @@ import logging
 import time
 from pathlib import Path
 
-from streams.agents import Projector, caught_up, engine_agent, projector_agent
-from streams.app import Follower, make_app, run_worker
+from streams.app import make_app, run_worker
+from streams.engine import Engine
 from streams.log import open_log
+from streams.projector import Projector
 
 
 def main() -> None:
@@ -31,15 +32,12 @@ def main() -> None:
     app = make_app(options.url, worker=options.worker, datadir=Path(options.dir))
     module, _, factory = options.fold.partition(":")
     fold = getattr(importlib.import_module(module), factory)
-    engine = engine_agent(app, log, fold, epoch=options.epoch, code="toy")
-    followers: list[Follower] = [engine]
-    projector: Projector | None = None
+    followers: list[Engine | Projector] = [Engine(app, log, fold, epoch=options.epoch, code="toy")]
     if options.sink:
         toy = importlib.import_module("tests.crash.toy")
-        projector = projector_agent(app, log, toy.ToySink(options.sink), toy.TOPICS)
-        followers.append(projector)
+        followers.append(Projector(app, log, toy.ToySink(options.sink), toy.TOPICS))
     began = time.monotonic()
-    until = (lambda: caught_up(log, engine, projector)) if options.until_caught_up else None
+    until = (lambda: all(one.is_at_end() for one in followers)) if options.until_caught_up else None
     run_worker(app, log, followers, until)
     log.close()
     logging.info("done after %.2f s", time.monotonic() - began)

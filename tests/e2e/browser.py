@@ -1,8 +1,5 @@
 """Debian's chromium on the page of a running server, and the programs behind it."""
 
-import json
-import signal
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -13,7 +10,7 @@ from urllib.parse import urlsplit
 import httpx
 from playwright.sync_api import Browser, BrowserContext, Page, Request, expect
 
-from tests.e2e.conftest import COMMAND, Home
+from tests.e2e.conftest import Home
 
 WAIT_MS = 30_000
 PHONE = {"width": 360, "height": 740}
@@ -28,49 +25,13 @@ def wait_for(holds: Callable[[], bool], seconds: float = 120) -> None:
         assert datetime.now(UTC) < deadline, "it never came about"
 
 
-class Running:
-    """A program of the platform, ended by its pid."""
-
-    def __init__(self, home: Home, *words: object, heard: bool = False) -> None:
-        """`heard`: `line` will be asked for; a pipe that nobody reads would stop it once it is full."""
-        command = [str(COMMAND), *map(str, words)]
-        out = subprocess.PIPE if heard else subprocess.DEVNULL
-        self._process = subprocess.Popen(
-            command, env=home.environment, stdout=out, stderr=subprocess.DEVNULL, text=True
-        )
-
-    def line(self) -> dict[str, Any]:
-        """The first line that it prints, as JSON."""
-        assert self._process.stdout is not None
-        return json.loads(self._process.stdout.readline())
-
-    def freeze(self) -> None:
-        self._process.send_signal(signal.SIGSTOP)
-
-    def kill(self) -> None:
-        self._process.kill()
-        self._end()
-
-    def stop(self) -> None:
-        if self._process.returncode is None:
-            self._process.send_signal(signal.SIGTERM)
-            self._end()
-
-    def _end(self) -> None:
-        try:
-            self._process.communicate(timeout=30)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.communicate()
-
-
 class Site:
     """The API and page of a home."""
 
     def __init__(self, home: Home) -> None:
         self.home = home
-        self._server = Running(home, "serve", "--json", "--port", "0", heard=True)
-        said = self._server.line()
+        self._server = home.start("serve", "--json", "--port", "0")
+        said = self._server.line
         self.url: str = said["api"]
         self.token = Path(said["token_file"]).read_text().strip()
         headers = {"Authorization": f"Bearer {self.token}"}
@@ -87,12 +48,12 @@ class Site:
     def start(self) -> None:
         """The server once more, on the same port."""
         port = urlsplit(self.url).port
-        self._server = Running(self.home, "serve", "--json", "--port", port, heard=True)
-        assert self._server.line()["api"] == self.url
+        self._server = self.home.start("serve", "--json", "--port", port)
+        assert self._server.line["api"] == self.url
 
     def stop(self) -> None:
         self.api.close()
-        self._server.stop()
+        self._server.kill()
 
     def get(self, path: str, **query: Any) -> Any:
         answer = self.api.get(path, params=query)
@@ -107,15 +68,6 @@ def site(home: Home) -> Iterator[Site]:
         yield running
     finally:
         running.stop()
-
-
-@contextmanager
-def running(home: Home, *words: object) -> Iterator[Running]:
-    program = Running(home, *words)
-    try:
-        yield program
-    finally:
-        program.stop()
 
 
 class Visit:

@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
@@ -12,9 +11,9 @@ from typing import Any, NoReturn
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
+from tests.programs import COMMAND, Program, environment, run
 from tests.services.redis import Redis, RedisMissingError
 
-COMMAND = Path(sys.executable).parent / "tcpdashboard"
 BITMEX = ["--venue", "bitmex", "--symbol", "BTC/USD:BTC"]
 SPECIFICATION = [*BITMEX, "--contract", "inverse", "--price-step", "0.5", "--size-step", "1"]
 
@@ -31,18 +30,17 @@ class Home:
 
     def __init__(self, folder: Path, **settings: str) -> None:
         self.folder = folder
-        self.environment = {k: v for k, v in os.environ.items() if not k.startswith("TCPD_")}
-        self.environment |= {"TCPD_HOME": str(folder), **settings}
+        self.environment = environment(folder, settings)
 
     def run(self, *command: object, code: int = 0) -> str:
         """What a command prints; it must end with `code`."""
-        words = [str(COMMAND), *map(str, command)]
-        done = subprocess.run(
-            words, env=self.environment, capture_output=True, text=True, timeout=280, check=False
-        )
+        done = run(*command, environment=self.environment, timeout_s=280)
         told = f"{command}: exit {done.returncode}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
         assert done.returncode == code, told
         return done.stdout if code == 0 else done.stdout + done.stderr
+
+    def start(self, *command: object) -> Program:
+        return Program(COMMAND, *command, environment=self.environment)
 
     def json(self, *command: object, code: int = 0) -> Any:
         return json.loads(self.run(*command, "--json", code=code).splitlines()[-1])

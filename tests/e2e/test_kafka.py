@@ -1,15 +1,14 @@
 """The installed commands on a real Kafka, beside a worker."""
 
-import os
 import signal
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import COMMAND, Home
+from tests.e2e.conftest import Home
 from tests.integration.command_line import MARKET, ROWS, SPECIFIED, write_csv
+from tests.programs import Program
 from tests.services.kafka import Kafka
 
 pytestmark = pytest.mark.kafka
@@ -22,18 +21,13 @@ def on_kafka(tmp_path: Path, kafka: Kafka) -> Home:
 
 
 @pytest.fixture
-def worker(on_kafka: Home) -> Iterator["subprocess.Popen[bytes]"]:
-    environment = os.environ | on_kafka.environment
-    process = subprocess.Popen(
-        [COMMAND, "up", "--markets", "0"], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-    )
-    yield process
-    process.kill()
-    process.wait()
+def worker(on_kafka: Home) -> Iterator[Program]:
+    with on_kafka.start("up", "--markets", "0") as program:
+        yield program
 
 
 def test_commands_append_to_kafka_and_wait_for_the_worker(
-    on_kafka: Home, worker: "subprocess.Popen[bytes]", tmp_path: Path
+    on_kafka: Home, worker: Program, tmp_path: Path
 ) -> None:
     home = on_kafka
     first, rest = (
@@ -56,9 +50,7 @@ def test_commands_append_to_kafka_and_wait_for_the_worker(
     assert home.json("bots", "halt", "1")["bot_id"] == 1
     assert home.json("bots", "show", "1")["status"] == "halted"
 
-    worker.send_signal(signal.SIGINT)
-    _, words = worker.communicate(timeout=60)
-    assert worker.returncode == 0, words
+    assert worker.end(signal.SIGINT) == 0, worker.words()
     result = home.json("verify")
     assert (result["equal"], result["behind"]) == (True, 0)
     assert result["compared"]["signals"] == len(signals)

@@ -16,7 +16,7 @@ from playwright.sync_api import Browser, Page, Route, expect
 from infra.settings import load_settings
 from streams.journal import lost_entry
 from streams.log import Entry, open_log, partition_of
-from tests.e2e.browser import PHONE, Open, Site, Visit, running, site, table, wait_for
+from tests.e2e.browser import PHONE, Open, Site, Visit, site, table, wait_for
 from tests.e2e.conftest import Home
 from tests.services.redis import Redis
 
@@ -28,7 +28,7 @@ MINUTE = timedelta(minutes=1)
 def demo(tmp_path_factory: pytest.TempPathFactory, redis: Redis, browser: Browser) -> Iterator[Site]:
     """Simulated markets at a minute a second, with demo bots."""
     home = Home(tmp_path_factory.mktemp("demo"), TCPD_REDIS_URL=redis.url)
-    with running(home, "up", "--demo"), site(home) as served:
+    with home.start("up", "--demo"), site(home) as served:
         wait_for(lambda: len(served.get("/api/bots")["items"]) == 4)
         wait_for(lambda: bool(served.get("/api/bots/1/fills")["items"]))
         yield served

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.e2e.browser import Open, Site, Visit, running, site, wait_for
+from tests.e2e.browser import Open, Site, Visit, site, wait_for
 from tests.e2e.conftest import Home
 from tests.services.redis import Redis
 
@@ -40,7 +40,7 @@ def large(tmp_path_factory: pytest.TempPathFactory, redis: Redis) -> Iterator[Si
     home = Home(folder / "home", TCPD_REDIS_URL=redis.url)
     steps = ["--price-step", "0.5", "--size-step", "1"]
     home.json("import", trades(folder / "year.csv", 0, CANDLES), *MARKET, *steps)
-    with running(home, "up", "--markets", "0"), site(home) as served:
+    with home.start("up", "--markets", "0"), site(home) as served:
         for number in range(BOTS):
             strategy = {"strategy": STRATEGIES[number % len(STRATEGIES)], "timeframe": "1m", "cash": "100000"}
             asked = {**strategy, "venue": "test", "symbol": "BTC/USDT", "short": True, "start": True}

@@ -1,19 +1,17 @@
 """The installed `tcpdashboard` in a home folder of its own, and small files of trades for it."""
 
 import json
-import os
 import random
 import shutil
 import subprocess
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from infra.db.rebuild import content_hash
 from streams.log import partition_of
+from tests.programs import COMMAND, Program, environment, run
 
-COMMAND = Path(sys.executable).parent / "tcpdashboard"
 START_MS = 1_514_764_800_000
 """2018-01-01T00:00:00Z."""
 MARKET = ("--venue", "test", "--symbol", "BTC/USDT")
@@ -34,18 +32,13 @@ class CommandLine:
 
     @property
     def environment(self) -> dict[str, str]:
-        clean = {name: value for name, value in os.environ.items() if not name.startswith("TCPD_")}
-        return {**clean, **self.settings, "TCPD_HOME": str(self.home)}
+        return environment(self.home, self.settings)
 
     def run(self, *words: object) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(
-            [str(COMMAND), *map(str, words)],
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=240,
-            check=False,
-        )
+        return run(*words, environment=self.environment)
+
+    def start(self, *words: object) -> Program:
+        return Program(COMMAND, *words, environment=self.environment)
 
     def out(self, *words: object) -> str:
         """Standard output of a command that must succeed."""

@@ -25,22 +25,16 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
-def kernels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Every home here shares the compiled kernels."""
-    return {"TCPD_KERNELS": str(tmp_path_factory.mktemp("kernels"))}
-
-
 @pytest.fixture
-def cli(tmp_path: Path, kernels: dict[str, str]) -> CommandLine:
+def cli(tmp_path: Path) -> CommandLine:
     """An empty home."""
-    return CommandLine(tmp_path / "home", kernels)
+    return CommandLine(tmp_path / "home")
 
 
 @pytest.fixture(scope="session")
-def recorded(tmp_path_factory: pytest.TempPathFactory, files: Path, kernels: dict[str, str]) -> CommandLine:
+def recorded(tmp_path_factory: pytest.TempPathFactory, files: Path) -> CommandLine:
     """A home where two bots have traded. It is only read: tests that change something take a copy."""
-    cli = CommandLine(tmp_path_factory.mktemp("recorded") / "home", kernels)
+    cli = CommandLine(tmp_path_factory.mktemp("recorded") / "home")
     first = cli.line("import", files / "first.csv", *MARKET, *SPECIFIED)
     assert {name: first[name] for name in ("ticks", "total")} == {"ticks": len(FIRST), "total": len(FIRST)}
     assert cli.line(*SMA, "--short", "--start") == {"bot_id": 1, "position": f"journal:{PART}:2"}

@@ -2,9 +2,7 @@
 
 import os
 import select
-import signal
 import socket
-import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -18,11 +16,13 @@ import redis
 from infra.channels import snapshot_key
 from infra.db.channels import ChannelStore
 from infra.db.schema import migrate
-from infra.redis.mirror import Mirror
 from infra.redis.server import RedisServer, RedisServerError, bundled_binary
 from streams.log import Entry
 from streams.topics import CANDLES
 from tests.derived import as_log, recorded
+from tests.mirroring import mirroring
+from tests.programs import piped
+from tests.services.redis import kill9
 from tests.subscriber import Subscriber
 
 MARKET = "market_data:M00/USD:X"
@@ -40,10 +40,8 @@ pytestmark = pytest.mark.skipif(bundled_binary() is None, reason="valkey-embedde
 
 @pytest.fixture
 def server() -> Iterator[RedisServer]:
-    server = RedisServer()
-    server.start()
-    yield server
-    server.stop()
+    with RedisServer() as server:
+        yield server
 
 
 def has_ended(pid: int) -> bool:
@@ -97,14 +95,11 @@ def test_a_port_that_is_taken_is_refused_with_the_way_out() -> None:
 
 
 def test_it_ends_with_its_parent_however_that_ends() -> None:
-    parent = subprocess.Popen(
-        [sys.executable, "-c", CHILD], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    assert parent.stdout is not None
-    pid = int(parent.stdout.readline())
-    parent.kill()
-    parent.wait()
-    assert has_ended(pid)
+    with piped(sys.executable, "-c", CHILD) as parent:
+        assert parent.stdout is not None
+        pid = int(parent.stdout.readline())
+        parent.kill()
+        assert has_ended(pid)
 
 
 def test_a_stopped_server_leaves_no_process(server: RedisServer) -> None:
@@ -122,12 +117,13 @@ def test_the_mirror_starts_it_again_and_fills_it(tmp_path: Path, server: RedisSe
     records = recorded(1)
     later = max(n for n, one in enumerate(records) if one.key == b"sim:M00/USD:X" and one.topic == CANDLES)
     log = as_log(records[:later], tmp_path / "log")
-    mirror, store = Mirror(log, database, server.url, server), ChannelStore(database)
-    with Subscriber(server.url, MARKET) as subscriber:
-        mirror.start()
+    store = ChannelStore(database)
+    with (
+        Subscriber(server.url, MARKET) as subscriber,
+        mirroring(log, database, server.url, server),
+    ):
         subscriber.wait_for(lambda: 0 < subscriber.last == store.snapshot(MARKET).seq)
-        assert server.pid is not None
-        os.kill(server.pid, signal.SIGKILL)
+        kill9(server)
         subscriber.wait_for(lambda: len(subscriber.sessions) > 1)
         one = records[later]
         log.append([Entry(one.topic, one.key, one.value, one.time_ms, one.partition)])
@@ -135,7 +131,6 @@ def test_the_mirror_starts_it_again_and_fills_it(tmp_path: Path, server: RedisSe
         client = redis.Redis.from_url(server.url)
         assert client.get(snapshot_key(MARKET)) == store.snapshot(MARKET).encode()
         client.close()
-        mirror.stop()
-        assert all(session.is_dense() for session in subscriber.sessions)
+    assert all(session.is_dense() for session in subscriber.sessions)
     store.close()
     log.close()

@@ -5,14 +5,8 @@ argument of a process and file of the home, other than the settings file and the
 that work, and with such that fail.
 """
 
-import json
-import re
-import signal
-import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -22,11 +16,14 @@ import sqlalchemy
 from api.http.app import ROUTERS
 from streams.log import open_log
 from streams.topics import ALL
-from tests.integration.command_line import COMMAND, CommandLine
+from tests.integration.api.doors import filled
+from tests.integration.command_line import CommandLine
+from tests.programs import Program
 from tests.services.postgres import Postgres
 from tests.services.redis import Redis
 
 POSTGRES, REDIS = "canary-a81f", "canary-b92e"
+END = b"the end"
 OWN = {"tcpd.toml", "token"}
 """Files of the home that hold secrets for whoever owns it."""
 FILLED = {
@@ -49,6 +46,9 @@ class Seen:
         for words in COMMANDS:
             done = cli.run(*words)
             self.add(f"tcpdashboard {words}", f"{done.stdout}{done.stderr}")
+
+    def program(self, program: Program) -> None:
+        self.add(program.words().partition("(")[0], program.said + program.errors)
 
     def home(self, cli: CommandLine) -> None:
         for file in cli.home.rglob("*"):
@@ -74,57 +74,20 @@ def seen() -> Seen:
 
 
 @pytest.fixture
-def home(tmp_path: Path, kernels: dict[str, str]) -> CommandLine:
+def home(tmp_path: Path) -> CommandLine:
     (tmp_path / "home").mkdir()
-    return CommandLine(tmp_path / "home", kernels)
-
-
-Start = Callable[..., "subprocess.Popen[bytes]"]
-
-
-@pytest.fixture
-def start(home: CommandLine, tmp_path: Path) -> Iterator[Start]:
-    """Starts commands, whose output goes to files."""
-    with ExitStack() as stack:
-
-        def starting(*words: str) -> "subprocess.Popen[bytes]":
-            output = stack.enter_context((tmp_path / f"{words[0]}.out").open("ab"))
-            process = subprocess.Popen(
-                [str(COMMAND), *words], env=home.environment, stdout=output, stderr=output
-            )
-            stack.callback(process.wait, 60)
-            stack.callback(process.kill)
-            return process
-
-        yield starting
+    return CommandLine(tmp_path / "home")
 
 
 def configure(home: CommandLine, database: str, redis_url: str) -> None:
     (home.home / "tcpd.toml").write_text(f'database_url = "{database}"\nredis_url = "{redis_url}"\n')
 
 
-def outputs(seen: Seen, folder: Path) -> None:
-    for file in folder.glob("*.out"):
-        seen.add(file.name, file.read_bytes())
-
-
-def until(condition: Callable[[], Any], what: str, process: "subprocess.Popen[bytes]") -> Any:
-    """The first true answer of a condition, asked while a process runs."""
-    for _ in range(600):
-        with suppress(httpx.HTTPError, FileNotFoundError):
-            if found := condition():
-                return found
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(0.1)
-            break
-    raise AssertionError(f"{what}: never")
-
-
 def asked(seen: Seen, client: httpx.Client) -> None:
     """Every route is asked, right and wrong; `seen` gets the answers."""
     for router in ROUTERS:
         for route in router.routes:
-            path = re.sub(r"\{(\w+)(:path)?\}", lambda m: FILLED[m[1]], getattr(route, "path", ""))
+            path = filled(getattr(route, "path", ""), FILLED)
             for method in getattr(route, "methods", ()):
                 if not path.startswith(("/auth/logout", "/api/tokens/")):
                     answer = client.request(method, path, json={"strategy": "sma_cross", "cash": "x"})
@@ -154,7 +117,7 @@ def stored(seen: Seen, home: CommandLine, database: str) -> None:
 
 
 def test_no_secret_leaves_processes_whose_services_work(
-    home: CommandLine, postgres: Postgres, redis_server: Redis, start: Start, seen: Seen, tmp_path: Path
+    home: CommandLine, postgres: Postgres, redis_server: Redis, seen: Seen
 ) -> None:
     database = postgres.fresh()
     locked = redis.Redis.from_url(redis_server.url)
@@ -163,31 +126,31 @@ def test_no_secret_leaves_processes_whose_services_work(
     configure(home, database.replace("tcpd@", f"tcpd:{POSTGRES}@"), redis_url)
     heard = redis.Redis.from_url(redis_url).pubsub()
     heard.psubscribe("*")
-    worker = start("up", "--demo", "--speed", "600", "--markets", "2", "--json")
-    server = start("serve", "--json")
-    token = until((home.home / "token").read_text, "a token", server).strip()
-    ready = until((tmp_path / "serve.out").read_bytes, "an address", server)
-    with httpx.Client(
-        base_url=json.loads(ready)["api"], headers={"Authorization": f"Bearer {token}"}, timeout=60
-    ) as client:
-        until(lambda: client.get("/api/bots/1/fills").json().get("items"), "fills", worker)
-        asked(seen, client)
-    seen.arguments(worker.pid)
-    seen.arguments(server.pid)
-    seen.run(home)
-    for process in (server, worker):
-        process.send_signal(signal.SIGTERM)
-        process.wait(60)
+    with (
+        home.start("up", "--demo", "--speed", "600", "--markets", "2", "--json") as worker,
+        home.start("serve", "--json") as server,
+    ):
+        address = server.line["api"]
+        token = (home.home / "token").read_text().strip()
+        headers = {"Authorization": f"Bearer {token}"}
+        with httpx.Client(base_url=address, headers=headers, timeout=60) as client:
+            worker.until(lambda: client.get("/api/bots/1/fills").json().get("items"), "fills")
+            asked(seen, client)
+        seen.arguments(worker.pid)
+        seen.arguments(server.pid)
+        seen.run(home)
+        for program in (server, worker):
+            program.end()
+            seen.program(program)
     locked = redis.Redis.from_url(redis_url)
-    locked.publish("end", b"")
+    locked.publish(END, b"")
     messages = 0
-    while (message := heard.get_message(timeout=60))["channel"] != b"end":
+    while (message := heard.get_message(timeout=60))["channel"] != END:
         seen.add("Redis", message["data"])
         messages += 1
     assert messages > 20
     for key in locked.scan_iter():
         seen.add(f"Redis {key}", locked.get(key))
-    outputs(seen, tmp_path)
     seen.home(home)
     stored(seen, home, database)
     postgres.give_back(database)
@@ -196,7 +159,7 @@ def test_no_secret_leaves_processes_whose_services_work(
 
 
 def test_no_secret_leaves_processes_whose_services_fail(
-    home: CommandLine, redis_server: Redis, seen: Seen, start: Start, tmp_path: Path
+    home: CommandLine, redis_server: Redis, seen: Seen
 ) -> None:
     """A database that is away; a Redis that refuses the password or is away; URLs that are none."""
     locked = redis.Redis.from_url(redis_server.url)
@@ -208,15 +171,11 @@ def test_no_secret_leaves_processes_whose_services_fail(
     assert b"Redis is gone" in list(seen.bytes.values())[-1]
     configure(home, away, f"redis://:{REDIS}@127.0.0.1:9/0")
     for words in (["up", "--markets", "1"], ["serve"]):
-        process = start(*words)
-        output = tmp_path / f"{words[0]}.out"
-        while b"waiting for database" not in output.read_bytes():
-            with suppress(subprocess.TimeoutExpired):
-                raise AssertionError(f"it ended with {process.wait(0.1)}: {output.read_text()}")
-        seen.arguments(process.pid)
-        process.terminate()
-        process.wait(60)
-    outputs(seen, tmp_path)
+        with home.start(*words) as program:
+            program.until(lambda told=program: "waiting for database" in told.errors, "it waits")
+            seen.arguments(program.pid)
+            program.end()
+            seen.program(program)
     seen.run(home)
     for setting, value in (
         ("LOG_URL", f"kafka://tcpd:{POSTGRES}@127.0.0.1:9"),

@@ -80,7 +80,7 @@ def test_without_the_archive_and_the_file_a_worker_ends_and_names_the_code_and_t
 ) -> None:
     cli = flipping
     before, recorded = fills(cli), cli.line("bots", "show", 1)["code_hash"]
-    archive, gone = cli.settings["TCPD_KERNELS"], tmp_path / "empty"
+    gone = tmp_path / "empty"
     cli.settings["TCPD_KERNELS"] = str(gone)
     (tmp_path / "flip.py").write_text(NEW)
     for words in (("verify",), ("import", tmp_path / "1.csv", *MARKET)):
@@ -88,7 +88,7 @@ def test_without_the_archive_and_the_file_a_worker_ends_and_names_the_code_and_t
         assert done.returncode != 0
         assert f"the code of strategy 'flip' with hash {recorded} is not at hand" in done.stderr
         assert f"hash {recorded} is neither today's nor in the archive {gone}" in done.stderr
-    cli.settings["TCPD_KERNELS"] = archive
+    del cli.settings["TCPD_KERNELS"]
     (tmp_path / "flip.py").write_text(OLD)
     cli.out("import", tmp_path / "1.csv", *MARKET)
     assert fills(cli) > before + 10

@@ -382,7 +382,7 @@ def started(cli: CommandLine, *words: str) -> Iterator[Running]:
         up.until(lambda: up.items(CANDLES), "a candle")
         yield up
     finally:
-        words = up.end(signal.SIGINT)
+        words = up.finish(signal.SIGINT)
     assert "stopped; the next start continues here" in words
 
 

@@ -28,7 +28,6 @@ from streams.log import open_log
 from tests.integration.api.conftest import record
 from tests.integration.command_line import CommandLine
 from tests.integration.running import Running
-from tests.integration.test_kafka_log import administer, create
 from tests.journal import spot
 from tests.services.kafka import Kafka
 from tests.services.postgres import Postgres
@@ -239,7 +238,7 @@ def test_kafkas_topics_are_judged_and_not_made(look: Look, kafka: Kafka, port: i
     try:
         found = look(log_url=url)["log"]
         assert (found.state, f"{prefix}.journal" in found.words) == ("warning", True)
-        assert not [t for t in administer(kafka, lambda admin: admin.list_topics()) if prefix in t]
+        assert not [t for t in kafka.administer(lambda admin: admin.list_topics()) if prefix in t]
         open_log(url).close()
         assert look(log_url=url)["log"].state == "ok"
         assert "4 partitions, not 3" in look(log_url=url, partitions=3)["log"].words
@@ -247,9 +246,9 @@ def test_kafkas_topics_are_judged_and_not_made(look: Look, kafka: Kafka, port: i
         kafka.delete_topics(prefix)
     other = f"{prefix}-week"
     journal = topic_name(f"kafka://{kafka.bootstrap}/{other}", topics.JOURNAL)
-    create(kafka, journal, 4)
+    kafka.create_topic(journal, 4)
     try:
-        while journal not in administer(kafka, lambda admin: admin.list_topics()):
+        while journal not in kafka.administer(lambda admin: admin.list_topics()):
             pass  # brokers hear of it a little later
         found = look(log_url=f"kafka://{kafka.bootstrap}/{other}", partitions=4)["log"]
         assert (found.state, "has retention.ms=604800000, it must be -1" in found.words) == ("failed", True)

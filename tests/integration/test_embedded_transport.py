@@ -15,6 +15,7 @@ from faust.types import TP
 from streams import topics
 from streams.embedded import EmbeddedLog
 from streams.log import Entry
+from tests.programs import piped
 
 APP = Path(__file__).with_name("tiny_app.py")
 KEYS = [f"sim:{name}/USDT".encode() for name in ("BTC", "ETH", "SOL", "XRP", "ADA", "DOT", "BNB", "LTC")]
@@ -142,7 +143,7 @@ def test_an_app_without_a_commit_reads_from_the_begin(url: str):
 def test_what_another_process_appends_reaches_a_running_app(url: str):
     log = EmbeddedLog(url)
     fill(log, 0, 1)
-    with subprocess.Popen([sys.executable, str(APP), url, "16"], stdout=subprocess.PIPE) as running:
+    with piped(sys.executable, APP, url, 16) as running:
         assert running.stdout is not None
         while not running.stdout.readline().startswith(b"journal"):
             assert running.poll() is None

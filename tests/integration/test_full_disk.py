@@ -20,9 +20,9 @@ FULL = "disk is full"
 
 
 @pytest.fixture
-def crowded(small_disk: Path, tmp_path: Path, kernels: dict[str, str]) -> CommandLine:
+def crowded(small_disk: Path) -> CommandLine:
     """A home with a bot on the small disk."""
-    cli = CommandLine(small_disk / "home", kernels)
+    cli = CommandLine(small_disk / "home")
     cli.out("markets", "add", *MARKET, *SPECIFIED)
     cli.out(*CREATE, "sma_cross", "--param", "fast=2", "--param", "slow=5", "--short", "--start")
     return cli

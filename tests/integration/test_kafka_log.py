@@ -1,14 +1,13 @@
 """What the Kafka home does beyond the contract: topic settings, prefixes, a cluster that is away."""
 
-import asyncio
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from aiokafka import TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
+from aiokafka.admin import RecordsToDelete
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from streams import topics
@@ -33,37 +32,18 @@ def entry(value: bytes, partition: int | None = 0, time_ms: int = NOW_MS) -> Ent
     return Entry(topics.JOURNAL, b"sim:BTC/USDT", value, time_ms, partition)
 
 
-def administer(kafka: Kafka, work: Callable[[Any], Any]) -> Any:
-    async def run() -> Any:
-        admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap)
-        await admin.start()
-        try:
-            return await work(admin)
-        finally:
-            await admin.close()
-
-    return asyncio.run(run())
-
-
-def create(kafka: Kafka, topic: str, partitions: int, **settings: str) -> None:
-    configs = {name.replace("_", "."): value for name, value in settings.items()}
-    new = NewTopic(topic, partitions, 1, topic_configs=configs)
-    response = administer(kafka, lambda admin: admin.create_topics([new]))
-    assert [code for _, code, _ in response.topic_errors] == [0]
-
-
 def delete(kafka: Kafka, topic: str) -> None:
     async def work(admin: Any) -> None:
         await admin.delete_topics([topic])
         while topic in await admin.list_topics():  # brokers hear of it a little later
             pass
 
-    administer(kafka, work)
+    kafka.administer(work)
 
 
 def settings_of(kafka: Kafka, topic: str) -> dict[str, str]:
     resource = ConfigResource(ConfigResourceType.TOPIC, topic)
-    responses = administer(kafka, lambda admin: admin.describe_configs([resource]))
+    responses = kafka.administer(lambda admin: admin.describe_configs([resource]))
     return {e[0]: e[1] for e in responses[0].resources[0][4]}
 
 
@@ -81,7 +61,7 @@ def test_every_stream_is_kept_for_ever_and_only_snapshots_are_compacted(kafka: K
 
 def test_a_topic_with_the_default_retention_is_refused_with_the_way_out(kafka: Kafka, url: str):
     name = topic_name(url, topics.CANDLES)
-    create(kafka, name, 4)
+    kafka.create_topic(name, 4)
     with pytest.raises(LogError) as refused:
         open_log(url)
     message = str(refused.value)
@@ -90,7 +70,7 @@ def test_a_topic_with_the_default_retention_is_refused_with_the_way_out(kafka: K
 
 
 def test_a_stream_with_another_count_of_partitions_is_refused(kafka: Kafka, url: str):
-    create(kafka, topic_name(url, topics.TRADES), 3)
+    kafka.create_topic(topic_name(url, topics.TRADES), 3)
     with pytest.raises(LogError, match=r"trades' has 3 partitions, not 4"):
         open_log(url)
 
@@ -139,7 +119,7 @@ def test_a_log_that_lost_its_beginning_says_so(kafka: Kafka, url: str):
     log = open_log(url)
     log.append([entry(b"%d" % i) for i in range(5)])
     lost = {TopicPartition(topic_name(url, topics.JOURNAL), 0): RecordsToDelete(before_offset=3)}
-    administer(kafka, lambda admin: admin.delete_records(lost))
+    kafka.administer(lambda admin: admin.delete_records(lost))
     assert log.earliest(topics.JOURNAL, 0) == 3
     with pytest.raises(LogError, match="begins at 3"):
         list(log.read(topics.JOURNAL, 0))

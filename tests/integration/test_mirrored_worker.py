@@ -6,10 +6,10 @@ from pathlib import Path
 from infra.exchange.collector import DataCollector
 from infra.exchange.simulated import SimulatedExchange, symbols
 from infra.journal_view import source_state
-from infra.redis.server import RedisServer
 from infra.settings import load_settings
 from infra.worker import Progress, work
 from streams.log import open_log
+from tests.services.redis import bundled_redis
 from tests.subscriber import Subscriber
 
 
@@ -22,7 +22,7 @@ def test_candles_form_and_close_on_the_markets_channel(tmp_path: Path) -> None:
         collector.register_provider("sim", SimulatedExchange(speed=300))
         await collector.start_collection([symbol])
 
-    with RedisServer() as server, Subscriber(server.url, f"market_data:{symbol}") as subscriber:
+    with bundled_redis() as server, Subscriber(server.url, f"market_data:{symbol}") as subscriber:
 
         def seen(_: Progress) -> bool:
             live = subscriber.sessions[-1:]

@@ -5,7 +5,7 @@ import os
 import signal
 import socket
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import httpx
@@ -22,7 +22,7 @@ from streams.journal import JournalWriter
 from streams.log import Entry, open_log, partition_of
 from streams.topics import JOURNAL
 from tests.integration.command_line import CommandLine
-from tests.integration.running import Running, children, ended
+from tests.integration.running import Running, all_end, children
 from tests.journal import START, batch, spot
 from tests.services.postgres import Postgres
 
@@ -30,18 +30,15 @@ CANDLES = "/api/candles/sim/BTC/USDT"
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory, kernels: dict[str, str]) -> CommandLine:
-    return CommandLine(tmp_path_factory.mktemp("processes") / "home", kernels)
+def home(tmp_path_factory: pytest.TempPathFactory) -> CommandLine:
+    return CommandLine(tmp_path_factory.mktemp("processes") / "home")
 
 
 @pytest.fixture(scope="module")
 def up(home: CommandLine) -> Iterator[Running]:
-    up = Running(home, "up", "--demo", "--markets", "2")
-    try:
+    with Running(home, "up", "--demo", "--markets", "2") as up:
         yield up
-        words = up.end()
-    finally:
-        up.kill()
+        words = up.finish()
     lines = [json.loads(line) for line in words.splitlines()]
     assert lines[-1]["message"] == "stopped; the next start continues here"
     assert all({"time", "level", "logger", "message", "worker"} <= set(line) for line in lines)
@@ -104,18 +101,17 @@ def test_a_killed_up_leaves_nobody_behind_at_the_ports_it_was_given(
 ) -> None:
     free = {name: free_port() for name in ("api", "redis", "probe")}
     options = [word for name, port in free.items() for word in (f"--{name}-port", str(port))]
-    up = Running(CommandLine(tmp_path / "home", home.settings), "up", "--markets", "0", *options)
-    try:
+    with (
+        Running(CommandLine(tmp_path / "home"), "up", "--markets", "0", *options) as up,
+        ExitStack() as stack,
+    ):
         assert all(f"127.0.0.1:{port}" in up.line[name] for name, port in free.items())
-        left = children(up.pid)
-    finally:
+        left = [os.pidfd_open(pid) for pid in children(up.pid)]
+        for handle in left:
+            stack.callback(os.close, handle)
         up.kill()
-    alone = ended(left)
-    for pid in left:
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+        assert all_end(left)
     assert len(left) == 2, "the API and Redis"
-    assert alone
 
 
 @pytest.mark.parametrize("name", ["api", "redis", "probe"])
@@ -157,15 +153,12 @@ def write_journal(home: CommandLine, partitions: int = 1) -> int:
 
 def test_metrics_of_a_worker_count_what_it_folded(cli: CommandLine) -> None:
     trades = write_journal(cli)
-    worker = Running(cli, "worker")
-    try:
+    with Running(cli, "worker") as worker:
         assert set(worker.line) == {"worker", "redis", "probe", "token_file"}
         assert worker.line["redis"] is None
         lag = ("tcpd_journal_lag_records", "0")
         found = worker.until(lambda: (m := worker.metrics()).get(lag) == 0 and m, "all folded")
-        words = worker.end()
-    finally:
-        worker.kill()
+        words = worker.finish()
     letters = [line["type"] for line in cli.lines("log", "system")].count("dead_letter.v1")
     assert found["tcpd_ticks_folded_total",] == trades
     assert found["tcpd_fold_seconds_count",] == found["tcpd_fold_seconds_bucket", "+Inf"] == 3 + trades // 50
@@ -179,9 +172,11 @@ def test_metrics_of_a_worker_count_what_it_folded(cli: CommandLine) -> None:
 
 
 def test_the_parts_run_as_processes_of_their_own_and_lose_nothing(cli: CommandLine) -> None:
-    parts = [Running(cli, "worker"), Running(cli, "serve", "--port", "0"), Running(cli, "collect")]
-    worker, serve, collect = parts
-    try:
+    with (
+        Running(cli, "worker") as worker,
+        Running(cli, "serve", "--port", "0") as serve,
+        Running(cli, "collect") as collect,
+    ):
         assert set(collect.line) == {"source", "probe", "token_file"}
         serve.until(lambda: serve.items(CANDLES), "a candle")
         collected = collect.metrics()
@@ -192,10 +187,7 @@ def test_the_parts_run_as_processes_of_their_own_and_lose_nothing(cli: CommandLi
         assert found["tcpd_api_request_seconds_count", "GET", "/api/candles/{venue}/{symbol:path}", "200"] > 0
         for part in (collect, serve, worker):
             assert httpx.get(f"{part.line.get('probe') or part.line['api']}/health/ready").status_code == 200
-            part.end()
-    finally:
-        for part in parts:
-            part.kill()
+            part.finish()
     assert cli.line("verify")["equal"] is True
     assert "source_hole.v1" not in [line["type"] for line in cli.lines("log", "system")]
     with closing(ChannelStore(load_settings(cli.environment).database_url)) as store:
@@ -208,27 +200,26 @@ def test_a_worker_waits_for_its_database_and_says_whether_it_is_ready(
     url = postgres.fresh().replace("tcpd@", "tcpd:canary@")
     cli.settings = {**cli.settings, "TCPD_DATABASE_URL": url}
     postgres.stop()
-    worker = Running(cli, "worker")
     try:
-        assert worker.process.stderr is not None
-        waiting = json.loads(worker.process.stderr.readline())["message"]
-        postgres.start()
-        ready = f"{worker.line['probe']}/health/ready"
-        assert httpx.get(ready).status_code == 200
-        postgres.kill9()
-        assert httpx.get(ready).status_code == 503
-        postgres.start()
-        worker.until(lambda: httpx.get(ready).status_code == 200, "ready again")
-        words = worker.end()
+        with Running(cli, "worker") as worker:
+            worker.until(lambda: "\n" in worker.errors, "a word")
+            waiting = json.loads(worker.errors.partition("\n")[0])["message"]
+            postgres.start()
+            ready = f"{worker.line['probe']}/health/ready"
+            assert httpx.get(ready).status_code == 200
+            postgres.kill9()
+            assert httpx.get(ready).status_code == 503
+            postgres.start()
+            worker.until(lambda: httpx.get(ready).status_code == 200, "ready again")
+            words = worker.finish()
     except BaseException:
         postgres.restart()
         raise
     finally:
-        worker.kill()
         postgres.give_back(url.replace(":canary", ""))
     assert waiting.startswith("waiting for database postgresql+psycopg2://tcpd:***@127.0.0.1")
-    assert words.count("waiting for database") == 0, "it is said once"
-    assert "canary" not in words + waiting
+    assert words.count("waiting for database") == 1, "it is said once"
+    assert "canary" not in words
 
 
 @pytest.mark.parametrize(

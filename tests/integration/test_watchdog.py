@@ -1,7 +1,6 @@
 """The watchdog ends what does not get on, and nothing else."""
 
 import json
-import os
 import subprocess
 import sys
 import threading
@@ -24,6 +23,7 @@ from streams.topics import JOURNAL
 from streams.watchdog import Doing, Watchdog
 from tests.crash.toy import journal
 from tests.journal import START, batch, batch_of, fold, records, spot
+from tests.programs import environment
 
 PLACE, OTHER = (JOURNAL, 1), (JOURNAL, 2)
 STANDSTILL_S = 0.1
@@ -199,14 +199,10 @@ def test_nobody_is_ended_while_the_log_does_not_say_how_far_it_goes(log: Log) ->
 
 
 @pytest.mark.parametrize("source", [FOREVER, COMPILED], ids=["pandas", "compiled"])
-def test_a_strategy_that_never_returns_ends_its_worker_and_is_named(
-    tmp_path: Path, kernels: dict[str, str], source: str
-) -> None:
+def test_a_strategy_that_never_returns_ends_its_worker_and_is_named(tmp_path: Path, source: str) -> None:
     (tmp_path / "forever.py").write_text(source, encoding="utf-8")
-    environ = {
-        "TCPD_HOME": str(tmp_path / "home"), "TCPD_PARTITIONS": "1", **kernels,
-        "TCPD_STRATEGIES": str(tmp_path / "forever.py"),
-    }  # fmt: skip
+    chosen = {"TCPD_PARTITIONS": "1", "TCPD_STRATEGIES": str(tmp_path / "forever.py")}
+    environ = environment(tmp_path / "home", chosen)
     settings, market = load_settings(environ), spot()
     log = open_log(settings.log_url, partitions=1)
     writer = JournalWriter(log, "test", START)
@@ -217,7 +213,7 @@ def test_a_strategy_that_never_returns_ends_its_worker_and_is_named(
         (position,) = writer.append(batch(market, [(second, 100, 1)]), key=market.key)
     log.close()
     done = subprocess.run(
-        [sys.executable, "-c", WORK], env={**os.environ, **environ}, capture_output=True, text=True,
+        [sys.executable, "-c", WORK], env=environ, capture_output=True, text=True,
         timeout=60, check=False,
     )  # fmt: skip
     assert done.returncode == FAILED, done.stderr

@@ -21,7 +21,7 @@ from infra.strategies import Strategies, load_strategies
 from projections.strategies.code import CompiledCode, History, StrategyCode
 from streams.events import MINUTE_NS, BotChanged, Sizing
 from tests.journal import START
-from tests.property.test_kernels import ALL_BLOCKS
+from tests.property.blocks import ALL_BLOCKS
 
 MARKET = "test:BTC/USDT"
 CANDLES = 300

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from infra.strategies import Strategies, load_strategies
 from projections.strategies import BUILT_IN
 from projections.strategies.code import CompiledCode, History, Run
+from tests.property.blocks import ALL_BLOCKS
 
 Floats = npt.NDArray[np.float64]
 ROOT = Path(__file__).resolve().parents[2]
@@ -26,24 +27,6 @@ PARAMETERS = {
     "bollinger_breakout": {"n": 6, "width": 1.2},
     "macd_cross": {"fast": 3, "slow": 7, "signal": 4},
 }
-ALL_BLOCKS = """
-from projections.strategies import BaseStrategy, atr, bollinger, ema, macd, param, rsi, sma
-
-class AllBlocks(BaseStrategy):
-    n: int = param(14, low=1, high=200)
-    slow: int = param(30, low=1, high=400)
-    width: float = param(2.0)
-    average = sma("close", "n")
-    smooth = ema("close", "n")
-    strength = rsi("close", "n")
-    range = atr("n")
-    bands = bollinger("close", "n", "width")
-    momentum = macd("close", "n", "slow", 9)
-
-    @staticmethod
-    def signal(bar, x, p, pos):
-        return 1.0 if x.smooth > x.bands.middle else pos
-"""
 
 
 @pytest.fixture(scope="module")

@@ -8,18 +8,20 @@ prints the bootstrap address and serves until it is interrupted. Needs Java 17 a
 
 import argparse
 import asyncio
-import atexit
 import shutil
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
-import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any, Self
 
-from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError
+
+from tests.services.server import Server, free_ports
 
 VERSION = "4.1.0"
 CACHE = Path(__file__).resolve().parents[2] / ".cache" / "kafka"
@@ -79,56 +81,32 @@ class KafkaMissingError(Exception):
     """Java, Maven or the jars cannot be had; the message says which and the way out."""
 
 
-class Kafka:
+class Kafka(Server):
     """One broker with its data in `folder`; start, kill and restart keep data and address."""
 
+    start_s = START_S
+
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        super().__init__(folder)
         self.jars = jars()
-        port, controller = _free_ports(2)
+        port, controller = free_ports(2)
         self.bootstrap = f"127.0.0.1:{port}"
         self._properties = folder / "server.properties"
-        self._process: subprocess.Popen[bytes] | None = None
-        folder.mkdir(parents=True, exist_ok=True)
         text = PROPERTIES.format(port=port, controller=controller, data=folder / "data")
         self._properties.write_text(text)
 
-    @property
-    def pid(self) -> int:
-        if self._process is None:
-            raise RuntimeError("the Kafka broker is not running; call start() first")
-        return self._process.pid
+    def command(self) -> list[str]:
+        return [*self._java("kafka.Kafka"), str(self._properties)]
 
-    def start(self) -> "Kafka":
+    def answers(self) -> bool:
+        return asyncio.run(_answers(self.bootstrap))
+
+    def start(self) -> Self:
         """Format the storage if it is new, start the broker, wait until it answers."""
         if not (self.folder / "data" / "meta.properties").exists():
             arguments = ["format", "-t", CLUSTER, "-c", str(self._properties)]
             self._run("kafka.tools.StorageTool", arguments, timeout_s=START_S)
-        with (self.folder / "broker.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [*_tied_to_parent(), *self._java("kafka.Kafka"), str(self._properties)],
-                stdout=log,
-                stderr=log,
-                start_new_session=True,  # Ctrl-C is for the tests; they stop the broker
-            )
-        atexit.register(self.stop)
-        self._wait_until_it_answers()
-        return self
-
-    def kill9(self) -> None:
-        self._end(signal.SIGKILL)
-
-    def restart(self) -> "Kafka":
-        self.stop()
-        return self.start()
-
-    def stop(self) -> None:
-        self._end(signal.SIGTERM)
-
-    def wait(self) -> int:
-        """Wait until the broker ends, whoever ends it; its exit code."""
-        assert self._process is not None
-        return self._process.wait()
+        return super().start()
 
     def console_consumer(self, topic: str, *options: str, timeout_s: float = 60.0) -> bytes:
         """What Kafka's own `kafka-console-consumer` prints of `topic`, read from its beginning.
@@ -143,7 +121,33 @@ class Kafka:
 
     def delete_topics(self, prefix: str) -> None:
         """Delete every topic `prefix.…`, so that a broker that serves many tests stays small."""
-        asyncio.run(_delete_topics(self.bootstrap, f"{prefix}."))
+
+        async def delete(admin: AIOKafkaAdminClient) -> None:
+            names = [name for name in await admin.list_topics() if name.startswith(f"{prefix}.")]
+            if names:
+                await admin.delete_topics(names)
+
+        self.administer(delete)
+
+    def create_topic(self, topic: str, partitions: int, **settings: str) -> None:
+        """`settings` as Kafka calls them, with `_` for each dot."""
+        configs = {name.replace("_", "."): value for name, value in settings.items()}
+        new = NewTopic(topic, partitions, 1, topic_configs=configs)
+        response = self.administer(lambda admin: admin.create_topics([new]))
+        assert [code for _, code, _ in response.topic_errors] == [0]
+
+    def administer(self, work: Callable[[AIOKafkaAdminClient], Awaitable[Any]]) -> Any:
+        """What `work` returns of a client that may do everything."""
+
+        async def run() -> Any:
+            admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap)
+            try:
+                await admin.start()
+                return await work(admin)
+            finally:
+                await admin.close()
+
+        return asyncio.run(run())
 
     def _run(self, program: str, arguments: list[str], timeout_s: float) -> bytes:
         command = [*self._java(program), *arguments]
@@ -156,37 +160,6 @@ class Kafka:
 
     def _java(self, program: str) -> list[str]:
         return [_program("java"), *JVM, QUIET, "-cp", f"{self.jars}/*", program]
-
-    def _wait_until_it_answers(self) -> None:
-        assert self._process is not None
-        deadline = time.monotonic() + START_S
-        while not asyncio.run(_answers(self.bootstrap)):
-            if self._exited_within(0.1):
-                raise RuntimeError(f"the Kafka broker ended at its start:\n{self._last_words()}")
-            if time.monotonic() > deadline:
-                self.kill9()
-                raise RuntimeError(f"Kafka did not answer in {START_S:.0f} s:\n{self._last_words()}")
-
-    def _exited_within(self, seconds: float) -> bool:
-        assert self._process is not None
-        try:
-            self._process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            return False
-        return True
-
-    def _end(self, how: signal.Signals) -> None:
-        if self._process is None:
-            return
-        self._process.send_signal(how)
-        if not self._exited_within(30):
-            self._process.kill()
-            self._process.wait()
-        self._process = None
-        atexit.unregister(self.stop)
-
-    def _last_words(self) -> str:
-        return (self.folder / "broker.log").read_text(errors="replace")[-2000:]
 
 
 def jars() -> Path:
@@ -217,20 +190,6 @@ def _program(name: str) -> str:
     return path
 
 
-def _tied_to_parent() -> list[str]:
-    """On Linux the broker dies with the process that started it, however that ends."""
-    setpriv = shutil.which("setpriv")
-    return [setpriv, "--pdeathsig", "KILL"] if setpriv and sys.platform == "linux" else []
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [s.getsockname()[1] for s in sockets]
-    for s in sockets:
-        s.close()
-    return ports
-
-
 async def _answers(bootstrap: str) -> bool:
     host, port = bootstrap.split(":")
     with socket.socket() as probe:  # aiokafka logs an error for every refused connection
@@ -242,17 +201,6 @@ async def _answers(bootstrap: str) -> bool:
         return bool((await admin.describe_cluster())["brokers"])
     except (KafkaError, OSError):
         return False
-    finally:
-        await admin.close()
-
-
-async def _delete_topics(bootstrap: str, prefix: str) -> None:
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
-    try:
-        await admin.start()
-        names = [name for name in await admin.list_topics() if name.startswith(prefix)]
-        if names:
-            await admin.delete_topics(names)
     finally:
         await admin.close()
 

@@ -1,9 +1,8 @@
 """The API on a real socket, over a home where two bots have traded."""
 
-import socket
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,7 @@ from streams.events import Market
 from streams.journal import JournalWriter
 from streams.log import Log, open_log
 from tests.journal import START, batch, spot
+from tests.services.redis import bundled_redis
 
 A, B = spot("A/USDT"), spot("B/USD:B", quote="USD", settle="B", contract="inverse")
 MINUTES = 120
@@ -163,18 +163,7 @@ def fresh(tmp_path: Path, strategies: Strategies) -> Iterator[Api]:
         yield running(tmp_path, strategies, stack)
 
 
-@contextmanager
-def redis_at_work() -> Iterator[RedisServer]:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        server = RedisServer(probe.getsockname()[1])
-    server.start()
-    try:
-        yield server
-    finally:
-        server.stop()
-
-
 @pytest.fixture
 def bundled() -> Iterator[RedisServer]:
-    with redis_at_work() as server:
+    with bundled_redis() as server:
         yield server

@@ -2,8 +2,6 @@
 
 import resource
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -31,6 +29,7 @@ from streams.topics import CANDLES
 from tests.derived import as_log, candle, recorded
 from tests.integration.api.conftest import Api, serving
 from tests.integration.command_line import CommandLine
+from tests.mirroring import mirroring
 
 SYMBOL = "M00/USD:X"
 MARKET, MARKET_PATH = f"market_data:{SYMBOL}", f"/ws/market/{SYMBOL}"
@@ -111,9 +110,7 @@ def world(
         rebuild(log, settings.database_url)
         store = ChannelStore(settings.database_url)
         stack.callback(store.close)
-        mirror = Mirror(log, settings.database_url, published)
-        mirror.start()
-        stack.callback(mirror.stop)
+        mirror = stack.enter_context(mirroring(log, settings.database_url, published))
         database = open_database(settings.database_url)
         stack.callback(database.dispose)
         while store.snapshot(MARKET).seq == 0 or any(mirror_behind(mirror, log)):
@@ -130,37 +127,33 @@ class Killed:
     """`serve` as a program on one port, killed and started again."""
 
     def __init__(self, home: Path, redis_url: str) -> None:
-        settings = {"TCPD_REDIS_URL": redis_url}
-        self._environment = CommandLine(home, settings).environment
-        self._process: subprocess.Popen[str] | None = None
-        self.url = ""
+        self._home = CommandLine(home, {"TCPD_REDIS_URL": redis_url})
+        self._start("0")
+
+    def _start(self, port: str) -> None:
+        self._program = self._home.start("serve", "--port", port, "--json")
+        try:
+            self.url = self._program.line["api"]
+        except BaseException:
+            self._program.kill()
+            raise
 
     def start(self) -> None:
-        port = self.url.rpartition(":")[2] or "0"
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", "from api.cli import main; main()", "serve", "--port", port, "--json"],
-            env=self._environment, stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        assert self._process.stdout is not None
-        self.url = msgspec.json.decode(self._process.stdout.readline())["api"]
+        """Again, after its end."""
+        self._start(self.url.rpartition(":")[2])
 
     def end(self, how: signal.Signals) -> int:
         """Its exit code."""
-        assert self._process is not None
-        self._process.send_signal(how)
-        self._process.communicate(timeout=WAIT_S)
-        return self._process.returncode
+        return self._program.end(how)
 
     def resident_bytes(self) -> int:
-        assert self._process is not None
-        pages = Path(f"/proc/{self._process.pid}/statm").read_text().split()[1]
+        pages = Path(f"/proc/{self._program.pid}/statm").read_text().split()[1]
         return int(pages) * resource.getpagesize()
 
 
 @contextmanager
 def program(home: Path, redis_url: str) -> Iterator[Killed]:
     server = Killed(home, redis_url)
-    server.start()
     try:
         yield server
     finally:

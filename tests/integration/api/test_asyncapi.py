@@ -18,7 +18,6 @@ from infra.channels import snapshot_key
 from infra.commands import BotManager, BotSpec
 from infra.db.channels import ChannelStore
 from infra.db.schema import open_database
-from infra.redis.server import RedisServer
 from infra.settings import Settings, load_settings
 from infra.strategies import Strategies
 from infra.worker import Progress, work
@@ -30,6 +29,7 @@ from streams.topics import JOURNAL
 from tests.asyncapi import Document
 from tests.integration.api.conftest import Api, serving
 from tests.journal import START, batch, spot
+from tests.services.redis import bundled_redis
 
 MARKET = spot("A/USDT")
 HOURS = 26
@@ -65,10 +65,8 @@ def record(log: Log, strategies: Strategies) -> None:
 
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
-    server = RedisServer()
-    server.start()
-    yield load_settings({"TCPD_HOME": str(tmp_path_factory.mktemp("run")), "TCPD_REDIS_URL": server.url})
-    server.stop()
+    with bundled_redis() as server:
+        yield load_settings({"TCPD_HOME": str(tmp_path_factory.mktemp("run")), "TCPD_REDIS_URL": server.url})
 
 
 @pytest.fixture(scope="module")

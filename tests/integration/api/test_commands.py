@@ -12,7 +12,7 @@ from streams.events import Command, CreateBot, HaltBot, ReconfigureBot, Register
 from streams.log import Position
 from streams.topics import JOURNAL
 from tests.integration.api.conftest import Api
-from tests.integration.api.test_security import problem
+from tests.integration.api.doors import problem
 
 SPEC = {
     "strategy": "sma_cross", "venue": "test", "symbol": "A/USDT", "timeframe": "1m", "cash": "250.5",

@@ -1,6 +1,5 @@
 """Every route and socket that the app has, walked in the app itself: who is refused, and what stands open."""
 
-import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -16,7 +15,7 @@ from api.http.app import make_app
 from api.http.security import COOKIE, SAFE
 from infra.tokens import PREFIX
 from tests.integration.api.conftest import Api
-from tests.integration.api.test_security import BODY, FILLED
+from tests.integration.api.doors import BODY, filled
 
 OPEN = {"/", "/health/live", "/health/ready", "/auth/login"}
 """What needs no token: the page, which holds no data, and health."""
@@ -47,7 +46,7 @@ def doors(api: Api) -> list[tuple[str, str]]:
         if isinstance(route, Mount):
             assert route.path in OPEN_FOLDERS
             continue
-        path = re.sub(r"\{(\w+)(:path)?\}", lambda m: FILLED[m[1]], route.path)
+        path = filled(route.path)
         methods = {"WS"} if isinstance(route, APIWebSocketRoute) else route.methods
         found += [(method, path) for method in methods]
     return sorted(set(found))

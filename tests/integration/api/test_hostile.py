@@ -12,7 +12,7 @@ from api.http import request
 from api.http.wire import KERNEL_BYTES_MAX
 from infra.strategies import Strategies
 from tests.derived import candle
-from tests.integration.api.conftest import Api, redis_at_work
+from tests.integration.api.conftest import Api
 from tests.integration.api.socket_world import (
     MARKET,
     MARKET_PATH,
@@ -21,6 +21,7 @@ from tests.integration.api.socket_world import (
     received,
     world,
 )
+from tests.services.redis import bundled_redis
 from tests.socket_readers import BareReader
 
 
@@ -29,7 +30,7 @@ def test_what_others_publish_on_a_channel_does_not_end_what_the_mirror_publishes
     tmp_path: Path, strategies: Strategies, foreign: bytes
 ) -> None:
     with (
-        redis_at_work() as server,
+        bundled_redis() as server,
         world(tmp_path, strategies, published=server.url, redis_url=server.url) as made,
         made.connect(MARKET_PATH) as reader,
     ):

@@ -1,48 +1,22 @@
 """Who may use the API: tokens, sessions, hosts and origins. `test_every_door.py` walks all routes."""
 
-import re
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 
 from api.http import security
-from api.http.app import ROUTERS
 from api.http.security import COOKIE, PUBLIC
 from infra.db.engine import open_engine
 from infra.settings import load_settings
 from infra.strategies import Strategies
 from streams.log import open_log
 from tests.integration.api.conftest import Api, serving
-
-BODY = {"strategy": "sma_cross", "venue": "test", "symbol": "A/USDT", "timeframe": "1m", "cash": "1"}
-FILLED = {"bot_id": "1", "venue": "test", "symbol": "A/USDT", "name": "sma_cross", "stream": "journal"}
-
-
-def routes(*, trade: bool = False) -> list[tuple[str, str]]:
-    """(method, path) of every route, or of those that command."""
-    found = []
-    for router in ROUTERS:
-        for route in router.routes:
-            path = re.sub(r"\{(\w+)(:path)?\}", lambda m: FILLED[m[1]], route.path)  # type: ignore[attr-defined] - all are API routes
-            commands = "commands" in getattr(route, "tags", ())
-            found += [(method, path) for method in route.methods if commands or not trade]  # type: ignore[attr-defined] - as above
-    return sorted(set(found))
-
+from tests.integration.api.doors import BODY, problem, routes
 
 GUARDED = [route for route in [*routes(), ("GET", "/api/openapi.json")] if route[1] not in PUBLIC]
-
-
-def problem(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
-    assert answer.status_code == status, answer.text
-    told = answer.json()
-    assert set(told) == {"code", "message", "hint"}
-    assert all(isinstance(words, str) and words for words in told.values())
-    assert told["code"] == code
-    return told
 
 
 @pytest.fixture(autouse=True)

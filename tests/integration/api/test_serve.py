@@ -1,16 +1,13 @@
 """`serve` and `tokens` as programs, beside a running `up`."""
 
 import json
-import signal
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
 
 import httpx
 import pytest
 
-from tests.integration.command_line import COMMAND, CommandLine
+from tests.integration.command_line import CommandLine
 
 
 @pytest.fixture(scope="module")
@@ -18,31 +15,14 @@ def home(recorded: CommandLine, tmp_path_factory: pytest.TempPathFactory) -> Com
     return recorded.copy(tmp_path_factory.mktemp("served") / "home")
 
 
-def started(home: CommandLine, *words: str) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
-        [str(COMMAND), *words], env=home.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        text=True,
-    )  # fmt: skip
-
-
-def first_line(stream: IO[str] | None) -> dict[str, str]:
-    assert stream is not None
-    return json.loads(stream.readline())
-
-
 @pytest.fixture(scope="module")
 def served(home: CommandLine) -> Iterator[dict[str, str]]:
     """The line that `serve` prints when it is ready."""
-    server, worker = started(home, "serve", "--json"), started(home, "up", "--markets", "0", "--json")
-    try:
-        yield first_line(server.stdout)
-    finally:
-        for process in (server, worker):
-            process.send_signal(signal.SIGTERM)
-        _, words = server.communicate(timeout=60)
-        worker.communicate(timeout=60)
-    assert (server.returncode, worker.returncode) == (0, 0), words
-    assert words == "", "nothing was amiss"
+    with home.start("serve", "--json") as server, home.start("up", "--markets", "0", "--json") as worker:
+        yield server.line
+        codes = (server.end(), worker.end())
+        assert codes == (0, 0), server.words()
+        assert server.errors == "", "nothing was amiss"
 
 
 @pytest.fixture

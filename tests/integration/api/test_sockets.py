@@ -11,7 +11,6 @@ from api.http import hub, wire
 from api.http.security import COOKIE
 from infra.strategies import Strategies
 from streams.journal import JournalWriter
-from tests.integration.api.conftest import redis_at_work
 from tests.integration.api.socket_world import (
     MARKET,
     MARKET_PATH,
@@ -24,6 +23,7 @@ from tests.integration.api.socket_world import (
     world,
 )
 from tests.journal import spot
+from tests.services.redis import bundled_redis
 from tests.socket_readers import BareReader
 
 
@@ -38,7 +38,7 @@ def shared(
             yield made
         return
     with (
-        redis_at_work() as server,
+        bundled_redis() as server,
         world(folder, strategies, published=server.url, redis_url=server.url) as made,
     ):
         yield made

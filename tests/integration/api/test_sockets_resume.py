@@ -1,6 +1,5 @@
 """Sockets whose Redis, database or server go away and come back: dense and whole nevertheless."""
 
-import os
 import signal
 import socket
 from contextlib import ExitStack, closing
@@ -14,7 +13,6 @@ from websockets.sync.client import ClientConnection
 from infra.addresses import REDIS, announced
 from infra.channels import Snapshot
 from infra.db.engine import open_engine
-from infra.redis.mirror import Mirror
 from infra.redis.server import RedisServer
 from infra.settings import load_settings
 from infra.strategies import Strategies
@@ -23,7 +21,6 @@ from tests.integration.api.conftest import serving
 from tests.integration.api.socket_world import (
     MARKET,
     MARKET_PATH,
-    NOBODY,
     SYMBOL,
     Message,
     World,
@@ -34,6 +31,7 @@ from tests.integration.api.socket_world import (
     several,
     world,
 )
+from tests.services.redis import kill9
 from tests.socket_readers import BareReader
 
 SHOWN_AGAIN_S = 0.5
@@ -107,7 +105,6 @@ def test_a_count_that_was_set_back_is_told_by_a_snapshot(tmp_path: Path, strateg
             turn = made.store.turn()
             made.store.write(turn, {MARKET: Snapshot(3)}, {}, [])
             assert received(reader) == {"type": "snapshot", "seq": 3, "messages": []}
-        made.mirror = Mirror(made.log, made.api.services.settings.database_url, NOBODY)
 
 
 def test_a_database_that_does_not_answer_is_told(home: Path, strategies: Strategies) -> None:
@@ -134,7 +131,7 @@ def test_a_reader_that_resumes_gets_what_the_log_holds_though_redis_and_server_a
         for turn in range(turns):
             made.append(chance.randint(1, 40))
             if turn % 6 == 2:
-                os.kill(bundled.pid or 0, signal.SIGKILL)
+                kill9(bundled)
             if turn % 6 == 4:
                 bundled.start()
             if turn in (5, 11):
@@ -164,7 +161,7 @@ def test_a_socket_goes_on_while_redis_is_killed_and_comes_back(
         for _ in range(3):
             made.append(20)
             found += several(reader, 20)
-            os.kill(bundled.pid or 0, signal.SIGKILL)
+            kill9(bundled)
             made.append(20)
             found += several(reader, 20)
             bundled.start()

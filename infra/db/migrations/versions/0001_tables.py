@@ -8,6 +8,8 @@ from alembic import op
 revision = "0001"
 down_revision = None
 
+CAUSE = ("cause_partition", "cause_offset", "cause_index")
+
 
 def _integers(*names: str) -> list[sa.Column[int]]:
     return [sa.Column(name, sa.BigInteger, nullable=False, autoincrement=False) for name in names]
@@ -41,6 +43,13 @@ def _create(table: str, *columns: list[Any], key: str) -> None:
 
 
 def upgrade() -> None:
+    _markets()
+    _trades()
+    _bots()
+    _machinery()
+
+
+def _markets() -> None:
     _create(
         "positions",
         _keys("topic"),
@@ -57,37 +66,21 @@ def upgrade() -> None:
     _create(
         "candles",
         _keys("market", "timeframe"),
-        _integers(
-            "end_ns",
-            "revision",
-            "open",
-            "high",
-            "low",
-            "close",
-            "volume",
-            "trades",
-            "price_scale",
-            "size_scale",
-        ),
+        _integers("end_ns", "revision", "open", "high", "low", "close", "volume", "trades"),
+        _integers("price_scale", "size_scale"),
         _booleans("empty", "incomplete"),
-        _integers("first_offset", "last_offset", "cause_partition", "cause_offset", "cause_index"),
+        _integers("first_offset", "last_offset", *CAUSE),
         key="market timeframe end_ns revision",
     )
     _create(
         "late_ticks",
         _keys("market"),
-        _integers(
-            "time_ns",
-            "price",
-            "size",
-            "price_scale",
-            "size_scale",
-            "cause_partition",
-            "cause_offset",
-            "cause_index",
-        ),
+        _integers("time_ns", "price", "size", "price_scale", "size_scale", *CAUSE),
         key="market cause_partition cause_offset cause_index",
     )
+
+
+def _trades() -> None:
     _create(
         "signals",
         _keys("market"),
@@ -97,7 +90,7 @@ def upgrade() -> None:
         _texts("indicators"),
         _integers("price", "price_scale"),
         _texts("decision", "code", "origin"),
-        _integers("cause_partition", "cause_offset", "cause_index"),
+        _integers(*CAUSE),
         key="bot_id cause_partition cause_offset cause_index",
     )
     _create(
@@ -108,7 +101,7 @@ def upgrade() -> None:
         _integers("size", "price", "price_scale", "size_scale"),
         _texts("reason"),
         _nullable("signal_partition", "signal_offset", "signal_index"),
-        _integers("cause_partition", "cause_offset", "cause_index"),
+        _integers(*CAUSE),
         _texts("status", "code"),
         _integers("filled", "updated_ns"),
         key="bot_id cause_partition cause_offset cause_index",
@@ -120,26 +113,16 @@ def upgrade() -> None:
         _texts("side"),
         _integers("price", "size", "fee", "realised", "position", "cost", "cash"),
         _texts("currency"),
-        _integers(
-            "price_scale", "size_scale", "cash_scale", "row", "cause_partition", "cause_offset", "cause_index"
-        ),
+        _integers("price_scale", "size_scale", "cash_scale", "row", *CAUSE),
         key="bot_id cause_partition cause_offset cause_index",
     )
+
+
+def _bots() -> None:
     _create(
         "equity",
         _keys("market"),
-        _integers(
-            "bot_id",
-            "time_ns",
-            "cash",
-            "position",
-            "equity",
-            "cash_scale",
-            "size_scale",
-            "cause_partition",
-            "cause_offset",
-            "cause_index",
-        ),
+        _integers("bot_id", "time_ns", "cash", "position", "equity", "cash_scale", "size_scale", *CAUSE),
         key="bot_id cause_partition cause_offset cause_index",
     )
     _create(
@@ -151,7 +134,7 @@ def upgrade() -> None:
         _booleans("short"),
         _integers("initial_cash", "cash_scale"),
         _texts("currency", "status", "code", "words", "who"),
-        _integers("cause_partition", "cause_offset", "cause_index"),
+        _integers(*CAUSE),
         key="bot_id",
     )
     _create(
@@ -159,13 +142,16 @@ def upgrade() -> None:
         _keys("market"),
         _integers("bot_id", "time_ns", "position", "cost", "cash", "realised", "fees"),
         _texts("currency"),
-        _integers("size_scale", "cash_scale", "cause_partition", "cause_offset", "cause_index"),
+        _integers("size_scale", "cash_scale", *CAUSE),
         key="bot_id",
     )
+
+
+def _machinery() -> None:
     _create(
         "checkpoints",
         _texts("journal_sha256", "state_sha256"),
-        _integers("cause_partition", "cause_offset", "cause_index"),
+        _integers(*CAUSE),
         key="cause_partition cause_offset cause_index",
     )
     _create(
@@ -173,6 +159,6 @@ def upgrade() -> None:
         _keys("topic"),
         _integers("partition", "offset", "index", "time_ns"),
         _texts("market", "type", "event"),
-        _integers("cause_partition", "cause_offset", "cause_index"),
+        _integers(*CAUSE),
         key="topic partition offset index",
     )
