@@ -43,6 +43,8 @@ RUN_RECORDS = 5_000
 """A reader that comes back reads at most so many records in vain before the first that it wants."""
 IDLE_S = 0.05
 RETRY_S = 0.5
+QUIET_S = 30.0
+"""A failure that lasts is told so often."""
 CHECK_S = 1.0
 STANDBY_S = 5.0
 STANDBY_STEP_S = 0.1
@@ -99,7 +101,7 @@ class Mirror:
 
     def _run(self) -> None:
         with ending_process("mirror"):
-            stands_by = False
+            stands_by, quiet_until = False, 0.0
             while True:
                 try:
                     if stands_by:
@@ -112,7 +114,10 @@ class Mirror:
                     logger.info("mirror: %s; standing by", error)
                     stands_by = True
                 except (OperationalError, InterfaceError, LogError) as error:
-                    logger.warning("mirror: %s; trying again", error)
+                    if time.monotonic() >= quiet_until:
+                        words = " ".join(str(getattr(error, "orig", error)).split())
+                        logger.warning("mirror: %s; trying again each %s s", words, RETRY_S)
+                        quiet_until = time.monotonic() + QUIET_S
                     self._stop.wait(RETRY_S)
                 if self._stop.is_set():
                     return
