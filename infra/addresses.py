@@ -30,10 +30,10 @@ def announced(home: Path, what: str, url: str) -> Generator[None]:
 
 
 def addresses(home: Path, what: str) -> list[str]:
-    """The URLs at which `what` of this home is now. Only looks. Raises `OSError`."""
+    """The URLs at which `what` of this home is now, as far as they can be read. Only looks."""
     found: list[str] = []
     for path in sorted((home / FOLDER).glob(f"{what}.*")):
-        with suppress(FileNotFoundError), path.open("rb") as file:
+        with suppress(OSError), path.open("rb") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:

@@ -47,7 +47,8 @@ class Folding:
     def _watermarks(self) -> int:
         """Of a record's markets one is folded after the other, and each moves its own: after a silence,
         whose minutes all follow from one row, they and not the steps tell that the fold goes on."""
-        tapes = self.pipeline.tapes if self.pipeline is not None else {}
+        pipeline = self.pipeline
+        tapes = pipeline.tapes if pipeline is not None else {}
         return sum(tape.book.watermark for tape in list(tapes.values()))
 
 

@@ -13,14 +13,11 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from infra.db import tables
-from infra.db.channels import mirror_positions
 from infra.db.engine import open_engine
 from projections.audit.verify import Witness
 from streams.log import Log
 from streams.snapshots import latest
 from streams.topics import DERIVED, GROUP, JOURNAL
-
-DATABASE = {"the database": tables.positions, "the mirror's count in the database": mirror_positions}
 
 Warn = Callable[[str], None]
 
@@ -28,7 +25,7 @@ Warn = Callable[[str], None]
 def witnesses(log: Log, database_url: str, warn: Warn) -> Callable[[int], Iterable[Witness]]:
     """The witnesses of each partition; `warn` is told of a database that could not be asked."""
     committed = log.committed(GROUP)
-    counted = list(_counted(database_url, warn))
+    projected = _projected(database_url, warn)
 
     def of(partition: int) -> Iterator[Witness]:
         snapshot = latest(log, partition, warn)
@@ -38,30 +35,29 @@ def witnesses(log: Log, database_url: str, warn: Warn) -> Callable[[int], Iterab
         folded = dict.fromkeys(DERIVED, committed.get((JOURNAL, partition), 0) - 1)
         read = {topic: committed.get((topic, partition), 0) - 1 for topic in DERIVED}
         yield Witness("the workers' commit", folded, read)
-        for name, rows in counted:
-            mine = [row for row in rows if row.partition == partition]
-            # of its last cause it may have read some outputs only
-            folded = {row.topic: row.cause_offset - 1 for row in mine}
-            yield Witness(name, folded, {row.topic: row.offset for row in mine})
+        mine = [row for row in projected if row.partition == partition]
+        # of its last cause it may have read some outputs only
+        folded = {row.topic: row.cause_offset - 1 for row in mine}
+        yield Witness("the database", folded, {row.topic: row.offset for row in mine})
 
     return of
 
 
-def _counted(url: str, warn: Warn) -> Iterator[tuple[str, list[Any]]]:
+def _projected(url: str, warn: Warn) -> list[Any]:
+    """The positions of the projections. What the mirror has counted is none: it outlives a `rebuild`."""
     parsed = make_url(url)
     name = parsed.render_as_string()
     if parsed.get_backend_name() == "sqlite" and not Path(parsed.database or "").exists():
         warn(f"there is no database {name}: it could not be asked how far it read")
-        return
+        return []
     engine = open_engine(url)
     try:
         with engine.connect() as connection:
-            there = inspect(connection).get_table_names()
-            for who, table in DATABASE.items():
-                if table.name in there:
-                    yield who, list(connection.execute(select(table)))
+            if inspect(connection).has_table(tables.positions.name):
+                return list(connection.execute(select(tables.positions)))
     except SQLAlchemyError as error:
         reason = " ".join(str(getattr(error, "orig", None) or error).split())
         warn(f"database {name} could not be asked how far it read: {reason}")
     finally:
         engine.dispose()
+    return []

@@ -130,7 +130,8 @@ def run_worker(
 
     Then everything taken is finished, snapshots are written and offsets committed. A failure of any
     part ends the process with exit code `FAILED`, and so does a standstill of so many seconds; `doing`: see
-    `Watchdog`. Raises `LogError` when another process folds an embedded log, or as this worker on Kafka.
+    `Watchdog`. Raises `LogError` when another process folds an embedded log, or is this worker of
+    this home on Kafka.
     """
     watchdog = Watchdog(log, followers, doing, end_process, standstill_s=standstill_s)
     with _folding(app, log), watchdog:

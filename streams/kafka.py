@@ -139,7 +139,8 @@ class KafkaLog:
         return self._partition(entry.topic, partition)
 
     async def _append(self, entries: list[tuple[TopicPartition, Entry]]) -> list[Position]:
-        producer = await self._open_producer()
+        async with asyncio.timeout(self._answer_s):  # one may wait for another's attempt
+            producer = await self._open_producer()
         sent: list[asyncio.Future[Any]] = []
         positions: list[Position] = []
         try:

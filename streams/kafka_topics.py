@@ -12,10 +12,19 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaError, TopicAlreadyExistsError
+from aiokafka.errors import (
+    GroupCoordinatorNotAvailableError,
+    GroupLoadInProgressError,
+    KafkaError,
+    NotCoordinatorForGroupError,
+    TopicAlreadyExistsError,
+    for_code,
+)
 from aiokafka.protocol.admin import ApiVersionRequest
+from aiokafka.protocol.commit import OffsetFetchRequest
 
 from streams import topics
 from streams.log import LogError
@@ -41,6 +50,11 @@ _RELEASES = (
 )
 """Newest first: a release, and a request with the version that it brought. The protocol names no release."""
 _GROUPS = "__consumer_offsets"
+_NO_COORDINATOR = (
+    GroupCoordinatorNotAvailableError,
+    GroupLoadInProgressError,
+    NotCoordinatorForGroupError,
+)
 MESSAGE_BYTES = 1_048_588
 """Kafka's own default for `max.message.bytes`; a batch with one record of `RECORD_BYTES_MAX` must fit."""
 
@@ -160,15 +174,28 @@ async def committed_offsets(address: Address, consumer: str, answer_s: float) ->
             found = await _group_offsets(admin, address.topic(consumer))
     finally:
         await admin.close()
-    return {tp: at.offset for tp, at in found.items() if at.offset >= 0}
+    return {tp: offset for tp, offset in found.items() if offset >= 0}
 
 
-async def _group_offsets(admin: Any, group: str) -> dict[Any, Any]:
-    """As soon as the group has a coordinator: a fresh cluster makes its first one when it is asked."""
+async def _group_offsets(admin: Any, group: str) -> dict[Any, int]:
+    """As soon as the group has a coordinator that knows: the client's own method takes "not yet" for none."""
     while True:
-        with suppress(GroupCoordinatorNotAvailableError):
-            return await admin.list_consumer_group_offsets(group)
+        with suppress(*_NO_COORDINATOR):
+            coordinator = await admin.find_coordinator(group)
+            answer = await admin._send_request(OffsetFetchRequest(group, None), coordinator)
+            found: dict[Any, int] = {}
+            _raise(answer.error_code)
+            for topic, partitions in answer.topics:
+                for partition, offset, _, code in partitions:
+                    _raise(code)
+                    found[TopicPartition(topic, partition)] = offset
+            return found
         await asyncio.sleep(POLL_S)
+
+
+def _raise(code: int) -> None:
+    if code:
+        raise for_code(code)()
 
 
 async def _create(admin: Any, address: Address, names: Iterable[str], partitions: int) -> None:

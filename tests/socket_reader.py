@@ -58,7 +58,7 @@ class SocketReader:
             since = f"?since={self.last}" if self.snapshot else ""
             try:
                 with connect(self._url + since, additional_headers=self._headers) as self._socket:
-                    while True:
+                    while not self._ended.is_set():
                         self._take(msgspec.json.decode(self._socket.recv(SILENCE_S)))
             except (WebSocketException, OSError):
                 self._ended.wait(AGAIN_S)

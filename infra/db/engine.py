@@ -79,7 +79,7 @@ def use_wal(connection: sqlite3.Connection) -> None:
             connection.execute("PRAGMA journal_mode=WAL").close()
             return
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                 raise
         time.sleep(WAL_STEP_S)
 
@@ -87,9 +87,9 @@ def use_wal(connection: sqlite3.Connection) -> None:
 def _configure_sqlite(connection: Any, _record: object) -> None:
     # the driver's implicit BEGIN leaves schema changes outside the transaction; `_begin_sqlite` replaces it
     connection.isolation_level = None
+    connection.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}").close()
     use_wal(connection)
     for pragma in (
-        f"busy_timeout={BUSY_TIMEOUT_MS}",
         # a power cut may undo the last transactions, positions and rows together: they are projected again
         "synchronous=NORMAL",
         "cache_size=-65536",

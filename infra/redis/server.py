@@ -128,6 +128,7 @@ class RedisServer:
             words = output.read_text(errors="replace")[-500:]
             raise RedisServerError(f"the bundled Redis ended at its start with code {code}: {words}")
         self._process.kill()
+        self._process.wait()
         raise RedisServerError(f"the bundled Redis did not listen on port {self.port} in {START_S:.0f} s")
 
 

@@ -34,7 +34,7 @@ class Verified(Struct):
 
     `compared` counts events by topic, `repeats` the hidden records. `behind` counts journal records from the
     first on whose outputs are not recorded, as if no engine had folded them yet; nothing is proven of them.
-    `states_unchecked` counts checkpoints and snapshots whose state is of another version than the one that is
+    `states_unchecked` counts checkpoints and snapshots of an older version of the state than the one that is
     folded today: of them the journal's hash alone was compared. `started` says when workers started, in ns
     UTC, by their epochs. `state_hash` is a hash over the state hashes of all partitions.
     """
@@ -155,15 +155,15 @@ def _partition(
 
 
 def _same_state(state: bytes, pipeline: Pipeline, result: Verified) -> bool:
-    """Of a state of another version, the journal's hash alone can be compared."""
+    """Of a state of an older version, the journal's hash alone can be compared."""
     if state == pipeline.snapshot():
         return True
     try:
         head = msgspec.msgpack.decode(state, type=StateHead)
     except msgspec.DecodeError:
         return False
-    result.states_unchecked += head.version != STATE_VERSION
-    return head.version != STATE_VERSION and head.chain.hex() == pipeline.journal_sha256
+    result.states_unchecked += head.version < STATE_VERSION
+    return head.version < STATE_VERSION and head.chain.hex() == pipeline.journal_sha256
 
 
 def _state_differs(record: Record, pipeline: Pipeline) -> Difference:
@@ -196,7 +196,10 @@ class _Known:
         for topic, (offset, name) in self._reached.items():
             end = log.highwater(topic, partition)
             if end <= offset:
-                why = f"the stream ends before offset {end}, but {name} has read {offset}: it was cut"
+                why = (
+                    f"the stream ends before offset {end}, but {name} has read {offset}: it was cut, or is of"
+                    " another log"
+                )
                 return Difference(topic, partition, None, "unknown", why, None, None)
         return None
 
@@ -247,14 +250,14 @@ class _Stream:
         return self._writers.fault(record.headers)
 
     def _is_of_another_state(self, expected: bytes, found: bytes) -> bool:
-        """Whether it is a checkpoint of another version of the state, and all else in it is the same."""
+        """Whether it is a checkpoint of an older version of the state, and all else in it is the same."""
         try:
             ours, theirs = decode_output(expected), decode_output(found)
         except UndecodableError:
             return False
         match ours.events, theirs.events:
             case (Checkpoint(journal, _, version),), (Checkpoint(journal_then, _, version_then),):
-                alike = version != version_then and journal == journal_then
+                alike = version_then < version and journal == journal_then
             case _:
                 return False
         self.result.states_unchecked += alike

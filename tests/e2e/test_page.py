@@ -323,9 +323,8 @@ def test_dead_letters_are_listed_as_text_the_newest_first(demo: Site, visit: Ope
     )
     partition = partition_of(b"sim:BTC/USDT", len(demo.get("/api/health")["partitions"]))
     log = open_log(load_settings({"TCPD_HOME": str(demo.home.folder)}).log_url)
-    places = log.append(
-        [Entry("journal", b"sim:BTC/USDT", b"?", time.time_ns() // 1_000_000, partition) for _ in range(12)]
-    )
+    before_ms = time.time_ns() // 1_000_000 - 1_000
+    places = log.append([Entry("journal", b"sim:BTC/USDT", b"?", before_ms, partition) for _ in range(12)])
     words = "the message was <img src=x onerror=alert(1)>"
     log.append([lost_entry(words, b"sim:BTC/USDT", partition)])
     log.close()
@@ -443,6 +442,7 @@ def test_whoever_is_logged_out_or_whose_token_is_revoked_sees_the_form(demo: Sit
     refused = {"code": "unauthorized", "message": "it is not valid", "hint": ""}
     guest.page.route("**/auth/me", lambda asked: asked.fulfill(status=401, json=refused), times=1)
     for _ in range(2):  # the first session ends at once
+        expect(guest.page.get_by_role("button", name="Log in")).to_be_enabled()
         guest.page.get_by_label("Token").fill(demo.token)
         with guest.page.expect_response("**/auth/me"):
             guest.page.keyboard.press("Enter")

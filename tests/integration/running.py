@@ -50,7 +50,7 @@ def children(pid: int) -> list[int]:
     """The processes that this one has started and that live; after its own end the numbers may be others'."""
     found: list[int] = []
     for task in Path(f"/proc/{pid}/task").iterdir():
-        with suppress(FileNotFoundError):  # a thread that has just ended
+        with suppress(FileNotFoundError, ProcessLookupError):  # a thread that has just ended
             found += map(int, (task / "children").read_text().split())
     return found
 

@@ -18,6 +18,7 @@ from streams.log import open_log
 from streams.topics import ALL
 from tests.integration.api.doors import filled
 from tests.integration.command_line import CommandLine
+from tests.integration.running import children
 from tests.programs import Program
 from tests.services.postgres import Postgres
 from tests.services.redis import Redis
@@ -59,10 +60,9 @@ class Seen:
         """Of a process and its children, as everybody on the machine can read them."""
         for place in (f"/proc/{pid}/cmdline", f"/proc/{pid}/comm"):
             self.add(place, Path(place).read_bytes())
-        for task in Path(f"/proc/{pid}/task").iterdir():
-            for child in (task / "children").read_text().split():
-                with suppress(FileNotFoundError):  # it has ended
-                    self.arguments(int(child))
+        for child in children(pid):
+            with suppress(FileNotFoundError, ProcessLookupError):  # it has ended
+                self.arguments(child)
 
     def holding(self, *secrets: str) -> list[tuple[str, str]]:
         return [(where, s) for where, what in self.bytes.items() for s in secrets if s.encode() in what]

@@ -259,9 +259,7 @@ def test_kafkas_topics_are_judged_and_not_made(look: Look, kafka: Kafka, port: i
 
 
 @pytest.mark.kafka
-def test_kafkas_release_and_the_workers_at_work_are_named(
-    look: Look, kafka: Kafka, home: Path, kernels: dict[str, str]
-) -> None:
+def test_kafkas_release_and_the_workers_at_work_are_named(look: Look, kafka: Kafka, home: Path) -> None:
     prefix = f"test-{uuid4().hex}"
     url = f"kafka://{kafka.bootstrap}/{prefix}"
     log = open_log(url, partitions=1)
@@ -273,7 +271,7 @@ def test_kafkas_release_and_the_workers_at_work_are_named(
         assert "nobody folds it" in found["log"].words
         JournalWriter(log, "test", 0).append(spot(), key=spot().key)
         assert look(log_url=url, database_url=database)["worker"].state == "warning"
-        settings = {"TCPD_LOG_URL": url, "TCPD_DATABASE_URL": database, "TCPD_WORKER": "ann-7", **kernels}
+        settings = {"TCPD_LOG_URL": url, "TCPD_DATABASE_URL": database, "TCPD_WORKER": "ann-7"}
         worker = Running(CommandLine(home, settings), "worker")
         try:
             assert worker.line["worker"] == "ann-7"

@@ -48,7 +48,8 @@ def test_up_says_where_everything_is_when_it_answers(up: Running, home: CommandL
     assert set(up.line) == {"api", "redis", "probe", "token_file"}
     for place in ("api", "probe"):
         assert httpx.get(f"{up.line[place]}/health/live").status_code == 200
-        assert httpx.get(f"{up.line[place]}/health/ready").status_code == 200
+        ready = f"{up.line[place]}/health/ready"
+        up.until(lambda ready=ready: httpx.get(ready, timeout=60).status_code == 200, "readiness")
     assert Path(up.line["token_file"]) == home.home / "token"
     up.until(lambda: up.items(CANDLES), "a candle")
     snapshot = snapshot_key(market_channel("BTC/USDT"))

@@ -9,6 +9,7 @@ prints the URL of an empty database and serves until it is interrupted. Needs De
 import argparse
 import os
 import pwd
+import select
 import shutil
 import signal
 import subprocess
@@ -96,11 +97,16 @@ class Postgres(Server):
         """Kill the server and all its processes, as a failing machine would."""
         self.running.freeze()  # so that it starts none while they are counted
         children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
-        workers = [os.pidfd_open(int(pid)) for pid in children]  # once it is gone a number may be another's
+        workers: list[int] = []
+        for pid in children:  # once it is gone a number may be another's
+            with suppress(ProcessLookupError):
+                workers.append(os.pidfd_open(int(pid)))
         super().kill9()
         for worker in workers:
             with suppress(ProcessLookupError):
                 signal.pidfd_send_signal(worker, signal.SIGKILL)
+            # one that waits for the disk still holds the shared memory, and the next server is refused
+            select.select([worker], [], [], self.start_s)
             os.close(worker)
 
     def close(self) -> None:

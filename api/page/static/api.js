@@ -4,6 +4,8 @@ const TIMEOUT_MS = 10_000;
 const COMMAND_TIMEOUT_MS = 45_000;
 /** So long the pause after a slow answer may become. */
 const PAUSE_MAX_MS = 10_000;
+/** Between two runs, where more is asked for than can be answered. */
+const AGAIN_MS = 250;
 
 /** Tells of "expired": the session is no longer valid. */
 export const session = new EventTarget();
@@ -145,7 +147,7 @@ export function poll(run, everyMs, signal) {
       if (!(error instanceof ApiError) && !signal.aborted) throw error;
     } finally {
       running = false;
-      if (!signal.aborted) timer = setTimeout(turn, again ? 0 : pauseMs);
+      if (!signal.aborted) timer = setTimeout(turn, again ? Math.min(pauseMs, AGAIN_MS) : pauseMs);
     }
   }
   signal.addEventListener("abort", () => clearTimeout(timer));

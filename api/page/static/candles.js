@@ -62,12 +62,13 @@ export class CandleFeed {
   async older() {
     if (!this.bars.older || !this.bars.first) return;
     await this.#once(async () => {
-      let page, time;
-      do {
-        time = this.bars.first.time;
-        page = await this.#page({ order: "newest", to: isoOf(time) });
-      } while (time !== this.bars.first.time); // bars that went meanwhile would miss behind this page
-      this.#drawing.all(this.bars.before(page.items, page.next !== null));
+      for (let attempt = 0; attempt < FILL_TRIES; attempt++) {
+        const { time } = this.bars.first;
+        const page = await this.#page({ order: "newest", to: isoOf(time) });
+        if (time !== this.bars.first.time) continue; // bars that went meanwhile would miss behind this page
+        this.#drawing.all(this.bars.before(page.items, page.next !== null));
+        return;
+      }
     });
   }
 

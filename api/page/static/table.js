@@ -167,7 +167,7 @@ export class Pages {
 
   /** @param {number} step */
   #turn(step) {
-    if (step > 0 && this.#next === null) return;
+    if (step > 0 ? this.#next === null : this.#cursors.length === 1) return;
     this.#cursors = step > 0 ? [...this.#cursors, this.#next] : this.#cursors.slice(0, -1);
     this.#next = null; // known when the page has come
     this.refresh();
