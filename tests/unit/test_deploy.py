@@ -32,7 +32,7 @@ PROGRAM = get_command(app)
 def samples() -> set[str]:
     """Names of the time series that our processes expose."""
     # what they would be asked is not asked
-    names = {*_Worker._gauges(None), *DataCollector.gauges(None)}  # type: ignore[arg-type]
+    names = {*_Worker._gauges(None), *DataCollector.gauges(None)}  # type: ignore[arg-type] - names alone
     for metric in vars(telemetry).values():
         if isinstance(metric, Counter | Gauge | Histogram):
             (family,) = metric.describe()

@@ -64,7 +64,7 @@ def run(hub: Hub, go_on: threading.Event, test: Callable[[Ear], Coroutine[Any, A
 
     async def reading() -> None:
         ear = Ear()
-        reader = asyncio.create_task(hub.serve(MARKET, ear, 0, lambda: None))  # type: ignore[arg-type]
+        reader = asyncio.create_task(hub.serve(MARKET, ear, 0, lambda: None))  # type: ignore[arg-type] - an ear is a wire
         try:
             await test(ear)
         finally:
@@ -91,7 +91,7 @@ def test_a_reader_waits_for_no_look_up_of_another(made: World) -> None:
 
 def test_heartbeats_come_while_the_log_does_not_answer(made: World) -> None:
     go_on = threading.Event()
-    hub = Hub(Held(made.log, go_on), made.api.services.database, lambda: None)  # type: ignore[arg-type]
+    hub = Hub(Held(made.log, go_on), made.api.services.database, lambda: None)  # type: ignore[arg-type] - a log held up
 
     async def test(ear: Ear) -> None:
         await ear.until(b'"heartbeat"')
