@@ -69,10 +69,13 @@ class Processes:
         """Wait for a condition on the log; a worker that ended itself is started again."""
         deadline = time.monotonic() + deadline_s
         places = [(t, p) for t in (JOURNAL, *DERIVED) for p in range(self.log.partitions)]
-        while not condition():
+        while True:
             self._start_ended()
             ends = {place: self.log.highwater(*place) for place in places}
-            if not condition() and not self.log.wait(ends, 0.2) and time.monotonic() > deadline:
+            if condition():
+                return
+            self.log.wait(ends, 0.2)
+            if time.monotonic() > deadline:
                 raise AssertionError(f"{what}: not within {deadline_s} s; {self.tails()}")
 
     def are_ready(self) -> bool:

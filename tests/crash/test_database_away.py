@@ -47,13 +47,12 @@ def test_folding_goes_on_while_the_database_is_killed_and_nothing_is_lost(
         before = platform.outputs()
         feed(platform.log, markets, 40 * number, 20, writers)
         platform.until(lambda before=before: platform.outputs() > before, "outputs")
-        postgres.kill9()
-        for name in others:
-            platform.kill(name)
-        feed(platform.log, markets, 40 * number + 20, 20, writers)
-        platform.until(platform.is_folded, "everything folded while the database is away")
-        assert platform.ended == 0
-        postgres.start()
+        with postgres.away():
+            for name in others:
+                platform.kill(name)
+            feed(platform.log, markets, 40 * number + 20, 20, writers)
+            platform.until(platform.is_folded, "everything folded while the database is away")
+            assert platform.ended == 0, platform.tails()
         platform.until(lambda: is_projected(platform), "everything projected after it came back")
     said = (platform.folder / "w1.log").read_text()
     assert "projecting waits 0.25 s after attempt 1: database postgresql+psycopg2://tcpd:***@127" in said

@@ -188,16 +188,6 @@ def go_on(platform: Platform, what: str, records: int = STRETCH) -> None:
 
 
 @contextmanager
-def away(service: Kafka | Postgres | Redis) -> Generator[None]:
-    """Killed, and started again in any case: other tests use it too."""
-    service.kill9()
-    try:
-        yield
-    finally:
-        service.start()
-
-
-@contextmanager
 def frozen(redis: Redis) -> Generator[None]:
     """It takes connections and never answers."""
     os.kill(redis.pid, signal.SIGSTOP)
@@ -232,7 +222,7 @@ def test_three_commands_survive_kafka_postgresql_and_redis_killed_in_turn(
         }
         for service in [one for _ in range(ROUNDS) for one in chance.sample(services, 3)]:
             last = reader.last
-            with away(service):
+            with service.away():
                 mark(asked)
                 if service is not kafka:
                     go_on(platform, "folding while a service is away")
@@ -332,7 +322,7 @@ def test_a_postgresql_killed_while_the_mirror_counts_costs_no_message(
         for goal in (200, 1_000, 2_000):
             seen[names[0]].wait_for(lambda goal=goal: seen[names[0]].last >= goal, 60)
             assert any(at + 1 < log.highwater(*place) for place, at in mirror.applied.items())
-            with away(postgres):
+            with postgres.away():
                 pass
         ends = {place: log.highwater(*place) for place in mirror.applied}
         assert come_to(ends, lambda: mirror.applied, 60)

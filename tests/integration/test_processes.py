@@ -200,24 +200,18 @@ def test_a_worker_waits_for_its_database_and_says_whether_it_is_ready(
 ) -> None:
     url = postgres.fresh().replace("tcpd@", "tcpd:canary@")
     cli.settings = {**cli.settings, "TCPD_DATABASE_URL": url}
-    postgres.stop()
-    try:
-        with Running(cli, "worker") as worker:
+    with ExitStack() as stack:
+        stack.callback(postgres.give_back, url.replace(":canary", ""))
+        with postgres.away():
+            worker = stack.enter_context(Running(cli, "worker"))
             worker.until(lambda: "\n" in worker.errors, "a word")
             waiting = json.loads(worker.errors.partition("\n")[0])["message"]
-            postgres.start()
-            ready = f"{worker.line['probe']}/health/ready"
-            assert httpx.get(ready).status_code == 200
-            postgres.kill9()
+        ready = f"{worker.line['probe']}/health/ready"
+        assert httpx.get(ready).status_code == 200
+        with postgres.away():
             assert httpx.get(ready).status_code == 503
-            postgres.start()
-            worker.until(lambda: httpx.get(ready).status_code == 200, "ready again")
-            words = worker.finish()
-    except BaseException:
-        postgres.restart()
-        raise
-    finally:
-        postgres.give_back(url.replace(":canary", ""))
+        worker.until(lambda: httpx.get(ready).status_code == 200, "ready again")
+        words = worker.finish()
     assert waiting.startswith("waiting for database postgresql+psycopg2://tcpd:***@127.0.0.1")
     assert words.count("waiting for database") == 1, "it is said once"
     assert "canary" not in words

@@ -3,6 +3,8 @@
 import atexit
 import signal
 import socket
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
@@ -53,6 +55,15 @@ class Server:
     def stop(self) -> None:
         """End it in order."""
         self._end(self.ends_on)
+
+    @contextmanager
+    def away(self) -> Generator[None]:
+        """Killed meanwhile, and started again in any case: other tests use it too."""
+        self.kill9()
+        try:
+            yield
+        finally:
+            self.start()
 
     def restart(self) -> Self:
         self.stop()
