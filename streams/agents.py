@@ -23,15 +23,13 @@ def unacknowledged(stream: StreamT[Any]) -> AsyncIterator[EventT[Any]]:
 
 
 async def go_on_behind(app: App, applied: Mapping[TP, int]) -> None:
-    """Make Faust continue after these offsets.
+    """Make Faust continue after these offsets: it goes to what is committed once all have taken over.
 
-    It seeks to what is committed, except to 0: hence the seek. A commit that fails for a rebalance
-    is followed by another assignment.
+    A commit that fails for a rebalance is followed by another assignment.
     """
     after = {tp: offset + 1 for tp, offset in applied.items()}
     if after:
         await cast(Consumer, app.consumer)._commit(after)  # pyright: ignore[reportPrivateUsage] - commits without acknowledged records have no other door
-        await app.consumer.seek_wait(after)
 
 
 def assigned(app: App, topics: Sequence[str]) -> list[TP]:
