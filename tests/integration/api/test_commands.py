@@ -8,7 +8,7 @@ import pytest
 
 from infra.requests import Answer, RequestReusedError, Requests
 from streams.codec import decode_input
-from streams.events import Command, CreateBot, HaltBot, ReconfigureBot, RegisterBot, StopBot
+from streams.events import Command, CreateBot, HaltBot, ReconfigureBot, StopBot
 from streams.log import Position
 from streams.topics import JOURNAL
 from tests.integration.api.conftest import Api
@@ -164,7 +164,6 @@ def test_what_cannot_be_is_refused_with_words_and_nothing_is_written(
     before = journal(api)
     problem(post(api, path, body), status, code)
     assert journal(api) == before
-    assert not [c for _, c in before if isinstance(c, RegisterBot) and c.who.startswith("api:")]
 
 
 @pytest.mark.parametrize(
