@@ -2,7 +2,8 @@
 #
 #   make setup   the environment .venv with the command `tcpdashboard`
 #   make run     the live view of simulated markets with demo bots
-#   make test    all tests, on real services where this machine can have them (ARGS="-k candles")
+#   make test    all tests, two files at once, on real services where this machine can have them
+#                (ARGS="-k candles"; ARGS="-n 0" for one process, as a debugger needs it)
 #   make check   lint, format, types, direction of imports
 #   make bench   the measurements of docs/performance.md
 #   make lock    new requirements*.lock from pyproject.toml
@@ -29,7 +30,7 @@ run: setup
 
 test: .venv/dev.stamp $(PAGE)
 	tests/services/install.sh
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: .venv/dev.stamp $(TSC)
 	$(BIN)/ruff check .

@@ -97,6 +97,13 @@ def raw_topic(app: App, *streams: str) -> Any:
     return app.topic(*names, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
 
 
+def stop_flow(app: App) -> None:
+    """Fetch no more, and forget what was fetched. Faust goes on behind its commits after an assignment."""
+    app.consumer.stop_flow()
+    app.flow_control.suspend()
+    app.flow_control.clear()
+
+
 def end_process(reason: str, bound: Mapping[str, object] | None = None) -> NoReturn:
     """End at once, before more is acknowledged; exit code `FAILED`. `bound`: fields of the log line."""
     logger.critical("%s; this worker ends, start it again", reason, extra=bound)
@@ -172,9 +179,7 @@ async def _start(app: App) -> None:
 
 
 async def _stop(app: App, followers: Sequence[Follower]) -> None:
-    app.consumer.stop_flow()
-    app.flow_control.suspend()
-    app.flow_control.clear()
+    stop_flow(app)
     for follower in followers:
         await follower.settle()
     try:

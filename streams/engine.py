@@ -21,7 +21,7 @@ from typing import Any, Protocol
 from faust.types import EventT, StreamT
 
 from streams.agents import SETTLE_S, assigned, go_on_behind, hole, record_of, unacknowledged
-from streams.app import App, end_process, ending_process, raw_topic
+from streams.app import App, end_process, ending_process, raw_topic, stop_flow
 from streams.log import Log, Record
 from streams.snapshots import Snapshot, SnapshotWriter, latest
 from streams.topics import JOURNAL, SNAPSHOTS
@@ -182,8 +182,12 @@ class Engine:
             await self.settle()
 
     async def _on_assigned(self, *_: Any, **__: Any) -> None:
-        """Awaited by Faust before it seeks to the committed offsets and resumes."""
+        """Awaited by Faust before it seeks to the committed offsets and resumes.
+
+        It may have resumed already: when it had just taken over a former assignment.
+        """
         with ending_process("engine, taking over"):
+            stop_flow(self._app)
             self._forget()
             generation = self._app.consumer_generation_id
             places = assigned(self._app, (JOURNAL,))

@@ -1,4 +1,4 @@
-"""Faust's Kafka transport, with a shorter wait in the broker and the way back to a stream's beginning.
+"""Faust's Kafka transport: with a shorter wait in the broker, a way back to the beginning, no empty commits.
 
 A consumer has one fetch on its way to a broker, for the partitions of which it holds no records. When
 those are all quiet, the broker keeps the fetch for as long as it may, and meanwhile nothing is fetched
@@ -7,6 +7,9 @@ worker in a backlog stood still for three quarters of its time.
 
 What is fetched while partitions are assigned Faust drops, and then goes back to what is committed; aiokafka
 passes over a committed 0 there, so that the first records of a partition were skipped.
+
+Of a commit Faust leaves out the partitions that have just gone to others. Where nothing is left, aiokafka
+refuses it, and that ended a worker.
 """
 
 from collections.abc import Mapping
@@ -29,6 +32,11 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         committed = await super().seek_to_committed()
         await self.call_thread(self._seek_to_beginnings, [tp for tp, at in committed.items() if at == 0])
         return committed
+
+    async def _commit(self, offsets: Mapping[TP, int]) -> bool:
+        if self.assignment().isdisjoint(offsets):
+            return False
+        return await super()._commit(offsets)
 
     async def _seek_to_beginnings(self, tps: list[TP]) -> None:
         consumer = cast(Any, self._ensure_consumer())

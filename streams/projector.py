@@ -5,17 +5,17 @@ Simpler than the engine: the sink keeps positions and rows in one transaction.
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any, cast
+from typing import Any
 
-from faust.transport.consumer import Consumer
-from faust.types import TP, EventT, StreamT
+from faust.types import EventT, StreamT
 
 from streams.agents import SETTLE_S, assigned, go_on_behind, hole, record_of, unacknowledged
-from streams.app import App, end_process, ending_process, raw_topic
+from streams.app import App, end_process, ending_process, raw_topic, stop_flow
 from streams.log import Log, Record
 from streams.sinks import Sink, SinkUnreachableError, apply_when_reachable
+from streams.topics import GROUP
 
 logger = logging.getLogger(__name__)
 
@@ -69,8 +69,10 @@ class Projector:
 
     async def _on_assigned(self, *_: Any, **__: Any) -> None:
         with ending_process("projector, taking over"):
+            stop_flow(self._app)
             async with self._applying:
                 self._empty_batch()
+                self._taken = {}
                 self._away = False
                 self._generation = self._app.consumer_generation_id
                 mine = assigned(self._app, self._topics)
@@ -79,7 +81,7 @@ class Projector:
                     positions = await asyncio.to_thread(self._sink.positions)
                 except SinkUnreachableError as error:
                     logger.warning("projector: from the commits, which lie before the positions: %s", error)
-                    positions = await self._committed(places) if places else {}
+                    positions = await asyncio.to_thread(self._committed)
                 self._taken = {place: positions.get(place, -1) for place in places.values()}
                 self.applied.clear()
                 self.applied.update(self._taken)
@@ -151,10 +153,9 @@ class Projector:
         for tp in assigned(self._app, self._topics):
             self._app.consumer.on_buffer_drop(tp)
 
-    async def _committed(self, places: Mapping[TP, tuple[str, int]]) -> dict[tuple[str, int], int]:
+    def _committed(self) -> dict[tuple[str, int], int]:
         """Positions by Faust's commits, which follow the sink's; what it has already, it passes over."""
-        committed = await cast(Consumer, self._app.consumer).seek_to_committed()
-        return {place: (committed.get(tp) or self._log.earliest(*place)) - 1 for tp, place in places.items()}
+        return {place: offset - 1 for place, offset in self._log.committed(GROUP).items()}
 
     def _empty_batch(self) -> list[tuple[Record, EventT[Any]]]:
         batch, self._batch = self._batch, []

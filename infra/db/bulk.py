@@ -41,6 +41,14 @@ def write(connection: Connection, table: Table, rows: Rows, *, replace: bool = F
         _merge(connection, table, rows)
 
 
+def write_missing(connection: Connection, table: Table, rows: Rows) -> None:
+    """Insert those rows whose keys stand nowhere yet; waits for others that are about to insert them."""
+    insert = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}[connection.dialect.name]
+    names = table.columns.keys()
+    values = [dict(zip(names, row, strict=True)) for row in rows]
+    connection.execute(insert(table).on_conflict_do_nothing(), values)
+
+
 def listen_for_copy(engine: Engine) -> None:
     """Let `engine` execute COPY, its rows being the parameter; errors are SQLAlchemy's as ever."""
     event.listen(engine, "do_execute", _execute_copy)

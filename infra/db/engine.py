@@ -22,6 +22,9 @@ PATIENCE = {
 }
 """How long (seconds, the last in ms) until a PostgreSQL server that says nothing is taken for gone; the URL's
 own settings win."""
+ABANDONED_S = 120
+"""PostgreSQL ends a writing transaction whose client says nothing for so long, as one whose machine is gone:
+its locks hold up the worker that took over."""
 WRITE = {"tcpd_write": True}
 """Execution option of a connection that is going to write."""
 
@@ -44,6 +47,7 @@ def open_engine(url: str) -> Engine:
         event.listen(engine, "begin", _begin_sqlite)
     else:
         engine = create_engine(parsed, connect_args=PATIENCE | dict(parsed.query))
+        event.listen(engine, "begin", _begin_postgresql)
         listen_for_copy(engine)
     return engine
 
@@ -100,3 +104,8 @@ def _configure_sqlite(connection: Any, _record: object) -> None:
 def _begin_sqlite(connection: Connection) -> None:
     write = connection.get_execution_options().get("tcpd_write", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+
+def _begin_postgresql(connection: Connection) -> None:
+    if connection.get_execution_options().get("tcpd_write"):
+        connection.exec_driver_sql(f"SET LOCAL idle_in_transaction_session_timeout = '{ABANDONED_S}s'")

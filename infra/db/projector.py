@@ -16,7 +16,7 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
 from infra import telemetry
 from infra.db import tables
-from infra.db.bulk import write
+from infra.db.bulk import write, write_missing
 from infra.db.engine import is_out_of_reach, writing
 from infra.db.rows import SYSTEM_EVENTS, Changes, Row, merge_orders, merge_positions
 from infra.db.schema import open_database
@@ -258,11 +258,19 @@ def _shown(engine: Engine) -> str:
 def _load_positions(connection: Connection, places: set[Place]) -> dict[Place, Reached]:
     """Stored positions, locked until the end of the transaction; one without any where there is none."""
     table = tables.positions
-    reached = {place: Reached() for place in places}
     key = tuple_(table.c.topic, table.c.partition)
-    for row in connection.execute(select(table).where(key.in_(sorted(places))).with_for_update()):
+    stored = select(table).where(key.in_(sorted(places))).with_for_update()
+    rows = connection.execute(stored).all()
+    missing = places - {(row.topic, row.partition) for row in rows}
+    if missing:
+        # to be locked a place needs a row: another worker may be about to apply its first records
+        write_missing(connection, table, [(*place, -1, -1, "{}") for place in sorted(missing)])
+        rows = connection.execute(stored).all()
+    reached: dict[Place, Reached] = {}
+    for row in rows:
         indexes = msgspec.json.decode(row.cause_indexes, type=dict[str, int])
-        reached[row.topic, row.partition] = Reached(row.offset, row.cause_offset, indexes)
+        offset = None if row.offset < 0 else row.offset
+        reached[row.topic, row.partition] = Reached(offset, row.cause_offset, indexes)
     return reached
 
 
