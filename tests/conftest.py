@@ -38,7 +38,7 @@ def shared_data() -> Path:
 
 @pytest.fixture(scope="session")
 def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
-    """A real broker, started once for all tests; one that kills it restarts it."""
+    """A real broker, started once in each process of tests; one that kills it restarts it."""
     try:
         broker = Kafka(tmp_path_factory.mktemp("kafka"))
     except KafkaMissingError as error:
@@ -67,7 +67,7 @@ def resize(disk: Path, size: str) -> None:
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
-    """A real PostgreSQL server, started once for all tests; one that kills it starts it again."""
+    """A real PostgreSQL server, started once in each process of tests; one that kills it starts it again."""
     try:
         server = Postgres()
     except PostgresMissingError as error:
