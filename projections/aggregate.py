@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from projections.candle_kernel import I8, TIME_MAX
-from projections.candles import TIMEFRAMES, CandleBook
+from projections.fold.candles import TIMEFRAMES, CandleBook
+from projections.fold.kernel import I8, TIME_MAX
 from streams.events import TIMEFRAMES_NS, Closed, RowKind
 
 TIME_NAMES = ("timestamp", "time", "datetime", "date", "ts", "ts_ns", "timestamp_ms", "transact_time", "t")

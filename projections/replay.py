@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from projections.pipeline import Derived, Pipeline
+from projections.fold.pipeline import Derived, Pipeline
 from projections.strategies.code import Strategies
-from streams.log import Log, Record
+from streams.log import Log
+from streams.records import Record
 from streams.topics import JOURNAL
 
 

@@ -10,7 +10,8 @@ from typing import Any, TypeVar, cast, get_args
 
 import msgspec
 
-from streams.events import DerivedEvent, Event, Input, JournalEvent, Output
+from streams.events import DerivedEvent, Event, JournalEvent
+from streams.records import Input, Output
 
 UPCASTERS: dict[str, Callable[[dict[str, Any]], Event]] = {}
 """Old tag → function that makes today's event of the old fields."""

@@ -17,6 +17,8 @@ from typing import Annotated, Literal, TypeAlias
 
 from msgspec import Meta, Struct
 
+from streams.causes import Cause
+
 MINUTE_NS = 60_000_000_000
 TIMEFRAMES_NS: dict[str, int] = {
     "1m": MINUTE_NS,
@@ -39,17 +41,6 @@ Timeframe = Literal["1m", "5m", "15m", "1h", "4h", "1d"]
 Contract = Literal["spot", "linear", "inverse"]
 Closed = Literal["right", "left"]
 BotStatus = Literal["stopped", "running", "halted"]
-
-
-class Cause(Struct, frozen=True, order=True):
-    """Identity of a derived event: journal partition and offset, and its index among its outputs."""
-
-    partition: int
-    offset: int
-    index: int
-
-    def __str__(self) -> str:
-        return f"{self.partition}:{self.offset}:{self.index}"
 
 
 CauseField = Annotated[Cause, Meta(description="a cause; not content", extra={"content": False})]
@@ -260,18 +251,6 @@ JournalEvent: TypeAlias = (
 )
 
 
-class Input(Struct, frozen=True, array_like=True):
-    """A journal record's value. `source` "" has no sequence: a command, known by its request id instead.
-
-    Per partition and source, `sequence` counts from 0 in each `epoch`; a newer epoch is a restarted writer.
-    """
-
-    source: str
-    epoch: int
-    sequence: int
-    event: JournalEvent
-
-
 # ---------------------------------------------------------------- derived
 
 
@@ -311,7 +290,7 @@ class LateTick(Event, frozen=True, tag="late_tick.v1"):
 
 
 class Signal(Event, frozen=True, tag="signal.v1"):
-    """A change of the target position, executed or refused; `code` is a key of `projections.decide.WORDS`.
+    """A change of the target position, executed or refused; `code`: see `projections.fold.decide.WORDS`.
 
     `values` are the indicators that made it, in the strategy's order. `price` is the candle's close.
     """
@@ -468,19 +447,3 @@ DerivedEvent: TypeAlias = (
     | WorkerStarted
     | WorkerStopped
 )
-
-
-class Output(Struct, frozen=True, array_like=True):
-    """A derived record's value: events of one topic and one market that follow from one journal record.
-
-    `indexes` are those of the events among everything that the journal record led to, rising. A notice of the
-    machinery (stream `system`, not derived) has `offset` −1.
-    """
-
-    partition: int
-    offset: int
-    indexes: tuple[int, ...]
-    events: tuple[DerivedEvent, ...]
-
-    def causes(self) -> list[Cause]:
-        return [Cause(self.partition, self.offset, index) for index in self.indexes]

@@ -15,19 +15,9 @@ from typing import NamedTuple, cast
 import numpy as np
 
 from streams import codec
-from streams.events import (
-    Clock,
-    Command,
-    DeadLetter,
-    Event,
-    Input,
-    JournalEvent,
-    Market,
-    Output,
-    RowKind,
-    TickBatch,
-)
-from streams.log import Entry, Log, LogError, Position, Record, partition_of
+from streams.events import Clock, Command, DeadLetter, Event, JournalEvent, Market, RowKind, TickBatch
+from streams.log import Log, LogError
+from streams.records import Entry, Input, Output, Position, Record, partition_of
 from streams.ticks import NO_ID, Ticks, pack, unpack
 from streams.topics import JOURNAL, RECORD_BYTES_MAX, SYSTEM
 

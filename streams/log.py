@@ -1,46 +1,13 @@
-"""The `Log`: what every home of the streams can do, on a page.
+"""The `Log`: what every backend of the streams can do, on a page.
 
 Readers that are not agents (replay, audit, backtest, the command line) and writers outside Faust use this
-interface; `open_log` gives the home that a URL names.
+interface; `streams.backends.open_log` gives the backend that a URL names.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import NamedTuple, Protocol
-from urllib.parse import urlsplit
+from typing import Protocol
 
-from aiokafka.partitioner import murmur2
-
-
-class Record(NamedTuple):
-    """One record as it stands in the log. `time_ms` is UTC; headers are not part of a record's content."""
-
-    topic: str
-    partition: int
-    offset: int
-    time_ms: int
-    key: bytes | None
-    value: bytes
-    headers: tuple[tuple[str, bytes], ...] = ()
-
-
-class Entry(NamedTuple):
-    """A record to be appended; partition None: chosen by the key."""
-
-    topic: str
-    key: bytes | None
-    value: bytes
-    time_ms: int
-    partition: int | None = None
-    headers: tuple[tuple[str, bytes], ...] = ()
-
-
-class Position(NamedTuple):
-    topic: str
-    partition: int
-    offset: int
-
-    def __str__(self) -> str:
-        return f"{self.topic}:{self.partition}:{self.offset}"
+from streams.records import Entry, Position, Record
 
 
 class LogError(Exception):
@@ -109,29 +76,3 @@ class Tail(Protocol):
         ...
 
     def close(self) -> None: ...
-
-
-def partition_of(key: bytes, partitions: int) -> int:
-    """The partition of a key, as Kafka's Java client and aiokafka choose it (murmur2, sign bit masked)."""
-    return (murmur2(key) & 0x7FFFFFFF) % partitions
-
-
-def open_log(url: str, *, partitions: int | None = None, answer_s: float | None = None) -> Log:
-    """Open the log that `url` names, and create its topics where they are missing.
-
-    `embedded:///path/to/folder` or `kafka://host:port[,host:port]`. `partitions` is used at creation
-    (default 4); later another count is refused. `answer_s`: silence of a Kafka cluster that is an error
-    (default 60 s). Raises `LogError`.
-    """
-    scheme = urlsplit(url).scheme
-    if scheme == "embedded":
-        from streams.embedded import EmbeddedLog  # noqa: PLC0415 - a home loads only its own libraries
-
-        return EmbeddedLog(url, partitions=partitions)
-    if scheme == "kafka":
-        from streams.kafka import KafkaLog  # noqa: PLC0415 - a home loads only its own libraries
-
-        return KafkaLog(url, partitions=partitions, answer_s=answer_s)
-    raise LogError(
-        f"log URL {url!r}: scheme {scheme!r} is unknown; use embedded:///FOLDER or kafka://HOST:PORT"
-    )

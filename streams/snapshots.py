@@ -16,7 +16,8 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
-from streams.log import Log, Record
+from streams.log import Log
+from streams.records import Record
 from streams.topics import SNAPSHOTS
 
 PIECE_BYTES = 850_000

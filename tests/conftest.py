@@ -9,7 +9,7 @@ from typing import NoReturn
 
 import pytest
 
-from infra.strategies import Strategies, load_strategies
+from infra.strategies.registry import Strategies, load_strategies
 from tests.programs import KERNELS
 from tests.services.kafka import Kafka, KafkaMissingError
 from tests.services.postgres import Postgres, PostgresMissingError
@@ -23,7 +23,7 @@ def pytest_configure() -> None:
     was captured of it: its last words go past the capture."""
     handler = logging.StreamHandler(os.fdopen(os.dup(2), "w"))
     handler.setLevel(logging.CRITICAL)
-    logging.getLogger("streams.app").addHandler(handler)
+    logging.getLogger("streams.agents.app").addHandler(handler)
 
 
 @pytest.fixture(scope="session")

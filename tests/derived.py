@@ -4,13 +4,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 
+from streams.causes import Cause
 from streams.codec import encode
-from streams.embedded import EmbeddedLog
+from streams.embedded.log import EmbeddedLog
 from streams.events import (
     MINUTE_NS,
     BotChanged,
     Candle,
-    Cause,
     Checkpoint,
     DerivedEvent,
     Equity,
@@ -18,13 +18,12 @@ from streams.events import (
     LateTick,
     Order,
     OrderClosed,
-    Output,
     Signal,
     Sizing,
     SourceHole,
     WorkerStarted,
 )
-from streams.log import Entry, Record
+from streams.records import Entry, Output, Record
 from streams.topics import BOTS, CANDLES, PROJECTED, SIGNALS, SYSTEM, TRADES
 
 START_NS = 1_514_764_800_000_000_000

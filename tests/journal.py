@@ -4,23 +4,14 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from projections.pipeline import Derived, Pipeline
+from projections.fold.pipeline import Derived, Pipeline
 from projections.strategies.code import Strategies
 from streams import events
+from streams.causes import Cause
 from streams.codec import decode_output, encode
-from streams.events import (
-    BACKFILL,
-    Candle,
-    Cause,
-    DerivedEvent,
-    Input,
-    JournalEvent,
-    Market,
-    RowKind,
-    RowMarket,
-    Sizing,
-)
-from streams.log import Log, Record
+from streams.events import BACKFILL, Candle, DerivedEvent, JournalEvent, Market, RowKind, RowMarket, Sizing
+from streams.log import Log
+from streams.records import Input, Record
 from streams.ticks import Ticks, pack
 from streams.topics import JOURNAL, SYSTEM
 

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from infra.redis.mirror import Mirror
-from infra.redis.server import RedisServer
+from infra.channels.mirror import Mirror
+from infra.process.bundled_redis import RedisServer
 from streams.log import Log
 
 

@@ -10,7 +10,8 @@ from pyarrow import feather
 
 from streams import codec
 from streams.events import Market, TickBatch
-from streams.log import Log, partition_of
+from streams.log import Log
+from streams.records import partition_of
 from streams.ticks import Ticks, concatenate, unpack
 from streams.topics import JOURNAL, SYSTEM
 

@@ -14,7 +14,7 @@ from api.cli.output import print_json, print_table, progress, say
 from api.cli.session import Session
 
 if TYPE_CHECKING:
-    from infra.commands import BotSpec
+    from infra.commands.manager import BotSpec
     from projections.audit.verify import Difference, State, Verified
     from streams.log import Log
 
@@ -43,7 +43,7 @@ def replay(
     """Fold the journal again from nothing into a fresh home: with its bots, or with others."""
     after_ns, until_ns = time_of(after, "--from"), time_of(until, "--to")
     with Session() as session:
-        from infra.fresh_home import Range, copy_journal, fold_home
+        from infra.upkeep.fresh_home import Range, copy_journal, fold_home
 
         bots = _bots(session.log, bot)
         target = _fresh(session, into)
@@ -88,7 +88,7 @@ def verify(json: Json = False) -> None:
     """
     began = time.monotonic()
     with Session() as session:
-        from infra.witnesses import witnesses
+        from infra.upkeep.witnesses import witnesses
         from projections.audit.verify import verify as verify_log
 
         log, total = session.log, _journal_records(session.log)
@@ -127,8 +127,8 @@ def verify(json: Json = False) -> None:
 def _bots(log: "Log", given: list[str] | None) -> "list[BotSpec] | None":
     if given is None:
         return None
-    from infra.fresh_home import bot_of
-    from infra.journal_view import view
+    from infra.commands.journal_view import view
+    from infra.upkeep.fresh_home import bot_of
 
     views = [view(log, partition) for partition in range(log.partitions)]
     markets = {key: market for seen in views for key, market in seen.markets.items()}
@@ -148,7 +148,7 @@ def _fresh(session: Session, into: Path) -> Session:
 
 
 def _project(target: Session) -> None:
-    from infra.db.rebuild import rebuild
+    from infra.upkeep.rebuild import rebuild
 
     rebuild(target.log, target.settings.database_url)
 
@@ -197,7 +197,7 @@ def _worker(log: "Log", difference: "Difference") -> dict[str, str]:
 
 def _unproven(result: "Verified") -> str:
     """Plain words for a home that nobody seems to have folded."""
-    from infra.present import iso
+    from infra.present.values import iso
 
     if not result.records:
         return "nothing is proven: the journal is empty"
@@ -247,8 +247,8 @@ def _version(difference: "Difference", value: bytes | None) -> list[dict[str, An
     """The events of one version of a record; None where there is none."""
     if value is None:
         return None
-    from infra.present_records import decoded
-    from streams.log import Record
+    from infra.present.records import decoded
+    from streams.records import Record
 
     record = Record(difference.topic, difference.partition, difference.offset or 0, 0, None, value)
     return [{"cause": cause, "type": kind, "event": event} for cause, kind, event in decoded(record)]

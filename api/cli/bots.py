@@ -9,7 +9,7 @@ from api.cli.output import print_json, print_table, say
 from api.cli.session import Session
 
 if TYPE_CHECKING:
-    from streams.log import Position
+    from streams.records import Position
 
 app = typer.Typer(help="Create, start, stop and look at bots.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -37,7 +37,7 @@ def create(
 ) -> None:
     """Create a bot; it is stopped unless --start."""
     with Session() as session:
-        from infra.commands import BotSpec, params_of, sizing_of
+        from infra.commands.manager import BotSpec, params_of, sizing_of
 
         spec = BotSpec(
             strategy, venue, symbol, timeframe, cash, params_of(param or ()), sizing_of(size or "equity:1"),
@@ -101,7 +101,7 @@ def reconfigure(
     if not param and size is None and short is None:
         raise typer.BadParameter("nothing to change: give --param, --size or --short/--no-short")
     with Session() as session:
-        from infra.commands import params_of, sizing_of
+        from infra.commands.manager import params_of, sizing_of
 
         position = session.manager.reconfigure_bot(
             bot_id, params_of(param or ()), sizing_of(size) if size else None, short
@@ -148,7 +148,7 @@ def list_(json: Json = False) -> None:
 
 
 def _row(session: Session, bot_id: int) -> dict[str, Any]:
-    from infra.commands import RefusedError
+    from infra.commands.manager import RefusedError
     from infra.db import queries
 
     row = queries.bot(session.database, bot_id)

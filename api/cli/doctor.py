@@ -21,7 +21,7 @@ def doctor(
 ) -> None:
     """Look at every part and say what to do; changes nothing. Exit code 1 when one failed."""
     from api.http.listening import API_PORT
-    from infra.doctor import examine
+    from infra.upkeep.doctor import examine
 
     logging.disable(logging.CRITICAL)  # what libraries say of a server that is away, a finding says in a line
     failed = False

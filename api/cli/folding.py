@@ -7,7 +7,7 @@ from api.cli.failures import CommandFailedError
 from api.cli.session import Session
 
 if TYPE_CHECKING:
-    from infra.worker import Progress
+    from infra.worker.root import Progress
 
 WAIT_S = 2.0
 WORKERS_S = 30.0
@@ -16,8 +16,8 @@ WORKERS_S = 30.0
 
 def folds_elsewhere(session: Session) -> bool:
     """Whether another process folds this log; on Kafka its workers always do."""
-    from streams.embedded import EmbeddedLog
-    from streams.fold_lock import fold_lock
+    from streams.embedded.fold_lock import fold_lock
+    from streams.embedded.log import EmbeddedLog
     from streams.log import LogError
 
     if not isinstance(session.log, EmbeddedLog):
@@ -35,7 +35,7 @@ def fold(
     observe: Callable[["Progress"], None] | None = None,
 ) -> bool:
     """Fold and project until `appended` and caught up. False when it was interrupted before."""
-    from infra.worker import work
+    from infra.worker.root import work
 
     session.migrate()
     complete = reached = False
@@ -53,8 +53,8 @@ def fold(
 
 def fold_everything(session: Session) -> None:
     """Return when all that the journal holds now is folded and projected, by whom ever."""
-    from infra.worker import journal_ends, wait_caught_up
-    from streams.embedded import EmbeddedLog
+    from infra.worker.root import journal_ends, wait_caught_up
+    from streams.embedded.log import EmbeddedLog
     from streams.log import LogError
 
     session.migrate()

@@ -64,7 +64,7 @@ def import_(
     """Append a file's trades to their market and fold until caught up; a repeat goes on where it ended."""
     began = time.monotonic()
     with Session() as session:
-        from infra.commands import params_of
+        from infra.commands.manager import params_of
         from infra.exchange.trade_file import FileOptions
         from streams.topics import market_key
 
@@ -106,7 +106,7 @@ class _Stretch:
     """The journal records of a market that an import appends, and what of them came to nothing."""
 
     def __init__(self, session: Session, market: str) -> None:
-        from streams.log import partition_of
+        from streams.records import partition_of
         from streams.topics import JOURNAL
 
         self._session = session
@@ -136,10 +136,10 @@ def _append(
     backfill: bool,
 ) -> Append:
     """The work of appending, checked so far as the file's head and the market go."""
+    from infra.commands.journal_view import import_place, view, watermark
     from infra.exchange.files import file_source, import_file
     from infra.exchange.trade_file import TradeFile
-    from infra.journal_view import import_place, view, watermark
-    from streams.log import partition_of
+    from streams.records import partition_of
     from streams.topics import market_key
 
     file = TradeFile(path, options)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
-    from infra.worker import Progress
+    from infra.worker.root import Progress
     from streams.log import Log
 
 EVERY_S = 1.0
@@ -59,7 +59,7 @@ class Board:
     def _note(self, value: bytes) -> None:
         import numpy as np
 
-        from infra.present import decimal_string
+        from infra.present.values import decimal_string
         from streams.codec import UndecodableError, decode_input
         from streams.events import RowKind, TickBatch
         from streams.ticks import unpack
@@ -130,8 +130,8 @@ class Live:
     def _state(self) -> dict[str, Any]:
         """All that is shown."""
         from infra.db import queries
-        from infra.marks import statuses
-        from infra.present import iso
+        from infra.db.marks import statuses
+        from infra.present.values import iso
 
         self._board.update()
         now, before = time.monotonic(), self._looked
@@ -160,7 +160,7 @@ class Live:
         }
 
     def _candle(self, market: str) -> dict[str, Any] | None:
-        from infra.marks import newest_candle
+        from infra.db.marks import newest_candle
 
         return newest_candle(self._session.database, market, "1m")
 

@@ -12,7 +12,8 @@ from api.cli.output import print_json, print_table
 from api.cli.session import Session
 
 if TYPE_CHECKING:
-    from streams.log import Log, Record
+    from streams.log import Log
+    from streams.records import Record
 
 FOLLOW_S = 1.0
 OVERLAP_RECORDS = 4096
@@ -156,8 +157,8 @@ def _new(
 
 def _print(record: "Record", content: bool) -> None:
     """A line for each event of a record; a record that is none of ours has one that says so."""
-    from infra.present import iso
-    from infra.present_records import decoded
+    from infra.present.records import decoded
+    from infra.present.values import iso
 
     for cause, kind, event in decoded(record, content=content):
         if content:

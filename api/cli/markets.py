@@ -43,10 +43,10 @@ def add(
 ) -> None:
     """Append a market's specification to the journal; the same one again is no error."""
     with Session() as session:
+        from infra.commands.journal_view import view
         from infra.exchange.specification import specification, words
-        from infra.journal_view import view
         from streams.journal import JournalWriter
-        from streams.log import partition_of
+        from streams.records import partition_of
 
         with refusing():
             market = specification(
@@ -73,8 +73,8 @@ def add(
 def list_(json: Json = False) -> None:
     """Markets in the journal."""
     with Session() as session:
-        from infra.journal_view import view
-        from infra.present import event_to_json
+        from infra.commands.journal_view import view
+        from infra.present.values import event_to_json
 
         found = {
             key: market

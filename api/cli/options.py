@@ -41,7 +41,7 @@ def format_of(given: Format | None, json: bool, out: Path | None) -> Format:
 
 def time_of(text: str | None, option: str) -> int | None:
     """ns of an ISO 8601 time. Raises `typer.BadParameter`."""
-    from infra.present import parse_time
+    from infra.present.values import parse_time
 
     try:
         return None if text is None else parse_time(text)

@@ -152,7 +152,7 @@ def _writer(form: Format, file: IO[bytes], schema: "pa.Schema") -> Generator[_Ta
 def _array(values: list[Any], kind: Kind, types: Mapping[Kind, Any]) -> "pa.Array":
     import pyarrow as pa
 
-    from infra.present import parse_time
+    from infra.present.values import parse_time
 
     if kind == "time":
         return pa.array([None if v is None else parse_time(v) for v in values], types[kind])

@@ -128,6 +128,6 @@ def _check_market(session: Session, market: str) -> None:
     from infra.db import queries
 
     if not any(row["market"] == market for row in queries.markets(session.database)):
-        from infra.commands import find_market
+        from infra.commands.manager import find_market
 
         find_market(session.log, market)

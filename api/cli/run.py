@@ -26,8 +26,8 @@ from api.http.listening import API_PORT, LOOPBACK, listen, url_of
 
 if TYPE_CHECKING:
     from infra.exchange.collector import DataCollector
-    from infra.redis.server import RedisServer
-    from infra.worker import Feed, Progress
+    from infra.process.bundled_redis import RedisServer
+    from infra.worker.root import Feed, Progress
 
 SPEED = 60.0
 """A minute a second: enough to see candles close and bots trade."""
@@ -77,7 +77,7 @@ def up(
     """Run everything on the simulated exchange; Ctrl-C ends it cleanly, the next start continues."""
     with running() as session, ExitStack() as stack:
         from api.http.child import ApiProcess
-        from infra.addresses import REDIS, announced
+        from infra.process.addresses import REDIS, announced
 
         refuse_second_fold(session)
         probes = listen_for_probes(probe_port)
@@ -91,7 +91,7 @@ def up(
 
         from api.cli.live import Live
         from infra.exchange.simulated import symbols
-        from infra.worker import work
+        from infra.worker.root import work
 
         session.migrate(waiting=True)
         names = symbols(markets)
@@ -130,7 +130,7 @@ def worker(
 ) -> None:
     """Fold, project and mirror, beside `serve` and `collect`; on Kafka as many as you like."""
     with running() as session:
-        from infra.worker import work
+        from infra.worker.root import work
 
         refuse_second_fold(session)
         standing = Standing(session)
@@ -167,7 +167,7 @@ def collect(
 
 def _bundled_redis(session: Session, port: int | None) -> "RedisServer | None":
     """None where the setting `redis_url` names another."""
-    from infra.redis.server import RedisServer
+    from infra.process.bundled_redis import RedisServer
 
     if session.settings.redis_url is None:
         return RedisServer(port)
@@ -180,7 +180,7 @@ def _bundled_redis(session: Session, port: int | None) -> "RedisServer | None":
 
 def _places(session: Session, **places: str | None) -> dict[str, str | None]:
     """Where everything is, as it may be shown."""
-    from infra.settings import shown
+    from infra.process.settings import shown
 
     masked = {name: None if place is None else shown(place) for name, place in places.items()}
     return {**masked, "token_file": str(session.settings.home / "token")}
@@ -198,10 +198,10 @@ class _Collecting:
         self._collector: DataCollector | None = None
 
     async def run(self) -> None:
-        from infra import telemetry
+        from infra.commands.journal_view import source_state
         from infra.exchange.collector import DataCollector
         from infra.exchange.simulated import SimulatedExchange
-        from infra.journal_view import source_state
+        from infra.process import telemetry
 
         session = self._session
         state = await asyncio.to_thread(source_state, session.log, SOURCE)
@@ -227,9 +227,9 @@ class _Collecting:
 
 def _demo(session: Session, names: list[str]) -> "Feed":
     """Creates the demo bots when their markets stand in the journal, unless there is any bot."""
-    from infra.commands import BotSpec, sizing_of
+    from infra.commands.journal_view import view
+    from infra.commands.manager import BotSpec, sizing_of
     from infra.exchange.simulated import VENUE
-    from infra.journal_view import view
     from streams.topics import market_key
 
     def views() -> "tuple[set[str], bool]":

@@ -20,10 +20,10 @@ from api.cli.failures import FAILED, one_line
 from api.cli.output import print_json, say
 from api.cli.session import Session
 from api.http.listening import LOOPBACK, PROBE_PORT, listen, url_of
-from infra.settings import SettingsError
+from infra.process.settings import SettingsError
 
 if TYPE_CHECKING:
-    from infra.worker import Progress
+    from infra.worker.root import Progress
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ def running(*, answer_s: float | None = None) -> Generator[Session]:
 
     `answer_s`: see `open_log`. Where its log is JSON, what it fails with is a line of it too.
     """
-    from infra.logs import log_as_service
+    from infra.process.logs import log_as_service
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: sys.exit(0))
@@ -69,7 +69,7 @@ def _make(home: Path) -> None:
 def refuse_second_fold(session: Session) -> None:
     """Raises `LogError` where another process folds the embedded log, or as this worker on Kafka, before
     anything is started."""
-    from streams.fold_lock import check_name_free, check_unfolded
+    from streams.embedded.fold_lock import check_name_free, check_unfolded
 
     settings = session.settings
     if urlsplit(settings.log_url).scheme == "embedded":
@@ -151,7 +151,7 @@ def probing(
 ) -> Generator[str]:
     """Health and metrics of this process on a listening socket, in a thread; gives their URL."""
     from api.http.probe import Probe
-    from infra.tokens import TokenFile
+    from infra.process.tokens import TokenFile
 
     tokens = TokenFile(session.settings.home)
     tokens.first()

@@ -45,7 +45,7 @@ def serve(
         from api.http.app import make_app
         from api.http.listening import API_PORT, listen, url_of
         from api.http.server import Server, services
-        from infra.addresses import API, announced
+        from infra.process.addresses import API, announced
 
         session.migrate(waiting=True)
         way_out = "name another with --host and --port"
@@ -74,7 +74,7 @@ def create(
     json: Json = False,
 ) -> None:
     """Make a token; it is shown this once."""
-    from infra.tokens import TokenFile
+    from infra.process.tokens import TokenFile
 
     with Session() as session:
         tokens = TokenFile(session.settings.home)
@@ -90,7 +90,7 @@ def create(
 @app.command("list")
 def list_(json: Json = False) -> None:
     """Every token that was made, without its secret."""
-    from infra.tokens import TokenFile
+    from infra.process.tokens import TokenFile
 
     with Session() as session:
         rows = TokenFile(session.settings.home).listed()
@@ -104,7 +104,7 @@ def list_(json: Json = False) -> None:
 @app.command()
 def revoke(name: Annotated[str, typer.Argument(metavar="NAME")], json: Json = False) -> None:
     """End a token and every session with it, at once; the next start makes the first one anew."""
-    from infra.tokens import TokenFile
+    from infra.process.tokens import TokenFile
 
     with Session() as session:
         TokenFile(session.settings.home).revoke(name)

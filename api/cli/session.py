@@ -7,13 +7,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from infra.settings import Settings, load_settings
+from infra.process.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from infra.commands import BotManager
-    from infra.strategies import Strategies
+    from infra.strategies.registry import Strategies
     from streams.log import Log
 
 
@@ -27,7 +27,7 @@ class Session:
 
     @cached_property
     def log(self) -> "Log":
-        from streams.log import open_log
+        from streams.backends import open_log
 
         return open_log(self.settings.log_url, partitions=self.settings.partitions, answer_s=self._answer_s)
 
@@ -62,7 +62,7 @@ class Session:
 
     @cached_property
     def strategies(self) -> "Strategies":
-        from infra.strategies import load_strategies
+        from infra.strategies.registry import load_strategies
 
         return load_strategies(self.settings.kernels, self.settings.strategies)
 

@@ -12,7 +12,7 @@ def rebuild(json: Json = False) -> None:
     """Make the database anew from the log alone."""
     began = time.monotonic()
     with Session() as session:
-        from infra.db.rebuild import rebuild as rebuild_database
+        from infra.upkeep.rebuild import rebuild as rebuild_database
 
         applied = rebuild_database(session.log, session.settings.database_url)
         seconds = round(time.monotonic() - began, 3)
@@ -34,7 +34,7 @@ def migrate(json: Json = False) -> None:
 
 def settings(json: Json = False) -> None:
     """Every setting, its value and where it was given."""
-    from infra.settings import KNOWN, shown
+    from infra.process.settings import KNOWN, shown
 
     with Session() as session:
         given = session.settings
@@ -53,7 +53,7 @@ def settings(json: Json = False) -> None:
 
 
 def _value(value: object) -> object:
-    from infra.settings import shown
+    from infra.process.settings import shown
 
     if isinstance(value, tuple):
         return [str(part) for part in value]

@@ -1,8 +1,8 @@
 """The AsyncAPI 3.0 document of the channels on Redis and of the WebSockets. Pure, no I/O.
 
 What a channel carries and how its messages look is not written here: example events are published by
-`infra.channels`, and where they come out says which messages a channel has; `infra.message_schema` says their
-form. An event without an example, or on a channel without a place in `DOORS`, fails the tests.
+`infra.channels.messages`, and where they come out says which messages a channel has; `infra.channels.schema`
+says their form. An event without an example, or on a channel without a place in `DOORS`, fails the tests.
 """
 
 from collections.abc import Iterator
@@ -14,15 +14,23 @@ import msgspec
 from api.http.asyncapi_text import DESCRIPTION, READ_REDIS, READ_SOCKET
 from api.http.failures import CLOSES
 from api.http.security import COOKIE
-from infra import message_schema as schemas
-from infra.channels import Publication, Snapshot, forming_body, gap_body, lost_body, message, publications
-from infra.channels import snapshot_key as key_of
+from infra.channels import schema as schemas
+from infra.channels.messages import (
+    Publication,
+    Snapshot,
+    forming_body,
+    gap_body,
+    lost_body,
+    message,
+    publications,
+)
+from infra.channels.messages import snapshot_key as key_of
 from infra.db.rows import SYSTEM_EVENTS
+from streams.causes import Cause
 from streams.events import (
     MINUTE_NS,
     BotChanged,
     Candle,
-    Cause,
     Checkpoint,
     DeadLetter,
     DerivedEvent,

@@ -23,12 +23,13 @@ from api.http.services import (
     numbers,
     paged,
 )
-from infra.commands import BotManager, BotSpec, sizing_of
+from infra.commands import BotManager
+from infra.commands.manager import BotSpec, sizing_of
+from infra.commands.requests import Answer
 from infra.db import pages
-from infra.present import iso
-from infra.requests import Answer
+from infra.present.values import iso
 from projections.strategies.code import StrategyCompileError, StrategyRunError
-from streams.log import Position
+from streams.records import Position
 from streams.topics import market_key
 
 router = APIRouter(prefix="/api", tags=["bots"])

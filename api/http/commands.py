@@ -13,10 +13,11 @@ from api.http.failures import ApiError
 from api.http.models import Accepted
 from api.http.security import Who
 from api.http.services import Key, Served, Services, Wait, folded
-from infra.commands import BotManager, RefusedError
+from infra.commands import BotManager
+from infra.commands.manager import RefusedError
+from infra.commands.requests import Answer
 from infra.db import pages
-from infra.requests import Answer
-from streams.log import Position
+from streams.records import Position
 from streams.topics import PROJECTED
 
 WAIT_S = 30.0

@@ -9,13 +9,13 @@ from fastapi.responses import JSONResponse
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 
-from infra.commands import RefusedError
+from infra.commands.manager import RefusedError
+from infra.commands.requests import RequestReusedError
 from infra.db.projector import ProjectionError
 from infra.db.schema import SchemaError
-from infra.requests import RequestReusedError
-from infra.settings import shown
-from infra.strategies import StrategyFileError, UnknownStrategyError
-from infra.tokens import TokenError
+from infra.process.settings import shown
+from infra.process.tokens import TokenError
+from infra.strategies.registry import StrategyFileError, UnknownStrategyError
 from projections.strategies.parameters import StrategyParameterError
 from streams.log import LogError
 

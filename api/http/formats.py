@@ -12,7 +12,7 @@ from sqlalchemy import Row
 
 from api.columns import CANDLES, DECIMAL
 from infra.db.pages import OHLC, RAW_CANDLE
-from infra.present_columns import Ints, decimal_strings, decimals, iso_strings
+from infra.present.columns import Ints, decimal_strings, decimals, iso_strings
 
 ARROW = "application/vnd.apache.arrow.stream"
 Chunks = Iterable[list[Row[Any]]]

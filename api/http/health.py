@@ -13,11 +13,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from api.http import models
 from api.http.failures import ApiError
 from api.http.services import Rows, Served, Services, as_json, fitting, folded, paged
-from infra import telemetry
 from infra.db import pages
+from infra.db.marks import statuses
 from infra.db.schema import SchemaError, newest_revision
-from infra.marks import statuses
-from infra.present import iso
+from infra.present.values import iso
+from infra.process import telemetry
 from streams.log import Log, LogError
 from streams.topics import JOURNAL, PROJECTED
 
@@ -107,7 +107,7 @@ def _partition(
 
 @cache
 def _versions() -> dict[str, str]:
-    from infra.worker import fold_code_hash  # noqa: PLC0415 - loads Faust, for the first who asks
+    from infra.worker.root import fold_code_hash  # noqa: PLC0415 - loads Faust, for the first who asks
 
     return {
         "tcpdashboard": version("tcpdashboard"),

@@ -25,11 +25,11 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from api.http.failures import ApiError
 from api.http.wire import Wire, text_frame
-from infra.channel_log import ChannelReader, Message
-from infra.channels import GAP
-from infra.db.channels import ChannelStore
-from infra.present import iso
-from infra.redis.subscriber import Subscriber
+from infra.channels.messages import GAP
+from infra.channels.reader import ChannelReader, Message
+from infra.channels.store import ChannelStore
+from infra.channels.subscriber import Subscriber
+from infra.present.values import iso
 from streams.log import Log, LogError
 
 logger = logging.getLogger(__name__)

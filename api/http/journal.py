@@ -7,8 +7,8 @@ from fastapi import APIRouter, Path, Query
 from api.http import models
 from api.http.failures import ApiError
 from api.http.services import INT64_MAX, Partition, Served, time_ns
-from infra.present import iso
-from infra.present_records import decoded
+from infra.present.records import decoded
+from infra.present.values import iso
 from streams.log import Log
 from streams.topics import JOURNAL, PROJECTED
 

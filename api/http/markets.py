@@ -17,11 +17,11 @@ from api.http.services import (
     fitting,
     paged,
 )
+from infra.commands.journal_view import view
 from infra.db import pages
 from infra.db.queries import raw_candles
 from infra.exchange import simulated
-from infra.journal_view import view
-from infra.present import decimal_string, event_to_json, iso
+from infra.present.values import decimal_string, event_to_json, iso
 from streams import events
 from streams.events import Timeframe
 from streams.topics import market_key

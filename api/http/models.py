@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.http.services import SYMBOL, VENUE
-from infra.tokens import Scope
+from infra.process.tokens import Scope
 from streams.events import Timeframe
 
 Money = Annotated[str, Field(pattern=r"^-?\d+(\.\d+)?$", examples=["100000.00000000"])]

@@ -11,7 +11,7 @@ from api.http import failures, health
 from api.http.failures import ApiError
 from api.http.security import Guard
 from api.http.server import Server
-from infra.tokens import TokenFile
+from infra.process.tokens import TokenFile
 
 STOP_S = 5.0
 

@@ -20,8 +20,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from api.http.failures import ApiError, answer, close_of
-from infra.tokens import Scope as TokenScope
-from infra.tokens import Token, TokenFile
+from infra.process.tokens import Scope as TokenScope
+from infra.process.tokens import Token, TokenFile
 
 COOKIE = "tcpd_session"
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})

@@ -12,13 +12,13 @@ from api.http.hub import Hub
 from api.http.request import Http
 from api.http.services import Services
 from api.http.wire import IN_BYTES_MAX, Wire
-from infra.addresses import REDIS, addresses
-from infra.bot_history import BotHistory
-from infra.indicators import Indicators
-from infra.requests import Requests
-from infra.settings import Settings
-from infra.strategies import Strategies
-from infra.tokens import TokenFile
+from infra.commands.requests import Requests
+from infra.process.addresses import REDIS, addresses
+from infra.process.settings import Settings
+from infra.process.tokens import TokenFile
+from infra.strategies.indicators import Indicators
+from infra.strategies.lives import BotHistory
+from infra.strategies.registry import Strategies
 from streams.log import Log
 
 GRACE_S = 5

@@ -12,18 +12,19 @@ from starlette.responses import Response
 
 from api.http.failures import ApiError
 from api.http.hub import Hub
-from infra.bot_history import BotHistory
 from infra.commands import BotManager
+from infra.commands.journal_view import view
+from infra.commands.requests import Requests
 from infra.db import pages
 from infra.db.pages import INT64_MAX, Page, Window
-from infra.indicators import Indicators
-from infra.journal_view import view
-from infra.present import parse_time
-from infra.requests import Requests
-from infra.settings import Settings
-from infra.strategies import Strategies
-from infra.tokens import TokenFile
-from streams.log import Log, partition_of
+from infra.present.values import parse_time
+from infra.process.settings import Settings
+from infra.process.tokens import TokenFile
+from infra.strategies.indicators import Indicators
+from infra.strategies.lives import BotHistory
+from infra.strategies.registry import Strategies
+from streams.log import Log
+from streams.records import partition_of
 from streams.snapshots import latest
 from streams.topics import market_key
 

@@ -9,8 +9,8 @@ from api.http.failures import ApiError
 from api.http.health import OPEN
 from api.http.security import COOKIE, Who, needs, unauthenticated
 from api.http.services import Served
-from infra.present import iso
-from infra.tokens import SESSION_NS, TokenError
+from infra.present.values import iso
+from infra.process.tokens import SESSION_NS, TokenError
 
 router = APIRouter(prefix="/auth", tags=["sessions"])
 tokens = APIRouter(prefix="/api/tokens", tags=["tokens"], dependencies=[needs("admin")])

@@ -20,9 +20,9 @@ from api.http.hub import until_first
 from api.http.security import Caller, unauthenticated
 from api.http.services import INT64_MAX, Services, check_bot
 from api.http.wire import wire_of
-from infra.channels import SYSTEM_EVENTS, bot_status_channel, market_channel, portfolio_channel
-from infra.journal_view import view
-from infra.telemetry import SOCKET_READERS
+from infra.channels.messages import SYSTEM_EVENTS, bot_status_channel, market_channel, portfolio_channel
+from infra.commands.journal_view import view
+from infra.process.telemetry import SOCKET_READERS
 
 router = APIRouter()
 

@@ -19,7 +19,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.exceptions import InvalidState
 from websockets.frames import Frame, Opcode
 
-from infra.telemetry import SOCKETS_CUT_OFF
+from infra.process.telemetry import SOCKETS_CUT_OFF
 
 KERNEL_BYTES = 16_384
 """Of the kernel's send buffer,"""

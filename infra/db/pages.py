@@ -26,8 +26,8 @@ from sqlalchemy import (
 )
 
 from infra.db import tables
-from infra.present import decimal_string, iso
-from projections.decide import WORDS
+from infra.present.values import decimal_string, iso
+from projections.fold.decide import WORDS
 from streams.topics import PROJECTED, SYSTEM
 
 OHLC = ("open", "high", "low", "close")

@@ -14,16 +14,17 @@ import msgspec
 from sqlalchemy import Connection, Engine, Table, and_, column, select, tuple_, values
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
-from infra import telemetry
 from infra.db import tables
 from infra.db.bulk import write, write_missing
 from infra.db.engine import is_out_of_reach, writing
 from infra.db.rows import SYSTEM_EVENTS, Changes, Row, merge_orders, merge_positions
 from infra.db.schema import open_database
+from infra.process import telemetry
+from streams.agents.sinks import SinkUnreachableError
 from streams.codec import UndecodableError, decode_output
-from streams.events import Checkpoint, DeadLetter, Output
-from streams.log import Log, Record
-from streams.sinks import SinkUnreachableError
+from streams.events import Checkpoint, DeadLetter
+from streams.log import Log
+from streams.records import Output, Record
 from streams.topics import SYSTEM
 
 INT64 = range(-(2**63), 2**63)

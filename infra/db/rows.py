@@ -15,7 +15,7 @@ from msgspec.structs import asdict, astuple
 from sqlalchemy import Table
 
 from infra.db import tables
-from infra.present import event_to_json
+from infra.present.values import event_to_json
 from streams.events import (
     BotChanged,
     Candle,
@@ -26,14 +26,13 @@ from streams.events import (
     LateTick,
     Order,
     OrderClosed,
-    Output,
     Signal,
     SourceHole,
     WorkerStarted,
     WorkerStopped,
 )
 from streams.journal import event_tag
-from streams.log import Record
+from streams.records import Output, Record
 
 CauseKey = tuple[int, int, int]
 OrderKey = tuple[int, int, int, int]

@@ -13,12 +13,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, NamedTuple
 
-from infra import telemetry
 from infra.exchange.feed import Feed, Processed, merged
 from infra.exchange.provider import DataProvider, is_new
+from infra.process import telemetry
 from streams.events import Gap, GapFilled, JournalEvent, Market, TickBatch
 from streams.journal import JournalState, JournalWriter, Reached, lost_entry, next_epoch
-from streams.log import Log, Position
+from streams.log import Log
+from streams.records import Position
 
 LINGER_MS = 2
 """Between two deliveries: dense messages share a record, one after a pause waits for nothing."""

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from infra.exchange.provider import DataProvider, Delivery, clock_rows
-from projections.candles import TIMEFRAMES, CandleBook
+from projections.fold.candles import TIMEFRAMES, CandleBook
 from streams.events import (
     MINUTE_NS,
     Candle,
@@ -20,7 +20,7 @@ from streams.events import (
     RowMarket,
 )
 from streams.journal import JournalWriter
-from streams.log import partition_of
+from streams.records import partition_of
 from streams.ticks import Ticks, concatenate, pack
 
 

@@ -14,7 +14,8 @@ from infra.exchange.readers import FileReadError, reported
 from infra.exchange.trade_file import BadRowError, FileOptions, Run, TradeFile
 from streams.events import BACKFILL, MINUTE_NS, JournalEvent, Market, RowMarket
 from streams.journal import JournalWriter, Reached, SourceState, lost_entry, next_epoch, scan
-from streams.log import Entry, Log, partition_of
+from streams.log import Log
+from streams.records import Entry, partition_of
 from streams.ticks import Ticks, concatenate, pack
 
 RECORD_ROWS = 5_000

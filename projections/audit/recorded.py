@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from streams.log import Log, Record
+from streams.log import Log
+from streams.records import Record
 
 RECENT_MAX = 65_536
 """Repeats come within the snapshot interval of a crash, at most 10,000 journal records: so many outputs are

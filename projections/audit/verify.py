@@ -9,11 +9,12 @@ from msgspec import Struct
 
 from projections.audit.recorded import Recorded, head_of, recorded
 from projections.audit.writers import Writers
-from projections.pipeline import STATE_VERSION, Derived, Pipeline, PositionError, StateHead
+from projections.fold.pipeline import STATE_VERSION, Derived, Pipeline, PositionError, StateHead
 from projections.strategies.code import Strategies
 from streams.codec import UndecodableError, decode_output, encode
 from streams.events import Checkpoint
-from streams.log import Log, Record
+from streams.log import Log
+from streams.records import Record
 from streams.topics import DERIVED, JOURNAL
 
 

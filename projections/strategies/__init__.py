@@ -2,11 +2,7 @@
 
 from projections.strategies.base import Bar, BaseStrategy, Signal
 from projections.strategies.blocks import atr, bollinger, ema, macd, rsi, sma
-from projections.strategies.parameters import (
-    StrategyDefinitionError,
-    StrategyParameterError,
-    param,
-)
+from projections.strategies.parameters import StrategyDefinitionError, StrategyParameterError, param
 
 BUILT_IN = ("sma_cross", "rsi_reversion", "bollinger_breakout", "macd_cross")
 

@@ -2,8 +2,8 @@
 
 Run by `python -m tests.bench.bench_agent`. A journal of 500 ticks a record and two bots waits in the log; a
 worker in a fresh process and home folds it. *engine*: the engine agent alone; its outputs and snapshots are
-acknowledged by the log. *engine and projector*: the whole worker, `infra.worker.work`, which also reads the
-derived streams again and writes them to SQLite.
+acknowledged by the log. *engine and projector*: the whole worker, `infra.worker.root.work`, which also reads
+the derived streams again and writes them to SQLite.
 
 The clock runs from the first look at which a record is folded to the look at which everything is acknowledged
 (and projected); it looks ten times a second, and does not count what was folded before the first look. Not
@@ -18,12 +18,12 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from infra.settings import Settings, load_settings
-from infra.worker import Progress, work
-from projections.pipeline import Pipeline
-from streams.app import make_app, run_worker
-from streams.engine import Engine
-from streams.log import open_log
+from infra.process.settings import Settings, load_settings
+from infra.worker.root import Progress, work
+from projections.fold.pipeline import Pipeline
+from streams.agents.app import make_app, run_worker
+from streams.agents.engine import Engine
+from streams.backends import open_log
 from streams.topics import JOURNAL
 from tests.bench import journals
 from tests.bench.timing import Timed, headline, in_fresh_process, load, show

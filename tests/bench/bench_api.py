@@ -15,9 +15,10 @@ from time import perf_counter
 import msgspec
 import numpy as np
 
-from infra.db.rebuild import rebuild
-from infra.settings import Settings, load_settings
-from streams.events import MINUTE_NS, Equity, Output
+from infra.process.settings import Settings, load_settings
+from infra.upkeep.rebuild import rebuild
+from streams.events import MINUTE_NS, Equity
+from streams.records import Output
 from tests.bench.journals import KERNELS
 from tests.bench.timing import load
 from tests.derived import CASH, START_NS, as_log, bot_changed, candle, record

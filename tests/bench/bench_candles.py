@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 
 from projections.aggregate import aggregate_to_timeframe
-from projections.by_market import by_market
-from projections.candles import CLOSED_DTYPE, TIMEFRAMES, CandleBook
+from projections.fold.by_market import by_market
+from projections.fold.candles import CLOSED_DTYPE, TIMEFRAMES, CandleBook
 from streams.events import MINUTE_NS, TIMEFRAMES_NS, RowKind
 from streams.ticks import Ticks
 

@@ -12,7 +12,9 @@ from time import perf_counter
 import numpy as np
 
 from streams import topics
-from streams.log import Entry, Log, open_log
+from streams.backends import open_log
+from streams.log import Log
+from streams.records import Entry
 from tests.services.kafka import Kafka, KafkaMissingError
 
 TICK_BYTES = 33

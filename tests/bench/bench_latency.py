@@ -28,18 +28,19 @@ import numpy as np
 import redis
 from websockets.sync.client import connect
 
-from infra.commands import BotManager, BotSpec
+from infra.commands import BotManager
+from infra.commands.manager import BotSpec
 from infra.db.schema import migrate
 from infra.exchange import simulated
 from infra.exchange.collector import DataCollector
 from infra.exchange.provider import Delivery
-from infra.present import iso
-from infra.redis.server import RedisServer
-from infra.settings import Settings, load_settings
-from infra.worker import work
+from infra.present.values import iso
+from infra.process.bundled_redis import RedisServer
+from infra.process.settings import Settings, load_settings
+from infra.worker.root import work
+from streams.backends import open_log
 from streams.events import MINUTE_NS, Market, RowKind
 from streams.journal import JournalWriter, Reached, scan
-from streams.log import open_log
 from streams.ticks import Ticks
 from tests.bench import journals
 from tests.bench.timing import load

@@ -10,10 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from infra.db.rebuild import rebuild
-from infra.settings import Settings, load_settings
-from infra.worker import work
-from streams.log import open_log
+from infra.process.settings import Settings, load_settings
+from infra.upkeep.rebuild import rebuild
+from infra.worker.root import work
+from streams.backends import open_log
 from tests.bench import journals
 from tests.bench.bench_pipeline import replayed, verified
 from tests.bench.timing import in_fresh_process, peak_mb

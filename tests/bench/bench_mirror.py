@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 import redis
 
-from infra.channels import Snapshot, publications
+from infra.channels.messages import Snapshot, publications
+from infra.channels.mirror import Mirror
+from infra.channels.publisher import Batch, Publisher
 from infra.db.schema import migrate
-from infra.redis.mirror import Mirror
-from infra.redis.publisher import Batch, Publisher
-from infra.redis.server import RedisServer
+from infra.process.bundled_redis import RedisServer
+from streams.causes import Cause
 from streams.codec import encode
-from streams.events import Cause, Output
-from streams.log import Entry
+from streams.records import Entry, Output
 from streams.topics import CANDLES
 from tests.bench.bench_projections import candles, signals
 from tests.bench.timing import load

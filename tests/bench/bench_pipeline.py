@@ -12,14 +12,16 @@ from collections.abc import Iterable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from infra.fresh_home import fold_home
+from infra.upkeep.fresh_home import fold_home
 from projections.audit.verify import verify
-from projections.pipeline import Pipeline
+from projections.fold.pipeline import Pipeline
 from projections.replay import fresh, replay
 from projections.strategies.code import Strategies
+from streams.backends import open_log
 from streams.codec import decode_input
 from streams.events import TickBatch
-from streams.log import Log, Record, open_log
+from streams.log import Log
+from streams.records import Record
 from streams.snapshots import latest
 from streams.ticks import unpack
 from streams.topics import JOURNAL

@@ -20,11 +20,12 @@ from infra.db import tables
 from infra.db.bulk import write
 from infra.db.engine import open_engine, writing
 from infra.db.projector import DatabaseSink
-from infra.db.rebuild import rebuild
 from infra.db.schema import migrate
+from infra.upkeep.rebuild import rebuild
+from streams.causes import Cause
 from streams.codec import decode_output
-from streams.events import Cause, DerivedEvent, Equity, Fill, Order, Output, Signal
-from streams.log import Record
+from streams.events import DerivedEvent, Equity, Fill, Order, Signal
+from streams.records import Output, Record
 from streams.topics import BOTS, CANDLES, SIGNALS, TRADES
 from tests.derived import CASH, START_NS, as_log, candle, record
 from tests.services.postgres import Postgres, PostgresMissingError

@@ -20,11 +20,11 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from infra.db.schema import migrate
-from infra.settings import load_settings
-from infra.worker import journal_ends, wait_caught_up
+from infra.process.settings import load_settings
+from infra.worker.root import journal_ends, wait_caught_up
 from projections.audit.recorded import head_of
+from streams.backends import open_log
 from streams.events import MINUTE_NS, Market
-from streams.log import open_log
 from streams.snapshots import latest
 from streams.ticks import Ticks
 from streams.topics import CANDLES, JOURNAL

@@ -16,16 +16,15 @@ from time import perf_counter, sleep
 import msgspec
 import numpy as np
 
-from infra.db.channels import ChannelStore
+from infra.channels.mirror import Mirror
+from infra.channels.store import ChannelStore
 from infra.db.schema import migrate
-from infra.redis.mirror import Mirror
-from infra.redis.server import RedisServer
-from infra.settings import load_settings
-from infra.tokens import TokenFile
+from infra.process.bundled_redis import RedisServer
+from infra.process.settings import load_settings
+from infra.process.tokens import TokenFile
 from streams.codec import encode
-from streams.embedded import EmbeddedLog
-from streams.events import Output
-from streams.log import Entry
+from streams.embedded.log import EmbeddedLog
+from streams.records import Entry, Output
 from streams.topics import CANDLES
 from tests.bench.timing import load
 from tests.derived import as_log, candle

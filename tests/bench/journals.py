@@ -12,10 +12,11 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from infra.exchange import simulated
-from infra.strategies import Strategies, load_strategies
+from infra.strategies.registry import Strategies, load_strategies
 from streams.codec import encode
-from streams.events import Command, CreateBot, Input, JournalEvent, Market, RowKind, RowMarket, Sizing
-from streams.log import Entry, Log
+from streams.events import Command, CreateBot, JournalEvent, Market, RowKind, RowMarket, Sizing
+from streams.log import Log
+from streams.records import Entry, Input
 from streams.ticks import Ticks, pack
 from streams.topics import JOURNAL
 from tests.conftest import SHARED_DATA

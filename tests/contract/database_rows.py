@@ -6,12 +6,9 @@ from msgspec.structs import replace
 from sqlalchemy import Engine, Table, select
 
 from infra.db import tables
-from streams.events import (
-    Cause,
-    Fill,
-    Output,
-)
-from streams.log import Record
+from streams.causes import Cause
+from streams.events import Fill
+from streams.records import Output, Record
 from tests.derived import CASH, START_NS, record
 
 MARKET = "bitmex:BTC/USD:BTC"

@@ -14,9 +14,11 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.partitioner import DefaultPartitioner
 
 from streams import topics
-from streams.embedded import EmbeddedLog
-from streams.kafka_topics import address_of
-from streams.log import Entry, Log, LogError, Position, Record, Tail, open_log, partition_of
+from streams.backends import open_log
+from streams.embedded.log import EmbeddedLog
+from streams.kafka.topics import address_of
+from streams.log import Log, LogError, Tail
+from streams.records import Entry, Position, Record, partition_of
 from tests.programs import piped
 
 WRITER = Path(__file__).with_name("writer.py")

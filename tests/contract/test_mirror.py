@@ -10,17 +10,17 @@ import pytest
 import redis
 from prometheus_client import REGISTRY
 
-from infra.channel_log import messages_since
-from infra.channels import forming_body, snapshot_key
-from infra.db.channels import ChannelStore
-from infra.db.rebuild import rebuild
+from infra.channels.messages import forming_body, snapshot_key
+from infra.channels.publisher import Publisher
+from infra.channels.reader import messages_since
+from infra.channels.store import ChannelStore
 from infra.db.schema import migrate
-from infra.present import event_to_json
-from infra.redis.publisher import Publisher
-from infra.redis.server import RedisServer
-from infra.worker import come_to
+from infra.present.values import event_to_json
+from infra.process.bundled_redis import RedisServer
+from infra.upkeep.rebuild import rebuild
+from infra.worker.root import come_to
 from streams.codec import UndecodableError, decode_output
-from streams.embedded import EmbeddedLog
+from streams.embedded.log import EmbeddedLog
 from streams.events import (
     BotChanged,
     Candle,
@@ -29,12 +29,11 @@ from streams.events import (
     Fill,
     Order,
     OrderClosed,
-    Output,
     Signal,
     SourceHole,
     WorkerStarted,
 )
-from streams.log import Entry, Record
+from streams.records import Entry, Output, Record
 from streams.topics import CANDLES, PROJECTED
 from tests.contract.conftest import NewDatabase
 from tests.derived import as_log, candle, record, recorded
@@ -350,8 +349,8 @@ def test_of_two_mirrors_one_counts_and_nothing_is_published_twice(
 def test_a_reader_that_comes_back_gets_the_same_messages_from_the_log(
     tmp_path: Path, run: Run, database: str, client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("infra.redis.mirror.RUN_MESSAGES", 4)
-    monkeypatch.setattr("infra.redis.mirror.RUN_RECORDS", 11)
+    monkeypatch.setattr("infra.channels.mirror.RUN_MESSAGES", 4)
+    monkeypatch.setattr("infra.channels.mirror.RUN_RECORDS", 11)
     log = as_log(recorded(9, journal_records=25), tmp_path / "log")
     many = [record(CANDLES, "sim:M00/USD:X", 0, several_candles(n)) for n in range(100, 120)]
     append(log, many)

@@ -7,18 +7,20 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, insert, select
 
-from infra.bot_history import BotHistory
 from infra.db import pages, queries, tables
 from infra.db.pages import Page, Window
-from infra.db.rebuild import rebuild
 from infra.db.schema import migrate, open_database
-from infra.fresh_home import fold_home
-from infra.indicators import Indicators
-from infra.present import iso
-from infra.settings import load_settings
-from infra.strategies import Strategies
+from infra.present.values import iso
+from infra.process.settings import load_settings
+from infra.strategies.indicators import Indicators
+from infra.strategies.lives import BotHistory
+from infra.strategies.registry import Strategies
+from infra.upkeep.fresh_home import fold_home
+from infra.upkeep.rebuild import rebuild
+from streams.backends import open_log
 from streams.journal import lost_entry
-from streams.log import Entry, Log, open_log
+from streams.log import Log
+from streams.records import Entry
 from streams.topics import BOTS, JOURNAL, TRADES
 from tests.contract.conftest import NewDatabase
 from tests.integration.api.conftest import MINUTES, record

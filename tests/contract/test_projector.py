@@ -9,14 +9,10 @@ from sqlalchemy import Engine
 
 from infra.db import queries, tables
 from infra.db.projector import DatabaseSink, ProjectionError, ProjectionGapError
-from infra.db.rebuild import content_hash
-from streams.events import (
-    Cause,
-    Order,
-    Output,
-    Signal,
-)
-from streams.log import Record
+from infra.upkeep.rebuild import content_hash
+from streams.causes import Cause
+from streams.events import Order, Signal
+from streams.records import Output, Record
 from streams.topics import BOTS, CANDLES, SIGNALS, TRADES
 from tests.contract.database_rows import MARKET, one, rows_of, system_events
 from tests.derived import START_NS, as_log, bot_changed, candle, record

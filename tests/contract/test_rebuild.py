@@ -11,9 +11,9 @@ from sqlalchemy import Engine, text
 from infra.db import queries
 from infra.db.engine import open_engine
 from infra.db.projector import Applied, DatabaseSink
-from infra.db.rebuild import content_hash, rebuild
 from infra.db.schema import migrate
-from streams.log import Record
+from infra.upkeep.rebuild import content_hash, rebuild
+from streams.records import Record
 from streams.topics import CANDLES, SYSTEM
 from tests.contract.conftest import NewDatabase
 from tests.contract.database_rows import MARKET, one

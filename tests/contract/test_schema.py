@@ -5,20 +5,15 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import inspect
 
-from infra.db.channels import metadata as channels
+from infra.channels.store import metadata as channels
 from infra.db.engine import open_engine
 from infra.db.projector import DatabaseSink
-from infra.db.rebuild import content_hash
 from infra.db.rows import SYSTEM_EVENTS, Changes
 from infra.db.schema import SchemaError, migrate, newest_revision
 from infra.db.tables import metadata
+from infra.upkeep.rebuild import content_hash
 from streams.codec import DERIVED_EVENTS
-from streams.events import (
-    Candle,
-    Event,
-    Fill,
-    LateTick,
-)
+from streams.events import Candle, Event, Fill, LateTick
 from streams.topics import CANDLES
 from tests.contract.conftest import NewDatabase
 from tests.contract.database_rows import one

@@ -6,15 +6,9 @@ from sqlalchemy import Engine, event
 
 from infra.db import queries, tables
 from infra.db.projector import DatabaseSink
-from infra.present import decimal_string
-from streams.events import (
-    Candle,
-    Cause,
-    Equity,
-    Order,
-    OrderClosed,
-    Signal,
-)
+from infra.present.values import decimal_string
+from streams.causes import Cause
+from streams.events import Candle, Equity, Order, OrderClosed, Signal
 from streams.topics import BOTS, CANDLES, SIGNALS, SYSTEM, TRADES
 from tests.contract.database_rows import MARKET, MINUTE_NS, first_fill, one, rows_of, system_events
 from tests.derived import START_NS, bot_changed, candle, recorded

@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 from faust.types import TP, StreamT
 
-from streams.agents import assigned, go_on_behind, unacknowledged
-from streams.app import App, make_app, raw_topic, run_worker
-from streams.engine import Engine, Fold
-from streams.log import Log, open_log
-from streams.projector import Projector
+from streams.agents.app import App, make_app, raw_topic, run_worker
+from streams.agents.consuming import assigned, go_on_behind, unacknowledged
+from streams.agents.engine import Engine, Fold
+from streams.agents.projector import Projector
+from streams.backends import open_log
+from streams.log import Log
 from streams.topics import JOURNAL
 from tests.contract.conftest import LogHome
 from tests.crash.toy import TOPICS, ToySink, expected, journal, small

@@ -3,7 +3,8 @@
 import sys
 
 from streams import topics
-from streams.log import Entry, open_log
+from streams.backends import open_log
+from streams.records import Entry
 
 
 def main(url: str, name: str, count: int) -> None:

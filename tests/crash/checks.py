@@ -2,11 +2,11 @@
 
 import msgspec
 
-from infra.channel_log import messages_since
-from infra.db.channels import ChannelStore
+from infra.channels.reader import messages_since
+from infra.channels.store import ChannelStore
 from infra.db.projector import DatabaseSink
-from infra.db.rebuild import content_hash, rebuild
 from infra.db.schema import migrate
+from infra.upkeep.rebuild import content_hash, rebuild
 from projections.audit.verify import verify
 from projections.strategies.code import Strategies
 from streams.log import Log

@@ -14,10 +14,10 @@ from pathlib import Path
 import msgspec
 
 from infra.exchange.files import import_file
-from infra.settings import load_settings
-from infra.worker import work
+from infra.process.settings import load_settings
+from infra.worker.root import work
+from streams.backends import open_log
 from streams.events import Market
-from streams.log import open_log
 
 
 def main() -> None:

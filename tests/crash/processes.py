@@ -7,9 +7,10 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from infra.settings import Settings, load_settings
-from streams.app import FAILED
-from streams.log import Log, open_log
+from infra.process.settings import Settings, load_settings
+from streams.agents.app import FAILED
+from streams.backends import open_log
+from streams.log import Log
 from streams.snapshots import latest
 from streams.topics import CANDLES, DERIVED, JOURNAL
 from tests.programs import Program, environment

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from streams.engine import Fold
-from streams.log import Log, open_log
+from streams.agents.engine import Fold
+from streams.backends import open_log
+from streams.log import Log
 from tests.crash.processes import Workers, env_int
 from tests.crash.toy import TOPICS, ToySink, expected, journal, recorded
 from tests.services.kafka import Kafka

@@ -13,11 +13,11 @@ import msgspec
 import pandas as pd
 import pytest
 
-from infra.db.rebuild import content_hash
 from infra.exchange.simulated import market as simulated_market
 from infra.exchange.simulated import symbols
-from infra.present import event_to_json
-from infra.worker import work
+from infra.present.values import event_to_json
+from infra.upkeep.rebuild import content_hash
+from infra.worker.root import work
 from projections.audit.recorded import recorded
 from projections.strategies.code import Strategies
 from streams.codec import decode_output

@@ -15,17 +15,17 @@ import msgspec
 import numpy as np
 import pytest
 
-from infra.channel_log import messages_since
-from infra.db.channels import ChannelStore
-from infra.db.rebuild import content_hash
+from infra.channels.reader import messages_since
+from infra.channels.store import ChannelStore
 from infra.db.schema import migrate
 from infra.exchange.simulated import symbols
 from infra.exchange.simulated import ticks as simulated_ticks
-from infra.worker import come_to
+from infra.upkeep.rebuild import content_hash
+from infra.worker.root import come_to
 from projections.strategies.code import Strategies
 from streams.codec import decode_input
+from streams.embedded.fold_lock import check_name_free, name_lock
 from streams.events import RowKind, TickBatch
-from streams.fold_lock import check_name_free, name_lock
 from streams.log import Log, LogError
 from streams.ticks import unpack
 from streams.topics import JOURNAL

@@ -13,9 +13,10 @@ from pathlib import Path
 import msgspec
 
 from infra.db.engine import use_wal
-from streams.engine import Fold, Sending
-from streams.log import Entry, Log, Record
-from streams.sinks import SinkUnreachableError
+from streams.agents.engine import Fold, Sending
+from streams.agents.sinks import SinkUnreachableError
+from streams.log import Log
+from streams.records import Entry, Record
 from streams.topics import CANDLES, JOURNAL, SYSTEM, TRADES
 
 TOPICS = (CANDLES, TRADES, SYSTEM)

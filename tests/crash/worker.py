@@ -12,10 +12,10 @@ import logging
 import time
 from pathlib import Path
 
-from streams.app import make_app, run_worker
-from streams.engine import Engine
-from streams.log import open_log
-from streams.projector import Projector
+from streams.agents.app import make_app, run_worker
+from streams.agents.engine import Engine
+from streams.agents.projector import Projector
+from streams.backends import open_log
 
 
 def main() -> None:

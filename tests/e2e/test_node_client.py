@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from infra.channel_log import messages_since
-from infra.channels import market_channel
-from infra.db.channels import ChannelStore
+from infra.channels.messages import market_channel
+from infra.channels.reader import messages_since
+from infra.channels.store import ChannelStore
 from infra.exchange.simulated import symbols
-from infra.settings import load_settings
-from streams.log import open_log
+from infra.process.settings import load_settings
+from streams.backends import open_log
 from tests.e2e.conftest import Home
 from tests.programs import Program
 from tests.services.redis import bundled_redis

@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, Route, expect
 
-from infra.settings import load_settings
+from infra.process.settings import load_settings
+from streams.backends import open_log
 from streams.journal import lost_entry
-from streams.log import Entry, open_log, partition_of
+from streams.records import Entry, partition_of
 from tests.e2e.browser import PHONE, Open, Site, Visit, site, table, wait_for
 from tests.e2e.conftest import Home
 from tests.services.redis import Redis

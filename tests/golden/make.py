@@ -9,12 +9,12 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from infra.present import event_to_json
-from projections.pipeline import Pipeline
+from infra.present.values import event_to_json
+from projections.fold.pipeline import Pipeline
 from projections.strategies.code import Strategies, StrategyCode
 from streams import events
 from streams.events import Sizing
-from streams.log import Record
+from streams.records import Record
 from streams.topics import JOURNAL
 from tests.journal import START, batch, batch_of, create, emitted, records, spot
 
@@ -103,6 +103,6 @@ def write(strategies: Strategies) -> None:
 if __name__ == "__main__":
     import tempfile
 
-    from infra.strategies import load_strategies
+    from infra.strategies.registry import load_strategies
 
     write(load_strategies(Path(tempfile.mkdtemp())))

@@ -1,6 +1,6 @@
 """A recorded journal gives, byte for byte, what it gave when it was recorded."""
 
-from projections.pipeline import Pipeline
+from projections.fold.pipeline import Pipeline
 from streams.codec import decode_input, encode
 from tests.golden.make import HERE, AnyCode, derived_lines, journal, read_journal
 

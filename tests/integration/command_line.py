@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from infra.db.rebuild import content_hash
-from streams.log import partition_of
+from infra.upkeep.rebuild import content_hash
+from streams.records import partition_of
 from tests.programs import COMMAND, Program, environment, run
 
 START_MS = 1_514_764_800_000

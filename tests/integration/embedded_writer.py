@@ -9,9 +9,9 @@ import signal
 import sys
 
 from streams import topics
-from streams.embedded import EmbeddedLog
-from streams.fold_lock import fold_lock
-from streams.log import Entry
+from streams.embedded.fold_lock import fold_lock
+from streams.embedded.log import EmbeddedLog
+from streams.records import Entry
 
 
 def append(url: str, count: int) -> None:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from streams.app import FAILED
-from streams.log import Log, open_log
+from streams.agents.app import FAILED
+from streams.backends import open_log
+from streams.log import Log
 from streams.topics import CANDLES
 from tests.crash.processes import Workers
 from tests.crash.toy import TOPICS, ToySink, expected, journal, recorded, small

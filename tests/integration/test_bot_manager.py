@@ -10,11 +10,8 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from infra.commands import BotManager, BotSpec, RefusedError, sizing_of
-from infra.db import queries
-from infra.db.schema import migrate, open_database
-from infra.fresh_home import fold_home
-from infra.journal_view import (
+from infra.commands import BotManager
+from infra.commands.journal_view import (
     WINDOW_RECORDS,
     import_place,
     registrations,
@@ -22,9 +19,14 @@ from infra.journal_view import (
     view,
     watermark,
 )
-from infra.strategies import Strategies, load_strategies
-from projections import pipeline
+from infra.commands.manager import BotSpec, RefusedError, sizing_of
+from infra.db import queries
+from infra.db.schema import migrate, open_database
+from infra.strategies.registry import Strategies, load_strategies
+from infra.upkeep.fresh_home import fold_home
+from projections.fold import pipeline
 from projections.strategies import Signal, StrategyParameterError
+from streams.backends import open_log
 from streams.codec import decode_input
 from streams.events import (
     Command,
@@ -37,7 +39,8 @@ from streams.events import (
     StartBot,
 )
 from streams.journal import JournalWriter, scan
-from streams.log import Log, open_log, partition_of
+from streams.log import Log
+from streams.records import partition_of
 from streams.topics import JOURNAL
 from tests.integration.command_line import CommandLine
 from tests.journal import START, batch, spot
@@ -284,7 +287,7 @@ def test_a_state_is_written_to_the_database(
 
 BROKEN = """
 import sys
-from infra.commands import BotManager
+from infra.commands.manager import BotManager
 def broken(self, bot_id, state, connection=None):
     raise RuntimeError("broken")
 BotManager.update_bot_state = broken

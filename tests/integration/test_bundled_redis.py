@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 import redis
 
-from infra.channels import snapshot_key
-from infra.db.channels import ChannelStore
+from infra.channels.messages import snapshot_key
+from infra.channels.store import ChannelStore
 from infra.db.schema import migrate
-from infra.redis.server import RedisServer, RedisServerError, bundled_binary
-from streams.log import Entry
+from infra.process.bundled_redis import RedisServer, RedisServerError, bundled_binary
+from streams.records import Entry
 from streams.topics import CANDLES
 from tests.derived import as_log, recorded
 from tests.mirroring import mirroring
@@ -28,7 +28,7 @@ from tests.subscriber import Subscriber
 MARKET = "market_data:M00/USD:X"
 CHILD = """
 import sys
-from infra.redis.server import RedisServer
+from infra.process.bundled_redis import RedisServer
 server = RedisServer()
 server.start()
 print(server.pid, flush=True)

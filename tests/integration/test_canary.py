@@ -14,7 +14,7 @@ import redis
 import sqlalchemy
 
 from api.http.app import ROUTERS
-from streams.log import open_log
+from streams.backends import open_log
 from streams.topics import ALL
 from tests.integration.api.doors import filled
 from tests.integration.command_line import CommandLine

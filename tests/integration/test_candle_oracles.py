@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from projections.aggregate import aggregate_to_timeframe
-from projections.candles import TIMEFRAMES, CandleBook
+from projections.fold.candles import TIMEFRAMES, CandleBook
 from streams.events import MINUTE_NS, TIMEFRAMES_NS, CandleFlag, RowKind
 
 LENGTHS = list(TIMEFRAMES_NS.values())

@@ -17,8 +17,8 @@ from api.cli.run import DEMO, MARKETS
 from infra.exchange.simulated import START_NS, symbols
 from infra.exchange.simulated import market as simulated_market
 from infra.exchange.simulated import ticks as simulated_ticks
-from infra.strategies import Strategies
-from projections.pipeline import Pipeline
+from infra.strategies.registry import Strategies
+from projections.fold.pipeline import Pipeline
 from streams.events import MINUTE_NS, Fill, Market, RowMarket, TickBatch
 from streams.ticks import pack
 from tests.integration.command_line import (

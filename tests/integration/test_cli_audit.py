@@ -7,12 +7,13 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from infra.commands.journal_view import view
 from infra.exchange.files import import_file
-from infra.journal_view import view
-from infra.worker import fold_code_hash
+from infra.worker.root import fold_code_hash
+from streams.backends import open_log
 from streams.codec import decode_input, encode
 from streams.events import TickBatch
-from streams.log import Entry, open_log
+from streams.records import Entry
 from tests.integration.command_line import (
     CREATE,
     FIRST,

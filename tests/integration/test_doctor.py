@@ -13,18 +13,18 @@ from uuid import uuid4
 
 import pytest
 
-from infra.addresses import API, announced
-from infra.db.rebuild import rebuild
 from infra.db.schema import migrate
-from infra.doctor import Finding, examine
-from infra.settings import load_settings
-from infra.strategies import Strategies
-from infra.tokens import TokenFile
+from infra.process.addresses import API, announced
+from infra.process.settings import load_settings
+from infra.process.tokens import TokenFile
+from infra.strategies.registry import Strategies
+from infra.upkeep.doctor import Finding, examine
+from infra.upkeep.rebuild import rebuild
 from streams import topics
-from streams.fold_lock import fold_lock
+from streams.backends import open_log
+from streams.embedded.fold_lock import fold_lock
 from streams.journal import JournalWriter
-from streams.kafka import topic_name
-from streams.log import open_log
+from streams.kafka.log import topic_name
 from tests.integration.api.conftest import record
 from tests.integration.command_line import CommandLine
 from tests.integration.running import Running

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from streams import topics
-from streams.embedded import EmbeddedLog
-from streams.fold_lock import fold_lock
-from streams.log import Entry, LogError
+from streams.embedded.fold_lock import fold_lock
+from streams.embedded.log import EmbeddedLog
+from streams.log import LogError
+from streams.records import Entry
 from tests.conftest import resize
 
 WRITER = Path(__file__).with_name("embedded_writer.py")

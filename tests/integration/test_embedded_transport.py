@@ -13,8 +13,8 @@ from faust.exceptions import ProducerSendError
 from faust.types import TP
 
 from streams import topics
-from streams.embedded import EmbeddedLog
-from streams.log import Entry
+from streams.embedded.log import EmbeddedLog
+from streams.records import Entry
 from tests.programs import piped
 
 APP = Path(__file__).with_name("tiny_app.py")

@@ -5,12 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from infra.commands import BotManager, BotSpec
-from infra.fresh_home import Range, copy_journal, fold_home
-from infra.strategies import Strategies
+from infra.commands import BotManager
+from infra.commands.manager import BotSpec
+from infra.strategies.registry import Strategies
+from infra.upkeep.fresh_home import Range, copy_journal, fold_home
+from streams.backends import open_log
 from streams.events import RowMarket, TickBatch
 from streams.journal import JournalWriter
-from streams.log import Entry, Log, open_log, partition_of
+from streams.log import Log
+from streams.records import Entry, partition_of
 from streams.topics import JOURNAL, SYSTEM
 from tests.journal import START, batch, spot, trades_in_candles
 

@@ -11,8 +11,10 @@ from aiokafka.admin import RecordsToDelete
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from streams import topics
-from streams.kafka import KafkaLog, topic_name
-from streams.log import Entry, LogError, Position, open_log
+from streams.backends import open_log
+from streams.kafka.log import KafkaLog, topic_name
+from streams.log import LogError
+from streams.records import Entry, Position
 from tests.services.kafka import Kafka
 
 pytestmark = pytest.mark.kafka

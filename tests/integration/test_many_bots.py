@@ -2,9 +2,9 @@
 
 from infra.db import queries
 from infra.db.schema import open_database
-from infra.strategies import Strategies
+from infra.strategies.registry import Strategies
+from streams.backends import open_log
 from streams.journal import JournalWriter
-from streams.log import open_log
 from tests.integration.command_line import CommandLine
 from tests.journal import batch, create, spot
 

@@ -3,12 +3,12 @@
 import asyncio
 from pathlib import Path
 
+from infra.commands.journal_view import source_state
 from infra.exchange.collector import DataCollector
 from infra.exchange.simulated import SimulatedExchange, symbols
-from infra.journal_view import source_state
-from infra.settings import load_settings
-from infra.worker import Progress, work
-from streams.log import open_log
+from infra.process.settings import load_settings
+from infra.worker.root import Progress, work
+from streams.backends import open_log
 from tests.services.redis import bundled_redis
 from tests.subscriber import Subscriber
 

@@ -14,12 +14,13 @@ import redis
 from websockets.sync.client import connect
 
 from api.http.listening import LOOPBACK, listen
-from infra.channels import market_channel, snapshot_key
-from infra.db.channels import ChannelStore
+from infra.channels.messages import market_channel, snapshot_key
+from infra.channels.store import ChannelStore
 from infra.exchange.simulated import symbols
-from infra.settings import load_settings
+from infra.process.settings import load_settings
+from streams.backends import open_log
 from streams.journal import JournalWriter
-from streams.log import Entry, open_log, partition_of
+from streams.records import Entry, partition_of
 from streams.topics import JOURNAL
 from tests.integration.command_line import CommandLine
 from tests.integration.running import Running, all_end, children

@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from streams import snapshots
-from streams.embedded import EmbeddedLog
-from streams.log import Entry, Log, Position, Record, open_log
+from streams.backends import open_log
+from streams.embedded.log import EmbeddedLog
+from streams.log import Log
+from streams.records import Entry, Position, Record
 from streams.snapshots import PIECE_BYTES, Snapshot, SnapshotWriter, latest
 from streams.topics import SNAPSHOTS
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from infra.commands.requests import Requests
 from infra.db.engine import open_engine
-from infra.requests import Requests
-from streams.log import open_log
+from streams.backends import open_log
 
 
 def database(file: Path) -> None:

@@ -11,7 +11,7 @@ from infra.db import engine as opening
 from infra.db.engine import writing
 from infra.db.projector import BotState, DatabaseSink, project, write_bot_state
 from infra.db.schema import migrate, open_database
-from streams.sinks import SinkUnreachableError
+from streams.agents.sinks import SinkUnreachableError
 from streams.topics import BOTS, CANDLES
 from tests.contract.database_rows import MARKET, one
 from tests.derived import bot_changed, candle

@@ -10,18 +10,18 @@ import msgspec
 import pytest
 
 from infra.db.projector import DatabaseSink
-from infra.db.rebuild import rebuild
 from infra.db.schema import migrate
-from infra.strategies import Strategies
-from infra.witnesses import witnesses
-from projections import pipeline
+from infra.strategies.registry import Strategies
+from infra.upkeep.rebuild import rebuild
+from infra.upkeep.witnesses import witnesses
 from projections.audit import verify as audit
 from projections.audit.verify import Verified, verify
-from projections.pipeline import STATE_VERSION, Pipeline, PipelineState
+from projections.fold import pipeline
+from projections.fold.pipeline import STATE_VERSION, Pipeline, PipelineState
 from streams.codec import decode_output, encode
-from streams.embedded import EmbeddedLog
-from streams.events import Checkpoint, Output, WorkerStarted
-from streams.log import Entry
+from streams.embedded.log import EmbeddedLog
+from streams.events import Checkpoint, WorkerStarted
+from streams.records import Entry, Output
 from streams.topics import BOTS, CANDLES, DERIVED, GROUP, JOURNAL, SIGNALS, SNAPSHOTS, SYSTEM
 from tests.journal import batch, create, records, spot
 

@@ -11,7 +11,7 @@ from sqlalchemy import text
 from api.cli.live import Live, _screen
 from api.cli.output import print_table
 from api.cli.session import Session
-from infra.settings import load_settings
+from infra.process.settings import load_settings
 
 ODD = "[/B]\x1b[2J"
 WAIT_S = 30

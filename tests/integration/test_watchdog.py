@@ -10,17 +10,20 @@ from types import FrameType
 
 import pytest
 
-from infra.commands import BotManager, BotSpec
-from infra.folding import Folding, Measured
-from infra.settings import load_settings
-from infra.strategies import Strategies, load_strategies
-from projections.pipeline import Pipeline
-from projections.tape import Tape
-from streams.app import FAILED
+from infra.commands import BotManager
+from infra.commands.manager import BotSpec
+from infra.process.settings import load_settings
+from infra.strategies.registry import Strategies, load_strategies
+from infra.worker.measured import Folding, Measured
+from projections.fold.pipeline import Pipeline
+from projections.fold.tape import Tape
+from streams.agents.app import FAILED
+from streams.agents.watchdog import Doing, Watchdog
+from streams.backends import open_log
 from streams.journal import JournalWriter
-from streams.log import Entry, Log, LogError, open_log
+from streams.log import Log, LogError
+from streams.records import Entry
 from streams.topics import JOURNAL
-from streams.watchdog import Doing, Watchdog
 from tests.crash.toy import journal
 from tests.journal import START, batch, batch_of, fold, records, spot
 from tests.programs import environment
@@ -50,9 +53,9 @@ class Forever(BaseStrategy):
         return n
 """
 WORK = """
-from infra.logs import log_as_service
-from infra.settings import load_settings
-from infra.worker import work
+from infra.process.logs import log_as_service
+from infra.process.settings import load_settings
+from infra.worker.root import work
 
 settings = load_settings()
 log_as_service(settings.worker)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from infra.present import parse_time
-from streams.app import FAILED
+from infra.present.values import parse_time
+from streams.agents.app import FAILED
 from tests.e2e.conftest import Home
 from tests.journal import START, batch, spot
 
@@ -20,9 +20,9 @@ LAST_OF_JOURNAL = "DELETE FROM records WHERE id = (SELECT max(id) FROM records W
 
 def journal(home: Home, *seconds: float) -> None:
     """A market and a record of one trade for each second."""
-    from infra.settings import load_settings
+    from infra.process.settings import load_settings
+    from streams.backends import open_log
     from streams.journal import JournalWriter
-    from streams.log import open_log
 
     log = open_log(load_settings(home.environment).log_url, partitions=1)
     writer = JournalWriter(log, f"test:{seconds}", START)

@@ -9,8 +9,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from projections import candle_kernel as kernel
-from projections.candles import CLOSED_DTYPE, TIMEFRAMES, CandleBook
+from projections.fold import kernel
+from projections.fold.candles import CLOSED_DTYPE, TIMEFRAMES, CandleBook
 from streams.events import BACKFILL, MINUTE_NS, TIMEFRAMES_NS, CandleFlag, RowKind
 
 SECOND = 1_000_000_000

@@ -10,14 +10,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, select, update
 
-from infra.bot_history import Life
 from infra.db import tables
 from infra.db.bulk import write
 from infra.db.engine import writing
 from infra.db.pages import Window
 from infra.db.schema import migrate, open_database
-from infra.indicators import KEPT_MAX, Indicators
-from infra.strategies import Strategies, load_strategies
+from infra.strategies.indicators import KEPT_MAX, Indicators
+from infra.strategies.lives import Life
+from infra.strategies.registry import Strategies, load_strategies
 from projections.strategies.code import CompiledCode, History, StrategyCode
 from streams.events import MINUTE_NS, BotChanged, Sizing
 from tests.journal import START

@@ -14,7 +14,7 @@ import talib
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from infra.strategies import Strategies, load_strategies
+from infra.strategies.registry import Strategies, load_strategies
 from projections.strategies import BUILT_IN
 from projections.strategies.code import CompiledCode, History, Run
 from tests.property.blocks import ALL_BLOCKS
@@ -203,7 +203,7 @@ PURE_PYTHON = """
 import hashlib, sys
 from pathlib import Path
 import numpy as np
-from infra.strategies import load_strategies
+from infra.strategies.registry import load_strategies
 from projections.strategies.code import History
 
 values = np.load(sys.argv[2])

@@ -6,7 +6,7 @@ from math import ceil, floor
 from hypothesis import given
 from hypothesis import strategies as st
 
-from projections.money import Account, affordable, equity, fee, size_for, slipped, trade, value
+from projections.fold.money import Account, affordable, equity, fee, size_for, slipped, trade, value
 from streams.events import E8, Contract, Market
 
 

@@ -6,8 +6,8 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from infra.present import event_to_json
-from projections.pipeline import Pipeline
+from infra.present.values import event_to_json
+from projections.fold.pipeline import Pipeline
 from streams import events
 from streams.events import Checkpoint, Fill, Sizing
 from tests.journal import MINUTE, START, batch, batch_of, create, emitted, fold, of, records, spot

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infra.db.projector import DatabaseSink
-from infra.db.rebuild import content_hash, rebuild
 from infra.db.schema import migrate
-from streams.log import Record
+from infra.upkeep.rebuild import content_hash, rebuild
+from streams.records import Record
 from tests.derived import as_log, recorded
 from tests.services.postgres import Postgres
 

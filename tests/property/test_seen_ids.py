@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from projections.seen_ids import RANGES_MAX, SeenIds
+from projections.fold.seen_ids import RANGES_MAX, SeenIds
 
 blocks = st.lists(
     st.one_of(

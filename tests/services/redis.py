@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from infra.redis.server import RedisServer
+from infra.process.bundled_redis import RedisServer
 from tests.programs import Program
 from tests.services.server import Server, free_ports
 

@@ -5,12 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from infra.addresses import API, REDIS, addresses, announced
+from infra.process.addresses import API, REDIS, addresses, announced
 
 TELLER = """
 import sys
 from pathlib import Path
-from infra.addresses import API, announced
+from infra.process.addresses import API, announced
 with announced(Path(sys.argv[1]), API, "http://127.0.0.1:7"):
     print("told", flush=True)
     sys.stdin.read()

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from projections.aggregate import aggregate_to_timeframe
-from projections.candles import TIMEFRAMES
+from projections.fold.candles import TIMEFRAMES
 
 NAMES = ["timestamp", "open", "high", "low", "close", "volume"]
 NOON = datetime(2024, 1, 1, 12, tzinfo=UTC)

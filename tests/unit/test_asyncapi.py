@@ -11,8 +11,9 @@ from jsonschema import Draft7Validator
 from api.http import sockets
 from api.http.asyncapi import EXAMPLES, document
 from api.http.failures import CLOSES
-from infra.channels import publications, snapshot_key
-from streams.events import Cause, DerivedEvent
+from infra.channels.messages import publications, snapshot_key
+from streams.causes import Cause
+from streams.events import DerivedEvent
 from streams.journal import event_tag
 from tests.asyncapi import Document
 

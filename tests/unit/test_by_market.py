@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from projections.by_market import by_market
+from projections.fold.by_market import by_market
 from streams.ticks import Ticks
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from projections.candles import TIMEFRAMES, CandleBook
+from projections.fold.candles import TIMEFRAMES, CandleBook
 from streams.events import BACKFILL, MINUTE_NS, TIMEFRAMES_NS, CandleFlag, RowKind
 
 SECOND = 1_000_000_000

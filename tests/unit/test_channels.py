@@ -3,8 +3,9 @@
 import msgspec
 import pytest
 
-from infra.channels import Snapshot, forming_body, message, publications
-from streams.events import Cause, Checkpoint, Equity, Fill, LateTick, Order, OrderClosed
+from infra.channels.messages import Snapshot, forming_body, message, publications
+from streams.causes import Cause
+from streams.events import Checkpoint, Equity, Fill, LateTick, Order, OrderClosed
 from tests.derived import START_NS, bot_changed, candle
 
 CAUSE = Cause(1, 7, 2)

@@ -19,9 +19,11 @@ from infra.exchange.provider import Delivery
 from infra.exchange.simulated import START_NS, SimulatedExchange, Slice, market, symbols, ticks
 from infra.exchange.trade_file import TradeFile
 from streams import codec
-from streams.events import MINUTE_NS, Clock, Gap, GapFilled, Input, Market, RowKind, TickBatch
+from streams.backends import open_log
+from streams.events import MINUTE_NS, Clock, Gap, GapFilled, Market, RowKind, TickBatch
 from streams.journal import JournalWriter, Reached, next_epoch, scan
-from streams.log import Log, LogError, open_log, partition_of
+from streams.log import Log, LogError
+from streams.records import Input, partition_of
 from streams.ticks import Ticks, concatenate, unpack
 from streams.topics import JOURNAL, SYSTEM
 from tests.journal import trades_in_candles

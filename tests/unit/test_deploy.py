@@ -14,10 +14,10 @@ from typer.main import get_command
 
 import infra
 from api.cli import app
-from infra import telemetry
 from infra.exchange.collector import DataCollector
-from infra.settings import KNOWN, load_settings
-from infra.worker import _Worker
+from infra.process import telemetry
+from infra.process.settings import KNOWN, load_settings
+from infra.worker.root import _Worker
 
 DEPLOY = Path(infra.__path__[0]) / "deploy"
 COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text())

@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 from infra.exchange.files import SEND_RECORDS, import_file
 from infra.exchange.readers import FileReadError
 from infra.exchange.trade_file import BadRowError, FileOptions, TradeFile
+from streams.backends import open_log
 from streams.events import MINUTE_NS, Market, RowKind
-from streams.log import Entry, Log, LogError, Position, open_log
+from streams.log import Log, LogError
+from streams.records import Entry, Position
 from tests.journal import trades_in_candles
 from tests.trade_files import (
     FORMS,

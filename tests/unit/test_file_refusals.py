@@ -12,8 +12,9 @@ import pytest
 from infra.exchange.files import OldFileError, import_file
 from infra.exchange.readers import FileReadError
 from infra.exchange.trade_file import BadRowError, TradeFile
+from streams.backends import open_log
 from streams.events import BACKFILL, Market
-from streams.log import Log, open_log
+from streams.log import Log
 from tests.trade_files import (
     FORMS,
     MARKET,

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from streams import codec
+from streams.backends import open_log
 from streams.events import Clock, Gap, Market, RowKind, RowMarket
 from streams.journal import JournalWriter, Reached, next_epoch, scan
-from streams.log import Entry, Log, LogError, Position, open_log, partition_of
+from streams.log import Log, LogError
+from streams.records import Entry, Position, partition_of
 from streams.ticks import NO_ID, Ticks, concatenate, pack, unpack
 from streams.topics import JOURNAL, RECORD_BYTES_MAX
 

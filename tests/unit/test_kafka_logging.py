@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from streams.kafka_logging import REPEATED_LINES, quieten
+from streams.kafka.logging import REPEATED_LINES, quieten
 
 
 def test_a_client_that_says_the_same_again_and_again_is_heard_a_few_times(

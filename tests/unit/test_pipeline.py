@@ -3,8 +3,8 @@
 import msgspec
 import pytest
 
-from projections.bots import CodeMissingError
-from projections.pipeline import Pipeline, PositionError
+from projections.fold.bots import CodeMissingError
+from projections.fold.pipeline import Pipeline, PositionError
 from streams import events
 from streams.events import (
     BotChanged,
@@ -12,7 +12,6 @@ from streams.events import (
     DeadLetter,
     Equity,
     Fill,
-    Input,
     LateTick,
     Order,
     OrderClosed,
@@ -20,6 +19,7 @@ from streams.events import (
     Sizing,
     SourceHole,
 )
+from streams.records import Input
 from streams.topics import CANDLES, SYSTEM
 from tests.journal import MINUTE, START, batch, batch_of, create, emitted, fold, of, records, spot
 

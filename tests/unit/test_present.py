@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra.present import decimal_string, event_to_json, iso, parse_time
+from infra.present.values import decimal_string, event_to_json, iso, parse_time
+from streams.causes import Cause
 from streams.events import (
     BACKFILL,
     Candle,
-    Cause,
     Checkpoint,
     CreateBot,
     Equity,

@@ -13,8 +13,8 @@ import pytest
 from api.columns import CANDLES, DECIMAL
 from api.http.formats import arrow_of, csv_of
 from infra.db.pages import OHLC, RAW_CANDLE
-from infra.present import decimal_string, iso
-from infra.present_columns import decimal_strings, decimals, iso_strings
+from infra.present.columns import decimal_strings, decimals, iso_strings
+from infra.present.values import decimal_string, iso
 
 INT64 = np.iinfo(np.int64)
 MINUTE_NS = 60_000_000_000

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.settings import Settings, SettingsError, load_settings, shown
+from infra.process.settings import Settings, SettingsError, load_settings, shown
 
 
 def loaded(home: Path, toml: str = "", **environ: str) -> Settings:

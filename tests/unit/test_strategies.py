@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from infra import strategies as registry
-from infra.strategies import Strategies, UnknownStrategyError, load_strategies
+from infra.strategies import registry
+from infra.strategies.registry import Strategies, UnknownStrategyError, load_strategies
 from projections.strategies import (
     BaseStrategy,
     Signal,

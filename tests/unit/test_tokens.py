@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.tokens import SESSION_NS, TokenError, TokenFile
+from infra.process.tokens import SESSION_NS, TokenError, TokenFile
 
 DAY_NS = 86_400 * 1_000_000_000
 

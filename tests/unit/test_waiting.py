@@ -2,7 +2,7 @@
 
 from itertools import count
 
-from infra.worker import come_to
+from infra.worker.root import come_to
 
 PLACE = ("journal", 2)
 

@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from infra.db.channels import metadata as channels
+from infra.channels.store import metadata as channels
 from infra.db.tables import metadata
 
 context.configure(connection=context.config.attributes["connection"], target_metadata=[metadata, channels])

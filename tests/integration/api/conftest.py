@@ -15,17 +15,19 @@ from api.http.app import make_app
 from api.http.listening import API_PORT, listen, url_of
 from api.http.server import Server, services
 from api.http.services import Services
-from infra.commands import BotManager, BotSpec
-from infra.db.rebuild import rebuild
+from infra.commands import BotManager
+from infra.commands.manager import BotSpec
 from infra.db.schema import migrate, open_database
-from infra.fresh_home import fold_home
-from infra.redis.server import RedisServer
-from infra.settings import Settings, load_settings
-from infra.strategies import Strategies
-from infra.tokens import Scope
+from infra.process.bundled_redis import RedisServer
+from infra.process.settings import Settings, load_settings
+from infra.process.tokens import Scope
+from infra.strategies.registry import Strategies
+from infra.upkeep.fresh_home import fold_home
+from infra.upkeep.rebuild import rebuild
+from streams.backends import open_log
 from streams.events import Market
 from streams.journal import JournalWriter
-from streams.log import Log, open_log
+from streams.log import Log
 from tests.journal import START, batch, spot
 from tests.services.redis import bundled_redis
 

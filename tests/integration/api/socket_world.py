@@ -14,17 +14,16 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
-from infra.channel_log import messages_since
-from infra.db.channels import ChannelStore
-from infra.db.rebuild import rebuild
+from infra.channels.mirror import Mirror
+from infra.channels.reader import messages_since
+from infra.channels.store import ChannelStore
 from infra.db.schema import migrate, open_database
-from infra.redis.mirror import Mirror
-from infra.settings import load_settings
-from infra.strategies import Strategies
+from infra.process.settings import load_settings
+from infra.strategies.registry import Strategies
+from infra.upkeep.rebuild import rebuild
 from streams.codec import encode
-from streams.embedded import EmbeddedLog
-from streams.events import Output
-from streams.log import Entry
+from streams.embedded.log import EmbeddedLog
+from streams.records import Entry, Output
 from streams.topics import CANDLES
 from tests.derived import as_log, candle, recorded
 from tests.integration.api.conftest import Api, serving

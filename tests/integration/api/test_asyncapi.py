@@ -14,17 +14,19 @@ import redis
 from websockets.sync.client import connect
 
 from api.http import hub
-from infra.channels import snapshot_key
-from infra.commands import BotManager, BotSpec
-from infra.db.channels import ChannelStore
+from infra.channels.messages import snapshot_key
+from infra.channels.store import ChannelStore
+from infra.commands import BotManager
+from infra.commands.manager import BotSpec
 from infra.db.schema import open_database
-from infra.settings import Settings, load_settings
-from infra.strategies import Strategies
-from infra.worker import Progress, work
+from infra.process.settings import Settings, load_settings
+from infra.strategies.registry import Strategies
+from infra.worker.root import Progress, work
+from streams.backends import open_log
 from streams.codec import encode
-from streams.events import Input
 from streams.journal import JournalWriter
-from streams.log import Entry, Log, open_log, partition_of
+from streams.log import Log
+from streams.records import Entry, Input, partition_of
 from streams.topics import JOURNAL
 from tests.asyncapi import Document
 from tests.integration.api.conftest import Api, serving

@@ -6,10 +6,10 @@ from typing import Any
 import httpx
 import pytest
 
-from infra.requests import Answer, RequestReusedError, Requests
+from infra.commands.requests import Answer, RequestReusedError, Requests
 from streams.codec import decode_input
 from streams.events import Command, CreateBot, HaltBot, ReconfigureBot, StopBot
-from streams.log import Position
+from streams.records import Position
 from streams.topics import JOURNAL
 from tests.integration.api.conftest import Api
 from tests.integration.api.doors import problem

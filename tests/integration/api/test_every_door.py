@@ -13,7 +13,7 @@ from websockets.sync.client import connect
 from api.http import security
 from api.http.app import make_app
 from api.http.security import COOKIE, SAFE
-from infra.tokens import PREFIX
+from infra.process.tokens import PREFIX
 from tests.integration.api.conftest import Api
 from tests.integration.api.doors import BODY, filled
 

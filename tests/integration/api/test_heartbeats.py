@@ -11,8 +11,9 @@ import pytest
 
 from api.http import hub
 from api.http.hub import LOOK_UP_THREADS, THREADS, Hub
-from infra.strategies import Strategies
-from streams.log import Log, Record
+from infra.strategies.registry import Strategies
+from streams.log import Log
+from streams.records import Record
 from tests.integration.api.socket_world import MARKET, WAIT_S, World, world
 
 

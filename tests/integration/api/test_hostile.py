@@ -10,7 +10,7 @@ import redis
 
 from api.http import request
 from api.http.wire import KERNEL_BYTES_MAX
-from infra.strategies import Strategies
+from infra.strategies.registry import Strategies
 from tests.derived import candle
 from tests.integration.api.conftest import Api
 from tests.integration.api.socket_world import (

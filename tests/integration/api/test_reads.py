@@ -11,10 +11,10 @@ from pydantic import BaseModel
 from api.http import models
 from infra.db import queries
 from infra.exchange import simulated
-from infra.fresh_home import fold_home
-from infra.strategies import Strategies
+from infra.strategies.registry import Strategies
+from infra.upkeep.fresh_home import fold_home
 from streams.journal import JournalWriter
-from streams.log import Entry
+from streams.records import Entry
 from streams.topics import JOURNAL
 from tests.integration.api.conftest import Api
 

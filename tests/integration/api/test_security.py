@@ -10,9 +10,9 @@ import pytest
 from api.http import security
 from api.http.security import COOKIE, PUBLIC
 from infra.db.engine import open_engine
-from infra.settings import load_settings
-from infra.strategies import Strategies
-from streams.log import open_log
+from infra.process.settings import load_settings
+from infra.strategies.registry import Strategies
+from streams.backends import open_log
 from tests.integration.api.conftest import Api, serving
 from tests.integration.api.doors import BODY, problem, routes
 

@@ -9,8 +9,8 @@ import pytest
 from prometheus_client import REGISTRY
 
 from api.http import hub, wire
-from infra.redis.server import RedisServer
-from infra.strategies import Strategies
+from infra.process.bundled_redis import RedisServer
+from infra.strategies.registry import Strategies
 from tests.integration.api.socket_world import MARKET_PATH, program, world
 from tests.socket_readers import BareReader, read_all
 

@@ -9,7 +9,7 @@ import pytest
 
 from api.http import hub, wire
 from api.http.security import COOKIE
-from infra.strategies import Strategies
+from infra.strategies.registry import Strategies
 from streams.journal import JournalWriter
 from tests.integration.api.socket_world import (
     MARKET,

@@ -10,12 +10,12 @@ from random import Random
 from redis import Redis
 from websockets.sync.client import ClientConnection
 
-from infra.addresses import REDIS, announced
-from infra.channels import Snapshot
+from infra.channels.messages import Snapshot
 from infra.db.engine import open_engine
-from infra.redis.server import RedisServer
-from infra.settings import load_settings
-from infra.strategies import Strategies
+from infra.process.addresses import REDIS, announced
+from infra.process.bundled_redis import RedisServer
+from infra.process.settings import load_settings
+from infra.strategies.registry import Strategies
 from tests.derived import as_log, candle
 from tests.integration.api.conftest import serving
 from tests.integration.api.socket_world import (

@@ -1,0 +1,1 @@
+"""Channels: what of the durable events goes to Redis and sockets, counted, and read again."""

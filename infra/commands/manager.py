@@ -1,0 +1,291 @@
+"""Commands to bots: events in the journal, with who and when, effective at their place in the log."""
+
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping
+from decimal import Decimal, InvalidOperation
+from typing import Any, NamedTuple
+from uuid import uuid4
+
+from sqlalchemy import Connection, Engine
+
+from infra.commands.journal_view import KnownBot, registrations, view
+from infra.db import queries
+from infra.db.engine import writing
+from infra.db.projector import BotState, write_bot_state
+from projections.strategies import Signal
+from projections.strategies.code import Strategies, StrategyCode, StrategyCompileError
+from streams.events import (
+    TIMEFRAMES_NS,
+    Command,
+    CreateBot,
+    ExternalSignal,
+    HaltBot,
+    Market,
+    Params,
+    ReconfigureBot,
+    RegisterBot,
+    Sizing,
+    StartBot,
+    StopBot,
+)
+from streams.journal import command_entry
+from streams.log import Log
+from streams.records import Entry, Position, partition_of
+from streams.topics import market_key
+
+INT64_MAX = 2**63 - 1
+SCALE_MAX = 18
+DIGITS_MAX = 40
+
+
+Signed = tuple[str, str, int]
+"""Request, who and when: the fields that every command begins with."""
+
+
+class RefusedError(ValueError):
+    """A command that cannot be given; the message names what is wrong and the way out."""
+
+
+class BotSpec(NamedTuple):
+    """A bot as it is asked for. `cash` is a decimal of the settle currency, `params` values or their text."""
+
+    strategy: str
+    venue: str
+    symbol: str
+    timeframe: str
+    cash: str
+    params: Mapping[str, object]
+    sizing: Sizing = Sizing("equity", 1, 0)
+    short: bool = False
+
+    @property
+    def market(self) -> str:
+        return market_key(self.venue, self.symbol)
+
+
+class Created(NamedTuple):
+    """A bot's id, and where its creation stands in the journal."""
+
+    bot_id: int
+    position: Position
+
+
+class BotManager:
+    """Writes bot commands to the journal. Safe to use from several processes at once.
+
+    `who` stands in every command, such as `cli:ann`. `database` is asked where a bot lives before the journal
+    is; None where there is none yet. Every command may be given a `request` id: the fold takes the first of
+    an id and drops its repeats.
+    """
+
+    def __init__(
+        self,
+        log: Log,
+        strategies: Strategies,
+        who: str,
+        database: Engine | None = None,
+        now: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self._log = log
+        self._strategies = strategies
+        self._who = who
+        self._database = database
+        self._now = now
+
+    def create_bot(self, spec: BotSpec, *, start: bool = False, request: str | None = None) -> Created:
+        """Register and create a bot, stopped unless `start`.
+
+        Raises `RefusedError` for a market or timeframe that does not exist, for cash that does not fit and
+        for a strategy that does not compile, `LookupError` for one that does not exist,
+        `StrategyParameterError` for its parameters.
+        """
+        code = self._compiled(spec.strategy)
+        market = find_market(self._log, spec.market)
+        # what is refused is refused here, before anything is written
+        create_command(spec, market, code, 0, self._signed(), start=start)
+        registered = self._append(RegisterBot(*self._signed(), market=market.key), market.key, partition=0)
+        bot_id = registrations(self._log, registered.offset + 1)
+        # an id of its own: a repeated registration leaves an id unused, and never two bots with one id
+        command = create_command(spec, market, code, bot_id, self._signed(request), start=start)
+        return Created(bot_id, self._append(command, market.key))
+
+    def start_bot(self, bot_id: int, *, request: str | None = None) -> Position:
+        """Start a bot with today's code of its strategy, which must compile. A running bot is no error."""
+        bot = self._bot(bot_id)
+        code_hash = self._compiled(bot.strategy).code_hash
+        return self._append(StartBot(*self._signed(request), bot_id, code_hash), bot.market)
+
+    def stop_bot(self, bot_id: int, *, flatten: bool = False, request: str | None = None) -> Position:
+        """Stop a bot; `flatten` closes its position at the next trade. A stopped bot is no error."""
+        return self._append(StopBot(*self._signed(request), bot_id, flatten), self._bot(bot_id).market)
+
+    def halt_bot(self, bot_id: int, reason: str, *, request: str | None = None) -> Position:
+        return self._append(HaltBot(*self._signed(request), bot_id, reason), self._bot(bot_id).market)
+
+    def halt_all(self, reason: str, *, request: str | None = None) -> list[Position]:
+        """Halt every bot: one command in each partition, all appended at once."""
+        halts = [
+            self._entry(HaltBot(*self._signed(request), None, reason), "", partition)
+            for partition in range(self._log.partitions)
+        ]
+        return self._log.append(halts)
+
+    def reconfigure_bot(
+        self,
+        bot_id: int,
+        params: Mapping[str, object] | None = None,
+        sizing: Sizing | None = None,
+        short: bool | None = None,
+        *,
+        request: str | None = None,
+    ) -> Position:
+        """Change what is given and keep the rest, single parameters and the strategy's code too.
+
+        Parameters are checked by the bot's own code; a bot whose code is not at hand takes today's.
+        """
+        bot = self._bot(bot_id)
+        checked: Params | None = None
+        today: str | None = None
+        if params:
+            bot = view(self._log, self._partition(bot.market)).bots.get(bot_id, bot)
+            code = self._strategies.get(bot.strategy, bot.code_hash)
+            if code is None:
+                code = self._compiled(bot.strategy)
+                today = code.code_hash
+            checked = code.check({**bot.params, **params})
+        command = ReconfigureBot(*self._signed(request), bot_id, checked, today, sizing, short)
+        return self._append(command, bot.market)
+
+    def process_signal(self, bot_id: int, signal: Signal | float, *, request: str | None = None) -> Position:
+        """Give a bot a target that was decided outside; the engine takes it like its strategy's own."""
+        target = signal.target if isinstance(signal, Signal) else float(signal)
+        if not math.isfinite(target) or abs(target) > 1:
+            raise RefusedError(f"signal for bot {bot_id}: target {target} must be a number from -1 to 1")
+        return self._append(ExternalSignal(*self._signed(request), bot_id, target), self._bot(bot_id).market)
+
+    def update_bot_state(self, bot_id: int, state: BotState, connection: Connection | None = None) -> None:
+        """Write a bot's newest state, as the projector does with each that the fold derives.
+
+        Within the transaction of `connection`, or else in one of its own.
+        """
+        if connection is not None:
+            write_bot_state(bot_id, state, connection)
+            return
+        if self._database is None:
+            raise RefusedError(f"state of bot {bot_id}: this manager was given no database")
+        with writing(self._database).begin() as own:
+            write_bot_state(bot_id, state, own)
+
+    def market_of(self, bot_id: int) -> str:
+        """The key of the market that a bot trades. Raises `RefusedError` for a bot that does not exist."""
+        return self._bot(bot_id).market
+
+    def _compiled(self, strategy: str) -> StrategyCode:
+        """Today's code of a strategy, able to step."""
+        code = self._strategies.latest(strategy)
+        try:
+            code.compile()
+        except StrategyCompileError as error:
+            raise RefusedError(f"strategy {strategy} does not compile: {error}") from None
+        return code
+
+    def _signed(self, request: str | None = None) -> Signed:
+        return request or uuid4().hex, self._who, self._now()
+
+    def _append(self, command: Command, market: str, partition: int | None = None) -> Position:
+        number = self._partition(market) if partition is None else partition
+        return self._log.append([self._entry(command, market, number)])[0]
+
+    def _entry(self, command: Command, market: str, partition: int) -> Entry:
+        return command_entry(command, market, partition, self._now() // 1_000_000)
+
+    def _partition(self, market: str) -> int:
+        return partition_of(market.encode(), self._log.partitions)
+
+    def _bot(self, bot_id: int) -> KnownBot:
+        row = queries.bot(self._database, bot_id) if self._database is not None else None
+        if row is not None:
+            market = market_key(row["venue"], row["symbol"])
+            return KnownBot(market, row["strategy"], row["code_hash"], row["params"])
+        for partition in range(self._log.partitions):
+            bots = view(self._log, partition).bots
+            if bot_id in bots:
+                return bots[bot_id]
+        raise RefusedError(f"bot {bot_id} does not exist; `tcpdashboard bots list` shows those that do")
+
+
+def create_command(
+    spec: BotSpec, market: Market, code: StrategyCode, bot_id: int, signed: Signed, *, start: bool
+) -> CreateBot:
+    """Raises `RefusedError` and `StrategyParameterError` for a bot that cannot be."""
+    if spec.timeframe not in TIMEFRAMES_NS:
+        raise RefusedError(f"timeframe {spec.timeframe!r}: choose one of {', '.join(TIMEFRAMES_NS)}")
+    cash = integer_of(spec.cash, market.cash_scale, f"cash in {market.settle}")
+    return CreateBot(
+        *signed, bot_id, market.key,
+        spec.timeframe,  # type: ignore[arg-type] - one of them, as was checked above
+        spec.strategy, code.code_hash, code.check(spec.params), spec.sizing, spec.short, cash,
+        market.cash_scale, start,
+    )  # fmt: skip
+
+
+def find_market(log: Log, key: str) -> Market:
+    """The newest specification of a market in the journal. Raises `RefusedError`."""
+    market = view(log, partition_of(key.encode(), log.partitions)).markets.get(key)
+    if market is not None:
+        return market
+    known = {name for partition in range(log.partitions) for name in view(log, partition).markets}
+    shown = f"known are {', '.join(sorted(known)[:8])}" if known else "none is known yet"
+    raise RefusedError(
+        f"market {key} is not in the journal; {shown}. Add one with"
+        " `tcpdashboard markets add …`, or by `tcpdashboard import FILE …` or `up`"
+    )
+
+
+def sizing_of(text: str) -> Sizing:
+    """`amount:X`, `cash:X` or `equity:F`. Raises `RefusedError`."""
+    mode, _, number = text.partition(":")
+    if mode not in ("amount", "cash", "equity"):
+        raise RefusedError(f"size {text!r}: write amount:X, cash:X or equity:F, such as equity:0.5")
+    value = _decimal(number, f"size {text!r}")
+    if mode == "equity" and value > 1:
+        raise RefusedError(f"size {text!r}: at most equity:1, since nothing is leveraged")
+    scale = max(0, -int(value.normalize().as_tuple().exponent))
+    return Sizing(mode, _scaled(value, scale, f"size {text!r}"), scale)
+
+
+def integer_of(text: str, scale: int, what: str) -> int:
+    """A positive decimal in units of 10**-scale, exactly. Raises `RefusedError`."""
+    return _scaled(_decimal(text, what), scale, what)
+
+
+def params_of(pairs: Iterable[str]) -> dict[str, Any]:
+    """`name=value` pairs as a dict of texts, which a strategy's check parses. Raises `RefusedError`."""
+    params: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name or not value or name in params:
+            raise RefusedError(f"parameter {pair!r}: write each once as name=value, such as fast=20")
+        params[name] = value
+    return params
+
+
+def _decimal(text: str, what: str) -> Decimal:
+    try:
+        value = Decimal(text)
+    except InvalidOperation:
+        value = Decimal("NaN")
+    if not value.is_finite() or value <= 0 or abs(value.adjusted()) > DIGITS_MAX:
+        raise RefusedError(f"{what}: {text!r} must be a number above 0 that fits 64 bits")
+    return value
+
+
+def _scaled(value: Decimal, scale: int, what: str) -> int:
+    numerator, denominator = value.as_integer_ratio()
+    scaled, rest = divmod(numerator * 10**scale, denominator)
+    if rest or scale > SCALE_MAX:
+        raise RefusedError(f"{what}: {value} has more than {min(scale, SCALE_MAX)} decimals; round it")
+    if scaled > INT64_MAX:
+        raise RefusedError(f"{what}: {value} is beyond 64 bits at {scale} decimals; take less")
+    return scaled

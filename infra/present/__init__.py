@@ -1,0 +1,1 @@
+"""The one JSON form and the one column form of each fact."""

@@ -1,0 +1,38 @@
+"""Records of the log as the doors show them: pure, no I/O."""
+
+from typing import Any
+
+from infra.present.values import event_to_json
+from streams.codec import UndecodableError, decode_input, decode_output
+from streams.events import Clock, Event, Market, TickBatch
+from streams.journal import event_tag
+from streams.records import Record
+from streams.topics import JOURNAL
+
+UNDECODABLE = "undecodable"
+
+
+def decoded(record: Record, *, content: bool = False) -> list[tuple[str | None, str, dict[str, Any]]]:
+    """(cause, type, event) of each event of a record; the market is added where an event does not name it.
+
+    Of an event that has nothing but positions, such as a checkpoint, nothing is content.
+    """
+    try:
+        if record.topic == JOURNAL:
+            event = decode_input(record.value).event
+            return [(None, event_tag(event), _shown(event, record, content))]
+        output = decode_output(record.value)
+    except UndecodableError as error:
+        return [(None, UNDECODABLE, {"error": str(error), "bytes": record.value[:200].hex()})]
+    causes = [str(cause) if output.offset >= 0 else None for cause in output.causes()]
+    shown = (_shown(event, record, content) for event in output.events)
+    tags = map(event_tag, output.events)
+    return [line for line in zip(causes, tags, shown, strict=True) if line[2] or not content]
+
+
+def _shown(event: Event, record: Record, content: bool) -> dict[str, Any]:
+    fields = event_to_json(event, content_only=content)
+    names_it = "market" in fields or isinstance(event, Market | TickBatch | Clock)
+    if not fields or names_it or b":" not in (record.key or b""):
+        return fields
+    return {"market": (record.key or b"").decode(errors="replace"), **fields}

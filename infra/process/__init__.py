@@ -1,0 +1,1 @@
+"""What every process needs of its surroundings: settings, logs, metrics, addresses, tokens."""

@@ -1,1 +1,0 @@
-"""Redis: the mirror of the channels, and the bundled server."""

@@ -1,0 +1,1 @@
+"""Strategy code: found, kept and run again for its indicators."""

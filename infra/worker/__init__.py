@@ -1,0 +1,1 @@
+"""The worker: its composition root, and the fold as others see it."""

@@ -1,0 +1,230 @@
+"""Bots of one market: what a bot is, and groups of bots that step together."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from msgspec import Struct
+
+from projections.fold.fills import Waiting
+from projections.fold.money import Account
+from projections.strategies.code import History, StrategyCode
+from streams.events import BotStatus, Params, Sizing
+
+
+class Bot(Struct):
+    """A bot's specification and money. Its target and indicator state live in its `Group`."""
+
+    bot_id: int
+    timeframe: str
+    strategy: str
+    code_hash: str
+    params: Params
+    sizing: Sizing
+    short: bool
+    initial_cash: int
+    account: Account
+    status: BotStatus = "stopped"
+    code: str = "created"
+    words: str = "created, not started"
+    who: str = ""
+    order: Waiting | None = None
+    mark: tuple[int, int, int] | None = None
+    """Cash, position and equity as last marked."""
+    steps: bool = True
+    """False once its strategy failed: it is in no group until a command starts it anew."""
+
+
+class CodeMissingError(LookupError):
+    """Folding on needs strategy code that this process has not: the machine's fault, not the record's."""
+
+
+class GroupKey(NamedTuple):
+    timeframe: str
+    strategy: str
+    code_hash: str
+
+
+class Step(NamedTuple):
+    """A bot whose target changed, or whose strategy failed (`failure` says how)."""
+
+    bot_id: int
+    previous: float
+    target: float
+    values: dict[str, float]
+    failure: str | None = None
+
+
+class Group:
+    """Bots of one strategy on one timeframe; arrays with one row a bot, stepped by one compiled call.
+
+    `code` None: the recorded code is not at hand, so that the group can be looked at, but not step.
+    """
+
+    def __init__(self, key: GroupKey, code: StrategyCode | None) -> None:
+        self.key = key
+        self.code = code
+        self.rows: dict[int, int] = {}
+        width = len(code.parameters) if code else 0
+        state = code.state_size if code else 0
+        names = len(code.value_names) if code else 0
+        self._seen = np.zeros(4, np.int64)
+        self._params = np.zeros((4, width))
+        self._state = np.zeros((4, state))
+        self._target = np.zeros(4)
+        self._values = np.zeros((4, names))
+        self._views: tuple[Any, ...] | None = None
+        self.lookback = 1
+
+    def add(self, bot_id: int, params: Params, target: float) -> None:
+        """A bot that has seen nothing yet. Raises the strategy's error for bad parameters."""
+        row = len(self.rows)
+        code = self._code()
+        packed = code.pack(params)
+        self.lookback = max(self.lookback, code.lookback(params))
+        if row == len(self._seen):
+            self._grow()
+        self._params[row] = packed
+        self._seen[row], self._state[row], self._target[row] = 0, 0.0, target
+        self.rows[bot_id] = row
+        self._views = None
+
+    def remove(self, bot_id: int) -> None:
+        """Take a bot out; those behind it move up, so that rows stay in the order of joining."""
+        gone = self.rows.pop(bot_id)
+        self._views = None
+        for array in (self._seen, self._params, self._state, self._target):
+            array[gone:-1] = array[gone + 1 :].copy()
+        self.rows = {bot: row - (row > gone) for bot, row in self.rows.items()}
+
+    def target(self, bot_id: int) -> float:
+        return float(self._target[self.rows[bot_id]])
+
+    def aim(self, bot_id: int, target: float) -> None:
+        self._target[self.rows[bot_id]] = target
+
+    def step(self, history: History, i: int) -> list[Step]:
+        """Step every bot on row `i` of `history`; what changed, in the order of joining."""
+        code = self._code()
+        seen, params, state, target, values = self._views or self._view()
+        seen += 1
+        before = target.tobytes()
+        failures: dict[int, str] = {}
+        failure = code.step(history, i, 0, seen, params, state, target, values)
+        while failure is not None:
+            failures[failure.bot] = failure.message
+            first = failure.bot + 1
+            failure = None
+            if first < len(seen):
+                failure = code.step(history, i, first, seen, params, state, target, values)
+        if not failures and target.tobytes() == before:
+            return []
+        return self._changes(np.frombuffer(before), failures)
+
+    def _changes(self, previous: npt.NDArray[np.float64], failures: dict[int, str]) -> list[Step]:
+        ids = list(self.rows)
+        changed = np.flatnonzero(self._target[: len(ids)] != previous).tolist()
+        return [
+            Step(
+                ids[row],
+                float(previous[row]),
+                float(self._target[row]),
+                self._named(self._values[row]),
+                failures.get(row),
+            )
+            for row in sorted({*changed, *failures})
+        ]
+
+    def _view(self) -> tuple[Any, ...]:
+        """The rows in use, kept between steps: slicing them anew costs more than a step."""
+        arrays = (self._seen, self._params, self._state, self._target, self._values)
+        self._views = tuple(array[: len(self.rows)] for array in arrays)
+        return self._views
+
+    def state(self) -> list[Any]:
+        """What `restore` needs; the same history gives the same."""
+        count = len(self.rows)
+        arrays = (self._seen, self._params, self._state, self._target)
+        return [list(self.rows), self.lookback, *(array[:count].tobytes() for array in arrays)]
+
+    def restore(self, state: list[Any]) -> None:
+        ids, self.lookback, seen, params, rows, target = state
+        count = len(ids)
+        self.rows = {bot: row for row, bot in enumerate(ids)}
+        self._seen = np.frombuffer(seen, np.int64).copy()
+        self._params = np.frombuffer(params).reshape(count, -1).copy() if count else self._params
+        self._state = np.frombuffer(rows).reshape(count, -1).copy() if count else self._state
+        self._target = np.frombuffer(target).copy()
+        self._values = np.zeros((count, self._values.shape[1]))
+        self._views = None
+
+    def _named(self, values: npt.NDArray[np.float64]) -> dict[str, float]:
+        return dict(zip(self._code().value_names, values.tolist(), strict=True))
+
+    def _code(self) -> StrategyCode:
+        if self.code is None:
+            raise CodeMissingError(
+                f"the code of strategy {self.key.strategy!r} with hash {self.key.code_hash} is not at hand,"
+                " but bots are recorded with it: put its file back, or the archive folder that kept it"
+            )
+        return self.code
+
+    def _grow(self) -> None:
+        double = 2 * len(self._seen) + 4
+
+        def grown(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+            wider = np.zeros((double, *array.shape[1:]), array.dtype)
+            wider[: len(array)] = array
+            return wider
+
+        self._seen, self._params = grown(self._seen), grown(self._params)
+        self._state, self._target = grown(self._state), grown(self._target)
+        self._values = grown(self._values)
+
+
+class CandleHistory:
+    """The last closed candles of one timeframe as floats, oldest first, for the blocks to read back in.
+
+    `ends` int64 (n,), `values` float64 (n, 5): open, high, low, close, volume. Row `last` is the newest.
+    `held` of the rows belong to the state: those that a restart brings back.
+    """
+
+    def __init__(self) -> None:
+        self.ends = np.zeros(64, np.int64)
+        self.values = np.full((64, 5), np.nan)
+        self.count = 0
+        self.held = 0
+
+    @property
+    def last(self) -> int:
+        return self.count - 1
+
+    def append(self, end: int, row: tuple[float, float, float, float, float], keep: int) -> None:
+        """Add a candle; at least the newest `keep` are held."""
+        if self.count == len(self.ends):
+            self._shift(keep)
+        self.ends[self.count] = end
+        self.values[self.count] = row
+        self.count += 1
+        self.held = min(self.held + 1, keep)
+
+    def state(self) -> list[bytes]:
+        first = self.count - self.held
+        return [self.ends[first : self.count].tobytes(), self.values[first : self.count].tobytes()]
+
+    def restore(self, state: list[bytes]) -> None:
+        ends = np.frombuffer(state[0], np.int64)
+        self.count = self.held = len(ends)
+        size = 2 * self.count + 64
+        self.ends = np.zeros(size, np.int64)
+        self.values = np.full((size, 5), np.nan)
+        self.ends[: self.count] = ends
+        self.values[: self.count] = np.frombuffer(state[1]).reshape(-1, 5)
+
+    def _shift(self, keep: int) -> None:
+        held = min(keep, self.count)
+        size = max(2 * held, 64)
+        ends, values = np.zeros(size, np.int64), np.full((size, 5), np.nan)
+        ends[:held] = self.ends[self.count - held : self.count]
+        values[:held] = self.values[self.count - held : self.count]
+        self.ends, self.values, self.count = ends, values, held

@@ -1,0 +1,342 @@
+"""One market's trades and clock rows → closed candles of all timeframes, revisions and late trades.
+
+A candle is labelled with its end. Nothing closes by itself: a *row* closes it, when its time says that the
+candle's end has passed by the grace time. Minutes without trades are flat at the close before, and
+`EMPTY`; higher timeframes are merges of minutes. A trade for a minute that is closed revises it while the
+minute ended less than the horizon before the watermark; afterwards it is late, and changes nothing. Prices
+and sizes are integers at the market's scales. `projections.fold.kernel` does the work.
+"""
+
+from typing import NamedTuple, Self
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from projections.fold import kernel
+from projections.fold.kernel import I8, U1
+from streams.events import MINUTE_NS, TIMEFRAMES_NS, Closed, RowKind
+
+TIMEFRAMES: tuple[str, ...] = tuple(TIMEFRAMES_NS)
+
+CLOSED_DTYPE = np.dtype(
+    [
+        (name, np.int64)
+        for name in (
+            "row",
+            "timeframe",
+            "end",
+            "revision",
+            "first_time",
+            "open",
+            "high",
+            "low",
+            "last_time",
+            "close",
+            "volume",
+            "trades",
+            "flags",
+            "first_offset",
+            "last_offset",
+        )
+    ]
+)
+"""A closed or revised candle: `row` of the call that did it, index into `TIMEFRAMES`, `CandleFlag`s.
+`first_time` and `last_time` are those of its trades (of an empty candle: its end), as are the journal
+offsets (of an empty candle: that of the record which closed or revised it)."""
+
+_OUT_ROWS = 1024
+_QUEUE_ROWS = 32
+_FORM = 1
+_PRICES = (kernel.OPEN, kernel.HIGH, kernel.LOW, kernel.CLOSE)
+_LENGTHS = np.array(kernel.LENGTHS)
+
+
+class Folded(NamedTuple):
+    """What rows did. `closed` is in order of rows, then of closing; `late` and `revising` are indices of
+    rows: of trades beyond the horizon, and of trades that revised instead of entering an open candle."""
+
+    closed: npt.NDArray[np.void]
+    late: I8
+    revising: I8
+
+
+_NONE = Folded(np.empty(0, CLOSED_DTYPE), np.empty(0, np.int64), np.empty(0, np.int64))
+
+
+class _State(msgspec.Struct, frozen=True, array_like=True):
+    form: int
+    left: bool
+    grace_ns: int
+    horizon_ns: int
+    head: bytes
+    open: bytes
+    rings: bytes
+    gaps: tuple[tuple[int, int], ...]
+
+
+class CandleBook:
+    """The candles of one market.
+
+    closed: `right` groups (start, end], `left` [start, end). grace_ns: how long after its end a candle
+    waits. horizon_ns: how long before the watermark a minute may have ended that a late trade still
+    revises.
+    """
+
+    def __init__(self, *, closed: Closed, grace_ns: int, horizon_ns: int) -> None:
+        if closed not in ("right", "left"):
+            raise ValueError(f"closed is {closed!r}; it must be 'right' or 'left'")
+        if grace_ns < 0 or horizon_ns < 0:
+            raise ValueError(f"grace_ns {grace_ns} and horizon_ns {horizon_ns} must not be negative")
+        capacities = [horizon_ns // length + 2 for length in TIMEFRAMES_NS.values()]
+        self._ring_rows = sum(capacities)
+        self._head = np.zeros(kernel.HEAD, np.int64)
+        self._head[: kernel.PREVIOUS_CLOSE] = -1
+        self._head[kernel.LEFT] = closed == "left"
+        self._head[kernel.GRACE] = grace_ns
+        self._head[kernel.HORIZON] = horizon_ns
+        self._head[[kernel.QUEUE, kernel.FIRST, kernel.LAST]] = self._ring_rows
+        self._head[kernel.SLOTS :] = [*np.cumsum([0, *capacities[:-1]]), *capacities]
+        self._candles = np.zeros((self._ring_rows + _QUEUE_ROWS, kernel.COLUMNS), np.int64)
+        self._candles[:, kernel.END] = -1
+        self._gaps: list[tuple[int, int]] = []
+        self._gap_table = np.empty((0, 2), np.int64)
+        self._out = np.empty((_OUT_ROWS, kernel.COLUMNS), np.int64)
+        self._late = np.empty(_OUT_ROWS, np.int64)
+
+    @property
+    def watermark(self) -> int:
+        """The latest time of a clock row or of a trade that is no backfill, in ns; −1 before the first."""
+        return int(self._head[kernel.WATERMARK])
+
+    def fold(self, time: I8, price: I8, size: I8, kind: U1, offset: int) -> Folded:
+        """Folds rows of this market, as aligned contiguous columns [n] in order of arrival: ns, integers
+        at the market's scales, `RowKind` with `BACKFILL`. `offset` is the journal record's.
+
+        Raises ValueError or OverflowError naming the row and its value; the book is then half folded, and
+        must be restored.
+        """
+        parts: list[Folded] = []
+        while True:
+            told = kernel.fold_rows(
+                time,
+                price,
+                size,
+                kind,
+                offset,
+                self._head,
+                self._candles,
+                self._gap_table,
+                self._out,
+                self._late,
+            )
+            if told == kernel.NOTHING and not parts:
+                return _NONE
+            if told == kernel.FAULTY:
+                raise self._error(time, price, size, kind)
+            parts.append(self._taken())
+            if told == kernel.QUEUE_FULL:
+                self._make_room()
+            elif told != kernel.OUT_FULL:
+                return _joined(parts)
+
+    def gap(self, start: int, end: int, offset: int) -> Folded:
+        """Trades of (start, end] ns may be missing: its minutes are incomplete, closed ones by a revision,
+        others when they close."""
+        kept = [(s, e) for s, e in self._live_gaps() if e < start or s > end]
+        joined = [(s, e) for s, e in self._live_gaps() if not (e < start or s > end)]
+        joined.append((start, end))
+        kept.append((min(s for s, _ in joined), max(e for _, e in joined)))
+        return self._with_gaps(sorted(kept), start, end, offset)
+
+    def gap_filled(self, start: int, end: int, offset: int) -> Folded:
+        """The trades of (start, end] ns have been filled in: what no other gap overlaps is complete again."""
+        kept = [
+            (max(s, low), min(e, high))
+            for s, e in self._live_gaps()
+            for low, high in ((s, start), (end, e))
+            if max(s, low) < min(e, high)
+        ]
+        return self._with_gaps(kept, start, end, offset)
+
+    def forming(self) -> np.void | None:
+        """A copy of the open 1m candle, the latest when several are open, as `CLOSED_DTYPE`; None before
+        its first trade. Its `row` is −1 and its `flags` are not known yet (0)."""
+        first, last = self._queue()
+        if first == last:
+            return None
+        candle = self._candles[last - 1].copy()
+        candle[kernel.ROW_OF] = -1
+        return candle.view(CLOSED_DTYPE)[0]
+
+    def rescale(self, price_factor: int, size_factor: int) -> None:
+        """Multiplies all prices and sizes, when the market's scales have grown. Raises OverflowError, and
+        changes nothing, when one would leave its range."""
+        if price_factor < 1 or size_factor < 1:
+            raise ValueError(
+                f"factors {price_factor} and {size_factor} must be whole numbers from 1: scales only grow"
+            )
+        first, last = self._queue()
+        rows = np.concatenate([self._live_rows(), np.arange(first, last)])
+        high = max(self._previous_close(), int(self._candles[rows, kernel.HIGH].max(initial=0)))
+        volume = int(self._candles[rows, kernel.VOLUME].max(initial=0))
+        if high * price_factor > kernel.VALUE_MAX:
+            raise OverflowError(
+                f"price {high} × {price_factor} is beyond 2**53; choose a smaller price scale"
+            )
+        if volume * size_factor > kernel.VOLUME_MAX:
+            raise OverflowError(
+                f"volume {volume} × {size_factor} is beyond 2**62; choose a smaller size scale"
+            )
+        for column in _PRICES:
+            self._candles[rows, column] *= price_factor
+        self._candles[rows, kernel.VOLUME] *= size_factor
+        self._head[kernel.PREVIOUS_CLOSE] *= price_factor
+
+    def state(self) -> bytes:
+        """All that later rows depend on, and nothing else: the same history gives the same bytes."""
+        first, last = self._queue()
+        head = self._head
+        return msgspec.msgpack.encode(
+            _State(
+                form=_FORM,
+                left=bool(head[kernel.LEFT]),
+                grace_ns=int(head[kernel.GRACE]),
+                horizon_ns=int(head[kernel.HORIZON]),
+                head=head[: kernel.KEPT].tobytes(),
+                open=self._candles[first:last].tobytes(),
+                rings=self._candles[self._live_rows()].tobytes(),
+                gaps=tuple(self._live_gaps()),
+            )
+        )
+
+    @classmethod
+    def restore(cls, state: bytes) -> Self:
+        """The book whose `state` it was. Raises ValueError for other bytes."""
+        kept = msgspec.msgpack.decode(state, type=_State)
+        if kept.form != _FORM:
+            raise ValueError(
+                f"candle state has form {kept.form}, this program reads {_FORM}: fold the journal again"
+            )
+        book = cls(
+            closed="left" if kept.left else "right", grace_ns=kept.grace_ns, horizon_ns=kept.horizon_ns
+        )
+        book._head[: kernel.KEPT] = np.frombuffer(kept.head, np.int64)
+        rings = _candles(kept.rings)
+        book._candles[book._slots(rings[:, kernel.TIMEFRAME], rings[:, kernel.END])] = rings
+        queue = _candles(kept.open)
+        first = book._ring_rows
+        book._candles = np.concatenate(
+            [book._candles[:first], queue, np.zeros((_QUEUE_ROWS, kernel.COLUMNS), np.int64)]
+        )
+        book._head[kernel.LAST] = first + len(queue)
+        book._set_gaps(list(kept.gaps))
+        return book
+
+    def _queue(self) -> tuple[int, int]:
+        return int(self._head[kernel.FIRST]), int(self._head[kernel.LAST])
+
+    def _previous_close(self) -> int:
+        return int(self._head[kernel.PREVIOUS_CLOSE])
+
+    def _slots(self, frame: I8, end: I8) -> I8:
+        slots = self._head[kernel.SLOTS :].reshape(2, -1)
+        return slots[0, frame] + end // _LENGTHS[frame] % slots[1, frame]
+
+    def _live_rows(self) -> I8:
+        """Rows of the rings that can still change: revisable candles and those being merged."""
+        end = self._candles[: self._ring_rows, kernel.END]
+        oldest = self._head[kernel.WATERMARK] - self._head[kernel.HORIZON]
+        live = np.flatnonzero((end >= 0) & ((end > oldest) | (end >= self._head[kernel.NEXT_END])))
+        return live[np.lexsort((end[live], self._candles[live, kernel.TIMEFRAME]))]
+
+    def _live_gaps(self) -> list[tuple[int, int]]:
+        """The gaps, without what lies in minutes that can no longer change."""
+        head = self._head
+        if head[kernel.FIRST_END] < 0:
+            return self._gaps
+        revisable = int(head[kernel.WATERMARK] - head[kernel.HORIZON]) // MINUTE_NS * MINUTE_NS
+        settled = min(int(head[kernel.NEXT_END]) - MINUTE_NS, revisable) - int(head[kernel.LEFT])
+        return [(max(start, settled), end) for start, end in self._gaps if end > settled]
+
+    def _set_gaps(self, gaps: list[tuple[int, int]]) -> None:
+        self._gaps = gaps
+        self._gap_table = np.array(gaps, np.int64).reshape(-1, 2)
+
+    def _with_gaps(self, gaps: list[tuple[int, int]], start: int, end: int, offset: int) -> Folded:
+        if not 0 <= start < end <= kernel.TIME_MAX:
+            raise ValueError(
+                f"gap ({start}, {end}] is no range of times in ns: the start must be before the end"
+            )
+        self._set_gaps(gaps)
+        out = np.empty((self._ring_rows * len(TIMEFRAMES), kernel.COLUMNS), np.int64)
+        kernel.mark_gap(start, end, offset, self._head, self._candles, self._gap_table, out)
+        return _NONE._replace(closed=_closed(out[: self._head[kernel.CLOSED]]))
+
+    def _taken(self) -> Folded:
+        """Copies what the last call wrote."""
+        head = self._head
+        closed = _closed(self._out[: head[kernel.CLOSED]])
+        late = self._late[: head[kernel.LATE]].copy()
+        if not head[kernel.REVISING]:
+            return Folded(closed, late, _NONE.revising)
+        return Folded(closed, late, closed["row"][(closed["timeframe"] == 0) & (closed["revision"] > 0)])
+
+    def _make_room(self) -> None:
+        """Moves the queue of open minutes to its beginning, and doubles its room when it needs it."""
+        first, last = self._queue()
+        queue = self._candles[first:last].copy()
+        room = len(self._candles) - self._ring_rows
+        if 2 * len(queue) > room:
+            self._candles = np.concatenate([self._candles, np.zeros((room, kernel.COLUMNS), np.int64)])
+        self._head[kernel.FIRST] = self._ring_rows
+        self._head[kernel.LAST] = self._ring_rows + len(queue)
+        self._candles[self._ring_rows : self._ring_rows + len(queue)] = queue
+
+    def _error(self, time: I8, price: I8, size: I8, kind: U1) -> Exception:
+        fault, row = int(self._head[kernel.FAULT]), int(self._head[kernel.ROW])
+        self._head[kernel.ROW] = 0
+        if fault == kernel.BAD_LENGTH:
+            return ValueError(
+                f"columns differ in length: {len(time)}, {len(price)}, {len(size)}, {len(kind)}"
+            )
+        if fault == kernel.BAD_KIND:
+            return ValueError(f"row {row}: kind {kind[row]} is none of RowKind, with or without BACKFILL")
+        if fault == kernel.BAD_TIME:
+            return ValueError(f"row {row}: time {time[row]} is outside 0..2**62 ns")
+        if fault == kernel.BAD_SILENCE:
+            last = int(self._head[kernel.NEXT_END])
+            return ValueError(
+                f"row {row}: time {time[row]} is more than five years after the candle that ends at {last};"
+                " if the time is right, give the market a new journal"
+            )
+        if fault == kernel.BAD_VOLUME:
+            return OverflowError(f"row {row} (size {size[row]}): the volume of a candle would pass 2**62")
+        name, column = ("price", price) if fault == kernel.BAD_PRICE else ("size", size)
+        return _value_error(name, column, kind)
+
+
+def _value_error(name: str, column: I8, kind: U1) -> Exception:
+    """Of the first trade whose value is out of range: those before it were taken."""
+    row = int(np.flatnonzero((kind != RowKind.CLOCK) & ((column <= 0) | (column > kernel.VALUE_MAX)))[0])
+    if column[row] > 0:
+        return OverflowError(
+            f"row {row}: {name} {column[row]} is beyond 2**53; choose a smaller {name} scale"
+        )
+    return ValueError(f"row {row}: {name} {column[row]} is not positive")
+
+
+def _closed(rows: I8) -> npt.NDArray[np.void]:
+    return rows.copy().view(CLOSED_DTYPE).reshape(-1)
+
+
+def _candles(columns: bytes) -> I8:
+    return np.frombuffer(columns, np.int64).reshape(-1, kernel.COLUMNS)
+
+
+def _joined(parts: list[Folded]) -> Folded:
+    if len(parts) == 1:
+        return parts[0]
+    closed, late, revising = zip(*parts, strict=True)
+    columns = np.concatenate([part.view(np.int64) for part in closed])  # numpy joins records slowly
+    return Folded(columns.view(CLOSED_DTYPE), np.concatenate(late), np.concatenate(revising))

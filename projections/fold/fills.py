@@ -1,0 +1,46 @@
+"""A waiting paper order meets a trade."""
+
+from typing import NamedTuple
+
+from msgspec import Struct
+
+from projections.fold.money import Account, MoneyOverflowError, Traded, affordable, slipped, trade
+from streams.causes import Cause
+from streams.events import Market
+
+
+class Waiting(Struct):
+    """A market order that waits for its trade.
+
+    `decided` is the time of the row that decided it, ns; `row` that row's index in the journal record being
+    folded, −1 in later records.
+    """
+
+    order: Cause
+    buy: bool
+    size: int
+    decided: int
+    row: int
+    reason: str
+
+
+class Result(NamedTuple):
+    """What became of an order: the trade at `price`, if any, and why not all of it, if not."""
+
+    traded: Traded | None
+    price: int
+    size: int
+    rejected: str | None
+
+
+def fill(market: Market, account: Account, order: Waiting, price: int) -> Result:
+    """Fill `order` at a trade's `price`, with slippage and fee; only what is affordable there."""
+    at = slipped(market, price, buy=order.buy)
+    try:
+        size = affordable(market, account, order.size, at, buy=order.buy)
+        if size == 0:
+            return Result(None, at, 0, "insufficient_cash")
+        traded = trade(market, account, size, at, buy=order.buy)
+    except MoneyOverflowError:
+        return Result(None, at, 0, "overflow")
+    return Result(traded, at, size, "cut_to_cash" if size < order.size else None)

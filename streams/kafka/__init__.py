@@ -1,0 +1,1 @@
+"""The log on Kafka, and Faust on it."""
