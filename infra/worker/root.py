@@ -44,7 +44,7 @@ logger = logging.getLogger(__name__)
 Feed = Callable[[], Coroutine[Any, Any, None]]
 """Runs beside the agents until it ends or is cancelled; what it raises ends the worker."""
 FEED_STOP_S = 10.0
-ENCODING = ("events.py", "codec.py", "ticks.py")
+ENCODING = ("causes.py", "codec.py", "events.py", "records.py", "ticks.py")
 """Of `streams`: what the bytes of events depend on."""
 
 

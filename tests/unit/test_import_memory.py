@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 from infra.exchange.files import import_file
 from infra.exchange.trade_file import TradeFile
-from streams.log import open_log
+from streams.backends import open_log
 path = Path(sys.argv[1])
 market, _ = TradeFile(path).infer_market("v", "BTC/USD", closed="left")
 result = import_file(open_log("embedded://" + sys.argv[2]), path, market)
