@@ -22,8 +22,8 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from infra.strategies import Strategies, load_strategies
-from projections.pipeline import Pipeline
+from infra.strategies.registry import Strategies, load_strategies
+from projections.fold.pipeline import Pipeline
 from streams import events
 from streams.events import BotChanged, DeadLetter, Fill, Order, OrderClosed, Signal, Sizing
 from tests.journal import START, batch, create, emitted, fold, records, spot
