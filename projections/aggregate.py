@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
+import pandas as pd  # pyright: ignore[reportMissingTypeStubs] - it has none
 
 from projections.fold.candles import TIMEFRAMES, CandleBook
 from projections.fold.kernel import I8, TIME_MAX
@@ -20,6 +20,8 @@ from streams.events import TIMEFRAMES_NS, Closed, RowKind
 TIME_NAMES = ("timestamp", "time", "datetime", "date", "ts", "ts_ns", "timestamp_ms", "transact_time", "t")
 PRICE_NAMES = ("price", "p", "rate", "px")
 SIZE_NAMES = ("size", "amount", "volume", "quantity", "qty", "q", "v", "base_volume")
+
+_to_datetime: Callable[..., Any] = cast(Any, pd).to_datetime  # its types are known in part
 
 _SECOND_NS = 1_000_000_000
 _MICROSECOND_NS = 1000
@@ -143,8 +145,8 @@ def _columns(ticks: Any) -> tuple[Any, Any, Any]:
         named: Mapping[Any, Any] = {name: ticks[name] for name in ticks.columns}
         if isinstance(ticks.index, pd.DatetimeIndex) and _find(named, TIME_NAMES) is None:
             named = {**named, "timestamp": ticks.index}
-    elif isinstance(ticks, np.ndarray) and ticks.dtype.names:
-        named = {name: ticks[name] for name in ticks.dtype.names}
+    elif isinstance(ticks, np.ndarray) and (names := cast(Column, ticks).dtype.names):
+        named = {name: ticks[name] for name in names}
     elif isinstance(ticks, Mapping):
         named = cast("Mapping[Any, Any]", ticks)
     else:
@@ -206,7 +208,7 @@ def _numbers(column: Any, what: str) -> Column:
     if array.dtype.kind in "iu":
         return array.astype(np.int64)
     values = list(column)
-    kinds = {type(value) for value in values}
+    kinds: set[type] = {type(value) for value in values}
     if kinds <= {float, int} and float in kinds:
         return _numbers(np.array(values, np.float64), what)
     decimals = [_decimal(value, row, what) for row, value in enumerate(values)]
@@ -236,9 +238,9 @@ def _times(column: Any) -> I8:
     """ns since 1970 UTC."""
     index = pd.Index(column)
     if index.dtype.kind in "iuf":
-        return _times_of_numbers(index.to_numpy())
+        return _times_of_numbers(np.asarray(index))
     try:
-        times = pd.DatetimeIndex(pd.to_datetime(index, utc=True, format="ISO8601"))
+        times = pd.DatetimeIndex(_to_datetime(index, utc=True, format="ISO8601"))
     except (ValueError, TypeError, OverflowError):
         raise _time_error(list(index)) from None
     _refuse(times.isna(), index, "time", "is missing")
@@ -261,10 +263,9 @@ _UNITS = ((_SECOND_NS, 10**11), (1_000_000, 10**14), (_MICROSECOND_NS, 10**17))
 
 
 def _time_error(values: list[Any]) -> ValueError:
-    parse: Callable[..., Any] = pd.to_datetime
     for row, value in enumerate(values):
         try:
-            parse(value, utc=True, format="ISO8601" if isinstance(value, str) else None)
+            _to_datetime(value, utc=True, format="ISO8601" if isinstance(value, str) else None)
         except (ValueError, TypeError, OverflowError):
             return ValueError(
                 f"row {row}: time {value!r} is no time; use ISO 8601, datetimes or numbers since 1970"

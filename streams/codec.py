@@ -72,13 +72,14 @@ def _parts(value: bytes, count: int, error: msgspec.DecodeError) -> list[Any]:
         parts: object = msgspec.msgpack.decode(value)
     except msgspec.DecodeError:
         parts = None
-    if not isinstance(parts, list) or len(parts) != count:
+    if not isinstance(parts, list) or len(cast(list[Any], parts)) != count:
         raise UndecodableError(f"not an event record: {error}") from error
-    return parts
+    return cast(list[Any], parts)
 
 
-def _upcast(fields: Any, error: msgspec.DecodeError) -> Any:
-    tag = fields.get("type") if isinstance(fields, dict) else None
+def _upcast(event: Any, error: msgspec.DecodeError) -> Any:
+    fields = cast(dict[str, Any], event) if isinstance(event, dict) else {}
+    tag = fields.get("type")
     if tag not in UPCASTERS:
         if tag in TAGS:
             return fields

@@ -37,8 +37,8 @@ class Ticks(NamedTuple):
     def rows(self) -> int:
         return len(self.kind)
 
-    def take(self, rows: slice) -> "Ticks":
-        """The rows of a slice, as views."""
+    def take(self, rows: "slice | NDArray[np.intp | np.bool_]") -> "Ticks":
+        """These rows; those of a slice are views."""
         ids = None if self.id is None else self.id[rows]
         return Ticks(
             self.market[rows],

@@ -71,7 +71,8 @@ def import_(
         options = FileOptions(params_of(column or ()), time_unit, signed)
         given: Given = {
             "contract": contract, "price_step": price_step, "size_step": size_step, "closed": closed,
-            "fee": rate(fee, "--fee-bp"), "slippage": rate(slippage, "--slippage-bp"),
+            "fee": None if fee is None else rate(fee, "--fee-bp"),
+            "slippage": None if slippage is None else rate(slippage, "--slippage-bp"),
         }  # fmt: skip
         with refusing():
             append = _append(
@@ -197,10 +198,8 @@ def _step(known: "Market", new: "Market", name: str) -> dict[str, int]:
     return changes
 
 
-def rate(text: str | None, option: str) -> int | None:
+def rate(text: str, option: str) -> int:
     """A rate in 1e-8 of basis points in text."""
-    if text is None:
-        return None
     try:
         rate = Decimal(text) * BASIS_POINT
     except ArithmeticError:

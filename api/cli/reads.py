@@ -87,7 +87,7 @@ def trades(
     json: Json = False,
 ) -> None:
     """Fills of a bot."""
-    columns = {**TRADES, **LINEAGE} if lineage else TRADES
+    columns: Columns = {**TRADES, **LINEAGE} if lineage else TRADES
     _write("trades", bot_id, (after, until), columns, format_of(form, json, out), out, lineage=lineage)
 
 

@@ -96,7 +96,7 @@ def up(
         session.migrate(waiting=True)
         names = symbols(markets)
         collecting, standing = _Collecting(session, names, speed), Standing(session)
-        feeds = [collecting.run] if names else []
+        feeds: list[Feed] = [collecting.run] if names else []
         if demo and names:
             feeds.append(_demo(session, names))
 

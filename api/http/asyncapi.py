@@ -198,7 +198,7 @@ def _channels(name: str, door: Door, counted: list[str]) -> Json:
     words = f"{door.words}\n\n{READ_REDIS}"
     both = {name: _channel(door, address, "redis", live, words)}
     both[name]["x-snapshot"] = {"key": key_of(address), "schema": schemas.ref(f"snapshot.{name}.redis")}
-    if door.path is not None:
+    if door.path is not None and door.socket is not None:
         sent = [f"snapshot.{name}", *live, "heartbeat"]
         words = f"{door.words} It is the channel `{address}`, with the same `seq`.\n\n{READ_SOCKET}"
         both[door.socket] = _channel(door, door.path, "api", sent, words) | {"bindings": {"ws": _WS}}

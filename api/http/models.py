@@ -179,7 +179,7 @@ class StopBot(Asked):
 
 
 class HaltBot(Asked):
-    reason: str = Field("halted by command", min_length=1, max_length=500)
+    reason: str = Field(default="halted by command", min_length=1, max_length=500)
 
 
 class ReconfigureBot(Asked):

@@ -286,7 +286,7 @@ def _with_lineage(query: Select[Any]) -> Select[Any]:
 # ------------------------------------------------------------------ rows
 
 
-def _candle(row: Row[Any]) -> dict[str, Any]:
+def _candle(row: Row[*tuple[Any, ...]]) -> dict[str, Any]:
     # taken apart at once: of thousands of rows each access by name is felt
     end, revision, first, high, low, last, volume, trades, scale, size_scale, empty, incomplete = row
     return {

@@ -172,7 +172,8 @@ class DataCollector:
             while None not in group:
                 group.clear()
                 await self._gather(feed, queue, group)
-                taken, group = group, [None] if None in group else []
+                taken = group
+                group = [None] if None in group else []
                 await _finished(self._deliver, name, taken)
             await _finished(self._flush, feed)
             await pump

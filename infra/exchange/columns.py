@@ -10,11 +10,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
+import pyarrow.compute
 from numpy.typing import NDArray
 
 from streams.events import RowKind
 from streams.ticks import NO_ID
+
+pc: Any = pyarrow.compute  # its functions are made when it is imported, so that no type checker finds them
 
 INT64_MAX = 2**63 - 1
 TIME_MAX = 2**62

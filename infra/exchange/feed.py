@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from infra.exchange.provider import DataProvider, Delivery, clock_rows
-from projections.fold.candles import TIMEFRAMES, CandleBook
+from projections.fold.candles import CandleBook
+from projections.fold.tape import TIMEFRAMES
 from streams.events import (
     MINUTE_NS,
     Candle,
@@ -113,14 +114,14 @@ class Feed:
         places = np.array([self._places[key] for key in delivery.keys])
         partition, index = places[ticks.market].T
         ticks = ticks._replace(market=index.astype(np.uint16))
-        return {int(p): _select(ticks, partition == p) for p in np.unique(partition)}
+        return {int(p): ticks.take(partition == p) for p in np.unique(partition)}
 
     def fold(self, delivery: Delivery) -> tuple[tuple[str, Candle], ...]:
         """The candles that a delivery closes. Raises `ValueError` for rows that cannot be
         folded."""
         closed: list[tuple[str, Candle]] = []
         for index, key in enumerate(delivery.keys):
-            rows = _select(delivery.ticks, delivery.ticks.market == index)
+            rows = delivery.ticks.take(delivery.ticks.market == index)
             if delivery.clock:
                 rows = concatenate([rows, clock_rows(np.zeros(1, np.uint16), delivery.clock)])
             try:
@@ -187,16 +188,12 @@ def _book(market: Market) -> CandleBook:
     )
 
 
-def _select(ticks: Ticks, rows: Any) -> Ticks:
-    return Ticks(*(None if column is None else column[rows] for column in ticks))
-
-
 def _candle(row: Any, market: Market) -> Candle:
     flags = int(row["flags"])
-    prices = (int(row[name]) for name in ("open", "high", "low", "close", "volume", "trades"))
+    prices = {name: int(row[name]) for name in ("open", "high", "low", "close", "volume", "trades")}
     return Candle(
-        TIMEFRAMES[int(row["timeframe"])], int(row["end"]), int(row["revision"]), *prices,
-        market.price_scale, market.size_scale,
+        TIMEFRAMES[int(row["timeframe"])], int(row["end"]), int(row["revision"]), **prices,
+        price_scale=market.price_scale, size_scale=market.size_scale,
         empty=bool(flags & CandleFlag.EMPTY), incomplete=bool(flags & CandleFlag.INCOMPLETE),
         first_offset=-1, last_offset=-1,
     )  # fmt: skip

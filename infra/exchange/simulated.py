@@ -218,7 +218,7 @@ class SimulatedExchange:
         ticks = concatenate(parts)
         order = np.argsort(ticks.time, kind="stable")
         keys = tuple(f"{VENUE}:{symbol}" for symbol in raw.trades)
-        return Delivery(keys, Ticks(*(None if c is None else c[order] for c in ticks)), clock=raw.until)
+        return Delivery(keys, ticks.take(order), clock=raw.until)
 
 
 class _Feed:

@@ -1,15 +1,18 @@
 """Columns of integers as `infra.present.values` shows single ones, thousands of rows at a time."""
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
+import pyarrow.compute
+
+pc: Any = pyarrow.compute  # its functions are made when it is imported, so that no type checker finds them
 
 Ints = npt.NDArray[np.int64]
 
-_UNITS = (("s", 1_000_000_000), ("ms", 1_000_000), ("us", 1_000), ("ns", 1))
+_Unit = Literal["s", "ms", "us", "ns"]
+_UNITS: tuple[tuple[_Unit, int], ...] = (("s", 1_000_000_000), ("ms", 1_000_000), ("us", 1_000), ("ns", 1))
 
 
 def decimal_strings(values: Ints, scale: int) -> pa.Array:

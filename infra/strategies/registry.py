@@ -175,7 +175,7 @@ def _imported(source: Source) -> ModuleType:
     return module
 
 
-def _line(source: Source, error: Exception) -> int:
+def _line(source: Source, error: BaseException) -> int:
     """The last line of the file that the error went through."""
     if isinstance(error, SyntaxError) and error.filename == source.file:
         return error.lineno or 1

@@ -32,7 +32,7 @@ def witnesses(log: Log, database_url: str, warn: Warn) -> Callable[[int], Iterab
         if snapshot is not None:
             yield Witness("the newest snapshot", dict.fromkeys(DERIVED, snapshot.sent), {})
         # commits follow the acknowledgement of the outputs, and name the offset that is due next
-        folded = dict.fromkeys(DERIVED, committed.get((JOURNAL, partition), 0) - 1)
+        folded: dict[str, int] = dict.fromkeys(DERIVED, committed.get((JOURNAL, partition), 0) - 1)
         read = {topic: committed.get((topic, partition), 0) - 1 for topic in DERIVED}
         yield Witness("the workers' commit", folded, read)
         mine = [row for row in projected if row.partition == partition]

@@ -6,9 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from msgspec import Struct, field
 
-from projections.fold.candles import TIMEFRAMES
 from projections.fold.pipeline import Pipeline
-from projections.fold.tape import Tape
+from projections.fold.tape import TIMEFRAMES, Tape
 from streams.agents.engine import Fold, Sending
 from streams.events import Candle
 from streams.records import Record
@@ -73,7 +72,10 @@ class Forming(Struct):
 
 
 def _candle(tape: Tape, row: np.void) -> Candle:
-    scales = (tape.market.price_scale, tape.market.size_scale)
-    prices = (int(row[name]) for name in ("open", "high", "low", "close", "volume", "trades"))
-    offsets = (int(row["first_offset"]), int(row["last_offset"]))
-    return Candle(TIMEFRAMES[0], int(row["end"]), 0, *prices, *scales, False, False, *offsets)
+    prices = {name: int(row[name]) for name in ("open", "high", "low", "close", "volume", "trades")}
+    return Candle(
+        TIMEFRAMES[0], int(row["end"]), 0, **prices,
+        price_scale=tape.market.price_scale, size_scale=tape.market.size_scale,
+        empty=False, incomplete=False,
+        first_offset=int(row["first_offset"]), last_offset=int(row["last_offset"]),
+    )  # fmt: skip

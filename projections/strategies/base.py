@@ -39,7 +39,7 @@ from projections.strategies.parameters import (
 )
 
 if TYPE_CHECKING:
-    import pandas as pd
+    import pandas as pd  # pyright: ignore[reportMissingTypeStubs] - it has none
 
 LOOKBACK_MAX = 5000
 """No strategy reads further back than this many candles, so that the history kept for it is bounded."""
@@ -127,7 +127,7 @@ class BaseStrategy:
         """
         if not len(df):
             raise ValueError("process_data needs at least one candle, the frame is empty")
-        history = np.ascontiguousarray(df[list(COLUMNS)].to_numpy(dtype=np.float64))
+        history = np.ascontiguousarray(cast(Any, df)[list(COLUMNS)].to_numpy(dtype=np.float64))
         signal = Signal(0.0)
         state = self._fresh()
         for i in range(len(history)):

@@ -4,7 +4,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol, cast
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -271,9 +271,10 @@ class PandasCode(StrategyCode):
 
 
 def _frame(history: History, start: int, stop: int) -> Any:
-    import pandas as pd  # noqa: PLC0415 - a third of a second, for those who use it
+    import pandas  # noqa: PLC0415 - a third of a second, for those who use it  # pyright: ignore[reportMissingTypeStubs] - it has none
 
-    ends = pd.to_datetime(cast(Any, history.ends[start:stop].copy()), unit="ns", utc=True)
+    pd: Any = pandas
+    ends = pd.to_datetime(history.ends[start:stop].copy(), unit="ns", utc=True)
     columns = history.values[start:stop]
     return pd.DataFrame({"timestamp": ends, **{c: columns[:, k].copy() for k, c in enumerate(COLUMNS)}})
 
@@ -296,7 +297,7 @@ def _where(error: BaseException, strategy: type[BaseStrategy]) -> str:
     return f"{type(error).__name__} raised in line {line} of the strategy's file"
 
 
-def words(error: Exception) -> str:
+def words(error: BaseException) -> str:
     """An exception on one line, with its type, and alike wherever it is raised."""
     text = re.sub(r" at 0x[0-9a-f]+", "", " ".join(str(error).split()))
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

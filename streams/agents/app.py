@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn, Protocol, cast
 from urllib.parse import urlsplit
 
 import faust
@@ -94,7 +94,9 @@ def make_app(url: str, *, worker: str, datadir: Path) -> App:
 def raw_topic(app: App, *streams: str) -> Any:
     """Topics as bytes: what they mean is for `streams.codec` alone."""
     names = [app.topic_of(stream) for stream in streams]
-    return app.topic(*names, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
+    return cast(Any, app).topic(
+        *names, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw"
+    )
 
 
 def stop_flow(app: App) -> None:

@@ -154,9 +154,10 @@ class Engine:
                 with ending_process("engine"):
                     await self._take(event)
 
-        app.agent(raw_topic(app, JOURNAL), name="engine")(engine)
-        app.on_rebalance_complete.connect(self._on_assigned)
-        app.on_partitions_revoked.connect(self._on_revoked)
+        faust: Any = app  # its types are known in part
+        faust.agent(raw_topic(app, JOURNAL), name="engine")(engine)
+        faust.on_rebalance_complete.connect(self._on_assigned)
+        faust.on_partitions_revoked.connect(self._on_revoked)
 
     def positions(self) -> dict[tuple[str, int], int]:
         return {(JOURNAL, partition): offset for partition, offset in dict(self.applied).items()}

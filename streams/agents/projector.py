@@ -52,8 +52,9 @@ class Projector:
                 with ending_process("projector"):
                     await self._take(event)
 
-        app.agent(raw_topic(app, *topics), name="projector")(projector)
-        app.on_rebalance_complete.connect(self._on_assigned)
+        faust: Any = app  # its types are known in part
+        faust.agent(raw_topic(app, *topics), name="projector")(projector)
+        faust.on_rebalance_complete.connect(self._on_assigned)
 
     def positions(self) -> dict[tuple[str, int], int]:
         return {} if self._away else dict(self.applied)

@@ -24,7 +24,7 @@ class Sink(Protocol):
         """Last offset applied by (topic, partition); missing: none. Raises `SinkUnreachableError`."""
         ...
 
-    def apply(self, records: Sequence[Record]) -> None:
+    def apply(self, records: Sequence[Record]) -> object:
         """Apply the records and their positions in one transaction.
 
         Another process may have taken over and gone further: records at or before a stored position

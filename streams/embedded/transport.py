@@ -14,7 +14,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar, cast
 from urllib.parse import quote
 
 from faust.exceptions import ProducerSendError
@@ -96,7 +96,7 @@ class Consumer(base.Consumer):
 
     async def subscribe(self, topics: Iterable[str]) -> None:
         """The rebalance runs in the background: it waits for what the caller does next."""
-        self.add_future(self._rebalance(set(topics)))
+        cast(Any, self).add_future(self._rebalance(set(topics)))
 
     async def _rebalance(self, names: set[str]) -> None:
         self.app.on_rebalance_start()

@@ -5,6 +5,9 @@ aiokafka runs on an event loop in a thread of its own; callers block on it. With
 module always say `journal`.
 """
 
+# aiokafka ships no types
+# pyright: reportMissingTypeStubs=false
+
 import asyncio
 import concurrent.futures
 import threading

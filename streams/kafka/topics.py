@@ -5,6 +5,9 @@ so both limits are lifted for each topic at its creation, and a topic set otherw
 3.6 or newer.
 """
 
+# aiokafka ships no types
+# pyright: reportMissingTypeStubs=false
+
 import asyncio
 import re
 from collections.abc import Iterable, Mapping

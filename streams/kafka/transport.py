@@ -30,7 +30,9 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
 
     async def seek_to_committed(self) -> Mapping[TP, int]:
         committed = await super().seek_to_committed()
-        await self.call_thread(self._seek_to_beginnings, [tp for tp, at in committed.items() if at == 0])
+        await cast(Any, self).call_thread(
+            self._seek_to_beginnings, [tp for tp, at in committed.items() if at == 0]
+        )
         return committed
 
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
@@ -46,7 +48,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
 
 class Consumer(driver.Consumer):
     def _new_consumer_thread(self) -> ConsumerThread:
-        return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
+        return ConsumerThread(self, loop=self.loop, beacon=cast(Any, self).beacon)
 
 
 class Transport(driver.Transport):
