@@ -2,9 +2,9 @@
 #
 #   make setup   the environment .venv with the command `tcpdashboard`
 #   make run     the live view of simulated markets with demo bots
-#   make test    all tests, two files at once, on real services where this machine can have them
-#                (ARGS="-k candles"; ARGS="-n 0" for one process, as a debugger needs it)
-#   make check   lint, format, types, direction of imports
+#   make check   lint, format, types, what imports what
+#   make test    `make check`, then all tests, two files at once, on real services where this machine can have
+#                them. With ARGS pytest alone: "-k candles"; "-n 0" for one process, as a debugger needs it
 #   make bench   the measurements of docs/performance.md
 #   make lock    new requirements*.lock from pyproject.toml
 
@@ -28,7 +28,7 @@ setup: .venv/setup.stamp $(PAGE)
 run: setup
 	$(BIN)/tcpdashboard up --demo $(ARGS)
 
-test: .venv/dev.stamp $(PAGE)
+test: $(if $(ARGS),,check) .venv/dev.stamp $(PAGE)
 	tests/services/install.sh
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 

@@ -18,6 +18,7 @@ from infra.db.marks import statuses
 from infra.db.schema import SchemaError, newest_revision
 from infra.present.values import iso
 from infra.process import telemetry
+from infra.worker.fold_code import fold_code_hash
 from streams.log import Log, LogError
 from streams.topics import JOURNAL, PROJECTED
 
@@ -107,8 +108,6 @@ def _partition(
 
 @cache
 def _versions() -> dict[str, str]:
-    from infra.worker.root import fold_code_hash  # noqa: PLC0415 - loads Faust, for the first who asks
-
     return {
         "tcpdashboard": version("tcpdashboard"),
         "fold": fold_code_hash(),

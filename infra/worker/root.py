@@ -8,11 +8,8 @@ from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from hashlib import sha256
-from pathlib import Path
 from typing import Any
 
-import projections
 from infra.channels.mirror import Mirror
 from infra.commands import BotManager
 from infra.db.engine import open_engine
@@ -23,6 +20,7 @@ from infra.process import telemetry
 from infra.process.bundled_redis import RedisServer
 from infra.process.settings import Settings
 from infra.strategies.registry import Strategies, load_strategies
+from infra.worker.fold_code import fold_code_hash
 from infra.worker.forming import Forming, Watched
 from infra.worker.measured import Folding, Measured, Stepped
 from projections.fold.pipeline import Pipeline
@@ -44,8 +42,6 @@ logger = logging.getLogger(__name__)
 Feed = Callable[[], Coroutine[Any, Any, None]]
 """Runs beside the agents until it ends or is cancelled; what it raises ends the worker."""
 FEED_STOP_S = 10.0
-ENCODING = ("causes.py", "codec.py", "events.py", "records.py", "ticks.py")
-"""Of `streams`: what the bytes of events depend on."""
 
 
 @dataclass(frozen=True)
@@ -155,21 +151,6 @@ def _folded(log: Log) -> Places:
     """By journal partition, the last offset whose outputs are in the log."""
     found = {p: latest(log, p, logger.warning) for p in range(log.partitions)}
     return {(JOURNAL, p): snapshot.sent for p, snapshot in found.items() if snapshot is not None}
-
-
-def fold_code_hash() -> str:
-    """SHA-256 over the sources that decide the bytes of derived records."""
-    digest = sha256()
-    for name, source in sorted(fold_sources().items()):
-        digest.update(name.encode() + b"\0" + source.read_bytes() + b"\0")
-    return digest.hexdigest()
-
-
-def fold_sources() -> dict[str, Path]:
-    """The fold and what makes its bytes, by name below the product's root."""
-    root = Path(projections.__path__[0]).parent
-    sources = [*(root / "projections").rglob("*.py"), *(root / "streams" / name for name in ENCODING)]
-    return {source.relative_to(root).as_posix(): source for source in sources}
 
 
 class _Worker:

@@ -9,7 +9,7 @@ import numpy as np
 
 from infra.commands.journal_view import view
 from infra.exchange.files import import_file
-from infra.worker.root import fold_code_hash
+from infra.worker.fold_code import fold_code_hash
 from streams.backends import open_log
 from streams.codec import decode_input, encode
 from streams.events import TickBatch
