@@ -7,6 +7,7 @@ minute ended less than the horizon before the watermark; afterwards it is late, 
 and sizes are integers at the market's scales. `projections.fold.kernel` does the work.
 """
 
+from itertools import accumulate
 from typing import NamedTuple, Self
 
 import msgspec
@@ -14,46 +15,25 @@ import numpy as np
 import numpy.typing as npt
 
 from projections.fold import kernel
-from projections.fold.kernel import I8, U1
+from projections.fold.kernel import CANDLE, HEAD, I8, KEPT, U1, WIDTH
 from streams.events import MINUTE_NS, TIMEFRAMES_NS, Closed, RowKind
 
 TIMEFRAMES: tuple[str, ...] = tuple(TIMEFRAMES_NS)
 
-CLOSED_DTYPE = np.dtype(
-    [
-        (name, np.int64)
-        for name in (
-            "row",
-            "timeframe",
-            "end",
-            "revision",
-            "first_time",
-            "open",
-            "high",
-            "low",
-            "last_time",
-            "close",
-            "volume",
-            "trades",
-            "flags",
-            "first_offset",
-            "last_offset",
-        )
-    ]
-)
-"""A closed or revised candle: `row` of the call that did it, index into `TIMEFRAMES`, `CandleFlag`s.
-`first_time` and `last_time` are those of its trades (of an empty candle: its end), as are the journal
-offsets (of an empty candle: that of the record which closed or revised it)."""
+CLOSED = np.dtype([(name, np.int64) for name in ("row", *tuple(CANDLE.fields or ())[1:])])
+"""A closed or revised candle: a `Candle` of the kernel, with the `row` of the call that did it first."""
 
 _OUT_ROWS = 1024
 _QUEUE_ROWS = 32
 _FORM = 1
-_PRICES = (kernel.OPEN, kernel.HIGH, kernel.LOW, kernel.CLOSE)
+_CLOSED_AT = tuple(HEAD.fields or ()).index("closed")
+_COUNTS = slice(_CLOSED_AT, _CLOSED_AT + 3)
+"""Of the head: candles closed, trades late and trades revising, as integers at once: by name is slower."""
 _LENGTHS = np.array(kernel.LENGTHS)
 
 
 class Folded(NamedTuple):
-    """What rows did. `closed` is in order of rows, then of closing; `late` and `revising` are indices of
+    """What rows did. `closed` are in order of rows, then of closing; `late` and `revising` are indices of
     rows: of trades beyond the horizon, and of trades that revised instead of entering an open candle."""
 
     closed: npt.NDArray[np.void]
@@ -61,7 +41,7 @@ class Folded(NamedTuple):
     revising: I8
 
 
-_NONE = Folded(np.empty(0, CLOSED_DTYPE), np.empty(0, np.int64), np.empty(0, np.int64))
+_NONE = Folded(np.empty(0, CLOSED), np.empty(0, np.int64), np.empty(0, np.int64))
 
 
 class _State(msgspec.Struct, frozen=True, array_like=True):
@@ -90,24 +70,27 @@ class CandleBook:
             raise ValueError(f"grace_ns {grace_ns} and horizon_ns {horizon_ns} must not be negative")
         capacities = [horizon_ns // length + 2 for length in TIMEFRAMES_NS.values()]
         self._ring_rows = sum(capacities)
-        self._head = np.zeros(kernel.HEAD, np.int64)
-        self._head[: kernel.PREVIOUS_CLOSE] = -1
-        self._head[kernel.LEFT] = closed == "left"
-        self._head[kernel.GRACE] = grace_ns
-        self._head[kernel.HORIZON] = horizon_ns
-        self._head[[kernel.QUEUE, kernel.FIRST, kernel.LAST]] = self._ring_rows
-        self._head[kernel.SLOTS :] = [*np.cumsum([0, *capacities[:-1]]), *capacities]
-        self._candles = np.zeros((self._ring_rows + _QUEUE_ROWS, kernel.COLUMNS), np.int64)
-        self._candles[:, kernel.END] = -1
-        self._gaps: list[tuple[int, int]] = []
-        self._gap_table = np.empty((0, 2), np.int64)
-        self._out = np.empty((_OUT_ROWS, kernel.COLUMNS), np.int64)
+        self._head_words = np.zeros(HEAD.itemsize // 8, np.int64)
+        self._head = self._head_words.view(HEAD)[0]
+        for name in ("watermark", "first_end", "next_end"):
+            self._head[name] = -1
+        self._head["left"] = closed == "left"
+        self._head["grace"] = grace_ns
+        self._head["horizon"] = horizon_ns
+        for name in ("queue", "first", "last"):
+            self._head[name] = self._ring_rows
+        self._head["starts"] = list(accumulate(capacities[:-1], initial=0))
+        self._head["capacities"] = capacities
+        self._set_candles(np.zeros((self._ring_rows + _QUEUE_ROWS) * WIDTH, np.int64))
+        self._candles["end"] = -1
+        self._set_gaps([])
+        self._out = np.empty(_OUT_ROWS * WIDTH, np.int64)
         self._late = np.empty(_OUT_ROWS, np.int64)
 
     @property
     def watermark(self) -> int:
         """The latest time of a clock row or of a trade that is no backfill, in ns; −1 before the first."""
-        return int(self._head[kernel.WATERMARK])
+        return int(self._head["watermark"])
 
     def fold(self, time: I8, price: I8, size: I8, kind: U1, offset: int) -> Folded:
         """Folds rows of this market, as aligned contiguous columns [n] in order of arrival: ns, integers
@@ -124,9 +107,9 @@ class CandleBook:
                 size,
                 kind,
                 offset,
-                self._head,
-                self._candles,
-                self._gap_table,
+                self._head_words,
+                self._words,
+                self._gap_words,
                 self._out,
                 self._late,
             )
@@ -160,14 +143,14 @@ class CandleBook:
         return self._with_gaps(kept, start, end, offset)
 
     def forming(self) -> np.void | None:
-        """A copy of the open 1m candle, the latest when several are open, as `CLOSED_DTYPE`; None before
-        its first trade. Its `row` is −1 and its `flags` are not known yet (0)."""
+        """A copy of the open 1m candle, the latest when several are open, as a record of `CLOSED`; None
+        before its first trade. Its `row` is −1 and its `flags` are not known yet (0)."""
         first, last = self._queue()
         if first == last:
             return None
-        candle = self._candles[last - 1].copy()
-        candle[kernel.ROW_OF] = -1
-        return candle.view(CLOSED_DTYPE)[0]
+        candle = _closed(self._words[(last - 1) * WIDTH : last * WIDTH])[0]
+        candle["row"] = -1
+        return candle
 
     def rescale(self, price_factor: int, size_factor: int) -> None:
         """Multiplies all prices and sizes, when the market's scales have grown. Raises OverflowError, and
@@ -178,8 +161,8 @@ class CandleBook:
             )
         first, last = self._queue()
         rows = np.concatenate([self._live_rows(), np.arange(first, last)])
-        high = max(self._previous_close(), int(self._candles[rows, kernel.HIGH].max(initial=0)))
-        volume = int(self._candles[rows, kernel.VOLUME].max(initial=0))
+        high = max(self._previous_close(), int(self._candles["high"][rows].max(initial=0)))
+        volume = int(self._candles["volume"][rows].max(initial=0))
         if high * price_factor > kernel.VALUE_MAX:
             raise OverflowError(
                 f"price {high} × {price_factor} is beyond 2**53; choose a smaller price scale"
@@ -188,10 +171,10 @@ class CandleBook:
             raise OverflowError(
                 f"volume {volume} × {size_factor} is beyond 2**62; choose a smaller size scale"
             )
-        for column in _PRICES:
-            self._candles[rows, column] *= price_factor
-        self._candles[rows, kernel.VOLUME] *= size_factor
-        self._head[kernel.PREVIOUS_CLOSE] *= price_factor
+        for name in ("open", "high", "low", "close"):
+            self._candles[name][rows] *= price_factor
+        self._candles["volume"][rows] *= size_factor
+        self._head["previous_close"] *= price_factor
 
     def state(self) -> bytes:
         """All that later rows depend on, and nothing else: the same history gives the same bytes."""
@@ -200,12 +183,12 @@ class CandleBook:
         return msgspec.msgpack.encode(
             _State(
                 form=_FORM,
-                left=bool(head[kernel.LEFT]),
-                grace_ns=int(head[kernel.GRACE]),
-                horizon_ns=int(head[kernel.HORIZON]),
-                head=head[: kernel.KEPT].tobytes(),
-                open=self._candles[first:last].tobytes(),
-                rings=self._candles[self._live_rows()].tobytes(),
+                left=bool(head["left"]),
+                grace_ns=int(head["grace"]),
+                horizon_ns=int(head["horizon"]),
+                head=self._head_words[:KEPT].tobytes(),
+                open=self._words[first * WIDTH : last * WIDTH].tobytes(),
+                rings=self._words.reshape(-1, WIDTH)[self._live_rows()].tobytes(),
                 gaps=tuple(self._live_gaps()),
             )
         )
@@ -221,47 +204,49 @@ class CandleBook:
         book = cls(
             closed="left" if kept.left else "right", grace_ns=kept.grace_ns, horizon_ns=kept.horizon_ns
         )
-        book._head[: kernel.KEPT] = np.frombuffer(kept.head, np.int64)
-        rings = _candles(kept.rings)
-        book._candles[book._slots(rings[:, kernel.TIMEFRAME], rings[:, kernel.END])] = rings
-        queue = _candles(kept.open)
-        first = book._ring_rows
-        book._candles = np.concatenate(
-            [book._candles[:first], queue, np.zeros((_QUEUE_ROWS, kernel.COLUMNS), np.int64)]
+        book._head_words[:KEPT] = np.frombuffer(kept.head, np.int64)
+        rings = np.frombuffer(kept.rings, CANDLE)
+        slots = book._slots(rings["timeframe"], rings["end"])
+        book._words.reshape(-1, WIDTH)[slots] = np.frombuffer(kept.rings, np.int64).reshape(-1, WIDTH)
+        first, queue = book._ring_rows, np.frombuffer(kept.open, np.int64)
+        book._set_candles(
+            np.concatenate([book._words[: first * WIDTH], queue, np.zeros(_QUEUE_ROWS * WIDTH, np.int64)])
         )
-        book._head[kernel.LAST] = first + len(queue)
+        book._head["last"] = first + len(queue) // WIDTH
         book._set_gaps(list(kept.gaps))
         return book
 
     def _queue(self) -> tuple[int, int]:
-        return int(self._head[kernel.FIRST]), int(self._head[kernel.LAST])
+        return int(self._head["first"]), int(self._head["last"])
 
     def _previous_close(self) -> int:
-        return int(self._head[kernel.PREVIOUS_CLOSE])
+        return int(self._head["previous_close"])
 
     def _slots(self, frame: I8, end: I8) -> I8:
-        slots = self._head[kernel.SLOTS :].reshape(2, -1)
-        return slots[0, frame] + end // _LENGTHS[frame] % slots[1, frame]
+        return self._head["starts"][frame] + end // _LENGTHS[frame] % self._head["capacities"][frame]
 
     def _live_rows(self) -> I8:
         """Rows of the rings that can still change: revisable candles and those being merged."""
-        end = self._candles[: self._ring_rows, kernel.END]
-        oldest = self._head[kernel.WATERMARK] - self._head[kernel.HORIZON]
-        live = np.flatnonzero((end >= 0) & ((end > oldest) | (end >= self._head[kernel.NEXT_END])))
-        return live[np.lexsort((end[live], self._candles[live, kernel.TIMEFRAME]))]
+        end = self._candles["end"][: self._ring_rows]
+        revisable = int(self._head["watermark"] - self._head["horizon"]) + 1
+        live = np.flatnonzero(end >= max(0, min(revisable, int(self._head["next_end"]))))
+        return live[np.lexsort((end[live], self._candles["timeframe"][live]))]
 
     def _live_gaps(self) -> list[tuple[int, int]]:
         """The gaps, without what lies in minutes that can no longer change."""
         head = self._head
-        if head[kernel.FIRST_END] < 0:
+        if not self._gaps or head["first_end"] < 0:
             return self._gaps
-        revisable = int(head[kernel.WATERMARK] - head[kernel.HORIZON]) // MINUTE_NS * MINUTE_NS
-        settled = min(int(head[kernel.NEXT_END]) - MINUTE_NS, revisable) - int(head[kernel.LEFT])
+        revisable = int(head["watermark"] - head["horizon"]) // MINUTE_NS * MINUTE_NS
+        settled = min(int(head["next_end"]) - MINUTE_NS, revisable) - int(head["left"])
         return [(max(start, settled), end) for start, end in self._gaps if end > settled]
+
+    def _set_candles(self, words: I8) -> None:
+        self._words, self._candles = words, words.view(CANDLE)
 
     def _set_gaps(self, gaps: list[tuple[int, int]]) -> None:
         self._gaps = gaps
-        self._gap_table = np.array(gaps, np.int64).reshape(-1, 2)
+        self._gap_words = np.array(gaps, np.int64).reshape(-1)
 
     def _with_gaps(self, gaps: list[tuple[int, int]], start: int, end: int, offset: int) -> Folded:
         if not 0 <= start < end <= kernel.TIME_MAX:
@@ -269,33 +254,33 @@ class CandleBook:
                 f"gap ({start}, {end}] is no range of times in ns: the start must be before the end"
             )
         self._set_gaps(gaps)
-        out = np.empty((self._ring_rows * len(TIMEFRAMES), kernel.COLUMNS), np.int64)
-        kernel.mark_gap(start, end, offset, self._head, self._candles, self._gap_table, out)
-        return _NONE._replace(closed=_closed(out[: self._head[kernel.CLOSED]]))
+        out = np.empty(self._ring_rows * len(TIMEFRAMES) * WIDTH, np.int64)
+        kernel.mark_gap(start, end, offset, self._head_words, self._words, self._gap_words, out)
+        return _NONE._replace(closed=_closed(out[: int(self._head["closed"]) * WIDTH]))
 
     def _taken(self) -> Folded:
         """Copies what the last call wrote."""
-        head = self._head
-        closed = _closed(self._out[: head[kernel.CLOSED]])
-        late = self._late[: head[kernel.LATE]].copy()
-        if not head[kernel.REVISING]:
+        closed_rows, late_rows, revising_rows = self._head_words[_COUNTS].tolist()
+        closed = _closed(self._out[: closed_rows * WIDTH])
+        late = self._late[:late_rows].copy()
+        if not revising_rows:
             return Folded(closed, late, _NONE.revising)
         return Folded(closed, late, closed["row"][(closed["timeframe"] == 0) & (closed["revision"] > 0)])
 
     def _make_room(self) -> None:
         """Moves the queue of open minutes to its beginning, and doubles its room when it needs it."""
         first, last = self._queue()
-        queue = self._candles[first:last].copy()
-        room = len(self._candles) - self._ring_rows
+        start, queue = self._ring_rows * WIDTH, self._words[first * WIDTH : last * WIDTH].copy()
+        room = len(self._words) - start
         if 2 * len(queue) > room:
-            self._candles = np.concatenate([self._candles, np.zeros((room, kernel.COLUMNS), np.int64)])
-        self._head[kernel.FIRST] = self._ring_rows
-        self._head[kernel.LAST] = self._ring_rows + len(queue)
-        self._candles[self._ring_rows : self._ring_rows + len(queue)] = queue
+            self._set_candles(np.concatenate([self._words, np.zeros(room, np.int64)]))
+        self._head["first"] = self._ring_rows
+        self._head["last"] = self._ring_rows + last - first
+        self._words[start : start + len(queue)] = queue
 
     def _error(self, time: I8, price: I8, size: I8, kind: U1) -> Exception:
-        fault, row = int(self._head[kernel.FAULT]), int(self._head[kernel.ROW])
-        self._head[kernel.ROW] = 0
+        fault, row = int(self._head["fault"]), int(self._head["row"])
+        self._head["row"] = 0
         if fault == kernel.BAD_LENGTH:
             return ValueError(
                 f"columns differ in length: {len(time)}, {len(price)}, {len(size)}, {len(kind)}"
@@ -305,7 +290,7 @@ class CandleBook:
         if fault == kernel.BAD_TIME:
             return ValueError(f"row {row}: time {time[row]} is outside 0..2**62 ns")
         if fault == kernel.BAD_SILENCE:
-            last = int(self._head[kernel.NEXT_END])
+            last = int(self._head["next_end"])
             return ValueError(
                 f"row {row}: time {time[row]} is more than five years after the candle that ends at {last};"
                 " if the time is right, give the market a new journal"
@@ -326,12 +311,8 @@ def _value_error(name: str, column: I8, kind: U1) -> Exception:
     return ValueError(f"row {row}: {name} {column[row]} is not positive")
 
 
-def _closed(rows: I8) -> npt.NDArray[np.void]:
-    return rows.copy().view(CLOSED_DTYPE).reshape(-1)
-
-
-def _candles(columns: bytes) -> I8:
-    return np.frombuffer(columns, np.int64).reshape(-1, kernel.COLUMNS)
+def _closed(words: I8) -> npt.NDArray[np.void]:
+    return words.copy().view(CLOSED)
 
 
 def _joined(parts: list[Folded]) -> Folded:
@@ -339,4 +320,4 @@ def _joined(parts: list[Folded]) -> Folded:
         return parts[0]
     closed, late, revising = zip(*parts, strict=True)
     columns = np.concatenate([part.view(np.int64) for part in closed])  # numpy joins records slowly
-    return Folded(columns.view(CLOSED_DTYPE), np.concatenate(late), np.concatenate(revising))
+    return Folded(columns.view(CLOSED), np.concatenate(late), np.concatenate(revising))

@@ -1,26 +1,28 @@
 """The compiled part of `projections.fold.candles`: rows of one market → closed candles, in integers.
 
-Everything compiled stands in this one file, because numba's disk cache does not notice a change in
-another.
+Everything compiled stands in this one file: numba's disk cache does not notice a change in another.
 
 **One rule for both conventions.** With `left` = 1 for markets grouped [start, end) and 0 for (start, end],
 let u = time + left. Then the minute of a trade ends at u rounded up to minutes, and it closes the candle
-with end E when u > E + grace. A clock row promises everything up to its time, so there u = time + 1 in
-both.
+with end E when u > E + grace. A clock row promises everything up to its time: there u = time + 1 in both.
 
-**Where candles are.** `candles` is one int64 array of rows with the columns below. First come six rings, one
-per timeframe; the candle with end E of a timeframe stands in slot (E / length) mod capacity. The rings hold
-the closed candles that can still be revised, and in the higher ones the candle that is being merged: a candle
-that closes is merged into the one of the next timeframe, and into that only. A candle is closed when its end
-is before `head[NEXT_END]`, the end of the first open minute. Behind the rings is the queue of open minutes
-that have trades, by end, from `head[FIRST]` to before `head[LAST]`. There are several when there is a grace
-time, or when a backfill runs ahead of the clock.
+**Where candles are.** `candles` is one array of records. First come six rings, one per timeframe; the candle
+with end E of a timeframe stands in slot (E / length) mod capacity. The rings hold the closed candles that can
+still be revised, and in the higher ones the candle that is being merged: a candle that closes is merged into
+the one of the next timeframe, and into that only. A candle is closed when its end is before `head.next_end`,
+the end of the first open minute. Behind the rings is the queue of open minutes that have trades, by end, from
+`head.first` to before `head.last`. There are several when there is a grace time, or when a backfill runs
+ahead of the clock.
 
 **Room.** A row that finds no room (in `out`, `late` or the queue) returns before it changes anything that
-a second attempt would change again; the caller makes room and calls again from `head[ROW]`.
+a second attempt would change again; the caller makes room and calls again from `head.row`.
+
+**Records.** A class names the fields of a record, all int64; its dtype is made of them. Records come in as
+arrays of int64 and are viewed here: numba takes 70 ns longer to recognise an array of records, and a call
+with one trade takes a microsecond.
 """
 
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -30,66 +32,68 @@ from streams.events import BACKFILL, MINUTE_NS, TIMEFRAMES_NS, CandleFlag, RowKi
 
 I8 = npt.NDArray[np.int64]
 U1 = npt.NDArray[np.uint8]
-
-# Columns of a candle. In `out` the first is the row that closed it; in the state, how many of its minutes are
-# incomplete.
-ROW_OF: Final = 0
-HOLES: Final = 0
-TIMEFRAME: Final = 1
-END: Final = 2
-REVISION: Final = 3
-FIRST_TIME: Final = 4
-OPEN: Final = 5
-HIGH: Final = 6
-LOW: Final = 7
-LAST_TIME: Final = 8
-CLOSE: Final = 9
-VOLUME: Final = 10
-TRADES: Final = 11
-FLAGS: Final = 12
-FIRST_OFFSET: Final = 13
-LAST_OFFSET: Final = 14
-COLUMNS: Final = 15
-
-# The head: what is not a candle. The first `KEPT` are state, the rest follows from the configuration or is
-# written by the last call.
-WATERMARK: Final = 0
-FIRST_END: Final = 1  # end of the first candle, −1 before the first trade
-NEXT_END: Final = 2
-PREVIOUS_CLOSE: Final = 3
-KEPT: Final = 4
-LEFT: Final = 4
-GRACE: Final = 5
-HORIZON: Final = 6
-QUEUE: Final = 7  # the first row behind the rings
-FIRST: Final = 8
-LAST: Final = 9
-ROW: Final = 10
-CLOSED: Final = 11
-LATE: Final = 12
-REVISING: Final = 13
-FAULT: Final = 14
-SLOTS: Final = 15  # six starts of the rings, then six capacities
-HEAD: Final = SLOTS + 2 * len(TIMEFRAMES_NS)
-
-# What a call says
-NOTHING: Final = 0
-DONE: Final = 1
-OUT_FULL: Final = 2
-QUEUE_FULL: Final = 3
-FAULTY: Final = 4
-
-# Faults
-BAD_LENGTH: Final = 1
-BAD_KIND: Final = 2
-BAD_TIME: Final = 3
-BAD_SILENCE: Final = 4
-BAD_PRICE: Final = 5
-BAD_SIZE: Final = 6
-BAD_VOLUME: Final = 7
+V = npt.NDArray[np.void]
 
 LENGTHS: Final = tuple(TIMEFRAMES_NS.values())
 FRAMES: Final = len(LENGTHS)
+
+
+class Candle(Protocol):
+    """`holes`: how many of its minutes are incomplete. In `out` the row that closed it stands there."""
+
+    holes: int
+    timeframe: int  # index into `LENGTHS`
+    end: int
+    revision: int
+    first_time: int  # these two: of its trades; of an empty candle, its end
+    open: int
+    high: int
+    low: int
+    last_time: int
+    close: int
+    volume: int
+    trades: int
+    flags: int  # `CandleFlag`
+    first_offset: int  # in the journal; of an empty candle, of the record that closed or revised it
+    last_offset: int
+
+
+class Head(Protocol):
+    """What is not a candle. The first `KEPT` fields are state, the rest follows from the configuration or is
+    written by the last call."""
+
+    watermark: int
+    first_end: int  # end of the first candle, −1 before the first trade
+    next_end: int
+    previous_close: int
+    left: int
+    grace: int
+    horizon: int
+    queue: int  # the first row behind the rings
+    first: int
+    last: int
+    row: int
+    closed: int  # these three: how many of them the last call wrote or met
+    late: int
+    revising: int
+    fault: int
+    starts: I8  # of the rings, by timeframe
+    capacities: I8
+
+
+KEPT: Final = 4
+WIDTH: Final = len(Candle.__annotations__)
+CANDLE: Final = np.dtype([(name, np.int64) for name in Candle.__annotations__])
+HEAD: Final = np.dtype(
+    [(name, np.int64, () if kind is int else FRAMES) for name, kind in Head.__annotations__.items()]
+)
+GAP: Final = np.dtype([("start", np.int64), ("end", np.int64)])
+
+NOTHING, DONE, OUT_FULL, QUEUE_FULL, FAULTY = range(5)
+"""What a call says."""
+BAD_LENGTH, BAD_KIND, BAD_TIME, BAD_SILENCE, BAD_PRICE, BAD_SIZE, BAD_VOLUME = range(1, 8)
+"""Faults."""
+
 VALUE_MAX: Final = 2**53
 VOLUME_MAX: Final = 2**62
 TIME_MAX: Final = 2**62
@@ -112,51 +116,58 @@ def up_to(u: int, length: int) -> int:
 
 
 @njit(**_OPTIONS)
-def slot(head: I8, frame: int, end: int) -> int:
-    return head[SLOTS + frame] + end // LENGTHS[frame] % head[SLOTS + FRAMES + frame]
+def slot(head: Head, frame: int, end: int) -> int:
+    return head.starts[frame] + end // LENGTHS[frame] % head.capacities[frame]
 
 
 @njit(**_OPTIONS)
-def in_gap(gaps: I8, end: int, left: int) -> bool:
+def in_gap(gaps: V, end: int, left: int) -> bool:
     """Whether the minute overlaps one of the ranges (start, end], which are disjoint and sorted."""
     for g in range(gaps.shape[0]):
-        if up_to(gaps[g, 1] + left, MINUTE_NS) >= end:
-            return up_to(gaps[g, 0] + 1 + left, MINUTE_NS) <= end
+        if up_to(gaps[g].end + left, MINUTE_NS) >= end:
+            return up_to(gaps[g].start + 1 + left, MINUTE_NS) <= end
     return False
 
 
 @njit(**_OPTIONS)
-def merge(into: I8, later: I8) -> bool:
+def merge(into: Candle, later: Candle) -> bool:
     """`into` becomes the candle of both; False when the volume overflows. Prices come from minutes with
     trades."""
-    into[HOLES] += later[HOLES]
-    if later[TRADES] == 0:
+    into.holes += later.holes
+    if later.trades == 0:
         return True
-    if into[TRADES] == 0:
-        into[FIRST_TIME : TRADES + 1] = later[FIRST_TIME : TRADES + 1]
-        into[FIRST_OFFSET] = later[FIRST_OFFSET]
-        into[LAST_OFFSET] = later[LAST_OFFSET]
-        return True
-    into[HIGH] = max(into[HIGH], later[HIGH])
-    into[LOW] = min(into[LOW], later[LOW])
-    into[LAST_TIME] = later[LAST_TIME]
-    into[CLOSE] = later[CLOSE]
-    into[TRADES] += later[TRADES]
-    into[FIRST_OFFSET] = min(into[FIRST_OFFSET], later[FIRST_OFFSET])
-    into[LAST_OFFSET] = max(into[LAST_OFFSET], later[LAST_OFFSET])
-    return add_volume(into, later[VOLUME])
+    if into.trades == 0:
+        into.first_time, into.open = later.first_time, later.open
+        into.high, into.low = later.high, later.low
+        into.first_offset, into.last_offset = later.first_offset, later.last_offset
+    into.high = max(into.high, later.high)
+    into.low = min(into.low, later.low)
+    into.last_time = later.last_time
+    into.close = later.close
+    into.trades += later.trades
+    into.first_offset = min(into.first_offset, later.first_offset)
+    into.last_offset = max(into.last_offset, later.last_offset)
+    return add_volume(into, later.volume)
 
 
 @njit(**_OPTIONS)
-def add_volume(candle: I8, volume: int) -> bool:
-    if volume > VOLUME_MAX - candle[VOLUME]:
+def add_volume(candle: Candle, volume: int) -> bool:
+    if volume > VOLUME_MAX - candle.volume:
         return False
-    candle[VOLUME] += volume
+    candle.volume += volume
     return True
 
 
 @njit(**_OPTIONS)
-def absorb(candle: I8, time: I8, price: I8, size: I8, first: int, stop: int, offset: int) -> int:
+def out_of_range(low: int, high: int, least: int, most: int) -> int:
+    """The fault of trades with prices from `low` to `high` and sizes from `least` to `most`."""
+    if low <= 0 or high > VALUE_MAX:
+        return BAD_PRICE
+    return BAD_SIZE if least <= 0 or most > VALUE_MAX else 0
+
+
+@njit(**_OPTIONS)
+def absorb(candle: Candle, time: I8, price: I8, size: I8, first: int, stop: int, offset: int) -> int:
     """The candle takes the trades [first, stop), at most `RUN`, in order of time; returns a fault or 0."""
     high = price[first]
     low = high
@@ -169,144 +180,126 @@ def absorb(candle: I8, time: I8, price: I8, size: I8, first: int, stop: int, off
         most = max(most, size[i])
         least = min(least, size[i])
         volume += size[i]
-    if low <= 0 or high > VALUE_MAX:
-        return BAD_PRICE
-    if least <= 0 or most > VALUE_MAX:
-        return BAD_SIZE
-    if candle[TRADES] == 0:
-        candle[FIRST_TIME] = TIME_MAX
-        candle[LAST_TIME] = -1
-        candle[HIGH] = high
-        candle[LOW] = low
-        candle[VOLUME] = 0
-        candle[FIRST_OFFSET] = offset
-        candle[LAST_OFFSET] = offset
-    if time[first] < candle[FIRST_TIME]:
-        candle[FIRST_TIME] = time[first]
-        candle[OPEN] = price[first]
-    if time[stop - 1] >= candle[LAST_TIME]:
-        candle[LAST_TIME] = time[stop - 1]
-        candle[CLOSE] = price[stop - 1]
-    candle[HIGH] = max(candle[HIGH], high)
-    candle[LOW] = min(candle[LOW], low)
-    candle[TRADES] += stop - first
-    candle[FIRST_OFFSET] = min(candle[FIRST_OFFSET], offset)
-    candle[LAST_OFFSET] = max(candle[LAST_OFFSET], offset)
+    fault = out_of_range(low, high, least, most)
+    if fault != 0:
+        return fault
+    if candle.trades == 0:
+        candle.first_time = TIME_MAX + 1
+        candle.last_time = -1
+        candle.high = high
+        candle.low = low
+        candle.volume = 0
+        candle.first_offset = candle.last_offset = offset
+    if time[first] < candle.first_time:
+        candle.first_time = time[first]
+        candle.open = price[first]
+    if time[stop - 1] >= candle.last_time:
+        candle.last_time = time[stop - 1]
+        candle.close = price[stop - 1]
+    candle.high = max(candle.high, high)
+    candle.low = min(candle.low, low)
+    candle.trades += stop - first
+    candle.first_offset = min(candle.first_offset, offset)
+    candle.last_offset = max(candle.last_offset, offset)
     return 0 if add_volume(candle, volume) else BAD_VOLUME
 
 
 @njit(**_OPTIONS)
-def copy(candle: I8, into: I8) -> None:
-    """In a loop, since numba looks for an overlap before it assigns an array."""
-    for column in range(COLUMNS):
-        into[column] = candle[column]
-
-
-@njit(**_OPTIONS)
-def emit(head: I8, candle: I8, row: int, out: I8) -> None:
+def emit(head: Head, candle: Candle, row: int, out: V) -> None:
     """Writes the candle as it is now to `out`."""
-    candle[FLAGS] = (_EMPTY if candle[TRADES] == 0 else 0) | (_INCOMPLETE if candle[HOLES] > 0 else 0)
-    closed = out[head[CLOSED]]
-    copy(candle, closed)
-    closed[ROW_OF] = row
-    head[CLOSED] += 1
+    candle.flags = (_EMPTY if candle.trades == 0 else 0) | (_INCOMPLETE if candle.holes > 0 else 0)
+    out[head.closed] = candle
+    out[head.closed].holes = row
+    head.closed += 1
 
 
 @njit(**_OPTIONS)
-def make_flat(minute: I8, price: int, end: int, offset: int) -> None:
-    minute[FIRST_TIME] = end
-    minute[LAST_TIME] = end
-    minute[OPEN] = price
-    minute[HIGH] = price
-    minute[LOW] = price
-    minute[CLOSE] = price
-    minute[VOLUME] = 0
-    minute[TRADES] = 0
-    minute[FIRST_OFFSET] = offset
-    minute[LAST_OFFSET] = offset
+def make_flat(minute: Candle, price: int, end: int, offset: int) -> None:
+    minute.first_time = minute.last_time = end
+    minute.open = minute.high = minute.low = minute.close = price
+    minute.volume = minute.trades = 0
+    minute.first_offset = minute.last_offset = offset
 
 
 @njit(**_OPTIONS)
-def close_minute(head: I8, candles: I8, gaps: I8, row: int, offset: int, out: I8) -> None:
-    """Closes the minute `head[NEXT_END]` and what ends with it; at most six candles."""
-    end = head[NEXT_END]
-    minute = candles[slot(head, 0, end)]
-    first = head[FIRST]
-    if first < head[LAST] and candles[first, END] == end:
-        copy(candles[first], minute)
-        head[FIRST] = first + 1
-        if first + 1 == head[LAST]:
-            head[FIRST] = head[QUEUE]
-            head[LAST] = head[QUEUE]
+def close_minute(head: Head, candles: V, gaps: V, row: int, offset: int, out: V) -> None:
+    """Closes the minute `head.next_end` and what ends with it; at most six candles."""
+    end = head.next_end
+    at = slot(head, 0, end)
+    minute: Candle = candles[at]
+    first = head.first
+    if first < head.last and candles[first].end == end:
+        candles[at] = candles[first]
+        head.first = first + 1
+        if first + 1 == head.last:
+            head.first = head.last = head.queue
     else:
-        make_flat(minute, head[PREVIOUS_CLOSE], end, offset)
-        minute[END] = end
-    minute[TIMEFRAME] = 0
-    minute[REVISION] = 0
-    minute[HOLES] = in_gap(gaps, end, head[LEFT])
+        make_flat(minute, head.previous_close, end, offset)
+        minute.end = end
+    minute.timeframe = 0
+    minute.revision = 0
+    minute.holes = in_gap(gaps, end, head.left)
     emit(head, minute, row, out)
-    head[NEXT_END] = end + MINUTE_NS
-    head[PREVIOUS_CLOSE] = minute[CLOSE]
+    head.next_end = end + MINUTE_NS
+    head.previous_close = minute.close
     part = minute
     for frame in range(1, FRAMES):
         higher_end = up_to(end, LENGTHS[frame])
-        higher = candles[slot(head, frame, higher_end)]
-        if higher[END] != higher_end:
-            copy(part, higher)
-            higher[TIMEFRAME] = frame
-            higher[END] = higher_end
-            higher[REVISION] = 0
+        at = slot(head, frame, higher_end)
+        higher: Candle = candles[at]
+        if higher.end != higher_end:
+            candles[at] = part
+            higher.timeframe = frame
+            higher.end = higher_end
+            higher.revision = 0
         elif not merge(higher, part):
-            head[FAULT] = BAD_VOLUME
+            head.fault = BAD_VOLUME
             return
         if higher_end != end:
             return
-        if higher[TRADES] == 0:
-            make_flat(higher, higher[CLOSE], end, offset)
+        if higher.trades == 0:
+            make_flat(higher, higher.close, end, offset)
         emit(head, higher, row, out)
         part = higher
 
 
 @njit(**_OPTIONS)
-def can_revise(head: I8, end: int) -> bool:
-    return head[FIRST_END] <= end < head[NEXT_END] and end > head[WATERMARK] - head[HORIZON]
+def can_revise(head: Head, end: int) -> bool:
+    return head.first_end <= end < head.next_end and end > head.watermark - head.horizon
 
 
 @njit(**_OPTIONS)
 def revise(
-    head: I8, candles: I8, time: I8, price: I8, size: I8, row: int, end: int, offset: int, out: I8
+    head: Head, candles: V, time: I8, price: I8, size: I8, row: int, end: int, offset: int, out: V
 ) -> None:
     """The trade enters its closed minute, the closed candles around it (revisions) and the first open one."""
     for frame in range(FRAMES):
         around = up_to(end, LENGTHS[frame])
-        candle = candles[slot(head, frame, around)]
-        fault = absorb(candle, time, price, size, row, row + 1, offset)
-        if fault != 0:
-            head[FAULT] = fault
+        candle: Candle = candles[slot(head, frame, around)]
+        head.fault = absorb(candle, time, price, size, row, row + 1, offset)
+        if head.fault != 0 or around >= head.next_end:
             return
-        if around >= head[NEXT_END]:
-            return
-        candle[REVISION] += 1
+        candle.revision += 1
         emit(head, candle, row, out)
-        if frame == 0 and end == head[NEXT_END] - MINUTE_NS:
-            head[PREVIOUS_CLOSE] = candle[CLOSE]
+        if frame == 0 and end == head.next_end - MINUTE_NS:
+            head.previous_close = candle.close
 
 
 @njit(**_OPTIONS)
-def open_minute(head: I8, candles: I8, end: int) -> int:
+def open_minute(head: Head, candles: V, end: int) -> int:
     """Index of the open minute, begun when it is new; −1 when there is no room in the queue."""
-    at = head[LAST]
-    while at > head[FIRST] and candles[at - 1, END] >= end:
+    at = head.last
+    while at > head.first and candles[at - 1].end >= end:
         at -= 1
-    if at < head[LAST] and candles[at, END] == end:
+    if at < head.last and candles[at].end == end:
         return at
-    if head[LAST] == candles.shape[0]:
+    if head.last == candles.shape[0]:
         return -1
-    for i in range(head[LAST], at, -1):
+    for i in range(head.last, at, -1):
         candles[i] = candles[i - 1]
-    head[LAST] += 1
-    candles[at] = 0
-    candles[at, END] = end
+    head.last += 1
+    candles[at].end = end
+    candles[at].trades = 0  # what `absorb` does not write is 0 in all of the queue
     return at
 
 
@@ -315,12 +308,10 @@ def run_end(time: I8, kind: U1, row: int, time_max: int) -> int:
     """End of the run of live trades from `row`, in order of time, up to `time_max`."""
     stop = min(row + RUN, time.size)
     i = row + 1
-    while (
-        i + BLOCK <= stop and time[i + BLOCK - 1] <= time_max
-    ):  # without branches inside: a vector instruction
+    while i + BLOCK <= stop and time[i + BLOCK - 1] <= time_max:
         times = time[i - 1 : i + BLOCK]
         kinds = kind[i : i + BLOCK]
-        bad = 0
+        bad = 0  # no branches below: they become vector instructions
         for k in range(BLOCK):
             bad |= (times[k + 1] < times[k]) | (kinds[k] >= _CLOCK)
         if bad:
@@ -332,137 +323,126 @@ def run_end(time: I8, kind: U1, row: int, time_max: int) -> int:
 
 
 @njit(**_OPTIONS)
-def close_before(head: I8, candles: I8, gaps: I8, u: int, row: int, offset: int, out: I8) -> int:
+def close_before(head: Head, candles: V, gaps: V, u: int, row: int, offset: int, out: V) -> int:
     """Closes all minutes that end before u − grace."""
-    if u - head[GRACE] - head[NEXT_END] > SILENCE_MAX:
-        head[FAULT] = BAD_SILENCE
+    if u - head.grace - head.next_end > SILENCE_MAX:
+        head.fault = BAD_SILENCE
         return FAULTY
-    while u - head[GRACE] > head[NEXT_END]:
-        if head[CLOSED] + FRAMES > out.shape[0]:
+    while u - head.grace > head.next_end:
+        if head.closed + FRAMES > out.shape[0]:
             return OUT_FULL
         close_minute(head, candles, gaps, row, offset, out)
-        if head[FAULT] != 0:
+        if head.fault != 0:
             return FAULTY
     return DONE
-
-
-@njit(**_OPTIONS)
-def is_value(price: int, size: int) -> int:
-    if price <= 0 or price > VALUE_MAX:
-        return BAD_PRICE
-    if size <= 0 or size > VALUE_MAX:
-        return BAD_SIZE
-    return 0
 
 
 @njit(**_OPTIONS)
 def trade(
-    time: I8, price: I8, size: I8, kind: U1, row: int, offset: int, head: I8, candles: I8, out: I8, late: I8
+    time: I8, price: I8, size: I8, kind: U1, row: int, offset: int, head: Head, candles: V, out: V, late: I8
 ) -> int:
-    """Takes the trade at `row` and, when it is live, the run which it begins; `head[ROW]` is then behind
+    """Takes the trade at `row` and, when it is live, the run which it begins; `head.row` is then behind
     them."""
-    end = up_to(time[row] + head[LEFT], MINUTE_NS)
-    if head[FIRST_END] < 0:
-        head[FIRST_END] = end
-        head[NEXT_END] = end
+    end = up_to(time[row] + head.left, MINUTE_NS)
+    if head.first_end < 0:
+        head.first_end = head.next_end = end
     stop = row + 1
-    if end >= head[NEXT_END]:
+    if end >= head.next_end:
         at = open_minute(head, candles, end)
         if at < 0:
             return QUEUE_FULL
         if kind[row] < _CLOCK:
-            time_max = min(end, head[NEXT_END] + head[GRACE]) - head[LEFT]
+            time_max = min(end, head.next_end + head.grace) - head.left
             stop = run_end(time, kind, row, time_max)
-            head[WATERMARK] = max(head[WATERMARK], time[stop - 1])
-        head[FAULT] = absorb(candles[at], time, price, size, row, stop, offset)
-    elif head[CLOSED] + FRAMES > out.shape[0] or head[LATE] == late.size:
+            head.watermark = max(head.watermark, time[stop - 1])
+        head.fault = absorb(candles[at], time, price, size, row, stop, offset)
+    elif head.closed + FRAMES > out.shape[0] or head.late == late.size:
         return OUT_FULL
     elif can_revise(head, end):
         revise(head, candles, time, price, size, row, end, offset, out)
-        head[REVISING] += 1
+        head.revising += 1
     else:
-        late[head[LATE]] = row
-        head[LATE] += 1
-        head[FAULT] = is_value(price[row], size[row])
-    if head[FAULT] != 0:
+        late[head.late] = row
+        head.late += 1
+        head.fault = out_of_range(price[row], price[row], size[row], size[row])
+    if head.fault != 0:
         return FAULTY
-    head[ROW] = stop
+    head.row = stop
     return DONE
 
 
 _ROWS = types.Array(types.int64, 1, "C", readonly=True)
-_KINDS = types.Array(types.uint8, 1, "C", readonly=True)
-_LIST = types.int64[::1]
-_TABLE = types.int64[:, ::1]
+_COLUMNS = (_ROWS, _ROWS, _ROWS, types.Array(types.uint8, 1, "C", readonly=True))
+_WORDS = types.int64[::1]
 
 
-@njit(
-    types.int64(_ROWS, _ROWS, _ROWS, _KINDS, types.int64, _LIST, _TABLE, _TABLE, _TABLE, _LIST),
-    **_OPTIONS,
-)
+@njit(**_OPTIONS)
+def records(head: I8, candles: I8, gaps: I8, out: I8) -> tuple[V, V, V, V]:
+    return head.view(HEAD), candles.view(CANDLE), gaps.view(GAP), out.view(CANDLE)
+
+
+@njit(types.int64(*_COLUMNS, types.int64, _WORDS, _WORDS, _WORDS, _WORDS, _WORDS), **_OPTIONS)
 def fold_rows(
-    time: I8, price: I8, size: I8, kind: U1, offset: int, head: I8, candles: I8, gaps: I8, out: I8, late: I8
+    time: I8, price: I8, size: I8, kind: U1, offset: int, head_: I8, words: I8, gaps_: I8, out_: I8, late: I8
 ) -> int:
-    """Folds the rows from `head[ROW]` on. Returns NOTHING (all folded, nothing written), DONE, OUT_FULL,
-    QUEUE_FULL or FAULTY (`head[FAULT]` at `head[ROW]`)."""
+    """Folds the rows from `head.row` on. Returns NOTHING (all folded, nothing written), DONE, OUT_FULL,
+    QUEUE_FULL or FAULTY (`head.fault` at `head.row`)."""
     rows = time.size
-    head[FAULT] = 0
-    head[CLOSED] = 0
-    head[LATE] = 0
-    head[REVISING] = 0
+    heads, candles, gaps, out = records(head_, words, gaps_, out_)
+    head: Head = heads[0]
+    head.fault = head.closed = head.late = head.revising = 0
     if price.size != rows or size.size != rows or kind.size != rows:
-        head[FAULT] = BAD_LENGTH
+        head.fault = BAD_LENGTH
         return FAULTY
-    while head[ROW] < rows:
-        row = head[ROW]
+    while head.row < rows:
+        row = head.row
         side = kind[row] & ~BACKFILL
         if side > _CLOCK or kind[row] == _CLOCK | BACKFILL:
-            head[FAULT] = BAD_KIND
+            head.fault = BAD_KIND
             return FAULTY
         if time[row] < 0 or time[row] > TIME_MAX:
-            head[FAULT] = BAD_TIME
+            head.fault = BAD_TIME
             return FAULTY
         if kind[row] == side:
-            if head[FIRST_END] >= 0:
-                u = int(time[row]) + (1 if side == _CLOCK else int(head[LEFT]))
+            if head.first_end >= 0:
+                u = int(time[row]) + (1 if side == _CLOCK else int(head.left))
                 told = close_before(head, candles, gaps, u, row, offset, out)
                 if told != DONE:
                     return told
-            head[WATERMARK] = max(head[WATERMARK], time[row])
+            head.watermark = max(head.watermark, time[row])
         if side == _CLOCK:
-            head[ROW] = row + 1
+            head.row = row + 1
             continue
         told = trade(time, price, size, kind, row, offset, head, candles, out, late)
         if told != DONE:
             return told
-    head[ROW] = 0
-    return DONE if head[CLOSED] + head[LATE] > 0 else NOTHING
+    head.row = 0
+    return DONE if head.closed + head.late > 0 else NOTHING
 
 
-@njit(types.void(types.int64, types.int64, types.int64, _LIST, _TABLE, _TABLE, _TABLE), **_OPTIONS)
-def mark_gap(start: int, end: int, offset: int, head: I8, candles: I8, gaps: I8, out: I8) -> None:
+@njit(types.void(types.int64, types.int64, types.int64, _WORDS, _WORDS, _WORDS, _WORDS), **_OPTIONS)
+def mark_gap(start: int, end: int, offset: int, head_: I8, words: I8, gaps_: I8, out_: I8) -> None:
     """Looks again at the closed minutes that overlap (start, end]: those which `gaps` makes incomplete, or
     complete again, are revised, and the closed candles around them whose flag changes."""
-    head[CLOSED] = 0
-    minute_end = max(up_to(start + 1 + head[LEFT], MINUTE_NS), head[FIRST_END])
-    last_end = min(up_to(end + head[LEFT], MINUTE_NS), head[NEXT_END] - MINUTE_NS)
+    heads, candles, gaps, out = records(head_, words, gaps_, out_)
+    head: Head = heads[0]
+    head.closed = 0
+    minute_end = max(up_to(start + 1 + head.left, MINUTE_NS), head.first_end)
+    last_end = min(up_to(end + head.left, MINUTE_NS), head.next_end - MINUTE_NS)
     while minute_end <= last_end:
-        change = int(in_gap(gaps, minute_end, head[LEFT]))
+        change = 0
         if can_revise(head, minute_end):
-            change -= candles[slot(head, 0, minute_end), HOLES]
-        else:
-            change = 0
+            change = int(in_gap(gaps, minute_end, head.left)) - candles[slot(head, 0, minute_end)].holes
         for frame in range(FRAMES if change != 0 else 0):
             around = up_to(minute_end, LENGTHS[frame])
-            candle = candles[slot(head, frame, around)]
-            was = candle[HOLES] > 0
-            candle[HOLES] += change
-            if around >= head[NEXT_END]:
+            candle: Candle = candles[slot(head, frame, around)]
+            was = candle.holes > 0
+            candle.holes += change
+            if around >= head.next_end:
                 break
-            if was != (candle[HOLES] > 0):
-                candle[REVISION] += 1
-                if candle[TRADES] == 0:
-                    candle[FIRST_OFFSET] = offset
-                    candle[LAST_OFFSET] = offset
+            if was != (candle.holes > 0):
+                candle.revision += 1
+                if candle.trades == 0:
+                    candle.first_offset = candle.last_offset = offset
                 emit(head, candle, 0, out)
         minute_end += MINUTE_NS

@@ -14,7 +14,7 @@ import pandas as pd
 
 from projections.aggregate import aggregate_to_timeframe
 from projections.fold.by_market import by_market
-from projections.fold.candles import CLOSED_DTYPE, TIMEFRAMES, CandleBook
+from projections.fold.candles import CLOSED, TIMEFRAMES, CandleBook
 from streams.events import MINUTE_NS, TIMEFRAMES_NS, RowKind
 from streams.ticks import Ticks
 
@@ -159,11 +159,11 @@ def batch(opt: Namespace) -> Callable[[], str]:
 
 def _table(closed: list[np.ndarray]) -> np.ndarray:
     """All candles as rows of integers."""
-    return np.concatenate([part.view(np.int64) for part in closed]).reshape(-1, len(CLOSED_DTYPE))
+    return np.concatenate([part.view(np.int64) for part in closed]).reshape(-1, len(CLOSED))
 
 
 def _check(table: np.ndarray, frames: int) -> str:
-    names = [CLOSED_DTYPE.names.index(name) for name in ("timeframe", "trades", "volume", "close")]
+    names = [CLOSED.names.index(name) for name in ("timeframe", "trades", "volume", "close")]
     timeframe, trades, volume, close = (table[:, i] for i in names)
     shown = (timeframe < frames) & (trades > 0)
     return f"{shown.sum()} {volume[shown].sum() / 10_000:.1f} {close[shown].sum() / 100:.0f}"

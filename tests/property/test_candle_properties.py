@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from projections.fold import kernel
-from projections.fold.candles import CLOSED_DTYPE, TIMEFRAMES, CandleBook
+from projections.fold.candles import CLOSED, TIMEFRAMES, CandleBook
 from streams.events import BACKFILL, MINUTE_NS, TIMEFRAMES_NS, CandleFlag, RowKind
 
 SECOND = 1_000_000_000
@@ -263,7 +263,7 @@ def test_candles_late_and_revising_rows_equal_the_plain_reference(history, confi
 @settings(max_examples=80, deadline=None)
 @given(histories(), configurations, st.sets(st.integers(0, 40)), st.sets(st.integers(0, 40)))
 def test_any_split_of_the_input_gives_the_same_candles(history, configuration, cuts, other_cuts):
-    content = [name for name in CLOSED_DTYPE.names if name not in NOT_CONTENT]
+    content = [name for name in CLOSED.names if name not in NOT_CONTENT]
 
     def candles(places):
         book = CandleBook(**configuration)
@@ -329,7 +329,7 @@ def test_long_runs_equal_the_same_rows_one_by_one(seed, rows, odd):
         for i in range(rows)
     ]
     closed = np.concatenate([step.closed for step in steps])
-    content = [name for name in CLOSED_DTYPE.names if name != "row"]
+    content = [name for name in CLOSED.names if name != "row"]
     assert told.closed[content].tolist() == closed[content].tolist()
     assert told.late.tolist() == [i for i, step in enumerate(steps) if len(step.late)]
     assert told.revising.tolist() == [i for i, step in enumerate(steps) if len(step.revising)]
@@ -343,16 +343,17 @@ minutes = st.lists(
 )
 
 
-def minute_candle(number: int, trades: list[tuple[int, int]] | None) -> np.ndarray:
-    candle = np.zeros(kernel.COLUMNS, np.int64)
-    candle[kernel.FIRST_OFFSET :] = number
-    candle[[kernel.OPEN, kernel.HIGH, kernel.LOW, kernel.CLOSE]] = 5
+def minute_candle(number: int, trades: list[tuple[int, int]] | None) -> np.void:
+    candle = np.zeros(1, kernel.CANDLE)[0]
+    candle["first_offset"] = candle["last_offset"] = number
+    for name in ("open", "high", "low", "close"):
+        candle[name] = 5
     if trades:
         prices, sizes = zip(*trades, strict=True)
-        candle[[kernel.FIRST_TIME, kernel.LAST_TIME]] = 10 * number, 10 * number + len(trades)
-        candle[[kernel.OPEN, kernel.CLOSE]] = prices[0], prices[-1]
-        candle[[kernel.HIGH, kernel.LOW]] = max(prices), min(prices)
-        candle[[kernel.VOLUME, kernel.TRADES]] = sum(sizes), len(trades)
+        candle["first_time"], candle["last_time"] = 10 * number, 10 * number + len(trades)
+        candle["open"], candle["close"] = prices[0], prices[-1]
+        candle["high"], candle["low"] = max(prices), min(prices)
+        candle["volume"], candle["trades"] = sum(sizes), len(trades)
     return candle
 
 

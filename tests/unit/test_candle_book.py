@@ -288,6 +288,14 @@ def test_columns_read_from_bytes_are_folded_as_they_are():
     assert len(candles.fold(column, ones, ones, np.frombuffer(b"\x01\x02", np.uint8), 0).closed) == 1
 
 
+def test_a_trade_at_the_last_time_there_is_opens_its_candle():
+    time, seven, buy = np.array([2**62]), np.array([7]), np.array([1], np.uint8)
+    candles = book()
+    candles.fold(time, seven, seven, buy, 0)
+    forming = candles.forming()
+    assert (forming["first_time"], forming["open"]) == (2**62, 7)
+
+
 def test_state_is_bounded_by_the_horizon():
     candles, sizes = book(), []
     for day in range(1, 8):
