@@ -15,6 +15,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
 COMPILE := CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --allow-unsafe --generate-hashes \
 	--strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options
 
+NPM := .venv/page/package-lock.json
 PAGE := api/page/static/vendor/lightweight-charts.mjs
 TSC := .venv/page/node_modules/typescript/bin/tsc
 WITH_NODE := PATH="$$PATH:$(CURDIR)/$(BIN)"
@@ -37,7 +38,7 @@ check: .venv/dev.stamp $(TSC)
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 	$(WITH_NODE) $(TSC) --project api/page/jsconfig.json
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-logo
 
 bench: .venv/dev.stamp
 	@for file in tests/bench/bench_*.py; do \
@@ -64,17 +65,22 @@ lock: .venv/dev.stamp
 	$(PIP) --require-hashes -r requirements-dev.lock
 	@touch $@
 
-# npm comes from this machine, or else from a wheel; the page itself is served as it stands here
-$(PAGE): api/page/package.json api/page/package-lock.json requirements-node.lock | .venv/setup.stamp
-	@echo "Fetching the page's charts ..."
-	@mkdir -p .venv/page $(@D)
-	@cp api/page/package.json api/page/package-lock.json .venv/page/
+# npm comes from this machine, or else from a wheel
+$(NPM): api/page/package.json api/page/package-lock.json requirements-node.lock | .venv/setup.stamp
+	@mkdir -p $(@D)
 	@command -v npm >/dev/null || $(PIP) --require-hashes -r requirements-node.lock
+	@cp api/page/package.json api/page/package-lock.json $(@D)
+	@touch $@
+
+# the page itself is served as it stands here
+$(PAGE): $(NPM)
+	@echo "Fetching the page's charts ..."
+	@mkdir -p $(@D)
 	@$(NPM_CI) --omit=dev
 	@cp .venv/page/node_modules/lightweight-charts/LICENSE $(@D)/LICENSE
 	@cp .venv/page/node_modules/lightweight-charts/dist/lightweight-charts.standalone.production.mjs $@
 
 # what checks the types of the page's modules, and nothing that is served
-$(TSC): api/page/package.json api/page/package-lock.json | $(PAGE)
+$(TSC): $(NPM) | $(PAGE)
 	@$(NPM_CI)
 	@touch $@
