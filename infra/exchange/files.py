@@ -89,12 +89,21 @@ def import_file(
     if is_new(market, state.markets.get(market.key, known)):
         job.pending.append(market)
     not_before = None if backfill or place.epoch >= 0 else watermark
+    _append(job, file, not_before, skip_bad=skip_bad, progress=progress)
+    job.finish()
+    return ImportResult(job.ticks, job.total, job.records, job.bad_rows)
+
+
+def _append(
+    job: "_Import", file: TradeFile, not_before: int | None, *, skip_bad: bool, progress: Progress | None
+) -> None:
+    """The rows of the file, up to a damage; the first trade may not be before `not_before`, in ns."""
     try:
-        for fraction, found in file.runs(market):
+        for fraction, found in file.runs(job.market):
             if isinstance(found, BadRowError):
                 job.bad(found, skip=skip_bad)
             else:
-                _check_age(path, found.ticks, not_before)
+                _check_age(file.path, found.ticks, not_before)
                 not_before = None
                 job.good(found)
             if progress is not None:
@@ -102,8 +111,6 @@ def import_file(
     except (BadRowError, FileReadError):
         job.stop()
         raise
-    job.finish()
-    return ImportResult(job.ticks, job.total, job.records, job.bad_rows)
 
 
 class FileReplay:
