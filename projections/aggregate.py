@@ -14,8 +14,9 @@ import numpy.typing as npt
 import pandas as pd  # pyright: ignore[reportMissingTypeStubs] - it has none
 
 from projections.fold.candles import TIMEFRAMES, CandleBook
-from projections.fold.kernel import I8, TIME_MAX
+from projections.fold.kernel import TIME_MAX
 from streams.events import TIMEFRAMES_NS, Closed, RowKind
+from streams.ticks import I8
 
 TIME_NAMES = ("timestamp", "time", "datetime", "date", "ts", "ts_ns", "timestamp_ms", "transact_time", "t")
 PRICE_NAMES = ("price", "p", "rate", "px")

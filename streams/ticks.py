@@ -12,6 +12,10 @@ from numpy.typing import NDArray
 
 from streams.events import BACKFILL, RowKind, RowMarket, TickBatch
 
+I8 = NDArray[np.int64]
+U1 = NDArray[np.uint8]
+U2 = NDArray[np.uint16]
+
 NO_ID = -1
 """The id of a row without one, where others of its batch have one."""
 
@@ -26,11 +30,11 @@ class Ticks(NamedTuple):
     Those of `unpack` are read-only views of the record's bytes. `id` is None where no row has one.
     """
 
-    market: NDArray[np.uint16]
-    kind: NDArray[np.uint8]
-    time: NDArray[np.int64]
-    price: NDArray[np.int64]
-    size: NDArray[np.int64]
+    market: U2
+    kind: U1
+    time: I8
+    price: I8
+    size: I8
     id: NDArray[np.int64] | None
 
     @property

@@ -146,12 +146,12 @@ def _stepped(seen: "_Seen", code: StrategyCode, params: Params, wanted: Ints) ->
     first, last = int(wanted[0]), int(wanted[-1])
     back = seen.last(first - 1, code.lookback(params) - 1)
     history = _history([*back, *(row for rows in seen.chunks(first - 1, last, EVERY) for row in rows)])
-    packed, state, target = code.pack(params)[None], np.zeros((1, code.state_size)), np.zeros(1)
+    bot = code.lanes([params])
     values = np.full((len(wanted), len(code.value_names)), np.nan)
     for place in range(len(wanted)):
         i = len(back) + place
-        count = np.array([i + 1], np.int64)
-        failure = code.step(history, i, 0, count, packed, state, target, values[place : place + 1])
+        bot.seen[0] = i + 1
+        failure = code.step(history, i, 0, bot._replace(values=values[place : place + 1]))
         if failure is not None:
             raise StrategyRunError(f"{code.name} at {iso(int(history.ends[i]))}: {failure.message}")
     return values

@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from projections.fold.fills import Waiting
 from projections.fold.money import Account
-from projections.strategies.code import History, StrategyCode
+from projections.strategies.code import History, Lanes, StrategyCode
 from streams.events import BotStatus, Params, Sizing
 
 
@@ -65,15 +65,9 @@ class Group:
         self.key = key
         self.code = code
         self.rows: dict[int, int] = {}
-        width = len(code.parameters) if code else 0
-        state = code.state_size if code else 0
-        names = len(code.value_names) if code else 0
-        self._seen = np.zeros(4, np.int64)
-        self._params = np.zeros((4, width))
-        self._state = np.zeros((4, state))
-        self._target = np.zeros(4)
-        self._values = np.zeros((4, names))
-        self._views: tuple[Any, ...] | None = None
+        none = np.zeros((0, 0))
+        self._lanes = code.lanes() if code else Lanes(np.zeros(0, np.int64), none, none, np.zeros(0), none)
+        self._used: Lanes | None = None
         self.lookback = 1
 
     def add(self, bot_id: int, params: Params, target: float) -> None:
@@ -82,81 +76,83 @@ class Group:
         code = self._code()
         packed = code.pack(params)
         self.lookback = max(self.lookback, code.lookback(params))
-        if row == len(self._seen):
+        if row == len(self._lanes.seen):
             self._grow()
-        self._params[row] = packed
-        self._seen[row], self._state[row], self._target[row] = 0, 0.0, target
+        lanes = self._lanes
+        lanes.seen[row], lanes.params[row], lanes.state[row], lanes.target[row] = 0, packed, 0.0, target
         self.rows[bot_id] = row
-        self._views = None
+        self._used = None
 
     def remove(self, bot_id: int) -> None:
         """Take a bot out; those behind it move up, so that rows stay in the order of joining."""
         gone = self.rows.pop(bot_id)
-        self._views = None
-        for array in (self._seen, self._params, self._state, self._target):
+        self._used = None
+        for array in self._lanes:
             array[gone:-1] = array[gone + 1 :].copy()
         self.rows = {bot: row - (row > gone) for bot, row in self.rows.items()}
 
     def target(self, bot_id: int) -> float:
-        return float(self._target[self.rows[bot_id]])
+        return float(self._lanes.target[self.rows[bot_id]])
 
     def aim(self, bot_id: int, target: float) -> None:
-        self._target[self.rows[bot_id]] = target
+        self._lanes.target[self.rows[bot_id]] = target
 
     def step(self, history: History, i: int) -> list[Step]:
         """Step every bot on row `i` of `history`; what changed, in the order of joining."""
         code = self._code()
-        seen, params, state, target, values = self._views or self._view()
+        lanes = self._used or self._in_use()
+        seen, target = lanes.seen, lanes.target
         seen += 1
         before = target.tobytes()
         failures: dict[int, str] = {}
-        failure = code.step(history, i, 0, seen, params, state, target, values)
+        failure = code.step(history, i, 0, lanes)
         while failure is not None:
             failures[failure.bot] = failure.message
             first = failure.bot + 1
             failure = None
             if first < len(seen):
-                failure = code.step(history, i, first, seen, params, state, target, values)
+                failure = code.step(history, i, first, lanes)
         if not failures and target.tobytes() == before:
             return []
         return self._changes(np.frombuffer(before), failures)
 
     def _changes(self, previous: npt.NDArray[np.float64], failures: dict[int, str]) -> list[Step]:
         ids = list(self.rows)
-        changed = np.flatnonzero(self._target[: len(ids)] != previous).tolist()
+        changed = np.flatnonzero(self._lanes.target[: len(ids)] != previous).tolist()
         return [
             Step(
                 ids[row],
                 float(previous[row]),
-                float(self._target[row]),
-                self._named(self._values[row]),
+                float(self._lanes.target[row]),
+                self._named(self._lanes.values[row]),
                 failures.get(row),
             )
             for row in sorted({*changed, *failures})
         ]
 
-    def _view(self) -> tuple[Any, ...]:
+    def _in_use(self) -> Lanes:
         """The rows in use, kept between steps: slicing them anew costs more than a step."""
-        arrays = (self._seen, self._params, self._state, self._target, self._values)
-        self._views = tuple(array[: len(self.rows)] for array in arrays)
-        return self._views
+        self._used = Lanes._make(array[: len(self.rows)] for array in self._lanes)
+        return self._used
 
     def state(self) -> list[Any]:
         """What `restore` needs; the same history gives the same."""
-        count = len(self.rows)
-        arrays = (self._seen, self._params, self._state, self._target)
-        return [list(self.rows), self.lookback, *(array[:count].tobytes() for array in arrays)]
+        *kept, _ = self._in_use()  # the values are of the last step
+        return [list(self.rows), self.lookback, *(array.tobytes() for array in kept)]
 
     def restore(self, state: list[Any]) -> None:
         ids, self.lookback, seen, params, rows, target = state
         count = len(ids)
         self.rows = {bot: row for row, bot in enumerate(ids)}
-        self._seen = np.frombuffer(seen, np.int64).copy()
-        self._params = np.frombuffer(params).reshape(count, -1).copy() if count else self._params
-        self._state = np.frombuffer(rows).reshape(count, -1).copy() if count else self._state
-        self._target = np.frombuffer(target).copy()
-        self._values = np.zeros((count, self._values.shape[1]))
-        self._views = None
+        if count:
+            self._lanes = Lanes(
+                np.frombuffer(seen, np.int64).copy(),
+                np.frombuffer(params).reshape(count, -1).copy(),
+                np.frombuffer(rows).reshape(count, -1).copy(),
+                np.frombuffer(target).copy(),
+                np.zeros((count, self._lanes.values.shape[1])),
+            )
+        self._used = None
 
     def _named(self, values: npt.NDArray[np.float64]) -> dict[str, float]:
         return dict(zip(self._code().value_names, values.tolist(), strict=True))
@@ -170,16 +166,14 @@ class Group:
         return self.code
 
     def _grow(self) -> None:
-        double = 2 * len(self._seen) + 4
+        double = 2 * len(self._lanes.seen) + 4
 
         def grown(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
             wider = np.zeros((double, *array.shape[1:]), array.dtype)
             wider[: len(array)] = array
             return wider
 
-        self._seen, self._params = grown(self._seen), grown(self._params)
-        self._state, self._target = grown(self._state), grown(self._target)
-        self._values = grown(self._values)
+        self._lanes = Lanes._make(grown(array) for array in self._lanes)
 
 
 class CandleHistory:

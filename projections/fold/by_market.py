@@ -4,14 +4,9 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from numba import njit, types
 
-from streams.ticks import Ticks
-
-I8 = npt.NDArray[np.int64]
-U1 = npt.NDArray[np.uint8]
-U2 = npt.NDArray[np.uint16]
+from streams.ticks import I8, U1, U2, Ticks
 
 
 class MarketRows(NamedTuple):

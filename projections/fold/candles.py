@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from projections.fold import kernel
-from projections.fold.kernel import CANDLE, HEAD, I8, KEPT, U1, WIDTH
+from projections.fold.kernel import CANDLE, HEAD, KEPT, WIDTH
 from streams.events import MINUTE_NS, TIMEFRAMES_NS, Closed, RowKind
+from streams.ticks import I8, U1
 
 TIMEFRAMES: tuple[str, ...] = tuple(TIMEFRAMES_NS)
 

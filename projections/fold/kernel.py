@@ -29,9 +29,8 @@ import numpy.typing as npt
 from numba import njit, types
 
 from streams.events import BACKFILL, MINUTE_NS, TIMEFRAMES_NS, CandleFlag, RowKind
+from streams.ticks import I8, U1
 
-I8 = npt.NDArray[np.int64]
-U1 = npt.NDArray[np.uint8]
 V = npt.NDArray[np.void]
 
 LENGTHS: Final = tuple(TIMEFRAMES_NS.values())

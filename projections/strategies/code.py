@@ -2,7 +2,7 @@
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -24,6 +24,20 @@ class History(NamedTuple):
     """
 
     ends: Ints
+    values: Floats
+
+
+class Lanes(NamedTuple):
+    """Bots of one strategy side by side, B rows of C-contiguous arrays.
+
+    `seen` i8[B] counts the candles of each bot, `params` f8[B, P] and `state` f8[B, S] are its own, `target`
+    f8[B] and `values` f8[B, K] what its last step gave.
+    """
+
+    seen: Ints
+    params: Floats
+    state: Floats
+    target: Floats
     values: Floats
 
 
@@ -105,8 +119,19 @@ class StrategyCode(ABC):
         return checked
 
     def pack(self, params: Mapping[str, object]) -> Floats:
-        """Parameters as f8[P], the form in which `step` takes them."""
+        """Parameters as f8[P], the form in which `Lanes` hold them."""
         return packed(self.parameters, self.check(params))
+
+    def lanes(self, params: Sequence[Mapping[str, object]] = ()) -> Lanes:
+        """Fresh bots with these parameters."""
+        count = len(params)
+        return Lanes(
+            np.zeros(count, np.int64),
+            np.array([self.pack(given) for given in params]).reshape(count, len(self.parameters)),
+            np.zeros((count, self.state_size)),
+            np.zeros(count),
+            np.zeros((count, len(self.value_names))),
+        )
 
     @abstractmethod
     def compile(self) -> None:
@@ -117,23 +142,12 @@ class StrategyCode(ABC):
         """Candles of history that a step may read with these parameters, the current one included."""
 
     @abstractmethod
-    def step(
-        self,
-        history: History,
-        i: int,
-        first: int,
-        seen: Ints,
-        params: Floats,
-        state: Floats,
-        target: Floats,
-        values: Floats,
-    ) -> StepFailure | None:
+    def step(self, history: History, i: int, first: int, lanes: Lanes) -> StepFailure | None:
         """One candle's step for the bots first … B−1; row `i` of the history has just closed.
 
-        `seen` i8[B] counts the candles of each bot, this one included; `params` f8[B, P], `state` f8[B, S]
-        and `target` f8[B] are read, the latter two and `values` f8[B, K] are written; all C-contiguous. A
-        strategy that raises, or whose target is no number in −1 … 1, is a StepFailure: nothing of that bot is
-        written, and the caller goes on with `first` behind it.
+        `seen` counts this candle already; `state`, `target` and `values` are written. A strategy that raises,
+        or whose target is no number in −1 … 1, is a StepFailure: nothing of that bot is written, and the
+        caller goes on with `first` behind it.
         """
 
 
@@ -153,27 +167,17 @@ class CompiledCode(StrategyCode):
     def lookback(self, params: Mapping[str, object]) -> int:
         return self.reads(self.strategy(params).parameters)
 
-    def step(
-        self,
-        history: History,
-        i: int,
-        first: int,
-        seen: Ints,
-        params: Floats,
-        state: Floats,
-        target: Floats,
-        values: Floats,
-    ) -> StepFailure | None:
+    def step(self, history: History, i: int, first: int, lanes: Lanes) -> StepFailure | None:
         fault = np.array([first, 0.0])
         try:
             kernels = self.load()
         except StrategyCompileError as error:
             return StepFailure(first, words(error))
         try:
-            done = kernels.live(history.values, i, first, seen, params, state, target, values, fault)
+            done = kernels.live(history.values, i, first, *lanes, fault)
         except Exception as error:  # noqa: BLE001 - an author's code may raise anything
             return StepFailure(int(fault[0]), words(error))
-        return None if done == len(target) else StepFailure(done, words(_no_position(fault[1])))
+        return None if done == len(lanes.target) else StepFailure(done, words(_no_position(fault[1])))
 
     def fresh(self) -> Midway:
         return Midway(0, 0.0, np.zeros(self.state_size))
@@ -217,23 +221,13 @@ class PandasCode(StrategyCode):
     def lookback(self, params: Mapping[str, object]) -> int:
         return int(self.strategy(params).window)
 
-    def step(
-        self,
-        history: History,
-        i: int,
-        first: int,
-        seen: Ints,
-        params: Floats,
-        state: Floats,
-        target: Floats,
-        values: Floats,
-    ) -> StepFailure | None:
+    def step(self, history: History, i: int, first: int, lanes: Lanes) -> StepFailure | None:
         frames: dict[int, Any] = {}
-        for b in range(first, len(target)):
+        for b in range(first, len(lanes.target)):
             try:
-                strategy = self.strategy(self._unpacked(params[b]))
-                strategy.position = float(target[b])
-                rows = min(int(seen[b]), int(strategy.window))
+                strategy = self.strategy(self._unpacked(lanes.params[b]))
+                strategy.position = float(lanes.target[b])
+                rows = min(int(lanes.seen[b]), int(strategy.window))
                 if rows not in frames:
                     frames[rows] = _frame(history, i + 1 - rows, i + 1)
                 # a shallow copy is enough: pandas copies on write, so no bot sees what another did
@@ -245,8 +239,8 @@ class PandasCode(StrategyCode):
                 new, row = self._read(signal, indicators)
             except (TypeError, ValueError) as error:
                 return StepFailure(b, words(error))
-            target[b] = new
-            values[b] = row
+            lanes.target[b] = new
+            lanes.values[b] = row
         return None
 
     def _unpacked(self, row: Floats) -> dict[str, Value]:

@@ -101,10 +101,11 @@ def from_the_start(engine: Engine, code: StrategyCode, one: Life) -> list[Shown]
         values = code.run(history, one.change.params).values
     else:
         values = np.empty((len(rows), len(code.value_names)))
-        packed, state, target = code.pack(one.change.params)[None], np.zeros((1, 0)), np.zeros(1)
+        bot = code.lanes([one.change.params])
         for i in range(len(rows)):
-            seen = np.array([i + 1], np.int64)
-            assert not code.step(history, i, 0, seen, packed, state, target, values[i : i + 1])
+            bot.seen[0] = i + 1
+            assert not code.step(history, i, 0, bot)
+            values[i] = bot.values[0]
     return [(end, row.tobytes()) for end, row in zip(ends.tolist(), values, strict=True)]
 
 

@@ -77,23 +77,19 @@ class Bots:
     """A group of bots of one strategy, stepped as the engine does."""
 
     def __init__(self, code: CompiledCode, params: list[dict[str, object]]) -> None:
-        self.code = code
-        self.params = np.stack([code.pack(p) for p in params])
-        self.seen = np.zeros(len(params), np.int64)
-        self.state = np.zeros((len(params), code.state_size))
-        self.target = np.zeros(len(params))
-        self.values = np.full((len(params), len(code.value_names)), np.nan)
+        self.code, self.lanes = code, code.lanes(params)
+        self.lanes.values[:] = np.nan
 
     def step(self, at: History, i: int) -> None:
-        self.seen += 1
-        assert self.code.step(at, i, 0, self.seen, self.params, self.state, self.target, self.values) is None
+        self.lanes.seen[:] += 1
+        assert self.code.step(at, i, 0, self.lanes) is None
 
     def run(self, values: Floats) -> Iterator[tuple[Floats, Floats]]:
         known = np.full_like(values, np.nan)
         for i in range(len(values)):
             known[i] = values[i]  # what is to come does not exist yet
             self.step(history(known), i)
-            yield self.target.copy(), self.values.copy()
+            yield self.lanes.target.copy(), self.lanes.values.copy()
 
 
 def live(code: CompiledCode, params: dict[str, object], values: Floats) -> Run:
@@ -147,17 +143,19 @@ def test_state_saved_and_restored_anywhere_continues_with_the_same_bits(
     cut = round(part * len(values))
     bots = Bots(code, [PARAMETERS[name]])
     before = list(bots.run(values[:cut]))
-    saved = [a.tobytes() for a in (bots.seen, bots.state, bots.target)]
+    saved = [a.tobytes() for a in (bots.lanes.seen, bots.lanes.state, bots.lanes.target)]
     other = Bots(code, [PARAMETERS[name]])
-    other.seen = np.frombuffer(saved[0], np.int64).copy()
-    other.state = np.frombuffer(saved[1]).reshape(1, -1).copy()
-    other.target = np.frombuffer(saved[2]).copy()
+    other.lanes = other.lanes._replace(
+        seen=np.frombuffer(saved[0], np.int64).copy(),
+        state=np.frombuffer(saved[1]).reshape(1, -1).copy(),
+        target=np.frombuffer(saved[2]).copy(),
+    )
     # only the last rows are held over a restart: as many as the strategy says that it reads
     held = values.copy()
     held[: max(cut + 1 - code.lookback(PARAMETERS[name]), 0)] = np.nan
     for i in range(cut, len(values)):
         other.step(history(held), i)
-        before.append((other.target.copy(), other.values.copy()))
+        before.append((other.lanes.target.copy(), other.lanes.values.copy()))
     run = Run(np.array([t[0] for t, _ in before]), np.array([v[0] for _, v in before]))
     assert same_bits(run, code.run(history(values), PARAMETERS[name]))
 
@@ -178,8 +176,8 @@ def test_a_group_of_bots_steps_like_each_of_them_alone(
     for i in range(min(late, len(values) - 1), len(values)):  # bots that begin in the middle of the history
         for bots in (group, *alone):
             bots.step(history(values), i)
-        assert group.target.tobytes() == b"".join(b.target.tobytes() for b in alone)
-        assert group.values.tobytes() == b"".join(b.values.tobytes() for b in alone)
+        assert group.lanes.target.tobytes() == b"".join(b.lanes.target.tobytes() for b in alone)
+        assert group.lanes.values.tobytes() == b"".join(b.lanes.values.tobytes() for b in alone)
 
 
 @built_in

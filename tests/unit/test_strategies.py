@@ -69,24 +69,18 @@ class Group:
     """Bots of one strategy on closes alone."""
 
     def __init__(self, code: StrategyCode, params: list[dict[str, object]]) -> None:
-        self.code, count = code, len(params)
-        self.params = np.stack([code.pack(p) for p in params])
-        self.seen = np.zeros(count, np.int64)
-        self.state = np.zeros((count, code.state_size))
-        self.target = np.zeros(count)
-        self.values = np.full((count, len(code.value_names)), np.nan)
+        self.code, self.lanes = code, code.lanes(params)
+        self.lanes.values[:] = np.nan
 
     def step(self, closes: list[float]) -> list[StepFailure]:
         """Step on the last of the closes; a bot that fails is passed over, as the engine does."""
         values = np.repeat(np.array(closes)[:, None], 5, axis=1)
         at = History(60_000_000_000 * np.arange(1, len(closes) + 1), np.ascontiguousarray(values))
-        self.seen += 1
+        self.lanes.seen[:] += 1
         failures: list[StepFailure] = []
         first = 0
-        while first < len(self.target):
-            failed = self.code.step(
-                at, len(closes) - 1, first, self.seen, self.params, self.state, self.target, self.values
-            )
+        while first < len(self.lanes.target):
+            failed = self.code.step(at, len(closes) - 1, first, self.lanes)
             if failed is None:
                 break
             failures.append(failed)
@@ -276,7 +270,7 @@ def test_code_that_has_changed_is_still_there_by_its_hash(tmp_path: Path) -> Non
     for code, target in ((archived, 1.0), (new.latest("limited"), 0.5)):
         group = Group(code, [{}])
         assert group.step([1.0]) == []
-        assert group.target.tolist() == [target]
+        assert group.lanes.target.tolist() == [target]
     pandas = new.get("mean", old.latest("mean").code_hash)
     assert pandas is not None
     assert pandas.lookback({}) == 4
@@ -296,7 +290,7 @@ def test_archived_code_keeps_its_own_state_size_when_blocks_have_changed(
     closes = [1.0, 3.0, 2.0]
     for i in range(3):
         assert group.step(closes[: i + 1]) == []
-    assert group.target.tolist() == [-1.0]
+    assert group.lanes.target.tolist() == [-1.0]
 
 
 def test_unknown_or_altered_code_is_none(tmp_path: Path) -> None:
@@ -333,7 +327,7 @@ def test_nothing_is_compiled_before_it_steps(tmp_path: Path) -> None:
 def test_a_bot_that_raises_fails_alone(tmp_path: Path) -> None:
     group = Group(load(tmp_path, limited=LIMITED).latest("limited"), [{}, {"limit": 1}, {"kind": "double"}])
     assert group.step([5.0]) == [StepFailure(1, "ValueError: the close is above the limit")]
-    assert group.target.tolist() == [1.0, 0.0, -1.0]
+    assert group.lanes.target.tolist() == [1.0, 0.0, -1.0]
 
 
 @pytest.mark.parametrize("shift", [0.25, -2.5])
@@ -341,7 +335,7 @@ def test_a_target_beyond_one_is_a_failure(tmp_path: Path, shift: float) -> None:
     group = Group(load(tmp_path, limited=LIMITED).latest("limited"), [{}, {"shift": shift}, {}])
     words = f"ValueError: the target is {1 + shift}, it must be a number from -1 to 1"
     assert group.step([5.0]) == [StepFailure(1, words)]
-    assert group.target.tolist() == [1.0, 0.0, 1.0]
+    assert group.lanes.target.tolist() == [1.0, 0.0, 1.0]
 
 
 @pytest.mark.parametrize("value", ["nan", "inf"])
@@ -363,7 +357,7 @@ class Bad(BaseStrategy):
         group.step([1.0, 9.0])[0].message
         == f"ValueError: the target is {value}, it must be a number from -1 to 1"
     )
-    assert (group.target[0], group.state[0, 0], group.values[0, 0]) == (1.0, 1.0, 1.0)
+    assert (group.lanes.target[0], group.lanes.state[0, 0], group.lanes.values[0, 0]) == (1.0, 1.0, 1.0)
 
 
 def test_a_signal_that_does_not_compile_names_its_line(tmp_path: Path) -> None:
@@ -377,11 +371,11 @@ def test_a_signal_that_does_not_compile_names_its_line(tmp_path: Path) -> None:
 
 def test_until_its_averages_are_warm_a_strategy_keeps_its_target(tmp_path: Path) -> None:
     group = Group(load(tmp_path).latest("sma_cross"), [{"fast": 1, "slow": 3}])
-    group.target[0] = -0.5
+    group.lanes.target[0] = -0.5
     seen = []
     for i in range(1, 5):
         assert group.step([1.0, 2.0, 3.0, 1.0][:i]) == []
-        seen.append(group.target[0])
+        seen.append(group.lanes.target[0])
     assert seen == [-0.5, -0.5, 1.0, -1.0]
 
 
@@ -396,7 +390,7 @@ def test_the_authors_compiled_functions_have_the_options_of_the_step_whoever_cal
     assert group.step([1.0]) == [
         StepFailure(1, "ValueError: the target is inf, it must be a number from -1 to 1")
     ]
-    assert group.target.tolist() == [0.5, 0.0]
+    assert group.lanes.target.tolist() == [0.5, 0.0]
 
 
 # ---------------------------------------------------------------- pandas
@@ -410,15 +404,15 @@ def test_a_pandas_strategy_sees_its_window_that_ends_at_the_present(tmp_path: Pa
     rows = []
     for i in range(1, 7):
         assert group.step(closes[:i]) == []
-        rows.append(group.values[0].tolist())
+        rows.append(group.lanes.values[0].tolist())
     assert rows[-2:] == [[5.0, 4.0], [4.0, 4.0]]
-    assert group.target.tolist() == [1.0, 0.0]
+    assert group.lanes.target.tolist() == [1.0, 0.0]
 
 
 def test_a_pandas_strategy_that_raises_fails_alone(tmp_path: Path) -> None:
     group = Group(load(tmp_path, mean=MEAN).latest("mean"), [{}, {}])
     assert group.step([-1.0])[0] == StepFailure(0, "KeyError raised in line 11 of the strategy's file")
-    assert group.target.tolist() == [0.0, 0.0]
+    assert group.lanes.target.tolist() == [0.0, 0.0]
 
 
 @pytest.mark.parametrize(
