@@ -89,9 +89,13 @@ def live(values, i, first, seen, parameters, state, targets, rows, fault):
     return targets.shape[0]
 
 
-@looped
-def loop(values, first, last, seen, parameters, state, position, targets, rows, fault):
-    """Candles `first` … `last` − 1 for a bot that has seen `seen` before; returns where it ended."""
+{loop}
+
+{sweep}'''
+
+LOOP = '''@looped
+def {loop}(values, first, last, seen, parameters, state, position, targets{rows}, fault):
+    """{doc}"""
     p = Parameters({loop_parameters})
 {state_loads}
     for i in range(first, last):
@@ -101,24 +105,7 @@ def loop(values, first, last, seen, parameters, state, position, targets, rows, 
             fault[1] = position
             return i
         targets[i] = position
-{loop_rows}
-{state_stores}
-    return last
-
-
-@looped
-def sweep(values, first, last, seen, parameters, state, position, targets, fault):
-    """`loop` without the indicators' values."""
-    p = Parameters({loop_parameters})
-{state_loads}
-    for i in range(first, last):
-        fault[0] = i
-        position, {outputs}{state} = step(values, i, seen + i - first + 1, p, position, {state})
-        if not abs(position) <= 1.0:
-            fault[1] = position
-            return i
-        targets[i] = position
-{state_stores}
+{stores}{state_stores}
     return last
 '''
 
@@ -148,8 +135,20 @@ def module_text(
         source=source_hash,
         compiled=spec.compiled,
     )
-    return (
-        head + COMPILED.format(**_fields(spec, class_name, source_hash, kernels)) if spec.compiled else head
+    if not spec.compiled:
+        return head
+    fields = _fields(spec, class_name, source_hash, kernels)
+    return head + COMPILED.format(**fields, loop=_loop(fields), sweep=_sweep(fields))
+
+
+def _loop(fields: Mapping[str, object]) -> str:
+    doc = "Candles `first` … `last` − 1 for a bot that has seen `seen` before; returns where it ended."
+    return LOOP.format(**fields, loop="loop", rows=", rows", doc=doc, stores=f"{fields['loop_rows']}\n")
+
+
+def _sweep(fields: Mapping[str, object]) -> str:
+    return LOOP.format(
+        **fields, loop="sweep", rows="", doc="`loop` without the indicators' values.", stores=""
     )
 
 
