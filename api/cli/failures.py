@@ -16,6 +16,7 @@ EXPECTED = {
     "infra.process.settings.SettingsError",
     "infra.commands.manager.RefusedError",
     "infra.process.tokens.TokenError",
+    "infra.exchange.in_hand.InHandError",
     "infra.exchange.readers.FileReadError",
     "infra.exchange.trade_file.BadRowError",
     "infra.exchange.files.OldFileError",

@@ -25,14 +25,12 @@ from api.cli.session import Session
 from api.http.listening import API_PORT, LOOPBACK, listen, url_of
 
 if TYPE_CHECKING:
-    from infra.exchange.collector import DataCollector
     from infra.process.bundled_redis import RedisServer
     from infra.worker.root import Feed, Progress
 
 SPEED = 60.0
 """A minute a second: enough to see candles close and bots trade."""
 MARKETS = 3
-SOURCE = "sim"
 DEMO_CASH = "100000"
 DEMO_SIZE = "equity:0.1"
 """They trade so often that fees would eat whoever always stakes everything."""
@@ -90,18 +88,20 @@ def up(
         api = stack.enter_context(ApiProcess(bound, {"TCPD_REDIS_URL": redis_url}))
 
         from api.cli.live import Live
+        from infra.exchange.collecting import simulated
         from infra.exchange.simulated import symbols
         from infra.worker.root import work
 
+        names, settings = symbols(markets), session.settings
+        collecting = stack.enter_context(simulated(settings, names, speed=speed)) if names else None
         session.migrate(waiting=True)
-        names = symbols(markets)
-        collecting, standing = _Collecting(session, names, speed), Standing(session)
-        feeds: list[Feed] = [collecting.run] if names else []
+        standing = Standing(session)
+        feeds: list[Feed] = [] if collecting is None else [collecting.run]
         if demo and names:
             feeds.append(_demo(session, names))
 
         def is_ready() -> bool:
-            return standing.is_ready() and (not names or collecting.is_connected())
+            return standing.is_ready() and (collecting is None or collecting.is_connected())
 
         probe = stack.enter_context(probing(session, probes, is_ready))
         places = _places(session, api=url_of(bound), redis=redis_url, probe=probe)
@@ -121,7 +121,7 @@ def up(
         def until(_: "Progress") -> bool:
             return ends is not None and time.monotonic() >= ends
 
-        work(session.settings, feeds=feeds, until=until, observe=observe, redis=redis, counting=True)
+        work(settings, feeds=feeds, until=until, observe=observe, redis=redis, counting=True)
     tell("stopped; the next start continues here")
 
 
@@ -147,20 +147,32 @@ def worker(
 def collect(
     speed: Speed = SPEED,
     markets: Annotated[int, typer.Option("--markets", min=1, max=1000, help="Simulated markets.")] = MARKETS,
+    symbol: Annotated[
+        list[str] | None, typer.Option("--symbol", help="Collect this one instead; repeatable.")
+    ] = None,
+    as_: Annotated[
+        str | None, typer.Option("--as", metavar="NAME", help="Beside other collectors, as source sim#NAME.")
+    ] = None,
     probe_host: ProbeHost = LOOPBACK,
     probe_port: ProbePort = None,
     name: Names = None,
     json: Json = False,
 ) -> None:
     """Collect market data into the journal, beside `worker`."""
-    with running() as session:
+    with running() as session, ExitStack() as stack:
+        from infra.exchange.collecting import simulated
         from infra.exchange.simulated import symbols
 
-        collecting = _Collecting(session, symbols(markets), speed)
+        names = list(dict.fromkeys(symbol or symbols(markets)))
+        with refusing():
+            collecting = stack.enter_context(simulated(session.settings, names, speed=speed, name=as_))
         probes = listen_for_probes(probe_port, probe_host)
         with probing(session, probes, collecting.is_ready, [probe_host, *(name or ())]) as probe:
-            places = _places(session, source=SOURCE, probe=probe)
-            with when_ready(collecting.is_ready, lambda: announce(places, _words(places), json=json)):
+            places = _places(session, source=collecting.source, probe=probe)
+            with (
+                when_ready(collecting.is_ready, lambda: announce(places, _words(places), json=json)),
+                refusing(),
+            ):
                 asyncio.run(until_signalled(collecting.run()))
     tell("stopped")
 
@@ -188,41 +200,6 @@ def _places(session: Session, **places: str | None) -> dict[str, str | None]:
 
 def _words(places: Mapping[str, str | None]) -> str:
     return "   ".join(f"{name.replace('_', ' ')} {place}" for name, place in places.items() if place)
-
-
-class _Collecting:
-    """The collector on the simulated exchange."""
-
-    def __init__(self, session: Session, names: list[str], speed: float) -> None:
-        self._session, self._names, self._speed = session, names, speed
-        self._collector: DataCollector | None = None
-
-    async def run(self) -> None:
-        from infra.commands.journal_view import source_state
-        from infra.exchange.collector import DataCollector
-        from infra.exchange.simulated import SimulatedExchange
-        from infra.process import telemetry
-
-        session = self._session
-        state = await asyncio.to_thread(source_state, session.log, SOURCE)
-        self._collector = DataCollector(session.log, state)
-        exchange = SimulatedExchange(seed=session.settings.sim_seed, speed=self._speed)
-        self._collector.register_provider(SOURCE, exchange)
-        with refusing(), telemetry.asked(self._collector.gauges()):
-            await self._collector.start_collection(self._names)
-
-    def is_connected(self) -> bool:
-        return self._collector is not None and self._collector.is_connected
-
-    def is_ready(self) -> bool:
-        from streams.log import LogError
-        from streams.topics import JOURNAL
-
-        try:
-            self._session.log.highwater(JOURNAL, 0)
-        except (LogError, OSError):
-            return False
-        return self.is_connected()
 
 
 def _demo(session: Session, names: list[str]) -> "Feed":

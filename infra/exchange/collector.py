@@ -14,12 +14,14 @@ from contextlib import aclosing
 from typing import Any, NamedTuple
 
 from infra.exchange.feed import Feed, Processed, merged
+from infra.exchange.lost import Lost, bytes_of, check_form
 from infra.exchange.provider import DataProvider, is_new
 from infra.process import telemetry
+from projections.fold.tape import check_specification
 from streams.events import Gap, GapFilled, JournalEvent, Market, TickBatch
 from streams.journal import JournalState, JournalWriter, Reached, lost_entry, next_epoch
 from streams.log import Log
-from streams.records import Position
+from streams.records import Entry, Position, partition_of
 
 LINGER_MS = 2
 """Between two deliveries: dense messages share a record, one after a pause waits for nothing."""
@@ -67,7 +69,7 @@ class DataCollector:
         """Make a provider known; `name` is its source in the journal. Raises `ValueError` when
         taken."""
         if name in self._feeds:
-            raise ValueError(f"provider {name!r} is registered already")
+            raise ValueError(f"provider {name!r} is registered already; give this one another name")
         writer = JournalWriter(self._log, name, next_epoch(self._state.source(name).epoch))
         self._feeds[name] = Feed(provider, writer, self._log.partitions)
 
@@ -82,7 +84,9 @@ class DataCollector:
         known = {market.symbol for markets in served.values() for market in markets}
         if missing := [symbol for symbol in symbols if symbol not in known]:
             at = ", ".join(self._feeds) or "no provider"
-            raise ValueError(f"symbol {missing[0]!r} does not exist at {at}")
+            raise ValueError(
+                f"symbol {missing[0]!r} does not exist at {at}; write it as BASE/QUOTE, such as BTC/USDT"
+            )
         tasks = [
             asyncio.ensure_future(self._collect(name, markets)) for name, markets in served.items() if markets
         ]
@@ -92,32 +96,30 @@ class DataCollector:
             await _end(tasks)
 
     def process_raw_data(self, raw: Message) -> Processed:
-        """A provider's message → rows for the journal and, folded, the candles (OHLCV) that it
-        closes.
+        """A provider's message → rows for the journal; folded when they are asked for, its OHLCV.
 
-        The candles are those of the collector's own fold since it started, and have no positions;
-        the engine's are in the log. Raises `ValueError` for a message that is wrong; nothing of it
-        is sent.
+        Rows that are wrong are left out, as is a message whole that means nothing; `lost` says what
+        and why. Sends nothing, and raises for no message.
         """
         feed = self._feeds[raw.provider]
-        delivery = feed.provider.parse(raw.raw)
-        markets = self._new(delivery.markets)
-        for market in markets:
-            feed.know(market)
-        return Processed(
-            raw.provider,
-            rows=feed.by_partition(delivery),
-            clocks=dict.fromkeys(delivery.keys, delivery.clock) if delivery.clock else {},
-            markets=markets,
-            gaps=delivery.gaps,
-            candles=feed.fold(delivery),
-            first_row=delivery.first_row,
-        )
+        try:
+            delivery = feed.provider.parse(raw.raw)
+            return feed.read(delivery, raw.raw, self._new(delivery.markets))
+        except MemoryError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever a message makes its provider raise costs it
+            return Processed(raw.provider, lost=(Lost("", _words(error), bytes_of(raw.raw)),))
 
     def send_signal_to_bots(self, processed: Processed) -> list[Position]:
-        """Append to the journal, which wakes the bots. Returns the positions; raises `LogError`."""
+        """Append to the journal, which wakes the bots. Returns the positions; raises `LogError`.
+
+        What is lost is told first: a collector that ends in between tells of it twice, never not.
+        """
         feed = self._feeds[processed.provider]
+        self._tell(processed)
         now_s = self._now_s()
+        for market in processed.markets:
+            feed.know(market)
         feed.clocks.update(processed.clocks)
         events: list[tuple[str, JournalEvent]] = [(m.key, m) for m in processed.markets]
         events += [(gap.market, gap) for gap in processed.gaps if isinstance(gap, Gap)]
@@ -141,6 +143,17 @@ class DataCollector:
             ),
         }
 
+    def _tell(self, processed: Processed) -> None:
+        """Append a dead letter for everything that is left out."""
+        letters: list[Entry] = []
+        for lost in processed.lost:
+            key = lost.market.encode(errors="backslashreplace") or processed.provider.encode()
+            partition = partition_of(key, self._log.partitions) if lost.market else 0
+            letters.append(lost_entry(lost.words(processed.provider), key, partition))
+        if letters:
+            self._log.append(letters)
+            telemetry.DEAD_LETTERS.inc(len(letters))
+
     def _append(self, feed: Feed, events: list[tuple[str, JournalEvent]]) -> list[Position]:
         positions = feed.writer.append_all(events)
         telemetry.RECORDS_COLLECTED.inc(len(positions))
@@ -151,7 +164,12 @@ class DataCollector:
         return positions
 
     def _new(self, markets: Iterable[Market]) -> tuple[Market, ...]:
-        return tuple(m for m in markets if is_new(m, self._state.markets.get(m.key)))
+        """Raises `ValueError` for a specification that the fold would refuse."""
+        new = tuple(m for m in markets if is_new(m, self._state.markets.get(m.key)))
+        for market in new:
+            check_form(market)
+            check_specification(market)
+        return new
 
     # ------------------------------------------------------------ live
 
@@ -221,18 +239,8 @@ class DataCollector:
         group += [queue.get_nowait() for _ in range(queue.qsize())]
 
     def _deliver(self, name: str, messages: Iterable[Message | None]) -> None:
-        """Process messages and send what they mean; one that means nothing becomes a dead
-        letter."""
-        found: list[Processed] = []
-        for message in messages:
-            if message is None:
-                continue
-            try:
-                found.append(self.process_raw_data(message))
-            except ValueError as error:
-                words = f"provider {name!r}: {error}; its message was {str(message.raw)[:500]!r}"
-                self._log.append([lost_entry(words, name.encode(), 0)])
-                telemetry.DEAD_LETTERS.inc()
+        """Process messages and send what they mean."""
+        found = [self.process_raw_data(message) for message in messages if message is not None]
         for processed in merged(found) or [Processed(name)]:
             self.send_signal_to_bots(processed)
 
@@ -258,3 +266,8 @@ async def _end(tasks: Sequence["asyncio.Future[Any]"]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _words(error: Exception) -> str:
+    """Our own errors and those of a parser say it all; the rest need their name."""
+    return str(error) if type(error) is ValueError else f"{type(error).__name__}: {error}"

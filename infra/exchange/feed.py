@@ -1,25 +1,16 @@
-"""What the collector keeps for one provider: its markets' places, its promises, its candles."""
+"""What the collector keeps for one provider: its markets' places in batches, and its promises."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from infra.exchange.lost import Lost, bytes_of, gap_fault, lost_row, right_rows
+from infra.exchange.ohlcv import minutes
 from infra.exchange.provider import DataProvider, Delivery, clock_rows
-from projections.fold.candles import CandleBook
-from projections.fold.tape import TIMEFRAMES
-from streams.events import (
-    MINUTE_NS,
-    Candle,
-    CandleFlag,
-    Clock,
-    Gap,
-    GapFilled,
-    JournalEvent,
-    Market,
-    RowMarket,
-)
+from projections.fold.kernel import TIME_MAX
+from streams.events import MINUTE_NS, Candle, Clock, Gap, GapFilled, JournalEvent, Market, RowMarket
 from streams.journal import JournalWriter
 from streams.records import partition_of
 from streams.ticks import Ticks, concatenate, pack
@@ -27,20 +18,32 @@ from streams.ticks import Ticks, concatenate, pack
 
 @dataclass(frozen=True)
 class Processed:
-    """What messages of one provider mean: rows ready for the journal, and the candles they close.
+    """What messages of one provider mean: rows ready for the journal, and what had to be left out.
 
-    `rows` holds ticks by partition, where `market` is an index into the feed's table of that
-    partition; `clocks` are promises (ns) by market key; `candles` stand with their market's key.
+    `rows` holds ticks by partition, where `market` is an index into `tables`, the feed's of that
+    partition; `clocks` are promises (ns) by market key.
     """
 
     provider: str
     rows: dict[int, Ticks] = field(default_factory=dict[int, Ticks])
+    tables: Mapping[int, Sequence[Market]] = field(default_factory=dict[int, Sequence[Market]])
     clocks: dict[str, int] = field(default_factory=dict[str, int])
     markets: tuple[Market, ...] = ()
     gaps: tuple[Gap | GapFilled, ...] = ()
-    candles: tuple[tuple[str, Candle], ...] = ()
+    lost: tuple[Lost, ...] = ()
     first_row: int = -1
     """Of a file."""
+
+    @property
+    def candles(self) -> list[tuple[str, Candle]]:
+        """OHLCV, folded when asked for: the minutes of these rows alone, with their market's key. See
+        `minutes`."""
+        return [
+            (market.key, candle)
+            for partition, rows in self.rows.items()
+            for index, market in enumerate(self.tables[partition])
+            for candle in minutes(market, rows.take(rows.market == index))
+        ]
 
     @property
     def alone(self) -> bool:
@@ -65,8 +68,9 @@ def _one(group: list[Processed]) -> Processed:
     return Processed(
         group[0].provider,
         rows={p: concatenate([part.rows[p] for part in group if p in part.rows]) for p in partitions},
+        tables={p: table for part in group for p, table in part.tables.items()},
         clocks={key: time for part in group for key, time in part.clocks.items()},
-        candles=tuple(candle for part in group for candle in part.candles),
+        lost=tuple(lost for part in group for lost in part.lost),
     )
 
 
@@ -79,73 +83,81 @@ class Feed:
     partitions: int
     clocks: dict[str, int] = field(default_factory=dict[str, int])
     """Promises (ns) by market key that are not written yet."""
-    _markets: dict[str, Market] = field(default_factory=dict[str, Market])
     _places: dict[str, tuple[int, int]] = field(default_factory=dict[str, tuple[int, int]])
-    """Market key → its partition, and its index in that partition's table."""
-    _tables: dict[int, list[RowMarket]] = field(default_factory=dict[int, list[RowMarket]])
-    _books: dict[str, CandleBook] = field(default_factory=dict[str, CandleBook])
+    """Market key → its partition, and its index in that partition's table, as the journal has it."""
+    _arriving: dict[str, tuple[int, int]] = field(default_factory=dict[str, tuple[int, int]])
+    """The same as the provider has it: it may have told of a change that is not written yet."""
+    _tables: dict[int, list[Market]] = field(default_factory=dict[int, list[Market]])
     _written: dict[str, int] = field(default_factory=dict[str, int])
     _told_s: dict[int, float] = field(default_factory=dict[int, float])
     """When a partition last heard of the time."""
 
     def know(self, market: Market) -> None:
-        """Give a market its place; rows at new scales get a new one, and candles that begin
-        anew."""
+        """The journal has this specification now."""
+        self._places[market.key] = self._arriving[market.key] = self._place(market)
+
+    def _place(self, market: Market) -> tuple[int, int]:
+        """A changed specification gets a new one, for its rows may have other scales."""
         partition = partition_of(market.key.encode(), self.partitions)
         table = self._tables.setdefault(partition, [])
-        row = RowMarket(market.key, market.price_scale, market.size_scale)
-        if row not in table:
-            table.append(row)
-        if market != self._markets.get(market.key):
-            self._books[market.key] = _book(market)
-        self._markets[market.key] = market
-        self._places[market.key] = (partition, table.index(row))
+        if market not in table:
+            table.append(market)
+        return partition, table.index(market)
 
-    def by_partition(self, delivery: Delivery) -> dict[int, Ticks]:
-        """The rows of a delivery by partition. Raises `ValueError` for a market that is not
-        known."""
-        if unknown := [key for key in delivery.keys if key not in self._places]:
-            raise ValueError(f"{unknown[0]} is delivered, whose specification never was")
+    def read(self, delivery: Delivery, raw: Any, markets: tuple[Market, ...]) -> Processed:
+        """What of a delivery can be written, and what cannot; `raw` is the message, `markets` those of
+        its specifications that are new."""
+        faults = [(gap, gap_fault(gap)) for gap in delivery.gaps]
+        lost = [Lost(gap.market, fault, bytes_of(raw)) for gap, fault in faults if fault]
+        self._arriving |= {market.key: self._place(market) for market in markets}
+        known = [key for key in delivery.keys if key in self._arriving]
+        unknown = set(delivery.keys) - set(known)
+        lost += [Lost(key, "its specification never came", bytes_of(raw)) for key in sorted(unknown)]
+        if not 0 <= delivery.clock <= TIME_MAX:
+            lost.append(Lost("", f"clock {delivery.clock} is outside 0..2**62 ns", bytes_of(raw)))
+            known = []
+        rows, wrong = self._sorted(delivery)
+        return Processed(
+            self.writer.source,
+            rows=rows,
+            tables=self._tables,
+            clocks=dict.fromkeys(known, delivery.clock) if delivery.clock else {},
+            markets=markets,
+            gaps=tuple(gap for gap, fault in faults if not fault),
+            lost=(*lost, *wrong),
+            first_row=delivery.first_row,
+        )
+
+    def _sorted(self, delivery: Delivery) -> tuple[dict[int, Ticks], list[Lost]]:
+        """The right rows of known markets by partition, and the wrong ones."""
         ticks = delivery.ticks
         if not ticks.rows:
-            return {}
-        if int(ticks.market.max()) >= len(delivery.keys):
-            raise ValueError(f"a row has market {int(ticks.market.max())} of {len(delivery.keys)}")
-        places = np.array([self._places[key] for key in delivery.keys])
+            return {}, []
+        places = np.array([self._arriving.get(key, (-1, -1)) for key in delivery.keys])
         partition, index = places[ticks.market].T
+        right = right_rows(ticks)
+        wrong = [
+            lost_row(ticks, row, self._tables[partition[row]][index[row]])
+            for row in np.flatnonzero(~right & (partition >= 0)).tolist()
+        ]
         ticks = ticks._replace(market=index.astype(np.uint16))
-        return {int(p): ticks.take(partition == p) for p in np.unique(partition)}
-
-    def fold(self, delivery: Delivery) -> tuple[tuple[str, Candle], ...]:
-        """The candles that a delivery closes. Raises `ValueError` for rows that cannot be
-        folded."""
-        closed: list[tuple[str, Candle]] = []
-        for index, key in enumerate(delivery.keys):
-            rows = delivery.ticks.take(delivery.ticks.market == index)
-            if delivery.clock:
-                rows = concatenate([rows, clock_rows(np.zeros(1, np.uint16), delivery.clock)])
-            try:
-                folded = self._books[key].fold(rows.time, rows.price, rows.size, rows.kind, -1)
-            except (ValueError, OverflowError) as error:
-                self._books[key] = _book(self._markets[key])
-                raise ValueError(f"{key}: {error}") from error
-            closed += [(key, _candle(row, self._markets[key])) for row in folded.closed]
-        return tuple(closed)
+        right &= partition >= 0
+        return {int(p): ticks.take(right & (partition == p)) for p in np.unique(partition[right])}, wrong
 
     def batch(self, partition: int, rows: Ticks, now_s: float, *, first_row: int) -> tuple[str, JournalEvent]:
         """Key and batch of a partition's rows, behind them the clock rows that are due."""
         indexes = set(np.unique(rows.market).tolist())
-        clocks: list[Ticks] = []
-        for key in [k for k in self.clocks if self._is_due(k, partition, indexes)]:
-            self._written[key] = self.clocks.pop(key)
-            place = np.array([self._places[key][1]], np.uint16)
-            clocks.append(clock_rows(place, self._written[key]))
+        due = [key for key in self.clocks if self._is_due(key, partition, indexes)]
+        times = {key: self.clocks.pop(key) for key in due}
+        self._written |= times
+        places = np.array([self._places[key][1] for key in due], np.uint16)
         self._told_s[partition] = now_s
-        rows = concatenate([rows, *clocks])
+        rows = concatenate([rows, clock_rows(places, list(times.values()))])
         used = np.unique(rows.market)
         table = [self._tables[partition][index] for index in used]
         rows = rows._replace(market=np.searchsorted(used, rows.market).astype(np.uint16))
-        return table[0].key, pack(table, rows, first_row=first_row)
+        markets = [RowMarket(market.key, market.price_scale, market.size_scale) for market in table]
+        return table[0].key, pack(markets, rows, first_row=first_row)
 
     def clock_records(self, now_s: float, *, not_since_s: float) -> Iterator[tuple[str, JournalEvent]]:
         """A `Clock` for each partition with waiting promises that has not been told since
@@ -171,29 +183,10 @@ class Feed:
         place = self._places[key]
         if place[0] != partition:
             return False
-        grace_ns = self._markets[key].grace_ms * 1_000_000
+        grace_ns = self._tables[partition][place[1]].grace_ms * 1_000_000
         before = self._written.get(key)
         return (
             place[1] in indexes
             or before is None
             or (self.clocks[key] - grace_ns) // MINUTE_NS > (before - grace_ns) // MINUTE_NS
         )
-
-
-def _book(market: Market) -> CandleBook:
-    return CandleBook(
-        closed=market.closed,
-        grace_ns=market.grace_ms * 1_000_000,
-        horizon_ns=market.horizon_min * MINUTE_NS,
-    )
-
-
-def _candle(row: Any, market: Market) -> Candle:
-    flags = int(row["flags"])
-    prices = {name: int(row[name]) for name in ("open", "high", "low", "close", "volume", "trades")}
-    return Candle(
-        TIMEFRAMES[int(row["timeframe"])], int(row["end"]), int(row["revision"]), **prices,
-        price_scale=market.price_scale, size_scale=market.size_scale,
-        empty=bool(flags & CandleFlag.EMPTY), incomplete=bool(flags & CandleFlag.INCOMPLETE),
-        first_offset=-1, last_offset=-1,
-    )  # fmt: skip

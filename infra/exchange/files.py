@@ -127,23 +127,27 @@ class FileReplay:
 
     async def messages(
         self, markets: Sequence[Market], reached: Mapping[str, Reached]
-    ) -> AsyncGenerator[Run | int, None]:
-        """The trades that are not in the journal, and the end (ns) of the last minute begun.
+    ) -> AsyncGenerator[Run | BadRowError | int, None]:
+        """The trades and bad rows that are not in the journal, and the end (ns) of the last minute begun.
 
-        Raises `FileReadError`, and `BadRowError` after the rows before it.
+        Raises `FileReadError`.
         """
         known = reached.get(self._market.key, Reached()).row
         runs, last_time = self._file.runs(self._market), 0
         while (found := await asyncio.to_thread(next, runs, None)) is not None:
             if isinstance(found[1], BadRowError):
-                raise found[1]
+                if found[1].row > known:  # else an earlier run has told of it
+                    yield found[1]
+                continue
             first_row, ticks = found[1]
             last_time = max(last_time, int(ticks.time.max()))
             for start in range(max(0, known - first_row), ticks.rows, RECORD_ROWS):
                 yield Run(first_row + start, ticks.take(slice(start, start + RECORD_ROWS)))
         yield _minute_end(last_time, self._market)
 
-    def parse(self, raw: Run | int) -> Delivery:
+    def parse(self, raw: Run | BadRowError | int) -> Delivery:
+        if isinstance(raw, BadRowError):
+            raise raw
         keys = (self._market.key,)
         if isinstance(raw, int):
             return Delivery(keys, clock_rows(np.empty(0, np.uint16), raw), clock=raw)

@@ -11,6 +11,9 @@ from streams.events import Gap, GapFilled, Market, RowKind
 from streams.journal import Reached
 from streams.ticks import Ticks
 
+_DTYPES = tuple(map(np.dtype, (np.uint16, np.uint8, np.int64, np.int64, np.int64, np.int64)))
+"""Of the columns of `Ticks`."""
+
 
 @dataclass(frozen=True)
 class Delivery:
@@ -18,7 +21,10 @@ class Delivery:
 
     `ticks.market` indexes `keys`, the markets' keys. `clock` (ns of the venue) promises that
     everything up to then of the markets `keys` has been delivered with this message; 0 promises
-    nothing.
+    nothing. `first_row` numbers the rows of a file, all of which are right.
+
+    Raises `ValueError` for columns that are not of their form. A row whose values are wrong is the
+    collector's to leave out.
     """
 
     keys: tuple[str, ...]
@@ -27,6 +33,16 @@ class Delivery:
     markets: tuple[Market, ...] = ()
     gaps: tuple[Gap | GapFilled, ...] = ()
     first_row: int = -1
+
+    def __post_init__(self) -> None:
+        rows = self.ticks.rows
+        for (name, column), dtype in zip(self.ticks._asdict().items(), _DTYPES, strict=True):
+            if column is not None and (column.dtype != dtype or column.shape != (rows,)):
+                raise ValueError(
+                    f"column {name!r} has shape {column.shape} of {column.dtype}, not ({rows},) of {dtype}"
+                )
+        if rows and int(self.ticks.market.max()) >= len(self.keys):
+            raise ValueError(f"a row has market {int(self.ticks.market.max())} of {len(self.keys)}")
 
 
 class DataProvider(Protocol):
@@ -46,7 +62,7 @@ class DataProvider(Protocol):
         ...
 
     def parse(self, raw: Any) -> Delivery:
-        """What a raw message means. Raises `ValueError` for one that means nothing."""
+        """What a raw message means. One that it raises for is recorded whole, and means nothing."""
         ...
 
 
@@ -63,8 +79,8 @@ def is_new(market: Market, known: Market | None) -> bool:
     return market != known
 
 
-def clock_rows(market: NDArray[np.uint16], time: int) -> Ticks:
-    """A clock row of `time` (ns) for each of the given market indexes."""
+def clock_rows(market: NDArray[np.uint16], time: int | Sequence[int]) -> Ticks:
+    """A clock row of `time` (ns: of all, or of each) for each of the given market indexes."""
     rows = len(market)
     zeros = np.zeros(rows, np.int64)
     kind = np.full(rows, RowKind.CLOCK, np.uint8)

@@ -19,8 +19,11 @@ from infra.channels.store import ChannelStore
 from infra.exchange.simulated import symbols
 from infra.process.settings import load_settings
 from streams.backends import open_log
+from streams.codec import decode_input
+from streams.events import JournalEvent, RowKind, TickBatch
 from streams.journal import JournalWriter
 from streams.records import Entry, partition_of
+from streams.ticks import unpack
 from streams.topics import JOURNAL
 from tests.integration.command_line import CommandLine
 from tests.integration.running import Running, all_end, children
@@ -194,6 +197,49 @@ def test_the_parts_run_as_processes_of_their_own_and_lose_nothing(cli: CommandLi
     assert "source_hole.v1" not in [line["type"] for line in cli.lines("log", "system")]
     with closing(ChannelStore(load_settings(cli.environment).database_url)) as store:
         assert store.snapshot("market_data:BTC/USDT").seq > 0, "counted without a Redis, for the sockets"
+
+
+def test_a_second_collector_is_refused_what_the_first_has_in_hand_and_takes_the_rest(
+    cli: CommandLine,
+) -> None:
+    first = Running(cli, "collect", "--markets", "2")
+    try:
+        assert first.line["source"] == "sim"
+        for words, told in (
+            (
+                ("--as", "b", "--symbol", "ETH/USDT"),
+                f"symbol 'ETH/USDT' of sim is collected by 'sim' (pid {first.pid}",
+            ),
+            (("--symbol", "SOL/USDT"), "'sim' collects already"),
+            (("--as", "a/b"), "name 'a/b': write"),
+            (("--as", "c", "--symbol", "SOL/EUR"), "symbol 'SOL/EUR' does not exist at sim#c"),
+        ):
+            refused = cli.run("collect", *words)
+            assert (refused.returncode, refused.stdout) == (1, "")
+            assert told in json.loads(refused.stderr)["message"]
+        with Running(cli, "collect", "--as", "b", "--symbol", "SOL/USDT") as second:
+            assert second.line["source"] == "sim#b"
+            second.finish()
+    finally:
+        first.kill()
+    with Running(cli, "collect", "--markets", "2") as again:
+        again.until(lambda: again.metrics()["tcpd_ticks_collected_total",] > 0, "a trade")
+        again.finish()
+    log = open_log(load_settings(cli.environment).log_url)
+    held = [decode_input(record.value) for p in range(log.partitions) for record in log.read(JOURNAL, p)]
+    log.close()
+    assert {entry.source for entry in held} == {"sim", "sim#b"}
+    for symbol in symbols(2):
+        ids = [one for entry in held for one in trade_ids(entry.event, f"sim:{symbol}")]
+        assert ids == list(range(ids[0], ids[0] + len(ids))), "nothing is lost or repeated by the kill"
+
+
+def trade_ids(event: JournalEvent, key: str) -> list[int]:
+    if not isinstance(event, TickBatch):
+        return []
+    rows, keys = unpack(event), [market.key for market in event.markets]
+    mine = (rows.market == keys.index(key)) & (rows.kind != RowKind.CLOCK) if key in keys else slice(0)
+    return [] if rows.id is None else rows.id[mine].tolist()
 
 
 def test_a_worker_waits_for_its_database_and_says_whether_it_is_ready(

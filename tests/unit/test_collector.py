@@ -1,6 +1,7 @@
 """Providers' messages come into the journal once, in order, with clock rows behind their ticks."""
 
 import asyncio
+import json
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -15,12 +16,14 @@ from prometheus_client import REGISTRY
 
 from infra.exchange.collector import DataCollector, Message
 from infra.exchange.files import FileReplay, import_file
+from infra.exchange.lost import bytes_of, lost_row
 from infra.exchange.provider import Delivery
 from infra.exchange.simulated import START_NS, SimulatedExchange, Slice, market, symbols, ticks
 from infra.exchange.trade_file import TradeFile
+from projections.fold.pipeline import Pipeline
 from streams import codec
 from streams.backends import open_log
-from streams.events import MINUTE_NS, Clock, Gap, GapFilled, Market, RowKind, TickBatch
+from streams.events import BACKFILL, MINUTE_NS, Clock, DeadLetter, Gap, GapFilled, Market, RowKind, TickBatch
 from streams.journal import JournalWriter, Reached, next_epoch, scan
 from streams.log import Log, LogError
 from streams.records import Input, partition_of
@@ -303,7 +306,27 @@ class Script:
     def parse(self, raw: Any) -> Delivery:
         if isinstance(raw, str):
             raise ValueError(f"no JSON: {raw}")
-        return raw
+        return deliver_json(raw) if isinstance(raw, bytes) else raw
+
+
+def deliver_json(raw: bytes) -> Delivery:
+    """As a provider takes `{"at": …, "trades": [{"p": …, "q": …}], "until": …}`, which may be anything."""
+    message = json.loads(raw)
+    trades = message["trades"]
+    rows = len(trades)
+    return Delivery(
+        (BTC,),
+        Ticks(
+            np.zeros(rows, np.uint16),
+            np.array([message.get("kind", 1)] * rows, np.uint8),
+            np.array([message["at"]] * rows, np.int64),
+            np.array([trade["p"] for trade in trades], np.int64),
+            np.array([trade["q"] for trade in trades], np.int64),
+            None,
+        ),
+        clock=message.get("until", 0),
+        gaps=tuple(Gap(BTC, *gap) for gap in message.get("gaps", ())),
+    )
 
 
 BTC = "sim:BTC/USDT"
@@ -335,7 +358,10 @@ def play(log: Log, messages: list[Any], served: Sequence[Market] = ()) -> None:
 
 def letters(log: Log) -> list[str]:
     return [
-        event.error for record in log.read(SYSTEM, 0) for event in codec.decode_output(record.value).events
+        event.error
+        for partition in range(log.partitions)
+        for record in log.read(SYSTEM, partition)
+        for event in codec.decode_output(record.value).events
     ]
 
 
@@ -343,13 +369,163 @@ def test_a_message_that_means_nothing_becomes_a_dead_letter_and_the_next_is_take
     play(log, [delivery(1, 100), "<html>", delivery(2, 0), delivery(3, 102)])
     assert rows_of(log, BTC).price.tolist() == [100, 102]
     first, second = letters(log)
-    assert first == "provider 'sim': no JSON: <html>; its message was '<html>'"
+    assert first == "provider 'sim': no JSON: <html>; it was b'<html>'"
     assert second.startswith("provider 'sim': sim:BTC/USDT: row 0: price 0 is not positive")
+
+
+@pytest.mark.parametrize("kind", [0, RowKind.BUY, RowKind.SELL])
+@pytest.mark.parametrize(
+    ("column", "wrong", "reason"),
+    [
+        ("price", 0, "price 0 is not positive"),
+        ("price", 2**53 + 1, "price 9007199254740993 is beyond 2**53"),
+        ("size", -5, "size -5 is not positive"),
+        ("time", -1, "time -1 is outside 0..2**62 ns"),
+        ("kind", 9, "kind 9 is none of RowKind, with or without BACKFILL"),
+    ],
+)
+def test_a_wrong_row_costs_that_row_beside_299_good_ones(log, strategies, kind, column, wrong, reason):
+    message = delivery(1, *range(100, 400), clock_s=1)
+    message.ticks.kind[:] = kind
+    getattr(message.ticks, column)[17] = wrong
+    play(log, [message])
+    assert rows_of(log, BTC).price.tolist() == [*range(100, 117), *range(118, 400), 0]
+    (letter,) = letters(log)
+    assert letter.startswith(f"provider 'sim': {BTC}: row 17: {reason}; it was b'{{")
+    assert trades_in_candles(log, strategies) == {BTC: 299}
+
+
+def test_a_row_that_was_left_out_goes_in_again_once_it_is_mended(log, tmp_path):
+    message = delivery(1, 100, 0, 102)
+    play(log, [message])
+    (line,) = [lost_row(message.ticks, 1, market("BTC/USDT")).data]
+    file = tmp_path / "mended.jsonl"
+    file.write_bytes(line.replace(b'"price":"0.00"', b'"price":"1.01"'))
+    assert import_file(log, file, market("BTC/USDT"), known=market("BTC/USDT"), backfill=True).ticks == 1
+    rows = rows_of(log, BTC)
+    assert rows.price.tolist()[:3] == [100, 102, 101]
+    assert rows.kind.tolist()[2] == RowKind.BUY | BACKFILL
+    assert set(rows.time[:3].tolist()) == {START_NS + 10**9}
+
+
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [
+        (b"", "JSONDecodeError: Expecting value"),
+        (b"\xff\xfe\x00", "UnicodeDecodeError"),
+        (b"[1, 2]", "TypeError: list indices"),
+        (b'{"at": 1}', "KeyError: 'trades'"),
+        (b'{"at": 1, "trades": [{"p": 1e400, "q": 1}]}', "OverflowError"),
+        (None, "AttributeError: 'NoneType' object has no attribute"),
+        (RuntimeError("raised"), "AttributeError"),
+    ],
+)
+def test_a_message_that_cannot_be_read_is_a_dead_letter_whole(log, message, reason):
+    play(log, [delivery(1, 100), message, delivery(2, 101)])
+    assert rows_of(log, BTC).price.tolist() == [100, 101]
+    (letter,) = letters(log)
+    assert letter.startswith(f"provider 'sim': {reason}")
+    assert letter.endswith(f"it was {bytes_of(message)!r}")
+
+
+def test_a_message_without_rows_is_neither_a_record_nor_a_dead_letter(log):
+    play(log, [b'{"at": 1, "trades": []}', delivery(2, 101)])
+    assert len(events(log, TickBatch)) == 1
+    assert letters(log) == []
+
+
+def test_columns_that_do_not_fit_make_a_message_that_means_nothing():
+    good = delivery(1, 100, 101)
+    with pytest.raises(ValueError, match=r"column 'price' has shape \(1,\) of int64, not \(2,\) of int64"):
+        Delivery((BTC,), good.ticks._replace(price=good.ticks.price[:1]))
+    with pytest.raises(ValueError, match=r"column 'size' has shape .* of float64, not .* of int64"):
+        Delivery((BTC,), good.ticks._replace(size=good.ticks.size * 0.5))
+    with pytest.raises(ValueError, match="a row has market 1 of 1"):
+        Delivery((BTC,), good.ticks._replace(market=np.ones(2, np.uint16)))
+
+
+def test_a_wrong_promise_and_a_wrong_gap_cost_themselves_alone(log):
+    play(log, [delivery(1, 100, clock_s=2**40, gaps=(Gap(BTC, 9, 3, "lost"), Gap(BTC, 3, 9, "lost")))])
+    assert rows_of(log, BTC).price.tolist() == [100]
+    assert [(gap.start, gap.end) for gap in events(log, Gap)] == [(3, 9)]
+    assert sorted(letter.split(": ")[-1].split(";")[0][:16] for letter in letters(log)) == [
+        f"clock {START_NS + 2**40 * 10**9}"[:16],
+        "the start must b",
+    ]
+
+
+def test_after_a_wrong_row_a_restarted_collector_goes_on(log):
+    play(log, [delivery(1, 100, 0)])
+    play(log, [delivery(2, 102)])
+    assert rows_of(log, BTC).price.tolist() == [100, 102]
+    assert [i.epoch for i in inputs(log)] == sorted(i.epoch for i in inputs(log))
+    assert len({i.epoch for i in inputs(log)}) == 2
+
+
+def test_nothing_is_folded_before_the_journal_is_written(log):
+    """No candle can hold a silence of six years, and the rows are appended all the same."""
+    collector = collector_of(log, Script([]))
+    asyncio.run(collector.start_collection(["BTC/USDT"]))
+    apart = delivery(1, 100, 101)
+    apart.ticks.time[1] += 6 * 366 * 24 * HOUR_NS
+    processed = collector.process_raw_data(Message("sim", apart))
+    with pytest.raises(ValueError, match="more than five years"):
+        _ = processed.candles
+    assert len(collector.send_signal_to_bots(processed)) == 1
+    assert rows_of(log, BTC).price.tolist() == [100, 101]
+
+
+def test_promises_beside_a_change_of_specification_stand_at_the_scales_of_their_record(log, strategies):
+    finer = msgspec.structs.replace(market("BTC/USDT"), price_scale=3)
+    play(
+        log,
+        [
+            delivery(1, 100, clock_s=1),
+            delivery(2, 101, clock_s=2),
+            delivery(3, clock_s=3),
+            delivery(4, 1030, clock_s=4, markets=(finer,)),
+            delivery(5, 1040, clock_s=5),
+        ],
+    )
+    assert letters(log) == []
+    assert trades_in_candles(log, strategies) == {BTC: 4}
+
+
+NUMBERS = st.integers(-3, 200) | st.integers() | st.floats() | st.sampled_from([2**53, 2**62, 2**63])
+TRADE = st.fixed_dictionaries({"p": NUMBERS, "q": NUMBERS})
+MESSAGE = st.fixed_dictionaries(
+    {"at": NUMBERS, "trades": st.lists(TRADE, max_size=5)},
+    optional={
+        "kind": NUMBERS,
+        "until": NUMBERS,
+        "gaps": st.lists(st.tuples(NUMBERS, NUMBERS, st.text()), max_size=2),
+    },
+)
+RAW = st.binary(max_size=40) | MESSAGE.map(lambda message: json.dumps(message).encode())
+
+
+@given(messages=st.lists(RAW, max_size=8))
+@settings(max_examples=60, deadline=None)
+def test_whatever_a_provider_hands_over_gives_rows_or_dead_letters(tmp_path_factory, strategies, messages):
+    """And nothing that it gives is refused by the fold, but a silence of years."""
+    log = open_log(f"embedded://{tmp_path_factory.mktemp('log')}", partitions=1)
+    play(log, [*messages, delivery(1, 100)])
+    assert 100 in rows_of(log, BTC).price
+    pipeline = Pipeline(0, strategies)
+    refused = [
+        event.error
+        for record in log.read(JOURNAL, 0)
+        for derived in pipeline.fold(record)
+        for event in codec.decode_output(derived.value).events
+        if isinstance(event, DeadLetter)
+    ]
+    assert [error for error in refused if "five years" not in error] == []
+    log.close()
 
 
 def test_rows_of_a_market_that_nobody_specified_are_a_dead_letter(log):
     play(log, [delivery(1, 100, key="sim:NEW/USDT")])
-    assert letters(log)[0].startswith("provider 'sim': sim:NEW/USDT is delivered, whose specification")
+    assert letters(log)[0].startswith("provider 'sim': sim:NEW/USDT: its specification never came")
 
 
 def test_gaps_and_specifications_keep_their_place_among_the_ticks(log):
@@ -464,3 +640,18 @@ def test_a_file_is_replayed_once_through_the_collector(log, shared_data):
     assert [b.first_row for b in events(log, TickBatch)] == [0, 5_000, 10_000]
     assert {c.time % MINUTE_NS for c in events(log, Clock)} == {0}
     assert import_file(log, path, spec).ticks == 0
+
+
+def test_a_bad_row_of_a_replayed_file_costs_that_row_and_is_told_once(log, tmp_path):
+    path = tmp_path / "trades.csv"
+    path.write_text("time,price,size\n" + "".join(f"{1_800_000_000 + n},{n},1\n" for n in (1, 2, 0, 4, 5)))
+    spec, _ = TradeFile(path).infer_market("binance", "XRP/ETH", price_step="1")
+    for _ in range(2):
+        replay = FileReplay(path, spec)
+        collector = DataCollector(log, scan(log, range(log.partitions)), linger_ms=0)
+        collector.register_provider(replay.source, replay)
+        asyncio.run(collector.start_collection(["XRP/ETH"]))
+    assert rows_of(log, spec.key).price.tolist() == [1, 2, 4, 5]
+    (letter,) = letters(log)
+    assert f"BadRowError: {path}: row 3: price is" in letter
+    assert "a trade has a price above 0" in letter

@@ -1,0 +1,89 @@
+"""Which symbols the collectors of a home have in hand, so that none is collected twice.
+
+A collector leaves a file for as long as it lives. The file counts while its writer holds a lock on it, which
+a kill -9 lets go, so what a dead process left behind is in nobody's way.
+
+Homes do not see each other. Where several machines collect into one Kafka, the journal fences the older of
+two collectors of one source (`streams.journal`). Two of different sources with a symbol in common are not
+noticed: trades that the venue numbers then count once, others twice.
+"""
+
+import fcntl
+import os
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import quote
+
+import msgspec
+
+FOLDER = "collecting"
+
+
+class InHandError(RuntimeError):
+    """Another process of this home collects the symbol, or under the same source."""
+
+
+class _Holder(msgspec.Struct):
+    source: str
+    symbols: list[str]
+    who: str
+
+
+@contextmanager
+def in_hand(home: Path, source: str, symbols: Sequence[str]) -> Generator[None]:
+    """Have a provider's symbols in hand as `source`, which is `provider` or `provider#name`.
+
+    Raises `InHandError` naming who has one of them, and `OSError`.
+    """
+    folder = home / FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    with _opened(folder / f"{quote(source, safe='')}.lock", os.O_RDWR | os.O_CREAT) as mine:
+        with _opened(folder, os.O_RDONLY) as gate:
+            fcntl.flock(gate, fcntl.LOCK_EX)  # one at a time looks and takes
+            for holder in _holders(folder):
+                _refuse(holder, source, symbols)
+            fcntl.flock(mine, fcntl.LOCK_EX)
+            since = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+            holder = _Holder(source, list(symbols), f"pid {os.getpid()}, since {since}")
+            os.ftruncate(mine, 0)
+            os.pwrite(mine, msgspec.json.encode(holder), 0)
+        yield
+
+
+def _refuse(holder: _Holder, source: str, symbols: Sequence[str]) -> None:
+    if _provider(holder.source) != _provider(source):
+        return
+    for symbol in symbols:
+        if symbol in holder.symbols:
+            raise InHandError(
+                f"symbol {symbol!r} of {_provider(source)} is collected by {holder.source!r} ({holder.who}):"
+                " stop that one, or collect other symbols here"
+            )
+    if holder.source == source:
+        raise InHandError(
+            f"{source!r} collects already ({holder.who}): stop that one, or give this one a name with --as"
+        )
+
+
+def _provider(source: str) -> str:
+    return source.partition("#")[0]
+
+
+def _holders(folder: Path) -> Iterator[_Holder]:
+    for path in sorted(folder.glob("*.lock")):
+        with _opened(path, os.O_RDONLY) as other:
+            try:
+                fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield msgspec.json.decode(path.read_bytes(), type=_Holder)
+
+
+@contextmanager
+def _opened(path: Path, flags: int) -> Generator[int]:
+    handle = os.open(path, flags, 0o600)
+    try:
+        yield handle
+    finally:
+        os.close(handle)

@@ -1,0 +1,88 @@
+"""What of a provider's message cannot be written, and why: wrong rows, promises, gaps, or all of it."""
+
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+
+from infra.present.values import decimal_string
+from projections.fold.kernel import TIME_MAX, VALUE_MAX
+from streams import codec
+from streams.events import BACKFILL, Gap, GapFilled, JournalEvent, Market, RowKind
+from streams.records import Input
+from streams.ticks import NO_ID, Ticks
+
+_KIND_MASK = np.uint8(0xFF ^ BACKFILL)
+_SIDES = {RowKind.BUY: "buy", RowKind.SELL: "sell"}
+_SHOWN = 500
+
+
+class Lost(NamedTuple):
+    """Something that is left out. `market` is its key, "" where that is not known; `data` is what came."""
+
+    market: str
+    reason: str
+    data: bytes
+
+    def words(self, source: str) -> str:
+        """A sentence on it that can be written whatever it quotes."""
+        market = f"{self.market}: " if self.market else ""
+        sentence = f"provider {source!r}: {market}{self.reason}; it was {self.data[:_SHOWN]!r}"
+        return sentence.encode(errors="backslashreplace").decode()
+
+
+def bytes_of(raw: Any) -> bytes:
+    """A message as it came, or as it can be shown."""
+    if isinstance(raw, bytes | bytearray | memoryview):
+        return bytes(raw)
+    return (raw if isinstance(raw, str) else repr(raw)).encode(errors="backslashreplace")
+
+
+def right_rows(ticks: Ticks) -> "np.ndarray[Any, np.dtype[np.bool_]]":
+    """Which rows the fold takes, shape (n,): one that it refuses would cost it the whole record."""
+    kind = ticks.kind & _KIND_MASK
+    values = (ticks.price > 0) & (ticks.price <= VALUE_MAX) & (ticks.size > 0) & (ticks.size <= VALUE_MAX)
+    times = (ticks.time >= 0) & (ticks.time <= TIME_MAX)
+    return times & ((kind == RowKind.CLOCK) | (values & (kind < RowKind.CLOCK)))
+
+
+def lost_row(ticks: Ticks, row: int, market: Market) -> Lost:
+    """A row that is not right; its data is a line of a file that `import` reads, once it is mended."""
+    kind, time = int(ticks.kind[row]), int(ticks.time[row])
+    price, size = int(ticks.price[row]), int(ticks.size[row])
+    line: dict[str, Any] = {
+        "time": time,
+        "price": decimal_string(price, market.price_scale),
+        "size": decimal_string(size, market.size_scale),
+    }
+    if side := _SIDES.get(RowKind(kind & 3)):
+        line["side"] = side
+    if ticks.id is not None and ticks.id[row] != NO_ID:
+        line["id"] = int(ticks.id[row])
+    return Lost(market.key, f"row {row}: {_fault(kind, time, price, size)}", msgspec.json.encode(line))
+
+
+def _fault(kind: int, time: int, price: int, size: int) -> str:
+    if kind & ~BACKFILL > RowKind.CLOCK:
+        return f"kind {kind} is none of RowKind, with or without BACKFILL"
+    if not 0 <= time <= TIME_MAX:
+        return f"time {time} is outside 0..2**62 ns"
+    name, value = ("size", size) if 0 < price <= VALUE_MAX else ("price", price)
+    return f"{name} {value} is not positive" if value <= 0 else f"{name} {value} is beyond 2**53"
+
+
+def gap_fault(gap: Gap | GapFilled) -> str | None:
+    """Why a gap cannot be written or folded; None where it can."""
+    try:
+        check_form(gap)
+    except (ValueError, OverflowError) as error:
+        return f"gap: {error}"
+    if not 0 <= gap.start < gap.end <= TIME_MAX:
+        return f"gap ({gap.start}, {gap.end}] is no range of times in ns: the start must be before the end"
+    return None
+
+
+def check_form(event: JournalEvent) -> None:
+    """Raises `ValueError` or `OverflowError` for an event that the log would not give back, as one with a
+    float for a time."""
+    codec.decode_input(codec.encode(Input("", 0, 0, event)))
