@@ -3,7 +3,7 @@
 import numpy as np
 
 from infra.exchange.provider import clock_rows
-from projections.fold.candles import TIMEFRAMES, CandleBook
+from projections.fold.candles import TIMEFRAMES, CandleBook, candle_event
 from streams.events import MINUTE_NS, Candle, Market, RowKind
 from streams.ticks import Ticks, concatenate
 
@@ -22,14 +22,4 @@ def minutes(market: Market, rows: Ticks) -> list[Candle]:
     rows = concatenate([rows._replace(market=np.zeros(rows.rows, np.uint16)), end])
     closed = book.fold(rows.time, rows.price, rows.size, rows.kind & np.uint8(RowKind.CLOCK), -1).closed
     wanted = (closed["timeframe"] == TIMEFRAMES.index("1m")) & (closed["trades"] > 0)
-    return [_candle(row, market) for row in closed[wanted]]
-
-
-def _candle(row: np.void, market: Market) -> Candle:
-    end, open_, high, low, close, volume, trades = (
-        int(row[name]) for name in ("end", "open", "high", "low", "close", "volume", "trades")
-    )
-    return Candle(
-        "1m", end, 0, open_, high, low, close, volume, trades, market.price_scale, market.size_scale,
-        empty=False, incomplete=False, first_offset=-1, last_offset=-1,
-    )  # fmt: skip
+    return [candle_event(row, market) for row in closed[wanted].tolist()]

@@ -3,11 +3,10 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-import numpy as np
 from msgspec import Struct, field
 
+from projections.fold.candles import candle_event
 from projections.fold.pipeline import Pipeline
-from projections.fold.tape import TIMEFRAMES, Tape
 from streams.agents.engine import Fold, Sending
 from streams.events import Candle
 from streams.records import Record
@@ -67,15 +66,5 @@ class Forming(Struct):
                 row = tape.book.forming()
                 if row is not None and self.shown.get(market) != row.tobytes():
                     self.shown[market] = row.tobytes()
-                    candles[market] = _candle(tape, row)
+                    candles[market] = candle_event(row.tolist(), tape.market)
         return candles
-
-
-def _candle(tape: Tape, row: np.void) -> Candle:
-    prices = {name: int(row[name]) for name in ("open", "high", "low", "close", "volume", "trades")}
-    return Candle(
-        TIMEFRAMES[0], int(row["end"]), 0, **prices,
-        price_scale=tape.market.price_scale, size_scale=tape.market.size_scale,
-        empty=False, incomplete=False,
-        first_offset=int(row["first_offset"]), last_offset=int(row["last_offset"]),
-    )  # fmt: skip

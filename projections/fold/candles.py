@@ -7,8 +7,9 @@ minute ended less than the horizon before the watermark; afterwards it is late, 
 and sizes are integers at the market's scales. `projections.fold.kernel` does the work.
 """
 
+from collections.abc import Sequence
 from itertools import accumulate
-from typing import NamedTuple, Self
+from typing import NamedTuple, Self, get_args
 
 import msgspec
 import numpy as np
@@ -16,10 +17,10 @@ import numpy.typing as npt
 
 from projections.fold import kernel
 from projections.fold.kernel import CANDLE, HEAD, KEPT, WIDTH
-from streams.events import MINUTE_NS, TIMEFRAMES_NS, Closed, RowKind
+from streams.events import MINUTE_NS, TIMEFRAMES_NS, Candle, Closed, Market, RowKind, Timeframe
 from streams.ticks import I8, U1
 
-TIMEFRAMES: tuple[str, ...] = tuple(TIMEFRAMES_NS)
+TIMEFRAMES: tuple[Timeframe, ...] = get_args(Timeframe)
 
 CLOSED = np.dtype([(name, np.int64) for name in ("row", *tuple(CANDLE.fields or ())[1:])])
 """A closed or revised candle: a `Candle` of the kernel, with the `row` of the call that did it first."""
@@ -43,6 +44,28 @@ class Folded(NamedTuple):
 
 
 _NONE = Folded(np.empty(0, CLOSED), np.empty(0, np.int64), np.empty(0, np.int64))
+
+
+def candle_event(closed: Sequence[int], market: Market) -> Candle:
+    """The event of a record of `CLOSED`, given as its values."""
+    _, frame, end, revision, _, open_, high, low, _, close, volume, trades, flags, first, last = closed
+    return Candle(
+        timeframe=TIMEFRAMES[frame],
+        end=end,
+        revision=revision,
+        open=open_,
+        high=high,
+        low=low,
+        close=close,
+        volume=volume,
+        trades=trades,
+        price_scale=market.price_scale,
+        size_scale=market.size_scale,
+        empty=bool(flags & kernel.EMPTY),
+        incomplete=bool(flags & kernel.INCOMPLETE),
+        first_offset=first,
+        last_offset=last,
+    )
 
 
 class _State(msgspec.Struct, frozen=True, array_like=True):

@@ -102,8 +102,8 @@ RUN: Final = 1023
 """Rows taken at once: 1023 sizes up to 2**53 do not wrap when summed, so one check behind a run is enough."""
 
 _CLOCK: Final = int(RowKind.CLOCK)
-_EMPTY: Final = int(CandleFlag.EMPTY)
-_INCOMPLETE: Final = int(CandleFlag.INCOMPLETE)
+EMPTY: Final = int(CandleFlag.EMPTY)
+INCOMPLETE: Final = int(CandleFlag.INCOMPLETE)
 
 _OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy", "fastmath": False}
 
@@ -206,7 +206,7 @@ def absorb(candle: Candle, time: I8, price: I8, size: I8, first: int, stop: int,
 @njit(**_OPTIONS)
 def emit(head: Head, candle: Candle, row: int, out: V) -> None:
     """Writes the candle as it is now to `out`."""
-    candle.flags = (_EMPTY if candle.trades == 0 else 0) | (_INCOMPLETE if candle.holes > 0 else 0)
+    candle.flags = (EMPTY if candle.trades == 0 else 0) | (INCOMPLETE if candle.holes > 0 else 0)
     out[head.closed] = candle
     out[head.closed].holes = row
     head.closed += 1

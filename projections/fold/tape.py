@@ -9,26 +9,22 @@ So the closing trade never fills what it decided, and a strategy never sees a ca
 """
 
 from itertools import groupby
-from typing import get_args
 
 import numpy as np
 from msgspec import Struct
 
-from projections.fold.candles import CandleBook
+from projections.fold.candles import CandleBook, candle_event
 from projections.fold.desk import SCALE_MAX, CommandError, Desk, DeskState, Emit, Ints, Kinds, grown
 from projections.fold.seen_ids import SeenIds
 from projections.strategies.code import Strategies
-from streams.events import BACKFILL, E8, MINUTE_NS, Candle, CandleFlag, LateTick, Market, Timeframe
+from streams.events import BACKFILL, E8, MINUTE_NS, LateTick, Market
 from streams.topics import CANDLES
 
-TIMEFRAMES: tuple[Timeframe, ...] = get_args(Timeframe)
 FIXED = (
     "base", "quote", "settle", "contract", "multiplier", "multiplier_scale",
     "closed", "grace_ms", "horizon_min",
 )  # fmt: skip
 """What of a specification never changes: recorded candles and money were made with it."""
-EMPTY, INCOMPLETE = int(CandleFlag.EMPTY), int(CandleFlag.INCOMPLETE)
-"""As plain integers: an enum costs more than the candle."""
 
 
 class TapeState(Struct, frozen=True, array_like=True):
@@ -106,15 +102,10 @@ class Tape:
         self._emit(CANDLES, late)
 
     def _candle(self, closed: tuple[int, ...], now: int) -> None:
-        row, frame, end, revision, _, open_, high, low, _, close, volume, trades, flags, first, last = closed
-        candle = Candle(
-            TIMEFRAMES[frame], end, revision, open_, high, low, close, volume, trades,
-            self.market.price_scale, self.market.size_scale,
-            bool(flags & EMPTY), bool(flags & INCOMPLETE), first, last,
-        )  # fmt: skip
+        candle = candle_event(closed, self.market)
         self._emit(CANDLES, candle)
-        if revision == 0:
-            self.desk.candle(candle, now, row)
+        if candle.revision == 0:
+            self.desk.candle(candle, now, closed[0])
 
     def respecify(self, market: Market) -> None:
         """Take a changed specification; grown scales rescale the state exactly. Raises `CommandError`."""
