@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Generator, Mapping
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -75,15 +75,11 @@ def up(
     """Run everything on the simulated exchange; Ctrl-C ends it cleanly, the next start continues."""
     with running() as session, ExitStack() as stack:
         from api.http.child import ApiProcess
-        from infra.process.addresses import REDIS, announced
 
         refuse_second_fold(session)
         probes = listen_for_probes(probe_port)
         bound = listen(LOOPBACK, api_port, API_PORT, "give another with --api-port")
-        redis = _bundled_redis(session, redis_port)
-        if redis is not None:
-            stack.enter_context(redis)
-            stack.enter_context(announced(session.settings.home, REDIS, redis.url))
+        redis = stack.enter_context(_bundled_redis(session, redis_port))
         redis_url = str(session.settings.redis_url if redis is None else redis.url)
         api = stack.enter_context(ApiProcess(bound, {"TCPD_REDIS_URL": redis_url}))
 
@@ -177,17 +173,21 @@ def collect(
     tell("stopped")
 
 
-def _bundled_redis(session: Session, port: int | None) -> "RedisServer | None":
-    """None where the setting `redis_url` names another."""
+@contextmanager
+def _bundled_redis(session: Session, port: int | None) -> "Generator[RedisServer | None]":
+    """The bundled server at work, its address announced; None where the setting `redis_url` names another."""
+    from infra.process.addresses import REDIS, announced
     from infra.process.bundled_redis import RedisServer
 
     if session.settings.redis_url is None:
-        return RedisServer(port)
-    if port is not None:
+        with RedisServer(port) as redis, announced(session.settings.home, REDIS, redis.url):
+            yield redis
+    elif port is None:
+        yield None
+    else:
         raise typer.BadParameter(
             "--redis-port is the bundled server's, but the setting redis_url names another"
         )
-    return None
 
 
 def _places(session: Session, **places: str | None) -> dict[str, str | None]:
