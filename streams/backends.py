@@ -2,25 +2,32 @@
 
 from urllib.parse import urlsplit
 
-from streams.log import Log, LogError
+from streams.log import Backend, Log, LogError
+
+
+def backend_of(url: str) -> Backend:
+    """The backend of the log that `url` names, `embedded:///path/to/folder` or `kafka://host:port[,host:port]`.
+
+    Looks at nothing but the URL. Raises `LogError`.
+    """
+    scheme = urlsplit(url).scheme
+    if scheme == "embedded":
+        from streams.embedded.backend import EmbeddedBackend  # noqa: PLC0415 - loads only its own libraries
+
+        return EmbeddedBackend(url)
+    if scheme == "kafka":
+        from streams.kafka.backend import KafkaBackend  # noqa: PLC0415 - loads only its own libraries
+
+        return KafkaBackend(url)
+    raise LogError(
+        f"log URL {url!r}: scheme {scheme!r} is unknown; use embedded:///FOLDER or kafka://HOST:PORT"
+    )
 
 
 def open_log(url: str, *, partitions: int | None = None, answer_s: float | None = None) -> Log:
     """Open the log that `url` names, and create its topics where they are missing.
 
-    `embedded:///path/to/folder` or `kafka://host:port[,host:port]`. `partitions` is used at creation
-    (default 4); later another count is refused. `answer_s`: silence of a Kafka cluster that is an error
-    (default 60 s). Raises `LogError`.
+    `partitions` is used at creation (default 4); later another count is refused. `answer_s`: silence of a
+    Kafka cluster that is an error (default 60 s). Raises `LogError`.
     """
-    scheme = urlsplit(url).scheme
-    if scheme == "embedded":
-        from streams.embedded.log import EmbeddedLog  # noqa: PLC0415 - a backend loads only its own libraries
-
-        return EmbeddedLog(url, partitions=partitions)
-    if scheme == "kafka":
-        from streams.kafka.log import KafkaLog  # noqa: PLC0415 - a backend loads only its own libraries
-
-        return KafkaLog(url, partitions=partitions, answer_s=answer_s)
-    raise LogError(
-        f"log URL {url!r}: scheme {scheme!r} is unknown; use embedded:///FOLDER or kafka://HOST:PORT"
-    )
+    return backend_of(url).open(partitions=partitions, answer_s=answer_s)

@@ -30,7 +30,7 @@ def doctor(
         if json:
             print_json(finding._asdict())
         else:
-            way_out = f"\n{'':21}→ {finding.way_out}" if finding.way_out else ""
-            typer.echo(f"{MARKS[finding.state]}  {finding.part:12}{finding.words}{way_out}")
+            hint = f"\n{'':21}→ {finding.hint}" if finding.hint else ""
+            typer.echo(f"{MARKS[finding.state]}  {finding.part:12}{finding.message}{hint}")
     if failed:
         raise typer.Exit(FAILED)

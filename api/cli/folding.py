@@ -11,22 +11,15 @@ if TYPE_CHECKING:
 
 WAIT_S = 2.0
 WORKERS_S = 30.0
-"""On Kafka workers may take so long before a command says that it waits for none."""
+"""Where workers share the log they may take so long before a command says that it waits for none."""
 
 
 def folds_elsewhere(session: Session) -> bool:
-    """Whether another process folds this log; on Kafka its workers always do."""
-    from streams.embedded.fold_lock import fold_lock
-    from streams.embedded.log import EmbeddedLog
-    from streams.log import LogError
+    """Whether another process folds this log; where workers share it, they always do."""
+    from streams.backends import backend_of
 
-    if not isinstance(session.log, EmbeddedLog):
-        return True
-    try:
-        with fold_lock(session.log.url, "a command that looks whether another folds"):
-            return False
-    except LogError:
-        return True
+    backend = backend_of(session.log.url)
+    return backend.shared or bool(backend.folded_by())
 
 
 def fold(
@@ -54,17 +47,17 @@ def fold(
 def fold_everything(session: Session) -> None:
     """Return when all that the journal holds now is folded and projected, by whom ever."""
     from infra.worker.root import journal_ends, wait_caught_up
-    from streams.embedded.log import EmbeddedLog
+    from streams.backends import backend_of
     from streams.log import LogError
 
     session.migrate()
     ends = journal_ends(session.log)
+    shared = backend_of(session.log.url).shared
     while True:
         if folds_elsewhere(session):
-            embedded = isinstance(session.log, EmbeddedLog)
-            if wait_caught_up(session.settings, session.log, WAIT_S if embedded else WORKERS_S, ends):
+            if wait_caught_up(session.settings, session.log, WORKERS_S if shared else WAIT_S, ends):
                 return
-            if not embedded:
+            if shared:
                 raise CommandFailedError(
                     f"appended, but no worker has folded it within {WORKERS_S:.0f} s; start one with"
                     " `tcpdashboard up`, or append only with --no-fold"

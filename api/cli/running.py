@@ -11,7 +11,6 @@ from collections.abc import Callable, Coroutine, Generator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import typer
 from typer.exceptions import TyperException
@@ -67,15 +66,11 @@ def _make(home: Path) -> None:
 
 
 def refuse_second_fold(session: Session) -> None:
-    """Raises `LogError` where another process folds the embedded log, or as this worker on Kafka, before
-    anything is started."""
-    from streams.embedded.fold_lock import check_name_free, check_unfolded
+    """Raises the `LogError` that this home's worker would end with, before anything is started."""
+    from streams.backends import backend_of
 
     settings = session.settings
-    if urlsplit(settings.log_url).scheme == "embedded":
-        check_unfolded(settings.log_url)
-    else:
-        check_name_free(settings.faust, settings.worker)
+    backend_of(settings.log_url).check_folding(settings.worker, settings.faust)
 
 
 def announce(line: Mapping[str, object], words: str, *, json: bool) -> None:

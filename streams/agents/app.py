@@ -1,4 +1,4 @@
-"""The Faust app of a worker on either home, and how it runs and ends."""
+"""The Faust app of a worker on any backend, and how it runs and ends."""
 
 import asyncio
 import logging
@@ -7,18 +7,15 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn, Protocol, cast
-from urllib.parse import urlsplit
 
 import faust
 from yarl import URL
 
 from streams.agents.watchdog import STANDSTILL_S, Doing, Watchdog, Watched
-from streams.embedded.fold_lock import fold_lock, name_lock
-from streams.embedded.log import EmbeddedLog
-from streams.kafka.topics import address_of
+from streams.backends import backend_of
 from streams.log import Log
 from streams.topics import GROUP, RECORD_BYTES_MAX
 
@@ -57,19 +54,14 @@ def make_app(url: str, *, worker: str, datadir: Path) -> App:
     `worker` names a slot that outlives the process: a worker that starts again under its name
     within the session gets its partitions back without a pause for the others. Raises `LogError`.
     """
-    broker, prefix = [url], ""
-    on_kafka = urlsplit(url).scheme == "kafka"
-    if on_kafka:
-        address = address_of(url)
-        broker = [f"kafka://{server}" for server in address.servers]
-        prefix = address.topic("")
+    broker = backend_of(url).broker()
     _quieten()
     app = App(
-        prefix + GROUP,
-        broker=broker,
+        broker.prefix + GROUP,
+        broker=broker.urls,
         datadir=datadir,
         autodiscover=False,
-        consumer_group_instance_id=f"{prefix}{GROUP}-{worker}",
+        consumer_group_instance_id=f"{broker.prefix}{GROUP}-{worker}",
         consumer_auto_offset_reset="earliest",
         broker_session_timeout=6.0,
         broker_heartbeat_interval=1.5,
@@ -83,11 +75,8 @@ def make_app(url: str, *, worker: str, datadir: Path) -> App:
         stream_wait_empty=False,
         web_enabled=False,
     )
-    app.prefix, app.worker = prefix, worker
-    if on_kafka:
-        from streams.kafka.transport import Transport  # noqa: PLC0415 - a home loads only its own libraries
-
-        app.transport = Transport([URL(server) for server in broker], app)
+    app.prefix, app.worker = broker.prefix, worker
+    app.transport = broker.transport([URL(place) for place in broker.urls], app)
     return app
 
 
@@ -139,19 +128,11 @@ def run_worker(
 
     Then everything taken is finished, snapshots are written and offsets committed. A failure of any
     part ends the process with exit code `FAILED`, and so does a standstill of so many seconds; `doing`: see
-    `Watchdog`. Raises `LogError` when another process folds an embedded log, or is this worker of
-    this home on Kafka.
+    `Watchdog`. Raises `LogError` when this worker may not fold (`Backend.folding`).
     """
     watchdog = Watchdog(log, followers, doing, end_process, standstill_s=standstill_s)
-    with _folding(app, log), watchdog:
+    with backend_of(log.url).folding(app.worker, Path(app.conf.datadir)), watchdog:
         asyncio.run(_run(app, log, followers, until))
-
-
-def _folding(app: App, log: Log) -> AbstractContextManager[None]:
-    """On the embedded home one process at a time folds; Kafka's group shares the partitions out by name."""
-    if isinstance(log, EmbeddedLog):
-        return fold_lock(log.url, f"worker {app.conf.consumer_group_instance_id}")
-    return name_lock(log.url, Path(app.conf.datadir), app.worker)
 
 
 async def _run(

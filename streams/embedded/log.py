@@ -1,19 +1,6 @@
 """The embedded home of the log: one SQLite file in WAL mode, `FOLDER/log.db` of `embedded:///FOLDER`.
 
-What an outsider needs to look at a record, or to alter one, with `sqlite3 log.db`:
-
-    records(id, topic, partition, "offset", time_ms, high_ms, key, headers, value)
-    topics(id, name)                             commits(consumer, topic, partition, "offset")
-    meta(name, value)                            -- `format` and `partitions`
-
-    SELECT "offset", time_ms, length(value) FROM records WHERE topic = 'candles' AND partition = 2;
-    UPDATE records SET value = X'…' WHERE topic = 'candles' AND partition = 2 AND "offset" = 17;
-
-`id` is `(topics.id << 52) + (partition << 40) + offset`, so that the records of a partition lie side
-by side in one B-tree and are read by their position alone (`WHERE id = …` is the fast form of the
-above); `partition` and `offset` are computed from it. `high_ms` is the highest `time_ms` of the
-partition so far, by which a time is found in a few steps. `headers` is a MessagePack list of pairs,
-NULL without any. `value` is MessagePack too (`streams.codec`).
+Its tables, for outsiders: `streams.embedded.file`.
 
 Any process may append and read. Writers pass one gate, a lock on `log.lock` that they hold for a
 transaction and for the checkpoint after it. SQLite's own lock would order them as well, but its
@@ -28,21 +15,17 @@ import threading
 import time
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 import msgspec
 
 from streams import topics
+from streams.embedded import file
 from streams.embedded.tail import POLL_S, EmbeddedTail
+from streams.locks import open_lock
 from streams.log import LogError, Tail
 from streams.records import Entry, Position, Record, partition_of
 
-FORMAT = "1"
-PARTITIONS_DEFAULT = 4
-PARTITIONS_MAX = 1 << 12
-OFFSETS_MAX = 1 << 40
 COMPACTED = frozenset({topics.SNAPSHOTS})
 """In these topics a newer record replaces the older ones of the same key; offsets keep growing."""
 
@@ -52,47 +35,6 @@ CHUNK_BYTES = 4 << 20
 CHUNK_ROWS_MAX = 1024
 CHECKPOINT_BYTES = 8 << 20
 PAGE_BYTES = 4096
-
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS topics (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
-CREATE TABLE IF NOT EXISTS records (
-    id INTEGER PRIMARY KEY,
-    topic TEXT NOT NULL,
-    partition INTEGER AS ((id >> 40) & 4095) VIRTUAL,
-    "offset" INTEGER AS (id & 1099511627775) VIRTUAL,
-    time_ms INTEGER NOT NULL,
-    high_ms INTEGER NOT NULL,
-    key BLOB,
-    headers BLOB,
-    value BLOB NOT NULL
-);
-CREATE TABLE IF NOT EXISTS commits (
-    consumer TEXT, topic TEXT, partition INTEGER, "offset" INTEGER NOT NULL,
-    PRIMARY KEY (consumer, topic, partition)
-) WITHOUT ROWID;
-"""
-_INSERT = """
-INSERT INTO records (id, topic, time_ms, high_ms, key, headers, value) VALUES (?, ?, ?, ?, ?, ?, ?)
-"""
-_CHUNK = """
-SELECT id, time_ms, key, headers, value FROM records WHERE id >= ? AND id < ? ORDER BY id LIMIT ?
-"""
-_FIRST = "SELECT id, high_ms FROM records WHERE id >= ? AND id < ? ORDER BY id LIMIT 1"
-_LAST = "SELECT id, high_ms FROM records WHERE id >= ? AND id < ? ORDER BY id DESC LIMIT 1"
-_FROM_TIME = "SELECT id FROM records WHERE id >= ? AND id < ? AND time_ms >= ? ORDER BY id LIMIT 1"
-_COMPACT = "DELETE FROM records WHERE id >= ? AND id < ? AND key = ?"
-_COMMIT_OFFSET = "INSERT OR REPLACE INTO commits VALUES (?, ?, ?, ?)"
-
-_WAYS_OUT = {
-    sqlite3.SQLITE_FULL: "the disk is full: nothing of this was appended; free space, start again",
-    sqlite3.SQLITE_CORRUPT: "the file is damaged: restore a copy, or try `sqlite3 log.db .recover`",
-    sqlite3.SQLITE_NOTADB: "the file is no log: restore it from a copy, or name another folder",
-    sqlite3.SQLITE_BUSY: "another program holds the file: end its transaction",
-    sqlite3.SQLITE_IOERR: "the disk failed: look at the system's log",
-    sqlite3.SQLITE_READONLY: "the file cannot be written: change its owner or mode",
-    sqlite3.SQLITE_CANTOPEN: "the file cannot be opened: change its owner or mode",
-}
 
 _headers_encoder = msgspec.msgpack.Encoder()
 _headers_decoder = msgspec.msgpack.Decoder(tuple[tuple[str, bytes], ...])
@@ -108,16 +50,16 @@ class EmbeddedLog:
     def __init__(self, url: str, partitions: int | None = None) -> None:
         """Open the log, or create it with `partitions` (default 4) a topic. Raises `LogError`."""
         self.url = url
-        self._folder = folder_of(url)
-        self._path = self._folder / "log.db"
+        folder = file.folder_of(url)
+        self._path = folder / file.NAME
         self._lock = threading.Lock()
         self._readers: list[sqlite3.Connection] = []
         self._closed = False
         self._topics: dict[str, int] = {}
         self._since_checkpoint_bytes = 0
-        if partitions is not None and not 1 <= partitions <= PARTITIONS_MAX:
-            raise LogError(f"log {url}: {partitions} partitions: choose 1 to {PARTITIONS_MAX}")
-        self._gate = open_lock(self._folder / "log.lock", url)
+        if partitions is not None and not 1 <= partitions <= file.PARTITIONS_MAX:
+            raise LogError(f"log {url}: {partitions} partitions: choose 1 to {file.PARTITIONS_MAX}")
+        self._gate = open_lock(folder / "log.lock", url)
         try:
             with self._errors("open"):
                 self._writer = self._connect()
@@ -161,7 +103,7 @@ class EmbeddedLog:
         with self._rolled_back_on_error("commit offsets"):
             self._begin(sync=False)
             rows = [(consumer, topic, partition, offset) for (topic, partition), offset in offsets.items()]
-            self._writer.executemany(_COMMIT_OFFSET, rows)
+            self._writer.executemany(file.COMMIT_OFFSET, rows)
         return True
 
     def commit(self) -> None:
@@ -210,16 +152,16 @@ class EmbeddedLog:
             if entry.topic in COMPACTED and entry.key is not None:
                 replaced.append((base, next_id, entry.key))
             offset = next_id - base
-            positions.append(Position(entry.topic, base // OFFSETS_MAX % PARTITIONS_MAX, offset))
+            positions.append(Position(entry.topic, base // file.OFFSETS_MAX % file.PARTITIONS_MAX, offset))
             self._since_checkpoint_bytes += len(entry.value) + 100
         self._since_checkpoint_bytes += 2 * PAGE_BYTES * len(ends)
-        self._writer.executemany(_INSERT, rows)
-        self._writer.executemany(_COMPACT, replaced)
+        self._writer.executemany(file.INSERT, rows)
+        self._writer.executemany(file.COMPACT, replaced)
         return positions
 
     def _end(self, base: int) -> tuple[int, int]:
         """In a transaction: the id that the next record gets, and the highest time so far."""
-        last = self._writer.execute(_LAST, (base, base + OFFSETS_MAX)).fetchone()
+        last = self._writer.execute(file.LAST, (base, base + file.OFFSETS_MAX)).fetchone()
         return (last[0] + 1, last[1]) if last else (base, 0)
 
     # ------------------------------------------------------------ reading
@@ -233,7 +175,7 @@ class EmbeddedLog:
         base = self._base(topic, partition)
         limit = 16
         while start < end:
-            rows = self._query(_CHUNK, base + start, base + min(end, OFFSETS_MAX), limit)
+            rows = self._query(file.CHUNK, base + start, base + min(end, file.OFFSETS_MAX), limit)
             size_bytes = 1
             for record_id, time_ms, key, headers, value in rows:
                 size_bytes += len(value)
@@ -246,12 +188,12 @@ class EmbeddedLog:
 
     def earliest(self, topic: str, partition: int) -> int:
         base = self._base(topic, partition)
-        rows = self._query(_FIRST, base, base + OFFSETS_MAX)
+        rows = self._query(file.FIRST, base, base + file.OFFSETS_MAX)
         return rows[0][0] - base if rows else 0
 
     def highwater(self, topic: str, partition: int) -> int:
         base = self._base(topic, partition)
-        rows = self._query(_LAST, base, base + OFFSETS_MAX)
+        rows = self._query(file.LAST, base, base + file.OFFSETS_MAX)
         return rows[0][0] + 1 - base if rows else 0
 
     def ends(self, places: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]:
@@ -260,17 +202,17 @@ class EmbeddedLog:
     def offset_at(self, topic: str, partition: int, time_ms: int) -> int:
         """Record times may fall back, `high_ms` never does: bisect it, then look at the times."""
         base = self._base(topic, partition)
-        end = base + OFFSETS_MAX
+        end = base + file.OFFSETS_MAX
         highwater = self.highwater(topic, partition)
         low, high = base, base + highwater
         while low < high:
             middle = (low + high) // 2
-            found, high_ms = self._query(_FIRST, middle, end)[0]
+            found, high_ms = self._query(file.FIRST, middle, end)[0]
             if high_ms >= time_ms:
                 high = middle
             else:
                 low = found + 1
-        rows = self._query(_FROM_TIME, low, end, time_ms)
+        rows = self._query(file.FROM_TIME, low, end, time_ms)
         return rows[0][0] - base if rows else highwater
 
     def wait(self, after: Mapping[tuple[str, int], int], timeout_s: float) -> bool:
@@ -332,7 +274,7 @@ class EmbeddedLog:
             raise LogError(
                 f"log {self.url}: {topic!r} has partitions 0 to {self.partitions - 1}, not {partition}"
             )
-        return (self._topics[topic] * PARTITIONS_MAX + partition) * OFFSETS_MAX
+        return (self._topics[topic] * file.PARTITIONS_MAX + partition) * file.OFFSETS_MAX
 
     # ------------------------------------------------------------ the file
 
@@ -356,29 +298,17 @@ class EmbeddedLog:
             self._writer.execute("PRAGMA wal_autocheckpoint = 0")
             self._writer.execute(f"PRAGMA journal_size_limit = {4 * CHECKPOINT_BYTES}")
             self._begin(sync=True)
-            for statement in _SCHEMA.split(";"):
+            for statement in file.SCHEMA.split(";"):
                 self._writer.execute(statement)
-            made = {"format": FORMAT, "partitions": str(partitions or PARTITIONS_DEFAULT)}
+            made = {"format": file.FORMAT, "partitions": str(partitions or file.PARTITIONS_DEFAULT)}
             self._writer.executemany("INSERT OR IGNORE INTO meta VALUES (?, ?)", made.items())
             meta = dict(self._writer.execute("SELECT name, value FROM meta").fetchall())
-            self._check_meta(meta, partitions)
+            file.check_meta(self.url, meta, partitions)
             names = [(name,) for name in topics.ALL]
             self._writer.executemany("INSERT OR IGNORE INTO topics (name) VALUES (?)", names)
             self._writer.execute("COMMIT")
             self._checkpoint()
         return int(meta["partitions"])
-
-    def _check_meta(self, meta: Mapping[str, str], partitions: int | None) -> None:
-        if meta["format"] != FORMAT:
-            raise LogError(
-                f"log {self.url} has format {meta['format']}, this program reads {FORMAT}:"
-                " use the version that wrote it"
-            )
-        if partitions is not None and partitions != int(meta["partitions"]):
-            raise LogError(
-                f"log {self.url} has {meta['partitions']} partitions, not {partitions}:"
-                " leave the number away, or replay into a new log"
-            )
 
     def _checkpoint(self) -> None:
         """Behind the gate. On a full disk the WAL stays; the append that no longer fits says so."""
@@ -446,25 +376,7 @@ class EmbeddedLog:
         try:
             yield
         except sqlite3.Error as error:
-            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-            way_out = _WAYS_OUT.get(code, "the file may be of another make, or damaged")
             if self._closed:
                 raise LogError(f"log {self.url} is closed; open it again") from error
-            raise LogError(f"log {self.url}: {doing}: {error}; {way_out} ({self._path})") from error
-
-
-def folder_of(url: str) -> Path:
-    """The folder that `embedded:///FOLDER` names. Raises `LogError`."""
-    parts = urlsplit(url)
-    if parts.scheme != "embedded" or parts.netloc or not parts.path.strip("/"):
-        raise LogError(f"log URL {url!r}: an embedded log is embedded:///ABSOLUTE/FOLDER, with three slashes")
-    return Path(unquote(parts.path))
-
-
-def open_lock(path: Path, url: str) -> int:
-    """A file to be locked, made where it is not there. Raises `LogError`."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    except OSError as error:
-        raise LogError(f"log {url}: {path}: {error.strerror}; choose a folder that can be written") from error
+            hint = file.hint_for(error)
+            raise LogError(f"log {self.url}: {doing}: {error}; {hint} ({self._path})") from error

@@ -20,7 +20,7 @@ from aiokafka.errors import KafkaError, KafkaTimeoutError, OffsetOutOfRangeError
 
 from streams import topics
 from streams.kafka import logging as kafka_logging
-from streams.kafka.topics import Address, address_of, committed_offsets, ensure_topics
+from streams.kafka.topics import address_of, committed_offsets, ensure_topics
 from streams.log import LogError
 from streams.records import Entry, Position, Record, partition_of
 
@@ -413,11 +413,3 @@ async def _ended(producer: Any) -> None:
             await producer._sender.close()
     producer._message_accumulator.fail_all(ProducerClosed())
     await producer.stop()
-
-
-def topic_name(url: str, topic: str) -> str:
-    """The name on the cluster of a stream of the log that `url` names. Raises `LogError`."""
-    return address_of(url).topic(topic)
-
-
-__all__ = ["Address", "KafkaLog", "address_of", "topic_name"]

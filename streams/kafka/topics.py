@@ -10,8 +10,8 @@ so both limits are lifted for each topic at its creation, and a topic set otherw
 
 import asyncio
 import re
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Container, Iterable, Mapping
+from contextlib import asynccontextmanager, suppress
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -107,44 +107,53 @@ async def ensure_topics(address: Address, partitions: int | None, answer_s: floa
     The journal comes first: of two programs that create at the same time, its count decides for both.
     Raises `LogError`, and aiokafka's errors when the cluster is away.
     """
-    admin: Any = AIOKafkaAdminClient(
-        bootstrap_servers=list(address.servers), request_timeout_ms=int(answer_s * 1000)
-    )
-    try:
-        await admin.start()
-        async with asyncio.timeout(answer_s):
-            await _create(admin, address, [topics.JOURNAL], partitions or PARTITIONS_DEFAULT)
-            counts = await _partition_counts(admin, address, [topics.JOURNAL])
-            count = counts[topics.JOURNAL]
-            await _create(admin, address, topics.ALL, count)
-            counts = await _partition_counts(admin, address, topics.ALL)
-            _check_counts(address, counts, partitions or count)
-            await _check_settings(admin, address, topics.ALL)
-    finally:
-        await admin.close()
+    async with _administering(address, answer_s) as admin:
+        await _create(admin, address, [topics.JOURNAL], partitions or PARTITIONS_DEFAULT)
+        counts = await _partition_counts(admin, address, [topics.JOURNAL])
+        count = counts[topics.JOURNAL]
+        await _create(admin, address, topics.ALL, count)
+        counts = await _partition_counts(admin, address, topics.ALL)
+        _check_counts(address, counts, partitions or count)
+        await _check_settings(admin, address, topics.ALL)
     return count
 
 
-async def examine(address: Address, partitions: int | None, answer_s: float) -> Cluster:
+async def cluster_of(address: Address, partitions: int | None, answer_s: float) -> Cluster:
     """Looks, and creates nothing. Raises like `ensure_topics`."""
+    async with _administering(address, answer_s) as admin:
+        found = await _found(admin)
+        counts = {n: found[address.topic(n)] for n in topics.ALL if address.topic(n) in found}
+        count = next(iter(counts.values()), None)
+        if count is not None:
+            _check_counts(address, counts, partitions or count)
+            await _check_settings(admin, address, counts)
+        missing = [address.topic(n) for n in topics.ALL if n not in counts]
+        return Cluster(await _release(admin), count, missing, await _workers(admin, address, found))
+
+
+async def workers_of(address: Address, answer_s: float) -> list[str] | None:
+    """The workers of the log; None where the cluster does not tell. Raises aiokafka's errors."""
+    async with _administering(address, answer_s) as admin:
+        return await _workers(admin, address, await _found(admin))
+
+
+@asynccontextmanager
+async def _administering(address: Address, answer_s: float) -> AsyncGenerator[Any]:
+    """An admin client for work that may take `answer_s`."""
     admin: Any = AIOKafkaAdminClient(
         bootstrap_servers=list(address.servers), request_timeout_ms=int(answer_s * 1000)
     )
     try:
         async with asyncio.timeout(answer_s):
             await admin.start()
-            found = {topic["topic"]: len(topic["partitions"]) for topic in await admin.describe_topics()}
-            counts = {n: found[address.topic(n)] for n in topics.ALL if address.topic(n) in found}
-            count = next(iter(counts.values()), None)
-            if count is not None:
-                _check_counts(address, counts, partitions or count)
-                await _check_settings(admin, address, counts)
-            release = await _release(admin)
-            # where there was never a group, to ask for one would create their topic
-            workers = await _workers(admin, address) if _GROUPS in found else []
+            yield admin
     finally:
         await admin.close()
-    return Cluster(release, count, [address.topic(n) for n in topics.ALL if n not in counts], workers)
+
+
+async def _found(admin: Any) -> dict[str, int]:
+    """The partition count of every topic of the cluster."""
+    return {topic["topic"]: len(topic["partitions"]) for topic in await admin.describe_topics()}
 
 
 async def _release(admin: Any) -> str:
@@ -154,8 +163,10 @@ async def _release(admin: Any) -> str:
     return next(known, "3.6 or older")
 
 
-async def _workers(admin: Any, address: Address) -> list[str] | None:
+async def _workers(admin: Any, address: Address, found: Container[str]) -> list[str] | None:
     """The names of the group's members; one that has ended stays for the rest of its session."""
+    if _GROUPS not in found:  # there was never a group; to ask for one would create their topic
+        return []
     group = address.topic(topics.GROUP)
     try:
         ((answer, *_),) = [response.groups for response in await admin.describe_consumer_groups([group])]
@@ -168,15 +179,8 @@ async def _workers(admin: Any, address: Address) -> list[str] | None:
 
 async def committed_offsets(address: Address, consumer: str, answer_s: float) -> dict[Any, int]:
     """What a consumer's group has committed, by aiokafka's `TopicPartition`. Raises aiokafka's errors."""
-    admin: Any = AIOKafkaAdminClient(
-        bootstrap_servers=list(address.servers), request_timeout_ms=int(answer_s * 1000)
-    )
-    try:
-        async with asyncio.timeout(answer_s):
-            await admin.start()
-            found = await _group_offsets(admin, address.topic(consumer))
-    finally:
-        await admin.close()
+    async with _administering(address, answer_s) as admin:
+        found = await _group_offsets(admin, address.topic(consumer))
     return {tp: offset for tp, offset in found.items() if offset >= 0}
 
 

@@ -160,4 +160,4 @@ def test_second_process_that_folds_an_embedded_log_is_refused_and_told_by_whom(
     run.workers.start("w2")
     code = run.workers.wait("w2")
     assert code == 1
-    assert "is being folded by worker tcpdashboard-w1" in run.workers.tails()
+    assert "is being folded by worker w1 (pid" in run.workers.tails()

@@ -23,8 +23,8 @@ from infra.exchange.simulated import ticks as simulated_ticks
 from infra.upkeep.rebuild import content_hash
 from infra.worker.root import come_to
 from projections.strategies.code import Strategies
+from streams.backends import backend_of
 from streams.codec import decode_input
-from streams.embedded.fold_lock import check_name_free, name_lock
 from streams.events import RowKind, TickBatch
 from streams.log import Log, LogError
 from streams.ticks import unpack
@@ -239,7 +239,7 @@ def test_three_commands_survive_kafka_postgresql_and_redis_killed_in_turn(
         with frozen(redis_server):
             go_on(platform, "folding while Redis hangs")
         with pytest.raises(LogError, match="'worker' runs already"):
-            check_name_free(platform.settings.faust, "worker")
+            backend_of(platform.log.url).check_folding("worker", platform.settings.faust)
         for one in asked.values():
             assert one.refused == 0
             one.assert_clear()
@@ -348,7 +348,7 @@ def test_a_worker_ends_in_order_while_redis_hangs(redis_server: Redis, tmp_path:
 def test_a_second_worker_of_a_name_is_refused_with_the_way_out(tmp_path: Path) -> None:
     url = "kafka://127.0.0.1:1"
     cli = CommandLine(tmp_path, {"TCPD_LOG_URL": url, "TCPD_WORKER": "one/of us"})
-    with name_lock(url, tmp_path / "faust", "one/of us"):
+    with backend_of(url).folding("one/of us", tmp_path / "faust"):
         for command in ("worker", "up"):
             told = cli.run(command)
             assert told.returncode == 1

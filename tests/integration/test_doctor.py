@@ -18,13 +18,13 @@ from infra.process.addresses import API, announced
 from infra.process.settings import load_settings
 from infra.process.tokens import TokenFile
 from infra.strategies.registry import Strategies
-from infra.upkeep.doctor import Finding, examine
+from infra.upkeep.checks.finding import Finding
+from infra.upkeep.doctor import examine
 from infra.upkeep.rebuild import rebuild
 from streams import topics
-from streams.backends import open_log
-from streams.embedded.fold_lock import fold_lock
+from streams.backends import backend_of, open_log
 from streams.journal import JournalWriter
-from streams.kafka.log import topic_name
+from streams.kafka.topics import address_of
 from tests.integration.api.conftest import record
 from tests.integration.command_line import CommandLine
 from tests.integration.running import Running
@@ -130,7 +130,7 @@ def test_the_command_fails_when_a_part_failed_and_masks_secrets(home: Path) -> N
     found = {row["part"]: row for row in map(json.loads, done.stdout.splitlines())}
     assert (done.returncode, found["redis"]["state"]) == (1, "failed")
     assert "sesame" not in done.stdout + done.stderr
-    assert "redis://:***@127.0.0.1:1/0" in found["redis"]["words"]
+    assert "redis://:***@127.0.0.1:1/0" in found["redis"]["message"]
     done = CommandLine(home).run("doctor")
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
 
@@ -138,13 +138,13 @@ def test_the_command_fails_when_a_part_failed_and_masks_secrets(home: Path) -> N
 def test_a_setting_that_is_none_is_named(look: Look) -> None:
     found = look(log_uri="kafka://a:1")
     assert found["settings"].state == "failed"
-    assert "did you mean TCPD_LOG_URL" in found["settings"].words
+    assert "did you mean TCPD_LOG_URL" in found["settings"].message
 
 
 def test_tokens_that_others_can_read_fail_with_the_way_out(look: Look, home: Path) -> None:
     (home / "token").chmod(0o644)
     found = look()["tokens"]
-    assert (found.state, f"chmod 600 {home / 'token'}" in found.way_out) == ("failed", True)
+    assert (found.state, f"chmod 600 {home / 'token'}" in found.hint) == ("failed", True)
 
 
 def test_folders_that_cannot_be_written_fail(look: Look, small_disk: Path, home: Path) -> None:
@@ -157,14 +157,14 @@ def test_folders_that_cannot_be_written_fail(look: Look, small_disk: Path, home:
         "database",
         "kernels",
     }
-    assert f"{small_disk} cannot be written" in found["home"].words
+    assert f"{small_disk} cannot be written" in found["home"].message
     (home / "file").touch()
-    assert "is a file, a folder is needed" in look(home=home / "file", kernels=home / "k")["home"].words
+    assert "is a file, a folder is needed" in look(home=home / "file", kernels=home / "k")["home"].message
 
 
 def test_a_disk_that_is_nearly_full_fails(look: Look, small_disk: Path) -> None:
     found = look(home=small_disk)["home"]
-    assert (found.state, "MB free" in found.words) == ("failed", True)
+    assert (found.state, "MB free" in found.message) == ("failed", True)
 
 
 def test_a_damaged_log_fails(look: Look, home: Path) -> None:
@@ -173,28 +173,28 @@ def test_a_damaged_log_fails(look: Look, home: Path) -> None:
     spoilt[8192:16384] = bytes(8192)
     file.write_bytes(spoilt)
     found = look()["log"]
-    assert (found.state, "restore a copy" in found.way_out) == ("failed", True), found
+    assert (found.state, "restore a copy" in found.hint) == ("failed", True), found
 
 
 def test_who_folds_is_named(look: Look, home: Path) -> None:
-    with fold_lock(f"embedded://{home}/log", "worker-7"):
-        assert f"folded by worker-7 (pid {os.getpid()}" in look()["log"].words
-    assert "nobody folds it" in look()["log"].words
+    with backend_of(f"embedded://{home}/log").folding("ann-7", home):
+        assert f"folded by worker ann-7 (pid {os.getpid()}" in look()["log"].message
+    assert "nobody folds it" in look()["log"].message
 
 
 def test_a_database_behind_the_log_is_a_warning(look: Look, home: Path) -> None:
     (home / "projections.db").unlink()
     migrate(f"sqlite:///{home}/projections.db")
     found = look()["worker"]
-    assert (found.state, "not in the database" in found.words) == ("warning", True)
+    assert (found.state, "not in the database" in found.message) == ("warning", True)
 
 
 def test_a_broken_strategy_file_and_one_that_never_ends_fail(look: Look, tmp_path: Path) -> None:
     file = tmp_path / "mine.py"
     file.write_text("import nothing_of_that_name\n")
-    assert f"{file}:1" in look(strategies=file)["strategies"].words
+    assert f"{file}:1" in look(strategies=file)["strategies"].message
     file.write_text("import time\nfor _ in range(60): time.sleep(1)\n")
-    assert "no answer within" in look(strategies=file)["strategies"].words
+    assert "no answer within" in look(strategies=file)["strategies"].message
 
 
 def test_servers_that_accept_and_say_nothing_fail_without_being_waited_for(look: Look, silent: int) -> None:
@@ -204,7 +204,7 @@ def test_servers_that_accept_and_say_nothing_fail_without_being_waited_for(look:
         redis_url=f"redis://127.0.0.1:{silent}/0",
     )
     assert {part for part, f in found.items() if f.state == "failed"} == {"log", "database", "redis"}
-    assert all(f.way_out for f in found.values() if f.state == "failed")
+    assert all(f.hint for f in found.values() if f.state == "failed")
     assert "sesame" not in str(found)
 
 
@@ -213,22 +213,22 @@ def test_a_database_server_is_judged_by_its_tables_and_whether_it_answers(
 ) -> None:
     url = postgres.fresh()
     found = look(database_url=url)["database"]
-    assert (found.state, found.way_out) == ("failed", "run `tcpdashboard migrate`")
-    assert "is at revision none" in found.words
+    assert (found.state, found.hint) == ("failed", "run `tcpdashboard migrate`")
+    assert "is at revision none" in found.message
     migrate(url)
     found = look(database_url=url)["database"]
-    assert (found.state, "PostgreSQL 1" in found.words) == ("ok", True)
+    assert (found.state, "PostgreSQL 1" in found.message) == ("ok", True)
     postgres.give_back(url)
     away = look(database_url=f"postgresql+psycopg2://ann@127.0.0.1:{port}/x")["database"]
-    assert (away.state, "refused" in away.words) == ("failed", True)
+    assert (away.state, "refused" in away.message) == ("failed", True)
 
 
 def test_redis_is_judged_by_whether_it_answers(look: Look, redis_server: Redis) -> None:
     found = look(redis_url=redis_server.url)["redis"]
-    assert (found.state, "version" in found.words) == ("ok", True)
+    assert (found.state, "version" in found.message) == ("ok", True)
     redis_server.stop()
     found = look(redis_url=redis_server.url)["redis"]
-    assert (found.state, "does not answer" in found.words) == ("failed", True)
+    assert (found.state, "does not answer" in found.message) == ("failed", True)
 
 
 @pytest.mark.kafka
@@ -237,25 +237,25 @@ def test_kafkas_topics_are_judged_and_not_made(look: Look, kafka: Kafka, port: i
     url = f"kafka://{kafka.bootstrap}/{prefix}"
     try:
         found = look(log_url=url)["log"]
-        assert (found.state, f"{prefix}.journal" in found.words) == ("warning", True)
+        assert (found.state, f"{prefix}.journal" in found.message) == ("warning", True)
         assert not [t for t in kafka.administer(lambda admin: admin.list_topics()) if prefix in t]
         open_log(url).close()
         assert look(log_url=url)["log"].state == "ok"
-        assert "4 partitions, not 3" in look(log_url=url, partitions=3)["log"].words
+        assert "4 partitions, not 3" in look(log_url=url, partitions=3)["log"].message
     finally:
         kafka.delete_topics(prefix)
     other = f"{prefix}-week"
-    journal = topic_name(f"kafka://{kafka.bootstrap}/{other}", topics.JOURNAL)
+    journal = address_of(f"kafka://{kafka.bootstrap}/{other}").topic(topics.JOURNAL)
     kafka.create_topic(journal, 4)
     try:
         while journal not in kafka.administer(lambda admin: admin.list_topics()):
             pass  # brokers hear of it a little later
         found = look(log_url=f"kafka://{kafka.bootstrap}/{other}", partitions=4)["log"]
-        assert (found.state, "has retention.ms=604800000, it must be -1" in found.words) == ("failed", True)
+        assert (found.state, "has retention.ms=604800000, it must be -1" in found.message) == ("failed", True)
     finally:
         kafka.delete_topics(other)
     away = look(log_url=f"kafka://127.0.0.1:{port}")["log"]
-    assert (away.state, "does not answer" in away.words) == ("failed", True)
+    assert (away.state, "does not answer" in away.message) == ("failed", True)
 
 
 @pytest.mark.kafka
@@ -267,8 +267,8 @@ def test_kafkas_release_and_the_workers_at_work_are_named(look: Look, kafka: Kaf
     migrate(database)
     try:
         found = look(log_url=url, database_url=database)
-        assert "Kafka 4.1, all topics there" in found["log"].words
-        assert "nobody folds it" in found["log"].words
+        assert "Kafka 4.1, all topics there" in found["log"].message
+        assert "nobody folds it" in found["log"].message
         JournalWriter(log, "test", 0).append(spot(), key=spot().key)
         assert look(log_url=url, database_url=database)["worker"].state == "warning"
         settings = {"TCPD_LOG_URL": url, "TCPD_DATABASE_URL": database, "TCPD_WORKER": "ann-7"}
@@ -276,12 +276,12 @@ def test_kafkas_release_and_the_workers_at_work_are_named(look: Look, kafka: Kaf
         try:
             assert worker.line["worker"] == "ann-7"
             found = look(log_url=url, database_url=database)
-            assert "folded by ann-7;" in found["log"].words
+            assert "folded by ann-7;" in found["log"].message
             assert found["worker"].state == "ok"
             worker.end()
         finally:
             worker.kill()
-        while "nobody folds it" not in look(log_url=url, database_url=database)["log"].words:
+        while "nobody folds it" not in look(log_url=url, database_url=database)["log"].message:
             pass  # it has kept its place for the length of a session, to come back to
     finally:
         log.close()
@@ -293,8 +293,8 @@ def test_the_api_is_looked_for_where_it_was_left_by_a_process_that_lives(
 ) -> None:
     url = f"http://127.0.0.1:{an_api}"
     with announced(home, API, url):
-        assert look()["api"].words == f"it answers at {url}"
-    assert look()["api"].words == f"port {port} is free", "what a process left that has ended counts no more"
+        assert look()["api"].message == f"it answers at {url}"
+    assert look()["api"].message == f"port {port} is free", "of a process that has ended nothing counts"
 
 
 def test_a_port_that_another_program_has_is_a_warning(look: Look, port: int) -> None:
@@ -311,4 +311,4 @@ def test_a_port_that_another_program_has_is_a_warning(look: Look, port: int) -> 
         thread.start()
         found = look()["api"]
         thread.join()
-    assert (found.state, "another program" in found.words) == ("warning", True)
+    assert (found.state, "another program" in found.message) == ("warning", True)

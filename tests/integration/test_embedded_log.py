@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from streams import topics
-from streams.embedded.fold_lock import fold_lock
 from streams.embedded.log import EmbeddedLog
 from streams.log import LogError
 from streams.records import Entry
@@ -32,7 +31,7 @@ def values(log: EmbeddedLog, topic: str = topics.CANDLES) -> list[bytes]:
 
 
 def append_and_die(url: str, count: int) -> None:
-    subprocess.run([sys.executable, WRITER, "append", url, str(count)], check=False, timeout=60)
+    subprocess.run([sys.executable, WRITER, url, str(count)], check=False, timeout=60)
 
 
 @pytest.mark.crash
@@ -220,19 +219,3 @@ def test_a_closed_log_says_so(url: str):
     for call in (lambda: log.append([entry(b"")]), lambda: values(log), log.version):
         with pytest.raises(LogError, match="is closed"):
             call()
-
-
-def test_a_second_folder_is_refused_and_told_who_folds(url: str):
-    command = [sys.executable, str(WRITER), "fold", url, "tcpdashboard up"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as folder:
-        assert folder.stdout is not None
-        assert folder.stdout.readline() == b"folding\n"
-        told = rf"tcpdashboard up \(pid {folder.pid}, since 20.*Z\)"
-        with pytest.raises(LogError, match=told), fold_lock(url, "tcpdashboard import"):
-            pass
-        folder.kill()
-    told = rf"tcpdashboard import \(pid {os.getpid()}, since 20.*Z\)"
-    with fold_lock(url, "tcpdashboard import"), pytest.raises(LogError, match=told), fold_lock(url, "other"):
-        pass
-    with fold_lock(url, "again"):
-        pass

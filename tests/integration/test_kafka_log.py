@@ -12,7 +12,8 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from streams import topics
 from streams.backends import open_log
-from streams.kafka.log import KafkaLog, topic_name
+from streams.kafka.log import KafkaLog
+from streams.kafka.topics import address_of
 from streams.log import LogError
 from streams.records import Entry, Position
 from tests.services.kafka import Kafka
@@ -52,7 +53,7 @@ def settings_of(kafka: Kafka, topic: str) -> dict[str, str]:
 def test_every_stream_is_kept_for_ever_and_only_snapshots_are_compacted(kafka: Kafka, url: str):
     open_log(url).close()
     for topic in topics.ALL:
-        found = settings_of(kafka, topic_name(url, topic))
+        found = settings_of(kafka, address_of(url).topic(topic))
         assert found["message.timestamp.type"] == "CreateTime"
         if topic == topics.SNAPSHOTS:
             assert found["cleanup.policy"] == "compact"
@@ -62,7 +63,7 @@ def test_every_stream_is_kept_for_ever_and_only_snapshots_are_compacted(kafka: K
 
 
 def test_a_topic_with_the_default_retention_is_refused_with_the_way_out(kafka: Kafka, url: str):
-    name = topic_name(url, topics.CANDLES)
+    name = address_of(url).topic(topics.CANDLES)
     kafka.create_topic(name, 4)
     with pytest.raises(LogError) as refused:
         open_log(url)
@@ -72,14 +73,14 @@ def test_a_topic_with_the_default_retention_is_refused_with_the_way_out(kafka: K
 
 
 def test_a_stream_with_another_count_of_partitions_is_refused(kafka: Kafka, url: str):
-    kafka.create_topic(topic_name(url, topics.TRADES), 3)
+    kafka.create_topic(address_of(url).topic(topics.TRADES), 3)
     with pytest.raises(LogError, match=r"trades' has 3 partitions, not 4"):
         open_log(url)
 
 
 def test_the_journals_count_decides_for_streams_that_are_missing(kafka: Kafka, url: str):
     open_log(url, partitions=3).close()
-    delete(kafka, topic_name(url, topics.BOTS))
+    delete(kafka, address_of(url).topic(topics.BOTS))
     log = open_log(url)
     assert log.partitions == 3
     assert log.highwater(topics.BOTS, 2) == 0
@@ -96,8 +97,8 @@ def test_installations_with_different_prefixes_do_not_see_each_other(url: str):
 
 
 def test_a_stream_is_named_after_its_prefix():
-    assert topic_name("kafka://a:1,b:2/desk.one", "journal") == "desk.one.journal"
-    assert topic_name("kafka://a:1", "journal") == "journal"
+    assert address_of("kafka://a:1,b:2/desk.one").topic("journal") == "desk.one.journal"
+    assert address_of("kafka://a:1").topic("journal") == "journal"
 
 
 @pytest.mark.parametrize(
@@ -120,7 +121,7 @@ def test_times_far_from_the_brokers_clock_are_kept(url: str):
 def test_a_log_that_lost_its_beginning_says_so(kafka: Kafka, url: str):
     log = open_log(url)
     log.append([entry(b"%d" % i) for i in range(5)])
-    lost = {TopicPartition(topic_name(url, topics.JOURNAL), 0): RecordsToDelete(before_offset=3)}
+    lost = {TopicPartition(address_of(url).topic(topics.JOURNAL), 0): RecordsToDelete(before_offset=3)}
     kafka.administer(lambda admin: admin.delete_records(lost))
     assert log.earliest(topics.JOURNAL, 0) == 3
     with pytest.raises(LogError, match="begins at 3"):
@@ -133,7 +134,7 @@ def test_the_console_consumer_of_kafka_reads_a_stream(kafka: Kafka, url: str):
     log = open_log(url)
     log.append([entry(b"one"), entry(b"two")])
     log.close()
-    read = kafka.console_consumer(topic_name(url, topics.JOURNAL), "--max-messages", "2")
+    read = kafka.console_consumer(address_of(url).topic(topics.JOURNAL), "--max-messages", "2")
     assert read == b"one\ntwo\n"
 
 

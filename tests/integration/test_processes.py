@@ -75,7 +75,7 @@ def test_a_server_beside_it_finds_its_redis(up: Running, home: CommandLine) -> N
     finally:
         serve.kill()
     found = [json.loads(line) for line in home.run("doctor", "--json").stdout.splitlines()]
-    assert f"it answers at {up.line['api']}" in [one["words"] for one in found]
+    assert f"it answers at {up.line['api']}" in [one["message"] for one in found]
 
 
 def test_metrics_need_a_token(up: Running) -> None:

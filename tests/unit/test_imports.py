@@ -15,7 +15,7 @@ LINT = "from importlinter.cli import lint_imports_command as lint; lint()"
 
 LINES = {
     "streams.agents.watchdog": "from streams.agents.watchdog import Watchdog",
-    "streams.embedded.fold_lock": "from streams.embedded import fold_lock",
+    "streams.locks": "from streams import locks",
     "infra.db.rows": "import infra.db.rows",
     "redis": "import redis",
     "time": "import time",
