@@ -2,7 +2,8 @@
 
 from urllib.parse import urlsplit
 
-from streams.log import Backend, Log, LogError
+from streams.backend import Backend
+from streams.log import Log, LogError
 
 
 def backend_of(url: str) -> Backend:

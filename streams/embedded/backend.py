@@ -7,10 +7,11 @@ from contextlib import AbstractContextManager, closing
 from pathlib import Path
 
 from streams import locks as locking
+from streams.backend import Broker, Finding
 from streams.embedded import file
 from streams.embedded.log import BUSY_S, EmbeddedLog
 from streams.files import read_only, size_text, unwritable
-from streams.log import Broker, Finding, LogError
+from streams.log import LogError
 
 FOLD_LOCK = "fold.lock"
 FREE_MIN_BYTES = 100 << 20
@@ -18,7 +19,7 @@ FREE_MIN_BYTES = 100 << 20
 
 
 class EmbeddedBackend:
-    """A `streams.log.Backend`."""
+    """A `streams.backend.Backend`."""
 
     shared = False
 

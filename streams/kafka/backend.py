@@ -1,5 +1,8 @@
 """The Kafka log by its URL: who folds it, whether its topics are sound, and how Faust reaches it."""
 
+# aiokafka ships no types
+# pyright: reportMissingTypeStubs=false
+
 import asyncio
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -8,15 +11,16 @@ from urllib.parse import quote
 from aiokafka.errors import KafkaError
 
 from streams import locks as locking
+from streams.backend import Broker, Finding
 from streams.kafka.log import ANSWER_S, KafkaLog
 from streams.kafka.topics import Cluster, address_of, cluster_of, workers_of
-from streams.log import Broker, Finding, LogError
+from streams.log import LogError
 
 SEE = "see that the brokers run, and that log_url names what they advertise"
 
 
 class KafkaBackend:
-    """A `streams.log.Backend`."""
+    """A `streams.backend.Backend`."""
 
     shared = True
 
