@@ -8,6 +8,8 @@ from contextlib import contextmanager
 import typer
 from typer.exceptions import TyperException
 
+from infra.process.errors import one_line
+
 FAILED = 1
 INTERRUPTED = 130
 
@@ -66,7 +68,7 @@ def guarded(app: typer.Typer) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except Exception as error:
-        line = one_line(error)
+        line = told(error)
         if line is None:
             raise
         _say(line)
@@ -74,14 +76,13 @@ def guarded(app: typer.Typer) -> int:
     return code if isinstance(code, int) else 0
 
 
-def one_line(error: Exception) -> str | None:
+def told(error: Exception) -> str | None:
     """What people are told of an expected error; None for one that is a fault of ours."""
     names = set(_names(type(error)))
     if DATABASE in names:
-        origin = getattr(error, "orig", None) or error
-        return f"database: {' '.join(str(origin).split())}; look at `tcpdashboard settings` for its URL"
+        return f"database: {one_line(error)}; look at `tcpdashboard settings` for its URL"
     if names & EXPECTED:
-        return " ".join(str(error).split())
+        return one_line(error)
     return None
 
 

@@ -1,6 +1,5 @@
 """`import`: recorded trades of a file into the journal, folded beside."""
 
-import threading
 import time
 from collections.abc import Callable
 from decimal import Decimal
@@ -13,6 +12,7 @@ from api.cli.failures import INTERRUPTED, CommandFailedError, refusing
 from api.cli.options import Json, NoFold, Symbol, Venue
 from api.cli.output import print_json, progress, say
 from api.cli.session import Session
+from streams.background import Background
 
 if TYPE_CHECKING:
     from infra.exchange.files import ImportResult
@@ -237,13 +237,12 @@ class _Appending:
     def __init__(self, append: Append, advance: Callable[[float], None]) -> None:
         self._append = append
         self._advance = advance
-        self._stop = threading.Event()
         self._result: ImportResult | None = None
         self._error: Exception | None = None
-        self._thread = threading.Thread(target=self._run, name="import")
+        self._thread = Background("import", self._run)
 
     def ended(self) -> bool:
-        return not self._thread.is_alive()
+        return self._thread.join(0)
 
     def result(self) -> "ImportResult | None":
         """None where it was interrupted. Raises what ended it."""
@@ -256,8 +255,7 @@ class _Appending:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
+        self._thread.stop()
 
     def _run(self) -> None:
         try:
@@ -268,6 +266,6 @@ class _Appending:
             self._error = error
 
     def _report(self, fraction: float, ticks: int) -> None:
-        if self._stop.is_set():
+        if self._thread.stopping.is_set():
             raise InterruptedImportError
         self._advance(fraction)

@@ -1,7 +1,6 @@
 """The live view of `up`: markets, bots and how far the fold is, from the log and the database."""
 
 import sys
-import threading
 import time
 from collections import defaultdict
 from contextlib import ExitStack
@@ -11,6 +10,7 @@ from msgspec import Struct
 
 from api.cli.output import plain
 from api.cli.session import Session
+from streams.background import Background
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -89,8 +89,7 @@ class Live:
         self._places = places
         self._board = Board(session.log)
         self._progress: Progress | None = None
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="view")
+        self._thread = Background("view", self._run)
         self._before: dict[str, int] = {}
         self._looked = time.monotonic()
 
@@ -103,8 +102,7 @@ class Live:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
+        self._thread.stop()
 
     def _run(self) -> None:
         from api.http.health import UNREACHABLE
@@ -116,7 +114,7 @@ class Live:
                 from rich.live import Live as Screen
 
                 screen = stack.enter_context(Screen(auto_refresh=False))
-            while not self._stop.wait(TERMINAL_EVERY_S if terminal else EVERY_S):
+            while not self._thread.stopping.wait(TERMINAL_EVERY_S if terminal else EVERY_S):
                 try:
                     state = self._state()
                 except UNREACHABLE:  # the worker says so; what is shown stays until they answer

@@ -5,7 +5,6 @@ import logging
 import signal
 import socket
 import sys
-import threading
 import time
 from collections.abc import Callable, Coroutine, Generator, Mapping
 from contextlib import contextmanager, suppress
@@ -15,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 import typer
 from typer.exceptions import TyperException
 
-from api.cli.failures import FAILED, one_line
+from api.cli.failures import FAILED, told
 from api.cli.output import print_json, say
 from api.cli.session import Session
 from api.http.listening import LOOPBACK, PROBE_PORT, listen, url_of
 from infra.process.settings import SettingsError
+from streams.background import Background
 
 if TYPE_CHECKING:
     from infra.worker.root import Progress
@@ -51,7 +51,7 @@ def running(*, answer_s: float | None = None) -> Generator[Session]:
         except Exception as error:
             if sys.stderr.isatty():
                 raise
-            line = one_line(error)
+            line = told(error)
             logger.critical("%s", line or repr(error), exc_info=None if line else error)
             raise typer.Exit(FAILED) from error
 
@@ -93,21 +93,16 @@ def tell(words: str) -> None:
 @contextmanager
 def when_ready(ready: Callable[[], bool], then: Callable[[], None]) -> Generator[None]:
     """Call `then`, in a thread, as soon as `ready`, which is asked there, is true."""
-    ended = threading.Event()
 
     def wait() -> None:
         while not ready():
-            if ended.wait(LOOK_S):
+            if thread.stopping.wait(LOOK_S):
                 return
         then()
 
-    thread = threading.Thread(target=wait, name="ready", daemon=True)
-    thread.start()
-    try:
+    thread = Background("ready", wait)
+    with thread:
         yield
-    finally:
-        ended.set()
-        thread.join()
 
 
 class Standing:

@@ -10,11 +10,12 @@ import os
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Mapping
 from http.client import HTTPConnection, HTTPException
 from types import TracebackType
+
+from streams.background import Background
 
 logger = logging.getLogger(__name__)
 
@@ -34,9 +35,8 @@ class ApiProcess:
         """`bound` listens; `environment`: the settings of the child beside those of this process."""
         self._bound = bound
         self._environment = {**os.environ, **environment}
-        self._ending = threading.Event()
         self._process = self._start()
-        self._keeper = threading.Thread(target=self._keep, name="api keeper", daemon=True)
+        self._keeper = Background("api keeper", self._keep)
         self._keeper.start()
 
     def is_ready(self) -> bool:
@@ -57,10 +57,9 @@ class ApiProcess:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """End the child in order, and by force where it does not."""
-        self._ending.set()
+        self._keeper.stopping.set()
         self._process.terminate()
-        self._keeper.join(STOP_S)
-        if self._keeper.is_alive():
+        if not self._keeper.join(STOP_S):
             self._process.kill()
             self._keeper.join()
         self._bound.close()
@@ -85,12 +84,12 @@ class ApiProcess:
                 self._process.stdin.close()
             if time.monotonic() - began > STEADY_S:
                 pause_s = PAUSE_S
-            if not self._ending.is_set():
+            if not self._keeper.stopping.is_set():
                 logger.warning("the API ended with code %d; it is started again in %.1f s", code, pause_s)
-            if self._ending.wait(pause_s):
+            if self._keeper.stopping.wait(pause_s):
                 return
             self._process = self._start()
-            if self._ending.is_set():
+            if self._keeper.stopping.is_set():
                 self._process.terminate()
             pause_s = min(2 * pause_s, PAUSE_S_MAX)
 
@@ -106,4 +105,4 @@ def end_with_parent() -> None:
             pass
         os._exit(0)
 
-    threading.Thread(target=wait, name="parent", daemon=True).start()
+    Background("parent", wait).start()

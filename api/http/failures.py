@@ -13,6 +13,7 @@ from infra.commands.manager import RefusedError
 from infra.commands.requests import RequestReusedError
 from infra.db.projector import ProjectionError
 from infra.db.schema import SchemaError
+from infra.process.errors import one_line
 from infra.process.settings import shown
 from infra.process.tokens import TokenError
 from infra.strategies.registry import StrategyFileError, UnknownStrategyError
@@ -120,8 +121,8 @@ async def _api_error(_: Request, error: Exception) -> JSONResponse:
 async def _expected(request: Request, error: Exception) -> JSONResponse:
     told = next(told for kind, told in TOLD.items() if isinstance(error, kind))
     if told.status >= 500:
-        logger.warning("%s: %s", request.url.path, shown(" ".join(str(error).split())))
-    message = told.message or shown(" ".join(str(error).split()))
+        logger.warning("%s: %s", request.url.path, shown(one_line(error)))
+    message = told.message or shown(one_line(error))
     return JSONResponse(body(told.code, message, told.hint), told.status)
 
 

@@ -29,6 +29,7 @@ from infra.channels.reader import ChannelReader, Message
 from infra.channels.store import ChannelStore
 from infra.channels.subscriber import Subscriber
 from infra.present.values import iso
+from infra.process.errors import one_line
 from streams.log import Log, LogError
 
 logger = logging.getLogger(__name__)
@@ -91,7 +92,8 @@ class Hub:
             async with asyncio.timeout(ANSWER_S):
                 return await loop.run_in_executor(threads or self._threads, question)
         except (SQLAlchemyError, LogError, TimeoutError) as error:
-            logger.warning("sockets: database or log: %s", " ".join(str(error).split()) or "no answer")
+            words = "no answer" if isinstance(error, TimeoutError) else one_line(error)
+            logger.warning("sockets: database or log: %s", words)
             raise ApiError(
                 503, "unavailable", "database or log do not answer", "Reconnect with since."
             ) from error

@@ -1,7 +1,6 @@
 """Liveness, readiness and metrics of a process that serves no API: a small server in a thread of its own."""
 
 import socket
-import threading
 from collections.abc import Callable, Iterable
 from types import TracebackType
 
@@ -12,6 +11,7 @@ from api.http.failures import ApiError
 from api.http.security import Guard
 from api.http.server import Server
 from infra.process.tokens import TokenFile
+from streams.background import Background
 
 STOP_S = 5.0
 
@@ -30,7 +30,7 @@ class Probe:
         failures.register(app)
         app.add_middleware(Guard, tokens=tokens, names=tuple(names))
         self._server = Server(app)
-        self._thread = threading.Thread(target=self._server.run, args=([bound],), name="probe", daemon=True)
+        self._thread = Background("probe", lambda: self._server.run([bound]))
 
     def __enter__(self) -> "Probe":
         self._thread.start()

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from infra.channels.messages import forming_body, market_channel
 from infra.channels.publisher import Publisher, RedisError
 from streams.agents.app import ending_process
+from streams.background import Background
 from streams.events import Candle
 
 EVERY_S = 0.1
@@ -25,15 +26,15 @@ class FormingPublisher:
         self._changed = threading.Condition()
         self._waiting: dict[str, Candle] = {}
         self._shown_at: dict[str, float] = {}
-        self._let = self._ended = False
-        self._thread = threading.Thread(target=self._run, name="forming", daemon=True)
+        self._let = False
+        self._thread = Background("forming", self._run)
 
     def start(self) -> None:
         self._thread.start()
 
     def stop(self) -> None:
         with self._changed:
-            self._ended = True
+            self._thread.stopping.set()
             self._changed.notify()
         self._thread.join()
         if self._publisher is not None:
@@ -68,7 +69,7 @@ class FormingPublisher:
     def _due(self) -> dict[str, Candle] | None:
         """Waits for the candles whose turn it is; None at the end."""
         with self._changed:
-            while not self._ended:
+            while not self._thread.stopping.is_set():
                 now = time.monotonic()
                 turns = {market: self._shown_at.get(market, 0.0) + EVERY_S for market in self._waiting}
                 due = [market for market, at in turns.items() if at <= now]

@@ -13,7 +13,6 @@ when no more is counted. Each publishes the forming candles of its own worker.
 """
 
 import logging
-import threading
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import closing
@@ -31,7 +30,9 @@ from infra.channels.store import ChannelStore, Counted, OvertakenError, Run
 from infra.db.projector import Place, Reached
 from infra.process import telemetry
 from infra.process.bundled_redis import RedisServer, RedisServerError
+from infra.process.errors import one_line
 from streams.agents.app import ending_process
+from streams.background import Background
 from streams.events import Candle
 from streams.log import Log, LogError
 from streams.records import Record
@@ -80,8 +81,7 @@ class Mirror:
         self._lost: list[tuple[str, bytes]] = []
         self._forming = FormingPublisher(redis_url)
         self._places = [(topic, p) for topic in PROJECTED for p in range(log.partitions)]
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="mirror", daemon=True)
+        self._thread = Background("mirror", self._run)
 
     def start(self) -> None:
         self._forming.start()
@@ -89,9 +89,8 @@ class Mirror:
 
     def stop(self) -> None:
         """Publish what is in the log, and end."""
-        self._stop.set()
         self._forming.stop()
-        self._thread.join()
+        self._thread.stop()
         self._store.close()
         if self._publisher is not None:
             self._publisher.close()
@@ -107,7 +106,7 @@ class Mirror:
                 try:
                     if stands_by:
                         self._stand_by()
-                    if not stands_by or not self._stop.is_set():
+                    if not stands_by or not self._thread.stopping.is_set():
                         stands_by = False
                         self._follow()
                     return
@@ -116,11 +115,10 @@ class Mirror:
                     stands_by = True
                 except (OperationalError, InterfaceError, LogError) as error:
                     if time.monotonic() >= quiet_until:
-                        words = " ".join(str(getattr(error, "orig", error)).split())
-                        logger.warning("mirror: %s; trying again each %s s", words, RETRY_S)
+                        logger.warning("mirror: %s; trying again each %s s", one_line(error), RETRY_S)
                         quiet_until = time.monotonic() + QUIET_S
-                    self._stop.wait(RETRY_S)
-                if self._stop.is_set():
+                    self._thread.stopping.wait(RETRY_S)
+                if self._thread.stopping.is_set():
                     return
 
     def _stand_by(self) -> None:
@@ -128,7 +126,7 @@ class Mirror:
         self._published.clear()
         self._loaded.clear()
         turn, since = -1, time.monotonic()
-        while not self._stop.wait(STANDBY_STEP_S):
+        while not self._thread.stopping.wait(STANDBY_STEP_S):
             self._forming.let(self._is_connected())
             now = self._store.turn()
             if now != turn:
@@ -141,7 +139,7 @@ class Mirror:
         counted = self._load()
         self._publish(counted, [])
         with closing(self._log.tail({place: _next(counted, place) for place in self._places})) as tail:
-            while not self._stop.is_set():
+            while not self._thread.stopping.is_set():
                 self._round(counted, tail.read(IDLE_S))
             ends = self._log.ends(self._places)
             deadline = time.monotonic() + DRAIN_S
@@ -294,7 +292,7 @@ class Mirror:
 
     def _is_connected(self) -> bool:
         """Connected, or connected now; between two attempts there is a while, and at the end none is made."""
-        ends = self._retry_at > 0 and self._stop.is_set()
+        ends = self._retry_at > 0 and self._thread.stopping.is_set()
         if (
             self._publisher is not None
             or self._redis_url is None

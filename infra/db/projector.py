@@ -20,6 +20,7 @@ from infra.db.engine import is_out_of_reach, writing
 from infra.db.rows import SYSTEM_EVENTS, Changes, Row, merge_orders, merge_positions
 from infra.db.schema import open_database
 from infra.process import telemetry
+from infra.process.errors import one_line
 from streams.agents.sinks import SinkUnreachableError
 from streams.codec import UndecodableError, decode_output
 from streams.events import Checkpoint, DeadLetter
@@ -300,10 +301,9 @@ def _insert(connection: Connection, table: Table, rows: list[tuple[Any, ...]]) -
     try:
         write(connection, table, rows)
     except IntegrityError as error:
-        words = " ".join(str(error.orig).split())
         raise ProjectionError(
             f"database {_shown(connection.engine)}: table {table.name} holds a row already that the log gives"
-            f" anew ({words}); it was changed by another program or made of another log: run"
+            f" anew ({one_line(error)}); it was changed by another program or made of another log: run"
             " `tcpdashboard rebuild`"
         ) from error
 

@@ -13,6 +13,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 
 from infra.db.engine import is_out_of_reach, open_engine, writing
+from infra.process.errors import one_line
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +66,7 @@ def migrate_when_reachable(url: str) -> str:
             return migrate(url)
         except DBAPIError as error:
             engine = open_engine(url)
-            reason = " ".join(str(error.orig).split())
+            reason = one_line(error)
             refused = _REFUSED.search(reason) and not _PASSING.search(reason)
             if refused or not is_out_of_reach(error, engine):
                 raise

@@ -4,13 +4,14 @@ Each check (`infra.upkeep.checks`) yields findings, each with one sentence and, 
 to do. A check may take `CHECK_S`; what hangs is reported and left behind.
 """
 
-import threading
 from collections.abc import Callable, Iterable
 
 from infra.process.addresses import API, addresses
+from infra.process.errors import one_line
 from infra.process.settings import Settings, SettingsError, load_settings, shown
 from infra.upkeep.checks import machine, progress, services
-from infra.upkeep.checks.finding import Finding, Findings, State, one_line
+from infra.upkeep.checks.finding import Finding, Findings, State
+from streams.background import Background
 
 CHECK_S = 5.0
 
@@ -55,10 +56,9 @@ def _within(part: str, check: Callable[[], Iterable[Finding]]) -> list[Finding]:
                 Finding(part, "failed", one_line(error), "`tcpdashboard settings` shows where it is")
             )
 
-    thread = threading.Thread(target=run, name=f"doctor-{part}", daemon=True)
+    thread = Background(f"doctor-{part}", run)
     thread.start()
-    thread.join(CHECK_S)
-    if thread.is_alive():
+    if not thread.join(CHECK_S):
         late = Finding(
             part, "failed", f"no answer within {CHECK_S:.0f} s", "see whether it runs and is reachable"
         )

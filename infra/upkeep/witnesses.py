@@ -14,6 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from infra.db import tables
 from infra.db.engine import open_engine
+from infra.process.errors import one_line
 from projections.audit.verify import Witness
 from streams.log import Log
 from streams.snapshots import latest
@@ -56,8 +57,7 @@ def _projected(url: str, warn: Warn) -> list[Any]:
             if inspect(connection).has_table(tables.positions.name):
                 return list(connection.execute(select(tables.positions)))
     except SQLAlchemyError as error:
-        reason = " ".join(str(getattr(error, "orig", None) or error).split())
-        warn(f"database {name} could not be asked how far it read: {reason}")
+        warn(f"database {name} could not be asked how far it read: {one_line(error)}")
     finally:
         engine.dispose()
     return []

@@ -7,12 +7,12 @@ on (it holds up all others), and while a partition waits for its turn behind wha
 """
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import NamedTuple, Protocol
 
+from streams.background import Background
 from streams.log import Log, LogError
 from streams.topics import JOURNAL
 
@@ -82,8 +82,7 @@ class Watchdog:
         self._record: object = None
         self._began = self._went_on = 0.0
         """When the record that was folded last was first seen, and when a fold was last seen to go on."""
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
+        self._thread = Background("watchdog", self._run)
 
     def __enter__(self) -> "Watchdog":
         self._thread.start()
@@ -92,11 +91,11 @@ class Watchdog:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._ended.set()
+        self._thread.stop(LOOK_S)
 
     def _run(self) -> None:
         before = time.monotonic()
-        while not self._ended.wait(self._look_s):
+        while not self._thread.stopping.wait(self._look_s):
             now = time.monotonic()
             self._now += min(now - before, 2 * self._look_s)
             before = now
@@ -122,7 +121,7 @@ class Watchdog:
             self._stands[index] = {place: self._stand(place, positions, ends, stands) for place in positions}
             for place, stand in self._stands[index].items():
                 stood_s = self._now - max(stand.since, self._went_on)
-                if stood_s >= patience_s and not self._ended.is_set():
+                if stood_s >= patience_s and not self._thread.stopping.is_set():
                     held_by = doing if doing == before and place[0] == JOURNAL else Doing()
                     self._end(_reason(place, stand, ends[place], stood_s, held_by), held_by.bound)
 

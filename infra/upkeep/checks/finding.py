@@ -19,7 +19,3 @@ class Finding(NamedTuple):
 
 
 Findings = Iterator[Finding]
-
-
-def one_line(error: BaseException) -> str:
-    return " ".join(str(getattr(error, "orig", None) or error).split()) or type(error).__name__

@@ -15,8 +15,9 @@ from sqlalchemy.engine import URL, make_url
 from infra.db.engine import open_engine
 from infra.db.schema import newest_revision
 from infra.process.bundled_redis import bundled_binary
+from infra.process.errors import one_line
 from infra.process.settings import Settings
-from infra.upkeep.checks.finding import ANSWER_S, Finding, Findings, one_line
+from infra.upkeep.checks.finding import ANSWER_S, Finding, Findings
 from streams.backends import backend_of
 from streams.files import read_only, unwritable
 
