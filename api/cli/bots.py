@@ -148,11 +148,12 @@ def list_(json: Json = False) -> None:
 
 
 def _row(session: Session, bot_id: int) -> dict[str, Any]:
-    from infra.commands.manager import RefusedError
     from infra.db import queries
 
     row = queries.bot(session.database, bot_id)
     if row is None:
+        from infra.commands.manager import RefusedError
+
         known = session.manager.market_of(bot_id)
         raise RefusedError(
             f"bot {bot_id} on {known} is in the journal and not in the database yet; fold it with"

@@ -3,12 +3,9 @@
 import logging
 import re
 import time
+from pathlib import Path
 
-from alembic import command
-from alembic.config import Config
-from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import Engine, func, select
+from sqlalchemy import Connection, Engine, func, inspect, select, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 
@@ -20,8 +17,10 @@ logger = logging.getLogger(__name__)
 MIGRATION_LOCK = 0x7C9D
 """PostgreSQL's advisory lock under which one process migrates and the others wait."""
 RETRY_S = 1.0
+MIGRATIONS = Path(__file__).with_name("migrations")
 _PASSING = re.compile(
-    r"starting up|shutting down|recovery mode|too many|connection slots|administrator command"
+    r"starting up|not yet accepting|shutting down|recovery mode|too many|connection slots"
+    r"|administrator command"
 )
 _REFUSED = re.compile(r"FATAL:|no password supplied")
 """In what PostgreSQL's client says of a connection that failed: it gives no code for it."""
@@ -35,17 +34,14 @@ class SchemaError(Exception):
         self.revision = revision
 
 
-def alembic_config() -> Config:
-    """Alembic's configuration, with the migrations of the installed package."""
-    config = Config()
-    config.set_main_option("script_location", "infra.db:migrations")
-    return config
-
-
 def migrate(url: str) -> str:
     """Create or upgrade the tables; returns the revision reached. Harmless when repeated, also at once."""
+    from alembic import command  # noqa: PLC0415 - who opens a database seldom migrates it, and this takes long
+    from alembic.config import Config  # noqa: PLC0415 - as above
+
     engine = open_engine(url)
-    config = alembic_config()
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
     with writing(engine).begin() as connection:
         if connection.dialect.name == "postgresql":
             connection.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))
@@ -77,14 +73,22 @@ def migrate_when_reachable(url: str) -> str:
 
 
 def newest_revision() -> str:
-    return str(ScriptDirectory.from_config(alembic_config()).get_current_head())
+    """That of this version's tables: the files of the migrations begin with theirs, in order."""
+    return max(file.name.partition("_")[0] for file in (MIGRATIONS / "versions").glob("*.py"))
+
+
+def _revision(connection: Connection) -> str | None:
+    """That of the database's tables; None: there are none."""
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    return connection.scalar(text("SELECT version_num FROM alembic_version"))
 
 
 def open_database(url: str) -> Engine:
     """An engine on a database whose tables are those of this version. Raises `SchemaError`."""
     engine = open_engine(url)
     with engine.connect() as connection:
-        revision = MigrationContext.configure(connection).get_current_revision()
+        revision = _revision(connection)
     newest = newest_revision()
     if revision != newest:
         shown = engine.url.render_as_string()
