@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from api.cli.options import BotId, Frame, Json, NoFold, Params, Size, Symbol, Venue
-from api.cli.output import print_json, print_table, say
+from api.cli.output import print_json, print_rows, print_table, say
 from api.cli.session import Session
 
 if TYPE_CHECKING:
@@ -140,11 +140,7 @@ def list_(json: Json = False) -> None:
         from infra.db import queries
 
         rows = queries.bots(session.database)
-        if json:
-            for row in rows:
-                print_json(row)
-        else:
-            print_table(rows, LISTED)
+        print_rows(rows, LISTED, json=json)
 
 
 def _row(session: Session, bot_id: int) -> dict[str, Any]:

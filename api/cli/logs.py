@@ -8,7 +8,7 @@ import typer
 
 from api.cli.failures import CommandFailedError
 from api.cli.options import Json, time_of
-from api.cli.output import print_json, print_table
+from api.cli.output import print_json, print_rows
 from api.cli.session import Session
 
 if TYPE_CHECKING:
@@ -73,11 +73,7 @@ def topics(json: Json = False) -> None:
             for topic in ALL
             for p in range(session.log.partitions)
         ]
-        if json:
-            for row in rows:
-                print_json(row)
-        else:
-            print_table(rows, tuple(rows[0]))
+        print_rows(rows, tuple(rows[0]), json=json)
 
 
 def schemas(

@@ -7,7 +7,7 @@ import typer
 from api.cli.failures import CommandFailedError, refusing
 from api.cli.imports import rate
 from api.cli.options import Json, Symbol, Venue
-from api.cli.output import print_json, print_table, say
+from api.cli.output import print_json, print_rows, say
 from api.cli.session import Session, who
 
 app = typer.Typer(help="Specify and list markets.", no_args_is_help=True, rich_markup_mode=None)
@@ -82,8 +82,4 @@ def list_(json: Json = False) -> None:
             for key, market in view(session.log, partition).markets.items()
         }
         rows = ({"market": key} | event_to_json(found[key]) for key in sorted(found))
-        if json:
-            for row in rows:
-                print_json(row)
-        else:
-            print_table(rows, LISTED)
+        print_rows(rows, LISTED, json=json)

@@ -35,6 +35,15 @@ def say(words: str) -> None:
     sys.stderr.write(f"{words}\n")
 
 
+def print_rows(rows: Rows, columns: Iterable[str], *, json: bool) -> None:
+    """Each row whole as a line of JSON, or these columns of all as a table for people."""
+    if not json:
+        print_table(rows, columns)
+        return
+    for row in rows:
+        print_json(row)
+
+
 def print_table(rows: Rows, columns: Iterable[str]) -> None:
     """A table for people, as wide as it needs to be where nobody looks at a terminal."""
     from rich.console import Console

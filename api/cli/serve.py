@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from api.cli.options import Json, Names
-from api.cli.output import print_json, print_table, say
+from api.cli.output import print_json, print_rows, say
 from api.cli.running import announce, running
 from api.cli.session import Session
 from api.http.listening import LOOPBACK
@@ -94,11 +94,7 @@ def list_(json: Json = False) -> None:
 
     with Session() as session:
         rows = TokenFile(session.settings.home).listed()
-        if json:
-            for row in rows:
-                print_json(row)
-        else:
-            print_table(rows, LISTED)
+        print_rows(rows, LISTED, json=json)
 
 
 @app.command()

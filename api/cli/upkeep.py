@@ -4,7 +4,7 @@ import time
 
 from api.cli.failures import CommandFailedError
 from api.cli.options import Json
-from api.cli.output import print_json, print_table, say
+from api.cli.output import print_json, print_rows, say
 from api.cli.session import Session
 
 
@@ -40,16 +40,11 @@ def settings(json: Json = False) -> None:
         given = session.settings
         values = {name: _value(getattr(given, name)) for name in KNOWN}
         rows = [{"name": name, "value": values[name], "origin": given.origins[name]} for name in KNOWN]
-        if json:
-            for row in rows:
-                print_json(row)
-        else:
-            words = [setting.words for setting in KNOWN.values()]
-            table = (
-                {**row, "value": shown(row["value"]), "what": what}
-                for row, what in zip(rows, words, strict=True)
-            )
-            print_table(table, ("name", "value", "origin", "what"))
+        words = [setting.words for setting in KNOWN.values()]
+        table = (
+            {**row, "value": shown(row["value"]), "what": what} for row, what in zip(rows, words, strict=True)
+        )
+        print_rows(rows if json else table, ("name", "value", "origin", "what"), json=json)
 
 
 def _value(value: object) -> object:
@@ -76,18 +71,14 @@ def strategies(json: Json = False) -> None:
             }
             for code in known
         ]
-        if json:
-            for row in rows:
-                print_json(row)
-        else:
-            table = (
-                {
-                    "strategy": code.name,
-                    "params": ", ".join(f"{p.name}={p.default} ({p.range_words})" for p in code.parameters),
-                    "code_hash": code.code_hash[:12],
-                }
-                for code in known
-            )
-            print_table(table, ("strategy", "params", "code_hash"))
+        table = (
+            {
+                "strategy": code.name,
+                "params": ", ".join(f"{p.name}={p.default} ({p.range_words})" for p in code.parameters),
+                "code_hash": code.code_hash[:12],
+            }
+            for code in known
+        )
+        print_rows(rows if json else table, ("strategy", "params", "code_hash"), json=json)
         if known.broken:
             raise CommandFailedError("; ".join(str(error) for error in known.broken))
