@@ -1,1 +1,1 @@
-"""What it means: pure functions of the log. Start reading in `pipeline.py`."""
+"""What it means: pure functions of the log. Start reading in `projections.fold.pipeline`."""

@@ -3,6 +3,7 @@
 from urllib.parse import urlsplit
 
 from streams.backend import Backend
+from streams.journal import begin
 from streams.log import Log, LogError
 
 
@@ -26,6 +27,17 @@ def backend_of(url: str) -> Backend:
 
 
 def open_log(url: str, *, partitions: int | None = None, answer_s: float | None = None) -> Log:
+    """Open the log that `url` names, as `open_bare_log`, and begin the journal partitions that are empty."""
+    log = open_bare_log(url, partitions=partitions, answer_s=answer_s)
+    try:
+        begin(log)
+    except BaseException:
+        log.close()
+        raise
+    return log
+
+
+def open_bare_log(url: str, *, partitions: int | None = None, answer_s: float | None = None) -> Log:
     """Open the log that `url` names, and create its topics where they are missing.
 
     `partitions` is used at creation (default 4); later another count is refused. `answer_s`: silence of a

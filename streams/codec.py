@@ -35,7 +35,7 @@ def decode_input(value: bytes) -> Input:
     """Raises `UndecodableError`."""
     try:
         return _input.decode(value)
-    except msgspec.DecodeError as error:
+    except Exception as error:  # noqa: BLE001 - bad UTF-8, nesting and tags of other kinds are not DecodeErrors
         return _old_input(value, error)
 
 
@@ -43,16 +43,16 @@ def decode_output(value: bytes) -> Output:
     """Raises `UndecodableError`."""
     try:
         return _output.decode(value)
-    except msgspec.DecodeError as error:
+    except Exception as error:  # noqa: BLE001 - as above
         return _old_output(value, error)
 
 
-def _old_input(value: bytes, error: msgspec.DecodeError) -> Input:
+def _old_input(value: bytes, error: Exception) -> Input:
     source, epoch, sequence, event = _parts(value, 4, error)
     return _converted([source, epoch, sequence, _upcast(event, error)], Input)
 
 
-def _old_output(value: bytes, error: msgspec.DecodeError) -> Output:
+def _old_output(value: bytes, error: Exception) -> Output:
     partition, offset, indexes, events = _parts(value, 4, error)
     if not isinstance(events, list):
         raise UndecodableError(f"not an event record: {error}") from error
@@ -63,28 +63,26 @@ def _old_output(value: bytes, error: msgspec.DecodeError) -> Output:
 def _converted(parts: list[Any], kind: type[T]) -> T:
     try:
         return msgspec.convert(parts, kind)
-    except msgspec.ValidationError as error:
+    except Exception as error:
         raise UndecodableError(f"not an event record: {error}") from error
 
 
-def _parts(value: bytes, count: int, error: msgspec.DecodeError) -> list[Any]:
+def _parts(value: bytes, count: int, error: Exception) -> list[Any]:
     try:
         parts: object = msgspec.msgpack.decode(value)
-    except msgspec.DecodeError:
+    except Exception:  # noqa: BLE001 - as above
         parts = None
     if not isinstance(parts, list) or len(cast(list[Any], parts)) != count:
         raise UndecodableError(f"not an event record: {error}") from error
     return cast(list[Any], parts)
 
 
-def _upcast(event: Any, error: msgspec.DecodeError) -> Any:
+def _upcast(event: Any, error: Exception) -> Any:
     fields = cast(dict[str, Any], event) if isinstance(event, dict) else {}
     tag = fields.get("type")
-    if tag not in UPCASTERS:
-        if tag in TAGS:
-            return fields
+    if not isinstance(tag, str) or tag not in TAGS.keys() | UPCASTERS.keys():
         raise UndecodableError(f"unknown event {tag!r}: {error}") from error
-    return msgspec.to_builtins(UPCASTERS[tag](fields))
+    return msgspec.to_builtins(UPCASTERS[tag](fields)) if tag in UPCASTERS else fields
 
 
 def _tag(event: type[Event]) -> str:

@@ -1,32 +1,50 @@
-"""Writing the journal as a source does, and finding where a source left off.
+"""Writing the journal as a source does, and what the journal holds for those who write into it.
 
 A source numbers its records: per partition from 0 in each epoch, without a hole. A restarted source
 reads its last epoch from the journal and goes on with a later one, so the fold can tell a repeat
 from a hole. Of two writers of one source the older is fenced: once the newer has written to a
 partition, what the older appends there counts for nothing, in the fold and in `scan`.
+
+Which events matter for that is decided in `JournalState` alone; the fold's snapshot fills the same one, so
+that only the records behind it are read (`infra.commands.journal_view`).
 """
 
+import secrets
 import threading
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import NamedTuple, cast
 
-import numpy as np
-
 from streams import codec
-from streams.events import Clock, Command, DeadLetter, Event, JournalEvent, Market, RowKind, TickBatch
+from streams.events import (
+    BACKFILL,
+    Clock,
+    Command,
+    CreateBot,
+    DeadLetter,
+    Event,
+    Genesis,
+    JournalEvent,
+    Market,
+    Params,
+    ReconfigureBot,
+    RegisterBot,
+    RowKind,
+    StartBot,
+    TickBatch,
+)
+from streams.genesis import JournalRefusedError, genesis, genesis_of
 from streams.log import Log, LogError
-from streams.records import Entry, Input, Output, Position, Record, partition_of
-from streams.ticks import NO_ID, Ticks, pack, unpack
+from streams.records import DATA_BYTES_MAX, Entry, Input, Output, Position, Record, partition_of
+from streams.ticks import KIND_MASK, NO_ID, pack, trades, unpack
 from streams.topics import JOURNAL, RECORD_BYTES_MAX, SYSTEM
 
 SOURCE_HEADER = "source"
 TYPE_HEADER = "type"
 """Headers of a journal record: its source and its event's tag, for readers that look for one
 without decoding the rest. They repeat what is in the record."""
-
-_KIND_MASK = np.uint8(0x7F)
 
 
 def next_epoch(known: int) -> int:
@@ -36,6 +54,49 @@ def next_epoch(known: int) -> int:
     the fold would then take the records of one for repeats of the other's.
     """
     return max(known + 1, time.time_ns() // 1_000)
+
+
+def new_home() -> str:
+    """An identity of 128 random bits."""
+    return secrets.token_hex(16)
+
+
+def begin(log: Log) -> None:
+    """Give each empty journal partition its genesis; the home keeps the identity that partition 0 has.
+
+    Of two programs that find a partition empty both write one, and the first counts. Raises `LogError`, also
+    for a journal that began otherwise or with another partition count.
+    """
+    ends = log.ends((JOURNAL, partition) for partition in range(log.partitions))
+    empty = [partition for (_, partition), end in sorted(ends.items()) if end == 0]
+    if len(empty) == log.partitions:
+        home = new_home()
+    else:
+        begun = genesis_at(log, 0)
+        home = begun.home
+        if begun.partitions != log.partitions:
+            raise LogError(
+                f"log {log.url}: the journal began with {begun.partitions} partitions, now there are"
+                f" {log.partitions}: markets would change their partition; replay into a new log"
+            )
+    if empty:
+        log.append([genesis_entry(genesis(home, log.partitions), partition) for partition in empty])
+
+
+def genesis_entry(event: Genesis, partition: int) -> Entry:
+    value = codec.encode(Input("", 0, 0, event))
+    return Entry(JOURNAL, b"", value, time.time_ns() // 1_000_000, partition, _type_header(event))
+
+
+def genesis_at(log: Log, partition: int) -> Genesis:
+    """The genesis of a journal partition. Raises `LogError` where there is none, or another release's."""
+    first = next(log.read(JOURNAL, partition, 0, 1), None)
+    if first is None:
+        raise LogError(f"log {log.url}: journal partition {partition} is empty: open the log with `open_log`")
+    try:
+        return genesis_of(first)
+    except JournalRefusedError as error:
+        raise LogError(f"log {log.url}: {error}") from error
 
 
 class JournalWriter:
@@ -126,14 +187,9 @@ def halves(batch: TickBatch) -> tuple[TickBatch, TickBatch]:
     first, second = ticks.take(slice(None, middle)), ticks.take(slice(middle, None))
     next_row = batch.first_row if batch.first_row < 0 else batch.first_row + trades(first)
     return (
-        pack(batch.markets, first, first_row=batch.first_row),
-        pack(batch.markets, second, first_row=next_row),
+        pack(batch.markets, first, first_row=batch.first_row, received=batch.received),
+        pack(batch.markets, second, first_row=next_row, received=batch.received),
     )
-
-
-def trades(ticks: Ticks) -> int:
-    """How many rows are trades, not clock rows."""
-    return int(np.count_nonzero((ticks.kind & _KIND_MASK) != RowKind.CLOCK))
 
 
 def event_tag(event: Event | type[Event]) -> str:
@@ -147,10 +203,31 @@ def command_entry(command: Command, market: str, partition: int, time_ms: int) -
     return Entry(JOURNAL, market.encode(), value, time_ms, partition, _type_header(command))
 
 
-def lost_entry(words: str, key: bytes, partition: int) -> Entry:
-    """A notice in the system stream of input that is no event, and so in no journal record."""
-    letter = Output(partition, -1, (0,), (DeadLetter(JOURNAL, partition, -1, words),))
-    return Entry(SYSTEM, key, codec.encode(letter), time.time_ns() // 1_000_000, partition)
+def lost_entry(
+    reason: str,
+    key: bytes,
+    partition: int,
+    data: bytes = b"",
+    *,
+    source: str = "",
+    sequence: int = -1,
+    venue_id: str = "",
+) -> Entry:
+    """A notice in the stream `system` of input that is in no journal record; see `DeadLetter`."""
+    letter = DeadLetter(
+        topic=JOURNAL,
+        partition=partition,
+        source=source,
+        sequence=sequence,
+        market=key.decode(errors="replace"),
+        venue_id=venue_id,
+        reason=reason,
+        sha256=sha256(data).hexdigest(),
+        size=len(data),
+        data=data[:DATA_BYTES_MAX],
+    )
+    output = Output(partition, -1, (0,), (letter,))
+    return Entry(SYSTEM, key, codec.encode(output), time.time_ns() // 1_000_000, partition)
 
 
 def _type_header(event: Event) -> tuple[tuple[str, bytes], ...]:
@@ -158,8 +235,8 @@ def _type_header(event: Event) -> tuple[tuple[str, bytes], ...]:
 
 
 class Reached(NamedTuple):
-    """How far a source has delivered a market: everything up to `time` (ns), trade ids up to `id`,
-    and of a file the rows before `row`.
+    """How far a market has come, or a source has delivered it: everything up to `time` (ns), trade ids up to
+    `id`, and of a file the rows before `row`.
     """
 
     time: int = 0
@@ -167,11 +244,20 @@ class Reached(NamedTuple):
     row: int = 0
 
 
+class KnownBot(NamedTuple):
+    market: str
+    strategy: str
+    code_hash: str
+    params: Params
+
+
 @dataclass
 class SourceState:
     """What the journal holds of one source."""
 
     epoch: int = -1
+    batch: int = -1
+    """Offset of the last tick batch."""
     finished: bool = False
     """The last tick batch ended with a clock row."""
     reached: dict[str, Reached] = field(default_factory=dict[str, Reached])
@@ -179,84 +265,115 @@ class SourceState:
 
 @dataclass
 class JournalState:
-    """What a writer must know of the journal before it goes on; filled by `scan`."""
+    """What the journal holds: specifications by market key, bots by id, how many bots are registered, how far
+    each market has come (`newest`: its last row that is not backfilled), and where sources stand.
+
+    `epochs`: those of the sources by partition, since a writer is fenced in each for itself.
+    `registrations`: requests by which bots were registered; a repeat counts once.
+    """
 
     markets: dict[str, Market] = field(default_factory=dict[str, Market])
+    bots: dict[int, KnownBot] = field(default_factory=dict[int, KnownBot])
+    registered: int = 0
+    newest: dict[str, Reached] = field(default_factory=dict[str, Reached])
     sources: dict[str, SourceState] = field(default_factory=dict[str, SourceState])
+    epochs: dict[tuple[int, str], int] = field(default_factory=dict[tuple[int, str], int])
+    registrations: set[str] = field(default_factory=set[str])
 
     def source(self, name: str) -> SourceState:
         return self.sources.setdefault(name, SourceState())
 
+    def note(self, record: Record) -> None:
+        """What follows from a record. One that cannot be decoded is the fold's to report."""
+        try:
+            entry = codec.decode_input(record.value)
+        except codec.UndecodableError:
+            return
+        source = SourceState()
+        if entry.source:
+            place = (record.partition, entry.source)
+            if entry.epoch < self.epochs.get(place, -1):
+                return
+            self.epochs[place] = entry.epoch
+            source = self.source(entry.source)
+            source.epoch = max(source.epoch, entry.epoch)
+        match entry.event:
+            case Market() as market:
+                self.markets[market.key] = market
+            case TickBatch() as batch:
+                self._note_batch(source, batch, record.offset)
+            case Clock(time=time, markets=keys):
+                for key in keys:
+                    _advance(source.reached, key, Reached(time))
+                    _advance(self.newest, key, Reached(time))
+            case event:
+                self._note_command(event)
+
+    def _note_batch(self, source: SourceState, batch: TickBatch, offset: int) -> None:
+        try:
+            ticks = unpack(batch)
+        except ValueError:
+            return  # the fold makes it a dead letter, so none of its rows counts as delivered
+        clock = (ticks.kind & KIND_MASK) == RowKind.CLOCK
+        source.batch, source.finished = offset, bool(len(clock) and clock[-1])
+        row = batch.first_row + trades(ticks) if batch.first_row >= 0 else 0
+        for index, market in enumerate(batch.markets):
+            mine = ticks.market == index
+            ids = None if ticks.id is None or ticks.id.ndim > 1 else ticks.id[mine]
+            newest_id = NO_ID if ids is None else int(ids.max(initial=NO_ID))
+            promised = int(ticks.time[mine & clock].max(initial=0))
+            _advance(source.reached, market.key, Reached(promised, newest_id, row))
+            newest = int(ticks.time[mine & (ticks.kind & BACKFILL == 0)].max(initial=0))
+            _advance(self.newest, market.key, Reached(newest, newest_id))
+
+    def _note_command(self, event: JournalEvent) -> None:
+        match event:
+            case RegisterBot(request=request) if request not in self.registrations:
+                self.registrations.add(request)
+                self.registered += 1
+            case CreateBot() as bot:
+                known = KnownBot(bot.market, bot.strategy, bot.code_hash, bot.params)
+                self.bots.setdefault(bot.bot_id, known)
+            case ReconfigureBot(bot_id=bot_id) | StartBot(bot_id=bot_id) as command if bot_id in self.bots:
+                bot = self.bots[bot_id]
+                params = command.params if isinstance(command, ReconfigureBot) else None
+                self.bots[bot_id] = bot._replace(
+                    code_hash=command.code_hash or bot.code_hash, params=params or bot.params
+                )
+            case _:
+                pass
+
 
 def scan(
-    log: Log, partitions: Iterable[int], *, start: int = 0, source: str | None = None, epoch: int = -1
+    log: Log,
+    partitions: Iterable[int],
+    *,
+    start: int = 0,
+    stop: int | None = None,
+    source: str | None = None,
+    state: JournalState | None = None,
 ) -> JournalState:
-    """Read partitions of the journal from offset `start` and say where its sources stand.
+    """Read partitions of the journal from offset `start` to before `stop`, and say what they hold.
 
-    With `source`, whose epoch before `start` was `epoch`, tick batches and clocks of others are passed
-    over undecoded; markets are always read, under whatever source. Records that cannot be decoded are
-    the fold's to report, and no position; those of a fenced writer are none either.
+    `state`, what stands before `start`, goes on. With `source` the rows of others are passed over undecoded,
+    with "" those of all; markets and commands are always read. What a fenced writer appended does not count.
     """
-    state = JournalState()
+    state = JournalState() if state is None else state
     for partition in partitions:
-        epochs = {} if source is None else {source: epoch}
-        for record in log.read(JOURNAL, partition, max(start, log.earliest(JOURNAL, partition))):
-            if source is None or _may_matter(record, source):
-                _note(state, record, epochs)
+        for record in log.read(JOURNAL, partition, max(start, log.earliest(JOURNAL, partition)), stop):
+            if source is None or _matters(record, source):
+                state.note(record)
     return state
 
 
-def _may_matter(record: Record, source: str) -> bool:
+def _matters(record: Record, source: str) -> bool:
     headers = dict(record.headers)
-    return (
-        headers.get(SOURCE_HEADER, source.encode()) == source.encode() or headers.get(TYPE_HEADER) == _MARKET
-    )
+    return headers.get(TYPE_HEADER, b"") in _NOTED or headers.get(SOURCE_HEADER) == source.encode()
 
 
-_MARKET = event_tag(Market).encode()
+_NOTED = {b"", *(event_tag(e).encode() for e in (Market, CreateBot, StartBot, ReconfigureBot, RegisterBot))}
+"""Tags in the headers of records that are always decoded; b"": a writer that gave none."""
 
 
-def _note(state: JournalState, record: Record, epochs: dict[str, int]) -> None:
-    """`epochs` are those of the sources in this partition so far."""
-    try:
-        entry = codec.decode_input(record.value)
-    except codec.UndecodableError:
-        return
-    if entry.epoch < epochs.get(entry.source, -1):
-        return
-    epochs[entry.source] = entry.epoch
-    event = entry.event
-    if isinstance(event, Market):
-        state.markets[event.key] = event
-    source = state.source(entry.source)
-    source.epoch = max(source.epoch, entry.epoch)
-    if isinstance(event, TickBatch):
-        _note_batch(source, event)
-    elif isinstance(event, Clock):
-        for key in event.markets:
-            _advance(source, key, Reached(event.time))
-
-
-def _note_batch(source: SourceState, batch: TickBatch) -> None:
-    try:
-        ticks = unpack(batch)
-    except ValueError:
-        return  # the fold makes it a dead letter, so none of its rows counts as delivered
-    clock = (ticks.kind & _KIND_MASK) == RowKind.CLOCK
-    source.finished = bool(len(clock) and clock[-1])
-    row = batch.first_row + trades(ticks) if batch.first_row >= 0 else 0
-    for index, market in enumerate(batch.markets):
-        mine = ticks.market == index
-        times = ticks.time[mine & clock]
-        ids = None if ticks.id is None else ticks.id[mine]
-        to = Reached(
-            int(times.max()) if len(times) else 0,
-            int(ids.max()) if ids is not None and len(ids) else NO_ID,
-            row,
-        )
-        _advance(source, market.key, to)
-
-
-def _advance(source: SourceState, key: str, to: Reached) -> None:
-    old = source.reached.get(key, Reached())
-    source.reached[key] = Reached(*map(max, old, to))
+def _advance(reached: dict[str, Reached], key: str, to: Reached) -> None:
+    reached[key] = Reached(*map(max, reached.get(key, Reached()), to))

@@ -11,7 +11,7 @@ from streams.records import Entry, Position, Record
 
 
 class LogError(Exception):
-    """The log could not do it; the message names the log, the thing and the way out."""
+    """The log could not do it; the message names the log, the thing and what to do."""
 
 
 class Log(Protocol):

@@ -1,11 +1,16 @@
-"""Records of the log: their place, their value, and the partition of a key."""
+"""Records of the log: their place, their value, and the partition of a key.
 
+Why: ADR 2.
+"""
+
+from collections.abc import Iterable
+from hashlib import sha256
 from typing import NamedTuple
 
 from msgspec import Struct
 
 from streams.causes import Cause
-from streams.events import DerivedEvent, JournalEvent
+from streams.events import DeadLetter, DerivedEvent, JournalEvent
 
 
 class Record(NamedTuple):
@@ -29,6 +34,11 @@ class Entry(NamedTuple):
     time_ms: int
     partition: int | None = None
     headers: tuple[tuple[str, bytes], ...] = ()
+
+
+def headers_of(pairs: Iterable[tuple[str, bytes | None]]) -> tuple[tuple[str, bytes], ...]:
+    """A record's headers as every reader gives them; Kafka knows values that are null."""
+    return tuple([(name, value or b"") for name, value in pairs])
 
 
 class Position(NamedTuple):
@@ -68,13 +78,32 @@ class Output(Struct, frozen=True, array_like=True):
         return [Cause(self.partition, self.offset, index) for index in self.indexes]
 
 
+KEY_SHOWN_BYTES = 500
+DATA_BYTES_MAX = 64_000
+"""So much of what could not be taken stands in its dead letter."""
+
+
+def dead_letter(record: Record, reason: str) -> DeadLetter:
+    """Of a record that could not be decoded or folded."""
+    return DeadLetter(
+        topic=record.topic,
+        partition=record.partition,
+        offset=record.offset,
+        market=(record.key or b"")[:KEY_SHOWN_BYTES].decode(errors="replace"),
+        reason=reason,
+        sha256=sha256(record.value).hexdigest(),
+        size=len(record.value),
+        data=record.value[:DATA_BYTES_MAX],
+    )
+
+
 def partition_of(key: bytes, partitions: int) -> int:
     """The partition of a key, as Kafka's Java client chooses it: murmur2, sign bit masked."""
     return (murmur2(key) & 0x7FFFFFFF) % partitions
 
 
 def murmur2(data: bytes) -> int:
-    """Austin Appleby's MurmurHash2 of 32 bits, with the seed and the words' order of Kafka's
+    """Austin Appleby's MurmurHash2 of 32 bits, with the seed and the byte order of Kafka's
     `org.apache.kafka.common.utils.Utils.murmur2`."""
     mask, factor = 0xFFFFFFFF, 0x5BD1E995
     whole = len(data) & ~3

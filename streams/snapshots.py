@@ -8,6 +8,8 @@ writers of neighbouring epochs share no slot, since an old one may wake up and w
 
 A manifest also vouches that every output up to its position is in the log. That stays true when its
 state is spoilt, so the fold can be made anew from an older one without sending those outputs again.
+
+Why: ADR 3.
 """
 
 import hashlib

@@ -17,11 +17,19 @@ U1 = NDArray[np.uint8]
 U2 = NDArray[np.uint16]
 
 NO_ID = -1
-"""The id of a row without one, where others of its batch have one."""
+"""The id of a row without one, where others of its batch have one; of 128 bits: `NO_WIDE_ID`."""
+
+WIDE_BYTES = 16
+NO_WIDE_ID = b"\xff" * WIDE_BYTES
 
 _MARKET = np.dtype("<u2")
 _KIND = np.dtype("u1")
 _INT = np.dtype("<i8")
+KIND_MASK = np.uint8(0xFF ^ BACKFILL)
+_WIDE = np.dtype("<u8")
+
+Ids = NDArray[np.int64 | np.uint64]
+"""Ids of n rows: int64 (n,), or, of 128 bits, uint64 (n, 2), the low half first."""
 
 
 class Ticks(NamedTuple):
@@ -35,7 +43,7 @@ class Ticks(NamedTuple):
     time: I8
     price: I8
     size: I8
-    id: NDArray[np.int64] | None
+    id: Ids | None
 
     @property
     def rows(self) -> int:
@@ -68,21 +76,22 @@ def unpack(batch: TickBatch) -> Ticks:
     if len({market.key for market in batch.markets}) < len(batch.markets):
         raise ValueError(f"tick batch: its table names a market twice: {[m.key for m in batch.markets]}")
     one_market = not batch.market and len(batch.markets) == 1
+    kind = _column("kind", batch.kind, _KIND, rows)  # first: a length that is a lie must allocate nothing
     ticks = Ticks(
         np.zeros(rows, _MARKET) if one_market else _column("market", batch.market, _MARKET, rows),
-        _column("kind", batch.kind, _KIND, rows),
+        kind,
         _column("time", batch.time, _INT, rows),
         _column("price", batch.price, _INT, rows),
         _column("size", batch.size, _INT, rows),
-        _column("id", batch.id, _INT, rows) if batch.id else None,
+        _ids(batch) if batch.id else None,
     )
     if not one_market:
         _within("market", ticks.market, len(batch.markets))
-    _within("kind", ticks.kind & np.uint8(0xFF ^ BACKFILL), len(RowKind))
+    _within("kind", ticks.kind & KIND_MASK, len(RowKind))
     return ticks
 
 
-def pack(markets: Sequence[RowMarket], ticks: Ticks, *, first_row: int = -1) -> TickBatch:
+def pack(markets: Sequence[RowMarket], ticks: Ticks, *, first_row: int = -1, received: int = 0) -> TickBatch:
     """A batch of the given columns, `ticks.market` indexing `markets`; checked as in `unpack`."""
     one_market = len(markets) == 1 and not ticks.market.any()
     batch = TickBatch(
@@ -93,20 +102,30 @@ def pack(markets: Sequence[RowMarket], ticks: Ticks, *, first_row: int = -1) -> 
         price=_bytes(ticks.price, _INT),
         size=_bytes(ticks.size, _INT),
         market=b"" if one_market else _bytes(ticks.market, _MARKET),
-        id=b"" if ticks.id is None else _bytes(ticks.id, _INT),
+        id=b"" if ticks.id is None else _bytes(ticks.id, _INT if ticks.id.ndim == 1 else _WIDE),
+        id_bits=64 if ticks.id is None or ticks.id.ndim == 1 else 128,
         first_row=first_row,
+        received=received,
     )
     unpack(batch)
     return batch
 
 
+def trades(ticks: Ticks) -> int:
+    """How many rows are trades, not clock rows."""
+    return int(np.count_nonzero((ticks.kind & KIND_MASK) != RowKind.CLOCK))
+
+
 def concatenate(parts: Sequence[Ticks]) -> Ticks:
-    """The rows of all parts in turn; a part without ids gets `NO_ID` where another has ids."""
-    ids = None
-    if any(part.id is not None for part in parts):
-        ids = np.concatenate(
-            [np.full(part.rows, NO_ID, _INT) if part.id is None else part.id for part in parts]
-        )
+    """The rows of all parts in turn; a part without ids gets none of the width that others have.
+
+    Raises `ValueError` where parts have ids of both widths.
+    """
+    widths = {part.id.shape[1:] for part in parts if part.id is not None}
+    ids: Ids | None = None
+    if widths:
+        (width,) = widths
+        ids = np.concatenate([_no_ids(part.rows, width) if part.id is None else part.id for part in parts])
     return Ticks(
         np.concatenate([part.market for part in parts]),
         np.concatenate([part.kind for part in parts]),
@@ -115,6 +134,18 @@ def concatenate(parts: Sequence[Ticks]) -> Ticks:
         np.concatenate([part.size for part in parts]),
         ids,
     )
+
+
+def _no_ids(rows: int, width: tuple[int, ...]) -> Ids:
+    if width:
+        return np.full((rows, *width), np.iinfo(np.uint64).max, _WIDE)
+    return np.full(rows, NO_ID, _INT)
+
+
+def _ids(batch: TickBatch) -> Ids:
+    if batch.id_bits == 64:
+        return _column("id", batch.id, _INT, batch.rows)
+    return _column("id", batch.id, _WIDE, 2 * batch.rows).reshape(-1, 2)
 
 
 def _column(name: str, data: bytes, dtype: np.dtype[Any], rows: int) -> NDArray[Any]:

@@ -17,6 +17,7 @@ ALL = (JOURNAL, *PROJECTED, SNAPSHOTS)
 GROUP = "tcpdashboard"
 """The consumer group of all workers of a log; on Kafka behind the log's prefix, as a topic."""
 
+PARTITIONS_DEFAULT = 4
 RECORD_BYTES_MAX = 900_000
 """No record is larger; Kafka's default limit is 1 MiB."""
 

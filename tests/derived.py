@@ -1,8 +1,10 @@
 """Derived streams built by hand: what an engine might have written, crashes and repeats included."""
 
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 from random import Random
+from typing import Any
 
 from streams.causes import Cause
 from streams.codec import encode
@@ -12,6 +14,7 @@ from streams.events import (
     BotChanged,
     Candle,
     Checkpoint,
+    DeadLetter,
     DerivedEvent,
     Equity,
     Fill,
@@ -33,31 +36,93 @@ Emitted = tuple[str, str, DerivedEvent]
 """Topic, market and event."""
 
 
-def candle(
-    minute: int, *, revision: int = 0, close: int = 13_000_5, price_scale: int = 1, offset: int = 0
-) -> Candle:
-    end = START_NS + (minute + 1) * MINUTE_NS
-    prices = (close - 5, close + 10, close - 20, close)
-    return Candle(
-        "1m", end, revision, *prices, 1_234, 7, price_scale, 0, False, minute % 5 == 0, offset, offset
-    )
+def candle(minute: int = 0, **changes: Any) -> Candle:
+    """The 1m candle of a minute, counted from the beginning; `close` moves its prices."""
+    close, offset = changes.pop("close", 13_000_5), changes.pop("offset", 0)
+    fields: dict[str, Any] = {
+        "timeframe": "1m", "timestamp": START_NS + (minute + 1) * MINUTE_NS, "revision": 0,
+        "open": close - 5, "high": close + 10, "low": close - 20, "close": close, "volume": 1_234,
+        "trades": 7, "price_scale": 1, "size_scale": 0, "empty": False, "incomplete": minute % 5 == 0,
+        "first_offset": offset, "last_offset": offset,
+    }  # fmt: skip
+    return Candle(**(fields | changes))
 
 
-def bot_changed(bot_id: int, market: str, status: str = "running", *, time: int = START_NS) -> BotChanged:
-    return BotChanged(
-        *(
-            bot_id,
-            time,
-            market,
-            "1m",
-            "sma_cross",
-            "c0de",
-            {"fast": 7, "slow": 31},
-            Sizing("equity", 5, 1),
-            True,
-        ),
-        *(CASH, 8, "BTC", status, "", "", "tests"),
-    )
+def late_tick(**changes: Any) -> LateTick:
+    fields: dict[str, Any] = {
+        "timestamp": START_NS, "price": 5, "size": 6, "price_scale": 1, "size_scale": 0,
+    }  # fmt: skip
+    return LateTick(**(fields | changes))
+
+
+def signal(bot_id: int = 1, **changes: Any) -> Signal:
+    fields: dict[str, Any] = {
+        "bot_id": bot_id, "timestamp": START_NS, "timeframe": "1m", "target": 1.0, "previous": 0.0,
+        "values": {"fast": 0.1, "slow": 0.25}, "price": 130_005, "price_scale": 1, "decision": "executed",
+        "code": "",
+    }  # fmt: skip
+    return Signal(**(fields | changes))
+
+
+def order(bot_id: int = 1, **changes: Any) -> Order:
+    fields: dict[str, Any] = {
+        "bot_id": bot_id, "timestamp": START_NS, "side": "buy", "size": 20, "price": 130_005,
+        "price_scale": 1, "size_scale": 0, "reason": "signal",
+    }  # fmt: skip
+    return Order(**(fields | changes))
+
+
+def fill(bot_id: int = 1, **changes: Any) -> Fill:
+    fields: dict[str, Any] = {
+        "bot_id": bot_id, "timestamp": START_NS, "order_id": Cause(1, 5, 0), "side": "buy", "price": 130_010,
+        "size": 20, "fee": 250, "fee_currency": "BTC", "realised_pnl": 0, "position": 20, "cost": 153_800,
+        "cash": CASH - 154_050, "price_scale": 1, "size_scale": 0, "cash_scale": 8, "row": 17,
+    }  # fmt: skip
+    return Fill(**(fields | changes))
+
+
+def order_closed(bot_id: int = 1, **changes: Any) -> OrderClosed:
+    fields: dict[str, Any] = {
+        "bot_id": bot_id, "timestamp": START_NS, "order_id": Cause(1, 5, 0), "status": "cancelled",
+        "code": "new_signal",
+    }  # fmt: skip
+    return OrderClosed(**(fields | changes))
+
+
+def equity(*bots: int, **changes: Any) -> Equity:
+    """Marks of bots; a column that is given as one number holds it for each."""
+    columns: dict[str, Any] = {
+        "cash": CASH, "position": 0, "equity": CASH, "unrealised_pnl": 0, "peak": CASH,
+    }  # fmt: skip
+    fields: dict[str, Any] = {
+        "timestamp": START_NS, "mark_price": 130_005, "price_scale": 1, "size_scale": 0, "cash_scale": 8,
+    }  # fmt: skip
+    fields |= columns | changes
+    fields |= {name: (fields[name],) * len(bots) for name in columns if isinstance(fields[name], int)}
+    return Equity(bot_id=bots, **fields)
+
+
+def bot_changed(bot_id: int = 1, market: str = "sim:M0/USD:X", **changes: Any) -> BotChanged:
+    fields: dict[str, Any] = {
+        "bot_id": bot_id, "timestamp": START_NS, "market": market, "timeframe": "1m", "strategy": "sma_cross",
+        "code_hash": "c0de", "params": {"fast": 7, "slow": 31}, "sizing": Sizing("equity", 5, 1),
+        "short": True, "initial_cash": CASH, "cash_scale": 8, "currency": "BTC", "status": "running",
+        "code": "", "message": "", "who": "tests", "steps": True, "since": Cause(0, 0, 0),
+    }  # fmt: skip
+    return BotChanged(**(fields | changes))
+
+
+def checkpoint(**changes: Any) -> Checkpoint:
+    fields: dict[str, Any] = {"journal_sha256": "1" * 64, "state_sha256": "0" * 64, "state_version": 1}
+    return Checkpoint(**(fields | changes))
+
+
+def dead_letter(data: bytes = b"?", **changes: Any) -> DeadLetter:
+    fields: dict[str, Any] = {
+        "topic": "journal", "partition": 1, "offset": 3, "market": "sim:M0/USD:X", "reason": "no event",
+        "sha256": sha256(data).hexdigest(), "size": len(data), "data": data,
+    }  # fmt: skip
+    return DeadLetter(**(fields | changes))
 
 
 def record(topic: str, key: str, offset: int, output: Output, *, time_ms: int = 0) -> Record:
@@ -76,29 +141,30 @@ class Trader:
     def decide(self, time: int, cause: Cause) -> Iterator[Emitted]:
         target = self.rng.choice((-1.0, 0.0, 1.0))
         refused = self.rng.random() < 0.3
-        decision = ("refused", "too_small") if refused else ("executed", "")
+        decision, code = ("refused", "too_small") if refused else ("executed", "")
         values = {"fast": self.rng.random(), "slow": 1 / 3}
-        head = (self.bot_id, time, "1m", target, 0.0, values, 130_005, 1)
-        yield SIGNALS, self.market, Signal(*head, *decision)
+        given = {"timestamp": time, "target": target, "values": values, "decision": decision, "code": code}
+        yield SIGNALS, self.market, signal(self.bot_id, **given)
         if not refused and self.waiting is None:
             size = self.rng.randint(2, 50)
             self.waiting = (Cause(cause.partition, cause.offset, cause.index + 1), size)
             side = self.rng.choice(("buy", "sell"))
-            yield TRADES, self.market, Order(self.bot_id, time, side, size, 130_005, 1, 0, "signal", cause)
+            yield TRADES, self.market, order(self.bot_id, timestamp=time, side=side, size=size, signal=cause)
 
     def trade(self, time: int) -> Iterator[Emitted]:
         assert self.waiting is not None
-        order, size = self.waiting
+        order_id, size = self.waiting
         part = size if self.rng.random() < 0.6 else size // 2
         fee, realised = self.rng.randint(1, 900), self.rng.randint(-5_000, 5_000)
         self.position += part
         self.cash += realised - fee
-        ending = (fee, realised, self.position, self.cost, self.cash, "BTC", 1, 0, 8, 3)
-        yield TRADES, self.market, Fill(self.bot_id, time, order, "buy", 130_010, part, *ending)
-        self.waiting = None if part == size else (order, size - part)
+        state = {"position": self.position, "cost": self.cost, "cash": self.cash, "row": 3}
+        money = {"size": part, "fee": fee, "realised_pnl": realised, **state}
+        yield TRADES, self.market, fill(self.bot_id, timestamp=time, order_id=order_id, **money)
+        self.waiting = None if part == size else (order_id, size - part)
         if self.waiting and self.rng.random() < 0.5:
             self.waiting = None
-            yield TRADES, self.market, OrderClosed(self.bot_id, time, order, "cancelled", "new_signal")
+            yield TRADES, self.market, order_closed(self.bot_id, timestamp=time, order_id=order_id)
 
 
 def outputs(seed: int, partition: int, journal_records: int) -> list[list[tuple[str, str, Output]]]:
@@ -131,7 +197,7 @@ def _one(
         if offset and rng.random() < 0.2:
             emit(CANDLES, market, candle(offset - 1, revision=offset, offset=offset))
         if rng.random() < 0.1:
-            emit(CANDLES, market, LateTick(time, 5, 6, 1, 0))
+            emit(CANDLES, market, late_tick(timestamp=time))
     for trader in rng.sample(traders, 4):
         if trader.waiting:
             emitted = trader.trade(time)
@@ -139,16 +205,13 @@ def _one(
             emitted = trader.decide(time, Cause(partition, offset, count))
         for topic, market, event in emitted:
             emit(topic, market, event)
-        emit(
-            BOTS,
-            trader.market,
-            Equity(time, (trader.bot_id,), (trader.cash,), (trader.position,), (7,), 8, 0),
-        )
+        mark = {"cash": trader.cash, "position": trader.position, "equity": 7}
+        emit(BOTS, trader.market, equity(trader.bot_id, timestamp=time, **mark))
     if rng.random() < 0.1:
-        emit(BOTS, markets[0], bot_changed(traders[0].bot_id, markets[0], "stopped", time=time))
-        emit(SYSTEM, markets[0], SourceHole("file", 1, offset, offset + 1))
+        emit(BOTS, markets[0], bot_changed(traders[0].bot_id, markets[0], status="stopped", timestamp=time))
+        emit(SYSTEM, markets[0], SourceHole(source="file", epoch=1, expected=offset, got=offset + 1))
     if offset % 8 == 7:
-        emit(BOTS, markets[1], Checkpoint(f"{offset:064x}", "0" * 64))
+        emit(BOTS, markets[1], checkpoint(journal_sha256=f"{offset:064x}"))
     return [
         (topic, market, Output(partition, offset, tuple(indexes), tuple(events)))
         for (topic, market), (indexes, events) in boxes.items()
@@ -181,7 +244,7 @@ def recorded(
                 write(topic, partition, market, encode(output))
             place = max(0, place - rng.randint(0, 3)) if crashed else place + 1
             if crashed:
-                started = Output(partition, -1, (0,), (WorkerStarted("w1", place, START_NS),))
+                started = Output(partition, -1, (0,), (WorkerStarted(worker="w1", epoch=place, at=START_NS),))
                 write(SYSTEM, partition, "", encode(started))
                 write(CANDLES, partition, "sim:M0/USD:X", b"garbage")
     return [

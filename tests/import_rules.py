@@ -1,6 +1,8 @@
 """A kind of contract for import-linter: what a module may import is listed, all else breaks it.
 
 A list of what is forbidden lets each new module through until somebody thinks of it; this one shuts it out.
+
+Why: ADR 21.
 """
 
 from collections import deque

@@ -4,12 +4,14 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from projections.fold.pipeline import Derived, Pipeline
+from projections.fold.outbox import Derived
+from projections.fold.pipeline import Pipeline
 from projections.strategies.code import Strategies
 from streams import events
 from streams.causes import Cause
 from streams.codec import decode_output, encode
 from streams.events import BACKFILL, Candle, DerivedEvent, JournalEvent, Market, RowKind, RowMarket, Sizing
+from streams.genesis import genesis
 from streams.log import Log
 from streams.records import Input, Record
 from streams.ticks import Ticks, pack
@@ -77,15 +79,26 @@ def create(
 ) -> events.CreateBot:
     """A bot with `cash` whole units of the settle currency."""
     return events.CreateBot(
-        f"create-{bot_id}", "tester", START, bot_id, market.key, timeframe, strategy, code_hash,
-        params or {}, sizing or Sizing("equity", 1, 0), short,
-        cash * 10**market.cash_scale, market.cash_scale, start,
-    )  # fmt: skip
+        request=f"create-{bot_id}",
+        who="tester",
+        at=START,
+        bot_id=bot_id,
+        market=market.key,
+        timeframe=timeframe,
+        strategy=strategy,
+        code_hash=code_hash,
+        params=params or {},
+        sizing=sizing or Sizing("equity", 1, 0),
+        short=short,
+        cash=cash * 10**market.cash_scale,
+        cash_scale=market.cash_scale,
+        start=start,
+    )
 
 
 def records(inputs: Iterable[tuple[str, JournalEvent] | Input], partition: int = 0) -> list[Record]:
-    """Journal records from offset 0: of (market key, event) with a source per kind, or of whole inputs."""
-    made: list[Record] = []
+    """Journal records behind a genesis: of (market key, event) with a source per kind, or of whole inputs."""
+    made = [begun(partition)]
     sequence = 0
     for item in inputs:
         if isinstance(item, Input):
@@ -99,8 +112,14 @@ def records(inputs: Iterable[tuple[str, JournalEvent] | Input], partition: int =
     return made
 
 
+def begun(partition: int = 0) -> Record:
+    """A partition's record 0."""
+    first = Input("", 0, 0, genesis("0" * 32, 1))
+    return Record(JOURNAL, partition, 0, 1_000, b"", encode(first))
+
+
 def fold(pipeline: Pipeline, journal: Iterable[Record]) -> list[Derived]:
-    return [item for record in journal for item in pipeline.fold(record)]
+    return [item for record in journal for item in pipeline.fold(record).derived]
 
 
 def emitted(derived: Iterable[Derived], kind: type | None = None) -> list[tuple[Cause, DerivedEvent]]:
@@ -127,9 +146,9 @@ def trades_in_candles(log: Log, strategies: Strategies) -> dict[str, int]:
         for item in fold(pipeline, log.read(JOURNAL, partition)):
             assert item.topic != SYSTEM, emitted([item])
             newest = (candle for candle in of([item], Candle) if candle.timeframe == "1m")
-            minutes |= {(item.key, candle.end): candle.trades for candle in newest}
-        for key, tape in pipeline.tapes.items():
+            minutes |= {(item.key, candle.timestamp): candle.trades for candle in newest}
+        for key, market in pipeline.view().markets.items():
             closed = sum(trades for (market, _), trades in minutes.items() if market == key.encode())
-            forming = tape.book.forming()
+            forming = market.forming()
             counted[key] = closed + (0 if forming is None else int(forming["trades"]))
     return counted

@@ -16,8 +16,20 @@ from streams.ticks import Ticks, concatenate, unpack
 from streams.topics import JOURNAL, SYSTEM
 
 MARKET = Market(
-    "v", "BTC/USD", "BTC", "USD", "USD", "spot", 2, 3, 8, price_step=1, size_step=1, min_size=1, closed="left"
-)  # fmt: skip
+    venue="v",
+    symbol="BTC/USD",
+    base="BTC",
+    quote="USD",
+    settle="USD",
+    contract="spot",
+    price_scale=2,
+    size_scale=3,
+    cash_scale=8,
+    price_step=1,
+    size_step=1,
+    min_size=1,
+    closed="left",
+)
 START_MS = 1514764800123
 
 
@@ -43,7 +55,7 @@ def write_csv(path: Path, table: list[dict]) -> Path:
 
 def journal(log: Log, market: Market = MARKET) -> list:
     partition = partition_of(market.key.encode(), log.partitions)
-    return [codec.decode_input(r.value) for r in log.read(JOURNAL, partition)]
+    return [codec.decode_input(r.value) for r in log.read(JOURNAL, partition, 1)]
 
 
 def batches(log: Log, market: Market = MARKET) -> list[TickBatch]:
@@ -62,7 +74,7 @@ def content(log: Log) -> list[list[int]]:
 
 def letters(log: Log) -> list[str]:
     return [
-        event.error
+        event.reason
         for partition in range(log.partitions)
         for record in log.read(SYSTEM, partition)
         for event in codec.decode_output(record.value).events

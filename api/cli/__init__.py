@@ -1,14 +1,14 @@
 """`tcpdashboard`: the command line. Commands stand by theme in the modules beside this one.
 
-Standard output is data only; words for people go to standard error. A command imports what it needs when it
-runs, so that `--help` is quick.
+Standard output is data only; messages for people go to standard error. A command imports what it needs when
+it runs, so that `--help` is quick.
 """
 
 import logging
 
 import typer
 
-from api.cli import audit, bots, doctor, imports, logs, markets, reads, run, serve, upkeep
+from api.cli import audit, bots, doctor, imports, letters, logs, markets, reads, run, serve, upkeep
 from api.cli.failures import guarded
 
 app = typer.Typer(
@@ -34,6 +34,7 @@ app.command("equity")(reads.equity)
 app.command("log")(logs.log)
 app.command("topics")(logs.topics)
 app.command("schemas")(logs.schemas)
+app.add_typer(letters.app, name="dead-letters")
 app.command("replay")(audit.replay)
 app.command("verify")(audit.verify)
 app.command("rebuild")(upkeep.rebuild)

@@ -3,6 +3,7 @@
 import difflib
 import json as json_lines
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -44,14 +45,16 @@ def replay(
     after_ns, until_ns = time_of(after, "--from"), time_of(until, "--to")
     with Session() as session:
         from infra.upkeep.fresh_home import Range, copy_journal, fold_home
+        from streams.backends import open_bare_log
 
         bots = _bots(session.log, bot)
         target = _fresh(session, into)
+        total, span = _journal_records(session.log), Range(after_ns, until_ns)
+        where = target.settings
+        bare = open_bare_log(where.log_url, partitions=where.partitions)
+        with closing(bare) as empty, progress("copying the journal", total) as advance:
+            copied = copy_journal(session.log, empty, session.strategies, span, bots, advance)
         with target:
-            total = _journal_records(session.log)
-            with progress("copying the journal", total) as advance:
-                span = Range(after_ns, until_ns)
-                copied = copy_journal(session.log, target.log, session.strategies, span, bots, advance)
             began = time.monotonic()
             with progress("folding", _journal_records(target.log)) as advance:
                 fold_home(target.log, session.strategies, advance)
@@ -101,7 +104,7 @@ def verify(json: Json = False) -> None:
     if result.difference is not None:
         if not json:
             _print_versions(result.difference)
-        raise CommandFailedError(_words(result.difference, worker))
+        raise CommandFailedError(_message(result.difference, worker))
     if not result.proven:
         say(_unproven(result))
         raise typer.Exit(UNPROVEN)
@@ -161,18 +164,17 @@ def _journal_records(log: "Log") -> int:
 
 def _summary(target: Session) -> list[dict[str, Any]]:
     from infra.db import queries
+    from infra.db.pages import Window, every
+    from infra.present import facts
 
-    return [
-        {
-            "bot_id": bot["bot_id"],
-            "market": f"{bot['venue']}:{bot['symbol']}",
-            **{name: bot[name] for name in ("strategy", "timeframe", "params", "status")},
-            "trades": sum(1 for _ in queries.trades(target.database, bot["bot_id"])),
-            "equity": bot["equity"],
-            "currency": bot["currency"],
-        }
-        for bot in queries.bots(target.database)
-    ]
+    database = target.database
+
+    def trades(bot_id: int) -> int:
+        return sum(1 for _ in every(lambda window: queries.fills(database, bot_id, window), Window()))
+
+    names = ("bot_id", "name", "market", "strategy", "timeframe", "params", "status", "equity", "currency")
+    bots = map(facts.bot, every(lambda window: queries.bots(database, window), Window()))
+    return [{name: bot[name] for name in names} | {"trades": trades(bot["bot_id"])} for bot in bots]
 
 
 # ------------------------------------------------------------------ verify
@@ -196,19 +198,19 @@ def _worker(log: "Log", difference: "Difference") -> dict[str, str]:
 
 
 def _unproven(result: "Verified") -> str:
-    """Plain words for a home that nobody seems to have folded."""
+    """Plain message for a home that nobody seems to have folded."""
     from infra.present.values import iso
 
     if not result.records:
         return "nothing is proven: the journal is empty"
-    words = (
+    message = (
         f"nothing is proven: of {result.records:,} journal records none is folded, as far as derived streams,"
         " snapshots, commits and the database tell, so there is nothing to compare"
     )
     if not result.started:
-        return f"{words}; no worker was ever started here"
+        return f"{message}; no worker was ever started here"
     last = iso(max(result.started.values()))
-    return f"{words}; yet {len(result.started)} workers were started here, the last at {last}"
+    return f"{message}; yet {len(result.started)} workers were started here, the last at {last}"
 
 
 def _verified(result: "Verified", worker: dict[str, str]) -> dict[str, Any]:
@@ -233,7 +235,7 @@ def _verified(result: "Verified", worker: dict[str, str]) -> dict[str, Any]:
     return found
 
 
-def _words(difference: "Difference", worker: dict[str, str]) -> str:
+def _message(difference: "Difference", worker: dict[str, str]) -> str:
     offset = "" if difference.offset is None else f":{difference.offset}"
     by = ", ".join(f"{name} {value}" for name, value in worker.items())
     return (

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from api.cli.options import BotId, Frame, Json, NoFold, Params, Size, Symbol, Venue
+from api.cli.options import BotId, Frame, Json, NoFold, Params, Sizing, Symbol, Venue
 from api.cli.output import print_json, print_rows, print_table, say
 from api.cli.session import Session
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Create, start, stop and look at bots.", no_args_is_help=True, rich_markup_mode=None)
 
 LISTED = (
-    "bot_id", "venue", "symbol", "timeframe", "strategy", "params", "status", "position", "cash", "currency",
-    "realised_pnl", "words",
+    "bot_id", "name", "tags", "venue", "symbol", "timeframe", "strategy", "params", "status", "position",
+    "cash", "currency", "realised_pnl", "message",
 )  # fmt: skip
 
 Short = Annotated[bool | None, typer.Option("--short/--no-short", help="Whether it may go short.")]
@@ -29,8 +29,10 @@ def create(
     timeframe: Frame,
     cash: Annotated[str, typer.Option("--cash", help="Initial cash in the settle currency.")],
     param: Params = None,
-    size: Size = None,
+    sizing: Sizing = None,
     short: Short = None,
+    name: Annotated[str, typer.Option("--name", help="What you call it.")] = "",
+    tag: Annotated[list[str] | None, typer.Option("--tag", help="A word to find it by; repeatable.")] = None,
     start: Annotated[bool, typer.Option("--start", help="Start it at once.")] = False,
     no_fold: NoFold = False,
     json: Json = False,
@@ -40,8 +42,8 @@ def create(
         from infra.commands.manager import BotSpec, params_of, sizing_of
 
         spec = BotSpec(
-            strategy, venue, symbol, timeframe, cash, params_of(param or ()), sizing_of(size or "equity:1"),
-            bool(short),
+            strategy, venue, symbol, timeframe, cash, params_of(param or ()),
+            sizing_of(sizing or "equity:1"), bool(short), name, tuple(tag or ()),
         )  # fmt: skip
         created = session.manager.create_bot(spec, start=start)
         _done(session, [created.position], json, no_fold, f"bot {created.bot_id} created", created.bot_id)
@@ -92,19 +94,19 @@ def halt(
 def reconfigure(
     bot_id: BotId,
     param: Params = None,
-    size: Size = None,
+    sizing: Sizing = None,
     short: Short = None,
     no_fold: NoFold = False,
     json: Json = False,
 ) -> None:
     """Change a bot's parameters or sizing; what is not given stays, its indicators begin anew."""
-    if not param and size is None and short is None:
-        raise typer.BadParameter("nothing to change: give --param, --size or --short/--no-short")
+    if not param and sizing is None and short is None:
+        raise typer.BadParameter("nothing to change: give --param, --sizing or --short/--no-short")
     with Session() as session:
         from infra.commands.manager import params_of, sizing_of
 
         position = session.manager.reconfigure_bot(
-            bot_id, params_of(param or ()), sizing_of(size) if size else None, short
+            bot_id, params_of(param or ()), sizing_of(sizing) if sizing else None, short
         )
         _done(session, [position], json, no_fold, f"bot {bot_id} reconfigured", bot_id)
 
@@ -138,13 +140,16 @@ def list_(json: Json = False) -> None:
     """All bots."""
     with Session() as session:
         from infra.db import queries
+        from infra.db.pages import Window, every
+        from infra.present import facts
 
-        rows = queries.bots(session.database)
-        print_rows(rows, LISTED, json=json)
+        found = every(lambda window: queries.bots(session.database, window), Window())
+        print_rows(map(facts.bot, found), LISTED, json=json)
 
 
 def _row(session: Session, bot_id: int) -> dict[str, Any]:
     from infra.db import queries
+    from infra.present import facts
 
     row = queries.bot(session.database, bot_id)
     if row is None:
@@ -155,7 +160,7 @@ def _row(session: Session, bot_id: int) -> dict[str, Any]:
             f"bot {bot_id} on {known} is in the journal and not in the database yet; fold it with"
             " `tcpdashboard up`"
         )
-    return row
+    return facts.bot(row)
 
 
 def _done(
@@ -163,7 +168,7 @@ def _done(
     positions: list["Position"],
     json: bool,
     no_fold: bool,
-    words: str,
+    message: str,
     bot_id: int | None = None,
 ) -> None:
     """Let the command take effect, then say where it stands."""
@@ -175,4 +180,4 @@ def _done(
         places = [str(position) for position in positions]
         print_json({"positions": places} if bot_id is None else {"bot_id": bot_id, "position": places[0]})
     else:
-        say(f"{words} at {', '.join(str(position) for position in positions)}")
+        say(f"{message} at {', '.join(str(position) for position in positions)}")

@@ -33,15 +33,16 @@ EXPECTED = {
     "streams.log.LogError",
     "streams.agents.sinks.SinkUnreachableError",
     "streams.codec.UndecodableError",
+    "streams.genesis.JournalRefusedError",
     "builtins.OSError",
 }
-"""Errors whose message says all: what is wrong and the way out. They are named, not imported, since their
+"""Errors whose message says all: what is wrong and what to do. They are named, not imported, since their
 modules are heavy and loaded already where one of them is raised."""
 DATABASE = "sqlalchemy.exc.SQLAlchemyError"
 
 
 class CommandFailedError(Exception):
-    """A command that could not do what it was asked; the message has the way out."""
+    """A command that could not do what it was asked; the message says what to do."""
 
 
 @contextmanager
@@ -94,8 +95,8 @@ def _usage(error: TyperException) -> str:
     context = getattr(error, "ctx", None)
     if type(error).__name__ == "NoArgsIsHelpError" or context is None:
         return error.format_message()
-    words = " ".join(error.format_message().split()).rstrip(".")
-    return f"{words}. See `{context.command_path} --help`."
+    message = " ".join(error.format_message().split()).rstrip(".")
+    return f"{message}. See `{context.command_path} --help`."
 
 
 def _say(line: str) -> None:

@@ -148,8 +148,8 @@ def _append(
     known = view(session.log, partition_of(key.encode(), session.log.partitions)).markets.get(key)
     if known is None:
         asked = {option: value for option, value in given.items() if value is not None}
-        market, words = file.infer_market(*name, **asked)
-        say(words)
+        market, description = file.infer_market(*name, **asked)
+        say(description)
     else:
         market = _respecified(file, known, given)
     reached = None if known is None or backfill else watermark(session.log, key)

@@ -128,7 +128,8 @@ class Live:
     def _state(self) -> dict[str, Any]:
         """All that is shown."""
         from infra.db import queries
-        from infra.db.marks import statuses
+        from infra.db.pages import Window
+        from infra.present import facts
         from infra.present.values import iso
 
         self._board.update()
@@ -153,14 +154,18 @@ class Live:
             "trades_per_s": sum(market["trades_per_s"] for market in markets),
             "lag": self._lag(),
             "markets": markets,
-            "statuses": statuses(database),
-            "bots": list(queries.bots(database, BOTS_SHOWN)),
+            "statuses": queries.statuses(database),
+            "bots": [facts.bot(row) for row in queries.bots(database, Window(BOTS_SHOWN)).rows],
         }
 
     def _candle(self, market: str) -> dict[str, Any] | None:
-        from infra.db.marks import newest_candle
+        """The newest revision of the last closed 1m candle; None before the first."""
+        from infra.db import queries
+        from infra.db.pages import Window
+        from infra.present import facts
 
-        return newest_candle(self._session.database, market, "1m")
+        found = queries.candles(self._session.database, market, "1m", Window(1, newest=True)).rows
+        return facts.candle(found[0]) if found else None
 
     def _lag(self) -> int | None:
         """Journal records that are not folded yet; None until the worker has begun."""
@@ -221,7 +226,7 @@ def _bots(bots: list[dict[str, Any]]) -> "Table":
 
 def _status(bot: dict[str, Any]) -> str:
     """The status, and of a bot that was halted why."""
-    return f"halted: {bot['words']}" if bot["status"] == "halted" else bot["status"]
+    return f"halted: {bot['message']}" if bot["status"] == "halted" else bot["status"]
 
 
 def _table(columns: tuple[str, ...]) -> "Table":

@@ -12,6 +12,7 @@ from api.cli.output import print_json, print_rows
 from api.cli.session import Session
 
 if TYPE_CHECKING:
+    from streams.causes import Seen
     from streams.log import Log
     from streams.records import Record
 
@@ -45,11 +46,11 @@ def log(
             return
         partitions = _partitions(session.log, partition)
         starts = {p: _start(session.log, stream, p, start) for p in partitions}
-        last: dict[int, tuple[int, int]] = {}
+        seen: dict[int, Seen] = {}
         while True:
             ends = {p: session.log.highwater(stream, p) for p in partitions}
             for p in partitions:
-                for record in _new(session.log, stream, p, starts[p], ends[p], last):
+                for record in _new(session.log, stream, p, starts[p], ends[p], seen):
                     _print(record, content)
             sys.stdout.flush()
             if not follow:
@@ -131,23 +132,19 @@ def _one(log: "Log", stream: str, at: str) -> "Record":
 
 
 def _new(
-    log: "Log", stream: str, partition: int, start: int, end: int, last: dict[int, tuple[int, int]]
+    log: "Log", stream: str, partition: int, start: int, end: int, seen: dict[int, "Seen"]
 ) -> Iterator["Record"]:
-    """Records of start ≤ offset < end that repeat nothing; `last` is the newest cause by partition."""
+    """Records of start ≤ offset < end that repeat nothing; `seen` is what was read before, by partition."""
     from projections.audit.recorded import recorded
+    from streams.causes import Seen
     from streams.topics import JOURNAL
 
     if stream == JOURNAL or start >= end:
         yield from log.read(stream, partition, start, end)
         return
-    before = start if partition in last else max(log.earliest(stream, partition), start - OVERLAP_RECORDS)
-    for item in recorded(log, stream, partition, before, end):
-        cause = (item.head.offset, item.head.indexes[-1]) if item.head and item.head.indexes else None
-        if cause is not None and cause[0] >= 0:
-            if cause <= last.get(partition, (-1, -1)):  # a repeat, of an earlier read perhaps
-                continue
-            last[partition] = cause
-        if item.record.offset >= start:
+    before = start if partition in seen else max(log.earliest(stream, partition), start - OVERLAP_RECORDS)
+    for item in recorded(log, stream, partition, before, end, seen.setdefault(partition, Seen())):
+        if item.record.offset >= start and not item.repeat:
             yield item.record
 
 
@@ -161,5 +158,10 @@ def _print(record: "Record", content: bool) -> None:
             print_json({"topic": record.topic, "type": kind, "event": event})
             continue
         time = iso(record.time_ms * 1_000_000)
-        place = {"topic": record.topic, "partition": record.partition, "offset": record.offset, "time": time}
+        place = {
+            "topic": record.topic,
+            "partition": record.partition,
+            "offset": record.offset,
+            "timestamp": time,
+        }
         print_json({**place, "cause": cause, "type": kind, "event": event})

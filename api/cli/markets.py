@@ -44,7 +44,7 @@ def add(
     """Append a market's specification to the journal; the same one again is no error."""
     with Session() as session:
         from infra.commands.journal_view import view
-        from infra.exchange.specification import specification, words
+        from infra.exchange.specification import described, specification
         from streams.journal import JournalWriter
         from streams.records import partition_of
 
@@ -58,7 +58,7 @@ def add(
         known = view(session.log, partition).markets.get(market.key)
         if known not in (None, market):
             raise CommandFailedError(
-                f"market {market.key} is known with another specification ({words(known)}); "  # type: ignore[arg-type] - None is handled above
+                f"market {market.key} is known with another specification ({described(known)}); "  # type: ignore[arg-type] - None is handled above
                 "`tcpdashboard import` changes its fees and steps"
             )
         if known is None:
@@ -66,7 +66,7 @@ def add(
         if json:
             print_json({"market": market.key, "new": known is None})
         else:
-            say(f"{market.key}: {words(market)}" + (" It was known." if known else ""))
+            say(f"{market.key}: {described(market)}" + (" It was known." if known else ""))
 
 
 @app.command("list")

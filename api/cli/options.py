@@ -26,7 +26,9 @@ Params = Annotated[
     list[str] | None, typer.Option("--param", metavar="k=v", help="Parameter of the strategy; repeatable.")
 ]
 Names = Annotated[list[str] | None, typer.Option("--name", help="A host name it is asked by; repeatable.")]
-Size = Annotated[str | None, typer.Option("--size", help="amount:X, cash:X or equity:F. [default: equity:1]")]
+Sizing = Annotated[
+    str | None, typer.Option("--sizing", help="amount:X, cash:X or equity:F. [default: equity:1]")
+]
 
 
 def format_of(given: Format | None, json: bool, out: Path | None) -> Format:

@@ -30,9 +30,9 @@ def print_json(value: Any) -> None:
     sys.stdout.write(msgspec.json.encode(value).decode() + "\n")
 
 
-def say(words: str) -> None:
+def say(text: str) -> None:
     """A word to people, beside the data."""
-    sys.stderr.write(f"{words}\n")
+    sys.stderr.write(f"{text}\n")
 
 
 def print_rows(rows: Rows, columns: Iterable[str], *, json: bool) -> None:
@@ -55,11 +55,11 @@ def print_table(rows: Rows, columns: Iterable[str]) -> None:
     Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False).print(table)
 
 
-def plain(words: str) -> "Text":
+def plain(text: str) -> "Text":
     """A cell of a table: what others wrote is neither markup nor anything that a terminal obeys."""
     from rich.text import Text
 
-    return Text("".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in words))
+    return Text("".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in text))
 
 
 def write_rows(rows: Rows, columns: Columns, form: Format, out: Path | None) -> None:
@@ -181,7 +181,7 @@ class Advance(Protocol):
 
 
 @contextmanager
-def progress(words: str, total: int | None) -> Generator[Advance]:
+def progress(text: str, total: int | None) -> Generator[Advance]:
     """A bar on standard error while people look at it; call the result with how much is done."""
     if not sys.stderr.isatty():
         yield lambda done: None
@@ -191,5 +191,5 @@ def progress(words: str, total: int | None) -> Generator[Advance]:
 
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:,.0f}"))
     with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(words, total=total)
+        task = bar.add_task(text, total=total)
         yield lambda done: bar.update(task, completed=done)

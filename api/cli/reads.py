@@ -1,7 +1,7 @@
 """`candles`, `signals`, `trades` and `equity`: what the database holds, in event time."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -23,6 +23,13 @@ from api.cli.output import write_batches, write_chunks, write_rows
 from api.cli.session import Session
 from api.columns import CANDLES, EQUITY, LINEAGE, SIGNALS, TRADES, Columns
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sqlalchemy import Engine
+
+    from infra.db.pages import Page, Window
+
 
 def candles(
     venue: Venue,
@@ -42,25 +49,26 @@ def candles(
     after_ns, until_ns = time_of(after, "--from"), time_of(until, "--to")
     with Session() as session:
         from infra.db import queries
+        from infra.db.pages import Window, every, pages
+        from infra.present import facts
         from streams.topics import market_key
 
         market = market_key(venue, symbol)
         _check_market(session, market)
+
+        def read(window: Window) -> "Page":
+            return queries.candles(session.database, market, timeframe, window, revisions=revisions)
+
+        window = Window(after_ns=after_ns, until_ns=until_ns)
         if chosen == "json":
-            rows = queries.candles(
-                session.database, market, timeframe, after_ns, until_ns, revisions=revisions
-            )
-            write_rows(rows, CANDLES, chosen, out)
+            write_rows(map(facts.candle, every(read, window)), CANDLES, chosen, out)
             return
         from api.http import formats
-        from infra.db.pages import Window
 
-        window = Window(queries.ROWS_PER_PAGE, after_ns, until_ns)
-        chunks = queries.raw_candles(session.database, market, timeframe, window, revisions=revisions)
         if chosen == "csv":
-            write_chunks(formats.csv_of(chunks), out)
+            write_chunks(formats.csv_of(pages(read, window)), out)
         else:
-            write_batches(formats.batches_of(chunks), formats.SCHEMA, chosen, out)
+            write_batches(formats.batches_of(pages(read, window)), formats.SCHEMA, chosen, out)
 
 
 def signals(
@@ -72,7 +80,10 @@ def signals(
     json: Json = False,
 ) -> None:
     """Every signal of a bot, executed or refused, with the indicator values that made it."""
-    _write("signals", bot_id, (after, until), SIGNALS, format_of(form, json, out), out)
+    from infra.db import queries
+    from infra.present import facts
+
+    _write(queries.signals, facts.signal, bot_id, (after, until), SIGNALS, format_of(form, json, out), out)
 
 
 def trades(
@@ -87,8 +98,21 @@ def trades(
     json: Json = False,
 ) -> None:
     """Fills of a bot."""
-    columns: Columns = {**TRADES, **LINEAGE} if lineage else TRADES
-    _write("trades", bot_id, (after, until), columns, format_of(form, json, out), out, lineage=lineage)
+    from infra.db import queries
+    from infra.present import facts
+
+    chosen = format_of(form, json, out)
+    if not lineage:
+        _write(queries.fills, facts.fill, bot_id, (after, until), TRADES, chosen, out)
+        return
+
+    def read(database: "Engine", bot_id: int, window: "Window") -> "Page":
+        return queries.fills(database, bot_id, window, lineage=True)
+
+    def shown(row: Any) -> dict[str, Any]:
+        return facts.fill(row) | facts.lineage(row)
+
+    _write(read, shown, bot_id, (after, until), {**TRADES, **LINEAGE}, chosen, out)
 
 
 def equity(
@@ -100,34 +124,39 @@ def equity(
     json: Json = False,
 ) -> None:
     """Cash, position and equity of a bot at candle closes."""
-    _write("equity", bot_id, (after, until), EQUITY, format_of(form, json, out), out)
+    from infra.db import queries
+    from infra.present import facts
+
+    _write(queries.equity, facts.mark, bot_id, (after, until), EQUITY, format_of(form, json, out), out)
 
 
 def _write(
-    what: str,
+    read: "Callable[[Engine, int, Window], Page]",
+    shown: "Callable[[Any], dict[str, Any]]",
     bot_id: int,
     times: tuple[str | None, str | None],
     columns: Columns,
     form: Format,
     out: Path | None,
-    **options: bool,
 ) -> None:
-    """What the query of this name gives of a bot. Raises `RefusedError` for one that nobody knows."""
+    """What a query gives of a bot. Raises `RefusedError` for one that nobody knows."""
     after_ns, until_ns = time_of(times[0], "--from"), time_of(times[1], "--to")
     with Session() as session:
         from infra.db import queries
+        from infra.db.pages import Window, every
 
         if queries.bot(session.database, bot_id) is None:
             session.manager.market_of(bot_id)
-        rows = getattr(queries, what)(session.database, bot_id, after_ns, until_ns, **options)
-        write_rows(rows, columns, form, out)
+        window = Window(after_ns=after_ns, until_ns=until_ns)
+        rows = every(lambda window: read(session.database, bot_id, window), window)
+        write_rows(map(shown, rows), columns, form, out)
 
 
 def _check_market(session: Session, market: str) -> None:
     """Raises `RefusedError` for a market that neither the database nor the journal knows."""
     from infra.db import queries
 
-    if not any(row["market"] == market for row in queries.markets(session.database)):
+    if not queries.has_market(session.database, market):
         from infra.commands.manager import find_market
 
         find_market(session.log, market)

@@ -78,10 +78,10 @@ def up(
 
         refuse_second_fold(session)
         probes = listen_for_probes(probe_port)
-        bound = listen(LOOPBACK, api_port, API_PORT, "give another with --api-port")
+        listener = listen(LOOPBACK, api_port, API_PORT, "give another with --api-port")
         redis = stack.enter_context(_bundled_redis(session, redis_port))
         redis_url = str(session.settings.redis_url if redis is None else redis.url)
-        api = stack.enter_context(ApiProcess(bound, {"TCPD_REDIS_URL": redis_url}))
+        api = stack.enter_context(ApiProcess(listener, {"TCPD_REDIS_URL": redis_url}))
 
         from api.cli.live import Live
         from infra.exchange.collecting import simulated
@@ -100,13 +100,13 @@ def up(
             return standing.is_ready() and (collecting is None or collecting.is_connected())
 
         probe = stack.enter_context(probing(session, probes, is_ready))
-        places = _places(session, api=url_of(bound), redis=redis_url, probe=probe)
+        places = _places(session, api=url_of(listener), redis=redis_url, probe=probe)
         if json:
             ready = when_ready(lambda: is_ready() and api.is_ready(), lambda: announce(places, "", json=True))
             stack.enter_context(ready)
         else:
-            tell(_words(places))
-        view = None if json else stack.enter_context(Live(session, _words(places)))
+            tell(_message(places))
+        view = None if json else stack.enter_context(Live(session, _message(places)))
         ends = None if seconds is None else time.monotonic() + seconds
 
         def observe(progress: "Progress") -> None:
@@ -135,7 +135,7 @@ def worker(
             places = _places(
                 session, worker=session.settings.worker, redis=session.settings.redis_url, probe=probe
             )
-            with when_ready(standing.is_ready, lambda: announce(places, _words(places), json=json)):
+            with when_ready(standing.is_ready, lambda: announce(places, _message(places), json=json)):
                 work(session.settings, observe=standing.observe, counting=True)
     tell("stopped")
 
@@ -166,7 +166,7 @@ def collect(
         with probing(session, probes, collecting.is_ready, [probe_host, *(name or ())]) as probe:
             places = _places(session, source=collecting.source, probe=probe)
             with (
-                when_ready(collecting.is_ready, lambda: announce(places, _words(places), json=json)),
+                when_ready(collecting.is_ready, lambda: announce(places, _message(places), json=json)),
                 refusing(),
             ):
                 asyncio.run(until_signalled(collecting.run()))
@@ -198,7 +198,7 @@ def _places(session: Session, **places: str | None) -> dict[str, str | None]:
     return {**masked, "token_file": str(session.settings.home / "token")}
 
 
-def _words(places: Mapping[str, str | None]) -> str:
+def _message(places: Mapping[str, str | None]) -> str:
     return "   ".join(f"{name.replace('_', ' ')} {place}" for name, place in places.items() if place)
 
 

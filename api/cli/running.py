@@ -61,8 +61,8 @@ def _make(home: Path) -> None:
     try:
         home.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        words = f"home {home} cannot be made: {error.strerror}; name another folder with TCPD_HOME"
-        raise SettingsError(words) from None
+        message = f"home {home} cannot be made: {error.strerror}; name another folder with TCPD_HOME"
+        raise SettingsError(message) from None
 
 
 def refuse_second_fold(session: Session) -> None:
@@ -73,21 +73,21 @@ def refuse_second_fold(session: Session) -> None:
     backend_of(settings.log_url).check_folding(settings.worker, settings.faust)
 
 
-def announce(line: Mapping[str, object], words: str, *, json: bool) -> None:
-    """Say where it is: `line` on standard output for programs, or `words` to people."""
+def announce(line: Mapping[str, object], message: str, *, json: bool) -> None:
+    """Say where it is: `line` on standard output for programs, or `message` to people."""
     if json:
         print_json(line)
         sys.stdout.flush()
     else:
-        tell(words)
+        tell(message)
 
 
-def tell(words: str) -> None:
+def tell(message: str) -> None:
     """A word to people on a terminal; elsewhere it goes into the log."""
     if sys.stderr.isatty():
-        say(words)
+        say(message)
     else:
-        logger.info("%s", words)
+        logger.info("%s", message)
 
 
 @contextmanager
@@ -137,7 +137,7 @@ def listen_for_probes(port: int | None, host: str = LOOPBACK) -> socket.socket:
 
 @contextmanager
 def probing(
-    session: Session, bound: socket.socket, ready: Callable[[], bool], names: list[str] | None = None
+    session: Session, listener: socket.socket, ready: Callable[[], bool], names: list[str] | None = None
 ) -> Generator[str]:
     """Health and metrics of this process on a listening socket, in a thread; gives their URL."""
     from api.http.probe import Probe
@@ -145,8 +145,8 @@ def probing(
 
     tokens = TokenFile(session.settings.home)
     tokens.first()
-    with bound, Probe(bound, tokens, ready, names or ()):
-        yield url_of(bound)
+    with listener, Probe(listener, tokens, ready, names or ()):
+        yield url_of(listener)
 
 
 async def until_signalled(work: Coroutine[Any, Any, None]) -> None:

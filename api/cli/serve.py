@@ -48,20 +48,20 @@ def serve(
         from infra.process.addresses import API, announced
 
         session.migrate(waiting=True)
-        way_out = "name another with --host and --port"
-        bound = listen(host, port, API_PORT, way_out) if child is None else socket.socket(fileno=child)
+        hint = "name another with --host and --port"
+        listener = listen(host, port, API_PORT, hint) if child is None else socket.socket(fileno=child)
         with (
-            bound,
+            listener,
             services(session.settings, session.log, session.database, session.strategies) as served,
-            announced(session.settings.home, API, url_of(bound)),
+            announced(session.settings.home, API, url_of(listener)),
         ):
 
             def ready() -> None:
-                line = {"api": url_of(bound), "token_file": str(served.tokens.plain)}
+                line = {"api": url_of(listener), "token_file": str(served.tokens.plain)}
                 announce(line, f"API at {line['api']}; the first token is in {line['token_file']}", json=json)
 
             said = ready if child is None else lambda: None
-            Server(make_app(served, [host, *(name or ())]), said).run([bound])
+            Server(make_app(served, [host, *(name or ())]), said).run([listener])
 
 
 @app.command()

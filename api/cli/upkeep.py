@@ -40,9 +40,10 @@ def settings(json: Json = False) -> None:
         given = session.settings
         values = {name: _value(getattr(given, name)) for name in KNOWN}
         rows = [{"name": name, "value": values[name], "origin": given.origins[name]} for name in KNOWN]
-        words = [setting.words for setting in KNOWN.values()]
+        descriptions = [setting.description for setting in KNOWN.values()]
         table = (
-            {**row, "value": shown(row["value"]), "what": what} for row, what in zip(rows, words, strict=True)
+            {**row, "value": shown(row["value"]), "what": what}
+            for row, what in zip(rows, descriptions, strict=True)
         )
         print_rows(rows if json else table, ("name", "value", "origin", "what"), json=json)
 
@@ -63,7 +64,7 @@ def strategies(json: Json = False) -> None:
             {
                 "strategy": code.name,
                 "params": {
-                    p.name: {"default": p.default, "range": p.range_words, "description": p.description}
+                    p.name: {"default": p.default, "range": p.range_text, "description": p.description}
                     for p in code.parameters
                 },
                 "values": list(code.value_names),
@@ -74,7 +75,7 @@ def strategies(json: Json = False) -> None:
         table = (
             {
                 "strategy": code.name,
-                "params": ", ".join(f"{p.name}={p.default} ({p.range_words})" for p in code.parameters),
+                "params": ", ".join(f"{p.name}={p.default} ({p.range_text})" for p in code.parameters),
                 "code_hash": code.code_hash[:12],
             }
             for code in known

@@ -19,8 +19,8 @@ Money, prices and sizes are decimal strings, times ISO 8601 UTC. A market's symb
 its slash as it is or as `%2F`. Lists come in pages: give `next` as `cursor`. A command is answered when it is
 durable in the journal, with its positions; `?wait=applied` waits for its effect."""
 ERRORS: dict[int | str, dict[str, Any]] = {
-    status: {"model": Problem, "description": words}
-    for status, words in (
+    status: {"model": Problem, "description": description}
+    for status, description in (
         (400, "Not a request."), (401, "No valid token."), (403, "Not allowed."), (404, "Not there."),
         (409, "It does not fit what is there."), (422, "Refused."), (429, "Too many wrong tokens."),
         (503, "Log or database do not answer."),

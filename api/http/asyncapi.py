@@ -58,7 +58,7 @@ class Door(NamedTuple):
     """A channel of Redis, and the socket that serves the same messages."""
 
     title: str
-    words: str
+    description: str
     parameter: str | None = None
     socket: str | None = None
     path: str | None = None
@@ -102,32 +102,60 @@ _CAUSE = Cause(2, 17, 0)
 _TIME = 1_767_225_900_000_000_000
 _ORDER = Cause(2, 17, 2)
 _CANDLE = Candle(
-    "1m", _TIME, 0, 6_000_010, 6_000_950, 5_999_900, 6_000_500, 1_250, 42, 2, 3, False, False, 16, 17
+    timeframe="1m",
+    timestamp=_TIME,
+    revision=0,
+    open=6_000_010,
+    high=6_000_950,
+    low=5_999_900,
+    close=6_000_500,
+    volume=1_250,
+    trades=42,
+    price_scale=2,
+    size_scale=3,
+    empty=False,
+    incomplete=False,
+    first_offset=16,
+    last_offset=17,
 )
 EXAMPLES: tuple[DerivedEvent, ...] = (
     _CANDLE,
-    LateTick(_TIME, 6_000_010, 5, 2, 3),
+    LateTick(timestamp=_TIME, price=6_000_010, size=5, price_scale=2, size_scale=3),
     Signal(
-        1, _TIME, "1m", 1.0, 0.0, {"fast_average": 60_004.5, "slow_average": 60_001.25}, 6_000_500, 2,
-        "executed", "ok",
+        bot_id=1, timestamp=_TIME, timeframe="1m", target=1.0, previous=0.0,
+        values={"fast_average": 60_004.5, "slow_average": 60_001.25}, price=6_000_500, price_scale=2,
+        decision="executed", code="ok", candle=_CAUSE,
     ),
-    Order(1, _TIME, "buy", 1_664, 6_000_500, 2, 3, "signal", Cause(2, 17, 1)),
+    Order(
+        bot_id=1, timestamp=_TIME, side="buy", size=1_664, price=6_000_500, price_scale=2, size_scale=3,
+        reason="signal", signal=Cause(2, 17, 1),
+    ),
     Fill(
-        1, _TIME + 125_000_000, _ORDER, "buy", 6_000_510, 1_664, 9_984_848_640, 0, 1_664, 9_984_848_640_000,
-        5_166_511_360, "USDT", 2, 3, 8, 4,
+        bot_id=1, timestamp=_TIME + 125_000_000, order_id=_ORDER, side="buy", price=6_000_510, size=1_664,
+        fee=9_984_848_640, fee_currency="USDT", realised_pnl=0, position=1_664, cost=9_984_848_640_000,
+        cash=5_166_511_360, price_scale=2, size_scale=3, cash_scale=8, row=4, opens=1,
     ),
-    OrderClosed(1, _TIME, _ORDER, "cancelled", "superseded"),
+    OrderClosed(bot_id=1, timestamp=_TIME, order_id=_ORDER, status="cancelled", code="superseded"),
     BotChanged(
-        1, _TIME, _MARKET, "1m", "sma_cross", "5d41402abc4b2a76", {"fast": 7, "slow": 31},
-        Sizing("equity", 10, 1), True, 10_000_000_000_000, 8, "USDT", "running", "started", "started",
-        "api:ann",
+        bot_id=1, timestamp=_TIME, market=_MARKET, timeframe="1m", strategy="sma_cross",
+        code_hash="5d41402abc4b2a76", params={"fast": 7, "slow": 31}, sizing=Sizing("equity", 10, 1),
+        short=True, initial_cash=10_000_000_000_000, cash_scale=8, currency="USDT", status="running",
+        code="started", message="started", who="api:ann", steps=True, since=_CAUSE, name="first",
+        tags=("trend",),
     ),
-    Equity(_TIME, (1,), (5_166_511_360,), (1_664,), (9_989_998_511_360,), 8, 3),
-    Checkpoint("0" * 64, "0" * 64),
-    DeadLetter("journal", 2, 18, "not an event record: truncated"),
-    SourceHole("file", 1, 7, 9),
-    WorkerStarted("worker-1", 1_767_225_600_000, _TIME),
-    WorkerStopped("worker-1", 1_767_225_600_000, _TIME + MINUTE_NS, "stopped"),
+    Equity(
+        timestamp=_TIME, mark_price=6_000_500, bot_id=(1,), cash=(5_166_511_360,), position=(1_664,),
+        equity=(9_989_998_511_360,), unrealised_pnl=(-16_640_000,), peak=(10_000_000_000_000,),
+        price_scale=2, size_scale=3, cash_scale=8,
+    ),
+    Checkpoint(journal_sha256="0" * 64, state_sha256="0" * 64, state_version=1),
+    DeadLetter(
+        topic="journal", partition=2, offset=18, source="bitmex", sequence=7, market=_MARKET,
+        reason="not an event record: truncated", sha256="0" * 64, size=14, data=b"\x94bitmex\x01 ...",
+    ),
+    SourceHole(source="file", epoch=1, expected=7, got=9),
+    WorkerStarted(worker="worker-1", epoch=1_767_225_600_000, at=_TIME),
+    WorkerStopped(worker="worker-1", epoch=1_767_225_600_000, at=_TIME + MINUTE_NS, reason="stopped"),
 )  # fmt: skip
 """One of each derived event; some have no channel."""
 
@@ -176,7 +204,7 @@ def _messages() -> tuple[dict[str, _Message], dict[str, list[str]]]:
     found["gap"] = _Message("Gap", schemas.gap_schema(), _decoded(message(40, gap_body(1, 40))))
     lost = _decoded(message(42, lost_body(CANDLES, 2, 0, 999)))
     found["lost"] = _Message("Records lost before they were counted", schemas.lost_schema(), lost)
-    beat = {"type": "heartbeat", "seq": 42, "time": "2026-01-01T00:05:03Z"}
+    beat = {"type": "heartbeat", "seq": 42, "timestamp": "2026-01-01T00:05:03Z"}
     found["heartbeat"] = _Message("Heartbeat", schemas.heartbeat_schema(), beat)
     for name, door in DOORS.items():
         if door.path is not None:
@@ -195,13 +223,15 @@ def _channels(name: str, door: Door, counted: list[str]) -> Json:
     address = name if door.parameter is None else f"{name}:{{{door.parameter}}}"
     others = {"market_data": ["candle.v1.forming"], "system_events": ["lost"]}.get(name, [])
     live = [*counted, *others, "gap"]
-    words = f"{door.words}\n\n{READ_REDIS}"
-    both = {name: _channel(door, address, "redis", live, words)}
+    description = f"{door.description}\n\n{READ_REDIS}"
+    both = {name: _channel(door, address, "redis", live, description)}
     both[name]["x-snapshot"] = {"key": key_of(address), "schema": schemas.ref(f"snapshot.{name}.redis")}
     if door.path is not None and door.socket is not None:
         sent = [f"snapshot.{name}", *live, "heartbeat"]
-        words = f"{door.words} It is the channel `{address}`, with the same `seq`.\n\n{READ_SOCKET}"
-        both[door.socket] = _channel(door, door.path, "api", sent, words) | {"bindings": {"ws": _WS}}
+        description = (
+            f"{door.description} It is the channel `{address}`, with the same `seq`.\n\n{READ_SOCKET}"
+        )
+        both[door.socket] = _channel(door, door.path, "api", sent, description) | {"bindings": {"ws": _WS}}
     return both
 
 
@@ -221,11 +251,11 @@ _WS = {
 }
 
 
-def _channel(door: Door, address: str, server: str, messages: list[str], words: str) -> Json:
+def _channel(door: Door, address: str, server: str, messages: list[str], description: str) -> Json:
     channel: Json = {
         "address": address,
         "title": door.title,
-        "description": words,
+        "description": description,
         "servers": [{"$ref": f"#/servers/{server}"}],
         "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in messages},
     }
@@ -245,15 +275,15 @@ def _operation(name: str, channel: Json) -> Json:
 
 def _api_server(host: str, secure: bool) -> Json:
     codes = {1012: ["The server ends: reconnect with `since`."]}
-    for code, words in dict.fromkeys(CLOSES.values()):
-        codes.setdefault(code, []).append(words)
+    for code, description in dict.fromkeys(CLOSES.values()):
+        codes.setdefault(code, []).append(description)
     said = {str(code): " ".join(codes[code]) for code in sorted(codes)}
-    listed = "\n".join(f"* {code}: {words}" for code, words in said.items())
+    listed = "\n".join(f"* {code}: {description}" for code, description in said.items())
     return {
         "host": host,
         "protocol": "wss" if secure else "ws",
         "title": "The API's WebSockets",
-        "description": f"Close codes, each with a reason in words:\n\n{listed}",
+        "description": f"Close codes, each with a reason in description:\n\n{listed}",
         "security": [{"$ref": f"#/components/securitySchemes/{name}"} for name in ("token", "session")],
         "x-close-codes": said,
     }

@@ -1,6 +1,5 @@
 """Bots: what they are, what they did, and the commands to them."""
 
-import math
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
@@ -26,11 +25,13 @@ from api.http.services import (
 from infra.commands import BotManager
 from infra.commands.manager import BotSpec, sizing_of
 from infra.commands.requests import Answer
-from infra.db import pages
+from infra.db import queries
+from infra.db.pages import Window
+from infra.present import facts
 from infra.present.values import iso
 from projections.strategies.code import StrategyCompileError, StrategyRunError
+from streams.events import BotStatus
 from streams.records import Position
-from streams.topics import market_key
 
 router = APIRouter(prefix="/api", tags=["bots"])
 commands = APIRouter(
@@ -44,54 +45,51 @@ commands = APIRouter(
 @router.get("/bots", response_model=models.Bots)
 def bots(
     services: Served,
-    status: Annotated[models.Status | None, Query(description="Only bots in this status.")] = None,
+    status: Annotated[BotStatus | None, Query(description="Only bots in this status.")] = None,
     limit: Limit = LIMIT,
     cursor: Cursor = None,
 ) -> Response:
     """Bots by id: specification, status, holdings and newest mark."""
-    window = fitting(pages.Window(limit, cursor=numbers(cursor)), len(pages.BOT_KEY))
-    return as_json(paged(pages.bots(services.database, window, status=status)))
+    window = fitting(Window(limit, cursor=numbers(cursor)), len(queries.BOT_KEY))
+    return as_json(paged(queries.bots(services.database, window, status=status), facts.bot))
 
 
 @router.get("/bots/{bot_id}", response_model=models.Bot)
 def bot(services: Served, bot_id: BotId) -> dict[str, Any]:
     """One bot."""
-    return check_bot(services, bot_id)
+    return facts.bot(check_bot(services, bot_id))
 
 
 @router.get("/bots/{bot_id}/signals", response_model=models.Signals)
 def signals(services: Served, bot_id: BotId, rows: Rows) -> Response:
     """Every signal of a bot, executed or refused, in the order of the journal."""
     check_bot(services, bot_id)
-    page = pages.signals(services.database, bot_id, fitting(rows, len(pages.EVENT_KEY)))
-    for row in page.rows:
-        row["values"] = _numbers(row["values"])
-    return as_json(paged(page))
+    page = queries.signals(services.database, bot_id, fitting(rows, len(queries.EVENT_KEY)))
+    return as_json(paged(page, facts.signal))
 
 
 @router.get("/bots/{bot_id}/orders", response_model=models.Orders)
 def orders(services: Served, bot_id: BotId, rows: Rows) -> Response:
     """Orders of a bot with what became of them."""
     check_bot(services, bot_id)
-    page = pages.orders(services.database, bot_id, fitting(rows, len(pages.EVENT_KEY)))
-    return as_json(paged(page))
+    page = queries.orders(services.database, bot_id, fitting(rows, len(queries.EVENT_KEY)))
+    return as_json(paged(page, facts.order))
 
 
 @router.get("/bots/{bot_id}/fills", response_model=models.Fills)
 def fills(services: Served, bot_id: BotId, rows: Rows) -> Response:
     """Fills of a bot."""
     check_bot(services, bot_id)
-    page = pages.fills(services.database, bot_id, fitting(rows, len(pages.EVENT_KEY)))
-    return as_json(paged(page))
+    page = queries.fills(services.database, bot_id, fitting(rows, len(queries.EVENT_KEY)))
+    return as_json(paged(page, facts.fill))
 
 
 @router.get("/bots/{bot_id}/equity", response_model=models.Marks)
-def equity(services: Served, bot_id: BotId, rows: Rows) -> dict[str, Any]:
-    """Cash, position and equity of a bot at candle closes; what a drawdown is counted from."""
+def equity(services: Served, bot_id: BotId, rows: Rows) -> Response:
+    """Cash, position and equity of a bot at candle closes, with the peak that a drawdown is counted from."""
     check_bot(services, bot_id)
-    page = pages.equity(services.database, bot_id, fitting(rows, len(pages.EVENT_KEY)))
-    peak = None if rows.after_ns is None else pages.peak(services.database, bot_id, rows.after_ns)
-    return {**paged(page), "peak": peak}
+    page = queries.equity(services.database, bot_id, fitting(rows, len(queries.EVENT_KEY)))
+    return as_json(paged(page, facts.mark))
 
 
 @router.get("/bots/{bot_id}/indicators", response_model=models.IndicatorRows)
@@ -100,20 +98,19 @@ def indicators(services: Served, bot_id: BotId, rows: Rows) -> dict[str, Any]:
     known = check_bot(services, bot_id)
     window = fitting(rows, 1)
     if window.cursor is not None:
-        bound = window.cursor[0]
-        window = window._replace(until_ns=bound - 1) if window.newest else window._replace(after_ns=bound)
-    market = market_key(str(known["venue"]), str(known["symbol"]))
-    lives = services.histories.lives(bot_id, market)
+        limit = window.cursor[0]
+        window = window._replace(until_ns=limit - 1) if window.newest else window._replace(after_ns=limit)
+    lives = services.histories.lives(bot_id, known.market)
     asked = window._replace(limit=window.limit + 1)
     try:
-        found = services.indicators.page(lives, market, asked)
+        found = services.indicators.page(lives, known.market, asked)
     except (StrategyRunError, StrategyCompileError, LookupError) as error:
         raise ApiError(
             409, "strategy_failed", str(error), "Start the bot again to accept today's code."
         ) from error
     shown = found[: window.limit]
     following = str(shown[-1][0]) if len(found) > len(shown) else None
-    items = [{"timestamp": iso(end), "values": _numbers(values)} for end, values in shown]
+    items = [{"timestamp": iso(end), "values": facts.numbers(values)} for end, values in shown]
     return {"items": items, "next": following}
 
 
@@ -127,7 +124,7 @@ async def create(give: Give, asked: models.CreateBot) -> models.Accepted:
     def command(manager: BotManager, named: str | None) -> Answer:
         spec = BotSpec(
             asked.strategy, asked.venue, asked.symbol, asked.timeframe, asked.cash, asked.params,
-            sizing_of(asked.size), asked.short,
+            sizing_of(asked.sizing), asked.short, asked.name, tuple(asked.tags),
         )  # fmt: skip
         created = manager.create_bot(spec, start=asked.start, request=named)
         return answer(created.position, bot_id=created.bot_id)
@@ -167,9 +164,9 @@ async def halt(give: Give, bot_id: BotId, asked: models.HaltBot | None = None) -
 @commands.patch("/bots/{bot_id}", response_model=models.Accepted, status_code=202)
 async def reconfigure(give: Give, bot_id: BotId, asked: models.ReconfigureBot) -> models.Accepted:
     """Change parameters, sizing or `short`; what is not given stays, its indicators begin anew."""
-    if asked.params is None and asked.size is None and asked.short is None:
-        raise ApiError(422, "nothing_to_change", "nothing to change", "Give params, size or short.")
-    sizing = None if asked.size is None else sizing_of(asked.size)
+    if asked.params is None and asked.sizing is None and asked.short is None:
+        raise ApiError(422, "nothing_to_change", "nothing to change", "Give params, sizing or short.")
+    sizing = None if asked.sizing is None else sizing_of(asked.sizing)
 
     def command(manager: BotManager, named: str | None) -> Position:
         return manager.reconfigure_bot(bot_id, asked.params, sizing, asked.short, request=named)
@@ -183,10 +180,3 @@ async def signal(give: Give, bot_id: BotId, asked: models.GiveSignal) -> models.
     return await give.to(
         bot_id, lambda manager, named: manager.process_signal(bot_id, asked.target, request=named)
     )
-
-
-def _numbers(values: dict[str, float]) -> dict[str, float | None]:
-    """JSON has no NaN and no infinity: an indicator that is not warm yet is null."""
-    return {
-        name: value if value is not None and math.isfinite(value) else None for name, value in values.items()
-    }

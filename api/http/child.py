@@ -3,6 +3,8 @@
 The parent binds the listening socket and hands it over, so that the address and the requests that wait in
 its backlog outlive the child. The child is `tcpdashboard serve` itself. It ends when its standard input does,
 which is a pipe that the parent's end closes, however that comes.
+
+Why: ADR 14.
 """
 
 import logging
@@ -31,9 +33,9 @@ ASK_S = 2.0
 class ApiProcess:
     """The API on a socket of ours, started again whenever it ends. Use it as a context manager."""
 
-    def __init__(self, bound: socket.socket, environment: Mapping[str, str]) -> None:
-        """`bound` listens; `environment`: the settings of the child beside those of this process."""
-        self._bound = bound
+    def __init__(self, listener: socket.socket, environment: Mapping[str, str]) -> None:
+        """`listener` listens; `environment`: the settings of the child beside those of this process."""
+        self._listener = listener
         self._environment = {**os.environ, **environment}
         self._process = self._start()
         self._keeper = Background("api keeper", self._keep)
@@ -41,7 +43,7 @@ class ApiProcess:
 
     def is_ready(self) -> bool:
         """Whether the child answers that it is ready."""
-        connection = HTTPConnection(*self._bound.getsockname()[:2], timeout=ASK_S)
+        connection = HTTPConnection(*self._listener.getsockname()[:2], timeout=ASK_S)
         try:
             connection.request("GET", "/health/ready")
             return connection.getresponse().status == 200
@@ -62,10 +64,10 @@ class ApiProcess:
         if not self._keeper.join(STOP_S):
             self._process.kill()
             self._keeper.join()
-        self._bound.close()
+        self._listener.close()
 
     def _start(self) -> "subprocess.Popen[bytes]":
-        handle = self._bound.fileno()
+        handle = self._listener.fileno()
         return subprocess.Popen(
             [sys.executable, "-P", "-m", "api.cli", "serve", "--child", str(handle)],
             env=self._environment,

@@ -6,6 +6,7 @@ from hashlib import sha256
 from typing import Annotated
 
 import anyio
+import msgspec
 from fastapi import Depends, Request, Response
 from starlette.concurrency import run_in_threadpool
 
@@ -16,7 +17,7 @@ from api.http.services import Key, Served, Services, Wait, folded
 from infra.commands import BotManager
 from infra.commands.manager import RefusedError
 from infra.commands.requests import Answer
-from infra.db import pages
+from infra.db import queries
 from streams.records import Position
 from streams.topics import PROJECTED
 
@@ -90,12 +91,12 @@ async def _applied(services: Services, given: Answer) -> bool:
             return False
         await anyio.sleep(LOOK_S)
     for partition, offset in given.places:
-        refused = await run_in_threadpool(pages.refusal, services.database, partition, offset)
-        if refused is not None:
+        letter = await run_in_threadpool(queries.refusal, services.database, partition, offset)
+        if letter is not None:
             raise ApiError(
                 409,
                 "command_refused",
-                refused,
+                msgspec.json.decode(letter)["reason"],
                 f"The command stands at journal:{partition}:{offset} and had no effect.",
             )
     return True
@@ -112,7 +113,7 @@ class _Effect:
 
     def shows(self) -> bool:
         log = self._services.log
-        reached = pages.reached(self._services.database)
+        reached = queries.reached(self._services.database)
         snapshots = time.monotonic() - self._looked > SNAPSHOT_LOOK_S
         if snapshots:
             self._looked = time.monotonic()

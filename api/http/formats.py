@@ -11,17 +11,20 @@ from pyarrow.csv import CSVWriter, WriteOptions
 from sqlalchemy import Row
 
 from api.columns import CANDLES, DECIMAL
-from infra.db.pages import OHLC, RAW_CANDLE
-from infra.present.columns import Ints, decimal_strings, decimals, iso_strings
+from infra.present.columns import decimal_strings, decimals, iso_strings
+from infra.present.facts import CANDLE_COLUMNS
+from infra.present.fields import SCALES, door_fields
+from streams.events import Candle
 
 ARROW = "application/vnd.apache.arrow.stream"
 Chunks = Iterable[list[Row[Any]]]
-"""Rows of `RAW_CANDLE`."""
+"""Rows of `CANDLE_COLUMNS`."""
 
-_SCALES = {**dict.fromkeys(OHLC, "price_scale"), "volume": "size_scale"}
+_SCALES = {one.name: SCALES[one.unit] for one in door_fields(Candle) if one.unit in SCALES}
+_CHANGING = tuple(dict.fromkeys(_SCALES.values()))
 _ARROW_TYPES: dict[str, pa.DataType] = {
     "time": pa.timestamp("ns", tz="UTC"), "decimal": pa.decimal128(*DECIMAL), "whole": pa.int64(),
-    "bool": pa.bool_(),
+    "bool": pa.bool_(), "text": pa.string(),
 }  # fmt: skip
 SCHEMA = pa.schema([(name, _ARROW_TYPES[kind]) for name, kind in CANDLES.items()])
 _BARE = WriteOptions(include_header=False, quoting_style="none")
@@ -55,29 +58,36 @@ def batches_of(chunks: Chunks) -> Iterator[pa.RecordBatch]:
         yield pa.record_batch([_typed(field, columns) for field in SCHEMA], schema=SCHEMA)
 
 
-def _columns(chunks: Chunks) -> Iterator[dict[str, Ints]]:
+Column = Any
+"""The integers of a column, or its texts."""
+
+
+def _columns(chunks: Chunks) -> Iterator[dict[str, Column]]:
     """Columns by name, of rows in sequence that have the same scales: a market's seldom change."""
     for rows in chunks:
         if not rows:
             continue
-        columns = dict(zip(RAW_CANDLE, (np.array(c, np.int64) for c in zip(*rows, strict=True)), strict=True))
-        changed = np.diff(columns["price_scale"]).astype(bool) | np.diff(columns["size_scale"]).astype(bool)
+        whole = zip(CANDLE_COLUMNS, zip(*rows, strict=True), strict=True)
+        columns = {name: _column(name, values) for name, values in whole}
+        changed = np.any([np.diff(columns[scale]) != 0 for scale in _CHANGING], axis=0)
         bounds = [0, *(np.flatnonzero(changed) + 1).tolist(), len(rows)]
         for first, end in pairwise(bounds):
             yield {name: column[first:end] for name, column in columns.items()}
 
 
-def _text(name: str, columns: dict[str, Ints]) -> pa.Array:
-    if name == "timestamp":
-        return iso_strings(columns["end_ns"])
+def _column(name: str, values: tuple[Any, ...]) -> Column:
+    return values if CANDLES.get(name) == "text" else np.array(values, np.int64)
+
+
+def _text(name: str, columns: dict[str, Column]) -> pa.Array:
+    if CANDLES[name] == "time":
+        return iso_strings(columns[name])
     if name in _SCALES:
         return decimal_strings(columns[name], int(columns[_SCALES[name]][0]))
     return pa.array(columns[name]).cast(_ARROW_TYPES[CANDLES[name]])
 
 
-def _typed(field: pa.Field, columns: dict[str, Ints]) -> pa.Array:
-    if field.name == "timestamp":
-        return pa.array(columns["end_ns"]).cast(field.type)
+def _typed(field: pa.Field, columns: dict[str, Column]) -> pa.Array:
     if field.name in _SCALES:
         return decimals(columns[field.name], int(columns[_SCALES[field.name]][0]), field.type)
     return pa.array(columns[field.name]).cast(field.type)

@@ -13,9 +13,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from api.http import models
 from api.http.failures import ApiError
 from api.http.services import Rows, Served, Services, as_json, fitting, folded, paged
-from infra.db import pages
-from infra.db.marks import statuses
+from infra.db import queries
 from infra.db.schema import SchemaError, newest_revision
+from infra.present import facts
 from infra.present.values import iso
 from infra.process import telemetry
 from infra.worker.fold_code import fold_code_hash
@@ -67,23 +67,24 @@ def metrics() -> Response:
 def health(services: Served) -> dict[str, Any]:
     """Lag by partition, age of the newest data by market, bots by status, dead letters, versions."""
     now = time.time_ns()
-    reached = pages.reached(services.database)
+    reached = queries.reached(services.database)
     return {
         "partitions": [_partition(services, p, reached, now) for p in range(services.log.partitions)],
         "markets": [
-            {"market": market, "newest": iso(end), "age_s": max(0, now - end) / 1e9}
-            for market, (end, _) in pages.newest(services.database).items()
+            {"market": market, "newest": iso(last.timestamp), "age_s": max(0, now - last.timestamp) / 1e9}
+            for market, last in queries.newest(services.database).items()
         ],
-        "bots": statuses(services.database),
-        "dead_letters": pages.dead_letters(services.database),
+        "bots": queries.statuses(services.database),
+        "dead_letters": queries.count_letters(services.database),
         "versions": _versions(),
     }
 
 
 @router.get("/dead-letters", response_model=models.DeadLetters)
 def dead_letters(services: Served, rows: Rows) -> Response:
-    """Records that could not be read or folded, by the time of their notice in the log."""
-    return as_json(paged(pages.letters(services.database, fitting(rows, len(pages.LETTER_KEY)))))
+    """What could not be read or folded, by the time of its notice in the log."""
+    page = queries.letters(services.database, fitting(rows, len(queries.LETTER_KEY)))
+    return as_json(paged(page, facts.letter))
 
 
 def _partition(

@@ -9,6 +9,8 @@ Nothing is queued for a reader. One whose wire is not free when a message comes 
 on from the newest messages of the channel or, further back, from the log, and makes it live again in the same
 step in which it has reached the channel. What is counted is in the database before it is published, so what
 Redis brings beyond a hole may be let go.
+
+Why: ADR 13.
 """
 
 import asyncio
@@ -92,8 +94,8 @@ class Hub:
             async with asyncio.timeout(ANSWER_S):
                 return await loop.run_in_executor(threads or self._threads, question)
         except (SQLAlchemyError, LogError, TimeoutError) as error:
-            words = "no answer" if isinstance(error, TimeoutError) else one_line(error)
-            logger.warning("sockets: database or log: %s", words)
+            message = "no answer" if isinstance(error, TimeoutError) else one_line(error)
+            logger.warning("sockets: database or log: %s", message)
             raise ApiError(
                 503, "unavailable", "database or log do not answer", "Reconnect with since."
             ) from error
@@ -303,7 +305,7 @@ async def _beat(channel: Channel, reader: Reader, check: Callable[[], object]) -
 
 
 def _heartbeat(seq: int) -> bytes:
-    beat = {"type": "heartbeat", "seq": seq, "time": iso(time.time_ns())}
+    beat = {"type": "heartbeat", "seq": seq, "timestamp": iso(time.time_ns())}
     return text_frame(msgspec.json.encode(beat))
 
 
@@ -315,8 +317,8 @@ async def _free(wire: Wire) -> None:
         async with asyncio.timeout(TAKE_S):
             await wire.free()
     except TimeoutError:
-        words = f"nothing was taken for {TAKE_S:.0f} s; reconnect with since"
-        raise ApiError(408, "too_slow", words, "Read faster.") from None
+        message = f"nothing was taken for {TAKE_S:.0f} s; reconnect with since"
+        raise ApiError(408, "too_slow", message, "Read faster.") from None
 
 
 async def _set_within(event: asyncio.Event, seconds: float) -> None:

@@ -28,7 +28,7 @@ def streams(services: Served) -> dict[str, Any]:
     return {
         "items": [
             {
-                "stream": stream,
+                "topic": stream,
                 "partition": partition,
                 "earliest": log.earliest(stream, partition),
                 "highwater": log.highwater(stream, partition),
@@ -53,8 +53,8 @@ def records(
     """Records as they stand in the log, decoded, in order."""
     log = services.log
     if partition >= log.partitions:
-        words = f"there is no partition {partition}; they count 0 to {log.partitions - 1}"
-        raise ApiError(404, "unknown_partition", words, "GET /api/log lists them.")
+        message = f"there is no partition {partition}; they count 0 to {log.partitions - 1}"
+        raise ApiError(404, "unknown_partition", message, "GET /api/log lists them.")
     start, end = _start(log, stream, partition, offset, after), log.highwater(stream, partition)
     items: list[dict[str, Any]] = []
     size = 0
@@ -65,10 +65,10 @@ def records(
         events = [{"cause": cause, "type": kind, "event": event} for cause, kind, event in decoded(record)]
         items.append(
             {
-                "stream": stream,
+                "topic": stream,
                 "partition": partition,
                 "offset": record.offset,
-                "time": iso(record.time_ms * 1_000_000),
+                "timestamp": iso(record.time_ms * 1_000_000),
                 "key": (record.key or b"").decode(errors="replace"),
                 "events": events,
             }

@@ -9,33 +9,33 @@ PROBE_PORT = 9464
 BACKLOG = 1_024
 
 
-def listen(host: str, port: int | None, default: int, way_out: str) -> socket.socket:
+def listen(host: str, port: int | None, default: int, hint: str) -> socket.socket:
     """A listening socket; `port` None: `default` where it is free, or else any.
 
-    Raises `OSError`, whose words end with `way_out`.
+    Raises `OSError`, whose message end with `hint`.
     """
     try:
-        return _listen(host, default if port is None else port, way_out)
+        return _listen(host, default if port is None else port, hint)
     except OSError:
         if port is not None:
             raise
-        return _listen(host, 0, way_out)
+        return _listen(host, 0, hint)
 
 
-def _listen(host: str, port: int, way_out: str) -> socket.socket:
+def _listen(host: str, port: int, hint: str) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    bound = socket.socket(family, socket.SOCK_STREAM)
+    listener = socket.socket(family, socket.SOCK_STREAM)
     try:
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.bind((host, port))
-        bound.listen(BACKLOG)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(BACKLOG)
     except OSError as error:
-        bound.close()
-        words = f"cannot listen on {host} port {port}: {error.strerror}; {way_out}"
-        raise OSError(error.errno, words) from None
-    return bound
+        listener.close()
+        message = f"cannot listen on {host} port {port}: {error.strerror}; {hint}"
+        raise OSError(error.errno, message) from None
+    return listener
 
 
-def url_of(bound: socket.socket) -> str:
-    host, port = bound.getsockname()[:2]
+def url_of(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

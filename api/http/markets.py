@@ -1,5 +1,9 @@
-"""Markets and their candles."""
+"""Markets and their candles.
 
+Why: ADR 11.
+"""
+
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
@@ -18,9 +22,10 @@ from api.http.services import (
     paged,
 )
 from infra.commands.journal_view import view
-from infra.db import pages
-from infra.db.queries import raw_candles
+from infra.db import queries
+from infra.db.pages import Page, Window, pages
 from infra.exchange import simulated
+from infra.present import facts
 from infra.present.values import decimal_string, event_to_json, iso
 from streams import events
 from streams.events import Timeframe
@@ -38,7 +43,7 @@ STREAMED = {
 def markets(services: Served) -> dict[str, Any]:
     """Every market in the journal, by key."""
     found = _specifications(services)
-    newest = pages.newest(services.database)
+    newest = queries.newest(services.database)
     return {"items": [_shown(found[key], newest) for key in sorted(found)]}
 
 
@@ -47,7 +52,7 @@ def market(services: Served, venue: Venue, symbol: Symbol) -> dict[str, Any]:
     """One market."""
     check_market(services, venue, symbol)
     key = market_key(venue, symbol)
-    return _shown(_specifications(services)[key], pages.newest(services.database))
+    return _shown(_specifications(services)[key], queries.newest(services.database))
 
 
 @router.get(
@@ -67,12 +72,14 @@ def candles(
 ) -> Any:
     """Closed candles by close time."""
     key = check_market(services, venue, symbol)
-    window = fitting(rows, len(pages.CANDLE_KEY))
 
+    def read(window: Window) -> Page:
+        return queries.candles(services.database, key, timeframe, window, revisions=revisions)
+
+    window = fitting(rows, len(queries.CANDLE_KEY))
     if form == "json":
-        found = pages.candles(services.database, key, timeframe, window, revisions=revisions)
-        return as_json(paged(found))
-    return _streamed(form, raw_candles(services.database, key, timeframe, window, revisions=revisions))
+        return as_json(paged(read(window), facts.candle))
+    return _streamed(form, pages(read, window))
 
 
 def _streamed(form: str, chunks: formats.Chunks) -> Response:
@@ -89,13 +96,12 @@ def _specifications(services: Services) -> dict[str, events.Market]:
     }
 
 
-def _shown(market: events.Market, newest: dict[str, pages.Newest]) -> dict[str, Any]:
+def _shown(market: events.Market, newest: Mapping[str, Any]) -> dict[str, Any]:
     last = newest.get(market.key)
     return {
         **event_to_json(market),
         "market": market.key,
         "simulated": market.venue == simulated.VENUE,
-        "multiplier": decimal_string(market.multiplier, market.multiplier_scale),
-        "newest": None if last is None else iso(last.end_ns),
-        "price": None if last is None else last.price,
+        "newest": None if last is None else iso(last.timestamp),
+        "price": None if last is None else decimal_string(last.close, last.price_scale),
     }

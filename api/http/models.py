@@ -1,18 +1,21 @@
 """What the API takes and gives. Money, prices and sizes are decimal strings, times ISO 8601 with `Z`."""
 
+from inspect import cleandoc
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from api.http.services import SYMBOL, VENUE
+from infra.present import fields as forms
 from infra.process.tokens import Scope
+from streams import events
 from streams.events import Timeframe
 
 Money = Annotated[str, Field(pattern=r"^-?\d+(\.\d+)?$", examples=["100000.00000000"])]
 Time = Annotated[str, Field(description="ISO 8601 UTC.", examples=["2026-01-01T00:05:00Z"])]
 CauseId = Annotated[str, Field(description="partition:offset:index in the journal.", examples=["2:17:0"])]
 Amount = Annotated[str, Field(pattern=r"^\d{1,40}(\.\d{1,40})?$", examples=["100000"])]
-Size = Annotated[
+Sizing = Annotated[
     str,
     Field(
         pattern=r"^(amount|cash|equity):\d{1,40}(\.\d{1,40})?$",
@@ -20,8 +23,6 @@ Size = Annotated[
         examples=["equity:1"],
     ),
 ]
-Side = Literal["buy", "sell"]
-Status = Literal["stopped", "running", "halted"]
 Value = bool | int | Annotated[float, Field(allow_inf_nan=False)] | Annotated[str, Field(max_length=200)]
 Params = Annotated[
     dict[Annotated[str, Field(max_length=100)], Value], Field(max_length=100, examples=[{"fast": 5}])
@@ -35,6 +36,24 @@ class Asked(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
+_HINTS: dict[forms.Form, Any] = {
+    "time": Time, "decimal": Money, "cause": CauseId, "sizing": Sizing, "bytes": str,
+}  # fmt: skip
+
+
+def described(kind: type[events.Event], description: str | None = None) -> type[BaseModel]:
+    """A model of the fields that doors show of a kind of event."""
+    shown = {one.name: (_hint(one), ...) for one in forms.door_fields(kind)}
+    return create_model(kind.__name__, __doc__=description or cleandoc(kind.__doc__ or ""), **shown)  # type: ignore[call-overload] - fields by name
+
+
+def _hint(field: forms.Field) -> Any:
+    hint = _HINTS.get(field.form, forms.bare(field.hint))
+    if hint == dict[str, float]:
+        hint = dict[str, float | None]  # null until it is warm
+    return hint | None if field.optional else hint
+
+
 class Problem(BaseModel):
     """Every error."""
 
@@ -46,24 +65,11 @@ class Problem(BaseModel):
 # ------------------------------------------------------------------ markets
 
 
-class Market(BaseModel):
+class Market(described(events.Market)):
     """A market's newest specification; `newest` and `price` are the close of its newest 1m candle."""
 
     market: str = Field(examples=["sim:BTC/USDT"])
-    venue: str = Field(examples=["sim"])
     simulated: bool = Field(description="The venue is the simulated exchange.", examples=[True])
-    symbol: str = Field(examples=["BTC/USDT"])
-    base: str
-    quote: str
-    settle: str
-    contract: Literal["spot", "linear", "inverse"]
-    price_step: Money
-    size_step: Money
-    min_size: Money
-    multiplier: Money
-    closed: Literal["right", "left"]
-    fee: Money
-    slippage: Money
     newest: Time | None
     price: Money | None
 
@@ -72,19 +78,8 @@ class Markets(BaseModel):
     items: list[Market]
 
 
-class Candle(BaseModel):
+class Candle(described(events.Candle)):
     """A closed candle, labelled with its end. Revision 0 is what strategies saw."""
-
-    timestamp: Time
-    open: Money
-    high: Money
-    low: Money
-    close: Money
-    volume: Money
-    trades: int
-    revision: int
-    empty: bool
-    incomplete: bool
 
 
 class Paged(BaseModel):
@@ -127,34 +122,25 @@ class Strategies(BaseModel):
 # ------------------------------------------------------------------ bots
 
 
-class Bot(BaseModel):
-    """Specification, status, holdings and newest mark; `pnl` is equity less initial cash."""
+class Bot(described(events.BotChanged)):
+    """The newest change of a bot, what it holds and its newest mark.
 
-    bot_id: int = Field(examples=[1])
+    `pnl` is equity less initial cash; `traded` and `marked` are the times of the newest fill and mark.
+    """
+
     venue: str
     symbol: str
-    timeframe: Timeframe
-    strategy: str
-    params: dict[str, Any]
-    sizing: str = Field(examples=["equity:1"])
-    short: bool
-    initial_cash: Money
-    currency: str = Field(examples=["USDT"])
-    status: Status
-    code: str
-    words: str
-    who: str = Field(examples=["api:local"])
-    changed: Time
-    code_hash: str
     position: Money
     cost: Money
     cash: Money
     realised_pnl: Money
     fees: Money
-    equity: Money
-    pnl: Money
-    marked: Time | None
     traded: Time | None
+    equity: Money
+    unrealised_pnl: Money
+    peak: Money
+    marked: Time | None
+    pnl: Money
     cause: CauseId
 
 
@@ -169,9 +155,11 @@ class CreateBot(Asked):
     timeframe: Timeframe
     cash: Amount
     params: Params = {}
-    size: Size = "equity:1"
+    sizing: Sizing = "equity:1"
     short: bool = False
     start: bool = False
+    name: str = Field("", max_length=100, examples=["my first"])
+    tags: list[Annotated[str, Field(min_length=1, max_length=50)]] = Field([], max_length=20)
 
 
 class StopBot(Asked):
@@ -186,7 +174,7 @@ class ReconfigureBot(Asked):
     """What is not given stays."""
 
     params: Params | None = None
-    size: Size | None = None
+    sizing: Sizing | None = None
     short: bool | None = None
 
 
@@ -205,20 +193,10 @@ class Accepted(BaseModel):
 # ------------------------------------------------------------------ what bots did
 
 
-class Signal(BaseModel):
+class Signal(described(events.Signal)):
     """A change of the target, executed or refused, with the indicator values that made it."""
 
-    time: Time
-    bot_id: int
-    timeframe: str
-    target: float
-    previous: float
-    values: dict[str, float | None]
-    price: Money
-    decision: Literal["executed", "refused"]
-    code: str
-    words: str
-    origin: Literal["strategy", "external"]
+    message: str = Field(description="What the code means.")
     cause: CauseId
 
 
@@ -226,39 +204,24 @@ class Signals(Paged):
     items: list[Signal]
 
 
-class Order(BaseModel):
-    time: Time
-    bot_id: int
+class Order(described(events.Order)):
+    """An order with what became of it."""
+
     order_id: CauseId
-    side: Side
-    size: Money
-    price: Money
-    reason: str
     status: Literal["pending", "partial", "filled", "cancelled", "rejected"]
     code: str
     filled: Money
     updated: Time
-    signal: CauseId | None
+    cause: CauseId
 
 
 class Orders(Paged):
     items: list[Order]
 
 
-class Fill(BaseModel):
-    """`position` and `cash` are those after it; P&L is gross of fees."""
+class Fill(described(events.Fill)):
+    """What an order did to its bot; position, cost and cash are those after it, P&L is gross of fees."""
 
-    time: Time
-    bot_id: int
-    order_id: CauseId
-    side: Side
-    price: Money
-    size: Money
-    fee: Money
-    fee_currency: str
-    realised_pnl: Money
-    position: Money
-    cash: Money
     cause: CauseId
 
 
@@ -266,18 +229,14 @@ class Fills(Paged):
     items: list[Fill]
 
 
-class Mark(BaseModel):
-    time: Time
-    bot_id: int
-    cash: Money
-    position: Money
-    equity: Money
+class Mark(described(events.Equity)):
+    """A bot at a candle's close, where its mark changed; `peak` is its highest equity so far."""
+
     cause: CauseId
 
 
 class Marks(Paged):
     items: list[Mark]
-    peak: Money | None = Field(description="The highest equity up to `from`; null without one.")
 
 
 class IndicatorRow(BaseModel):
@@ -335,7 +294,7 @@ class Portfolio(BaseModel):
 
 
 class Stream(BaseModel):
-    stream: str = Field(examples=["journal"])
+    topic: str = Field(examples=["journal"])
     partition: int
     earliest: int
     highwater: int
@@ -354,10 +313,10 @@ class LoggedEvent(BaseModel):
 class LogRecord(BaseModel):
     """A record as it stands in the log; repeats after a crash are not hidden here."""
 
-    stream: str
+    topic: str
     partition: int
     offset: int
-    time: Time
+    timestamp: Time = Field(description="When it was recorded.")
     key: str
     events: list[LoggedEvent]
 
@@ -406,18 +365,13 @@ class Health(BaseModel):
     versions: Versions
 
 
-class DeadLetter(BaseModel):
-    """A record that could not be read or folded: where it stands, and why."""
+class DeadLetter(described(events.DeadLetter)):
+    """What could not be read or folded: where it stands or where it came from, why, and how it begins."""
 
-    time: Time
-    stream: str = Field(examples=["journal"])
-    partition: int = Field(examples=[2])
-    offset: int | None = Field(
-        description="null for a message that was no event, and so came into no stream.", examples=[18]
-    )
-    key: str = Field(description="The record's key, mostly its market.", examples=["sim:BTC/USDT"])
-    error: str = Field(examples=["not an event record: truncated"])
-    notice: str = Field(description="Where the log tells of it.", examples=["system:2:5"])
+    id: str = Field(description="Where the log tells of it, in stream `system`.", examples=["2:5:0"])
+    timestamp: Time = Field(description="When the log was told.")
+    offset: int = Field(description="-1 for what never became a record.", examples=[18])
+    cause: CauseId | None
 
 
 class DeadLetters(Paged):

@@ -1,4 +1,7 @@
-"""The page: static files, which everybody may have, since they hold no data."""
+"""The page: static files, which everybody may have, since they hold no data.
+
+Why: ADR 15.
+"""
 
 from pathlib import Path
 from typing import Any

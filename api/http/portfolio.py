@@ -10,7 +10,9 @@ from fastapi import APIRouter, Query
 from api.http import models
 from api.http.failures import ApiError
 from api.http.services import INT64_MAX, LIMIT_MAX, Served, Services
-from infra.db import pages
+from infra.db import queries
+from infra.db.pages import Window
+from infra.present import facts
 
 router = APIRouter(prefix="/api", tags=["portfolio"])
 
@@ -58,11 +60,11 @@ def positions(services: Served, bot: Ids = None) -> dict[str, Any]:
 def _bots(services: Services, ids: list[int] | None) -> Iterator[dict[str, Any]]:
     """Raises `ApiError` 404 for a bot that is named and not there."""
     missing = set(ids or ())
-    window = pages.Window(LIMIT_MAX)
+    window = Window(LIMIT_MAX)
     while True:
-        page = pages.bots(services.database, window, ids=ids)
-        yield from page.rows
-        missing -= {row["bot_id"] for row in page.rows}
+        page = queries.bots(services.database, window, ids=ids)
+        yield from map(facts.bot, page.rows)
+        missing -= {row.bot_id for row in page.rows}
         if page.next is None:
             break
         window = window._replace(cursor=page.next)

@@ -20,9 +20,9 @@ class Probe:
     """Serves `/health/live`, `/health/ready` and, to who has a token, `/metrics`. A context manager."""
 
     def __init__(
-        self, bound: socket.socket, tokens: TokenFile, ready: Callable[[], bool], names: Iterable[str] = ()
+        self, listener: socket.socket, tokens: TokenFile, ready: Callable[[], bool], names: Iterable[str] = ()
     ) -> None:
-        """`bound` listens; `ready` is asked in threads, and may take a while; `names`: see `Guard`."""
+        """`listener` listens; `ready` is asked in threads, and may take a while; `names`: see `Guard`."""
         app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
         app.add_api_route("/health/live", health.live)
         app.add_api_route("/health/ready", _ready_route(ready))
@@ -30,7 +30,7 @@ class Probe:
         failures.register(app)
         app.add_middleware(Guard, tokens=tokens, names=tuple(names))
         self._server = Server(app)
-        self._thread = Background("probe", lambda: self._server.run([bound]))
+        self._thread = Background("probe", lambda: self._server.run([listener]))
 
     def __enter__(self) -> "Probe":
         self._thread.start()

@@ -4,6 +4,8 @@ A request is refused unless its path is among the public ones or its token or se
 needs beyond `read` it says itself (`needs`). The `Host` must be a name of this server, or a page of another
 site could reach it through a name that its owner points here. The `Origin`, which browsers send and pages
 cannot forge, must be this server too: another program's page on this machine is "the same site" to a cookie.
+
+Why: ADR 12.
 """
 
 import time
@@ -26,9 +28,9 @@ from infra.process.tokens import Token, TokenFile
 COOKIE = "tcpd_session"
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 PUBLIC = frozenset({"/", "/health/live", "/health/ready", "/auth/login"})
-"""Paths that need no token,"""
+"""Paths that need no token."""
 PAGE = "/page/"
-"""nor do those below this one, the files of the page."""
+"""Paths below this one, the files of the page, need no token either."""
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 BODY_BYTES_MAX = 100_000
 FAILURES_MAX = 10
@@ -200,8 +202,8 @@ def unauthenticated() -> ApiError:
 
 
 def too_large() -> ApiError:
-    words = f"a request has at most {BODY_BYTES_MAX} bytes"
-    return ApiError(413, "too_large", words, "Nothing that this server takes is larger.")
+    message = f"a request has at most {BODY_BYTES_MAX} bytes"
+    return ApiError(413, "too_large", message, "Nothing that this server takes is larger.")
 
 
 def _bounded(receive: Receive) -> Receive:

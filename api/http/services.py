@@ -2,12 +2,13 @@
 
 import logging
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from fastapi import Depends, Header, Path, Query, Request
-from sqlalchemy import Engine
+from sqlalchemy import Engine, Row
 from starlette.responses import Response
 
 from api.http.failures import ApiError
@@ -15,14 +16,16 @@ from api.http.hub import Hub
 from infra.commands import BotManager
 from infra.commands.journal_view import view
 from infra.commands.requests import Requests
-from infra.db import pages
-from infra.db.pages import INT64_MAX, Page, Window
+from infra.db import queries
+from infra.db.pages import Page, Window
+from infra.present import facts
 from infra.present.values import parse_time
 from infra.process.settings import Settings
 from infra.process.tokens import TokenFile
 from infra.strategies.indicators import Indicators
 from infra.strategies.lives import BotHistory
 from infra.strategies.registry import Strategies
+from projections.fold.money import INT64_MAX
 from streams.log import Log
 from streams.records import partition_of
 from streams.snapshots import latest
@@ -31,7 +34,7 @@ from streams.topics import market_key
 logger = logging.getLogger(__name__)
 
 LIMIT, LIMIT_MAX = 500, 5_000
-_CURSOR = re.compile(r"\d{1,19}(:-?\d{1,19}){0,3}")
+_CURSOR = re.compile(r"\d{1,19}(:-?\d{1,19}){0,4}")
 
 
 @dataclass(frozen=True)
@@ -145,13 +148,14 @@ def fitting(window: Window, parts: int) -> Window:
     return window
 
 
-def paged(page: Page) -> dict[str, object]:
+def paged(page: Page, shown: Callable[[Any], facts.Json]) -> dict[str, object]:
+    """A page, its rows as one of `infra.present.facts` shows them."""
     following = None if page.next is None else ":".join(map(str, page.next))
-    return {"items": page.rows, "next": following}
+    return {"items": [shown(row) for row in page.rows], "next": following}
 
 
 def as_json(content: dict[str, object]) -> Response:
-    """An answer of rows as they come from the database, which has formatted them: to check each against its
+    """An answer of rows whose form follows from the description of their models: to check each against its
     model again would take as long as to read them."""
     return Response(msgspec.json.encode(content), media_type="application/json")
 
@@ -159,16 +163,16 @@ def as_json(content: dict[str, object]) -> Response:
 def check_market(services: Services, venue: str, symbol: str) -> str:
     """The market's key. Raises `ApiError` 404 where neither database nor journal knows it."""
     key = market_key(venue, symbol)
-    if pages.has_market(services.database, key):
+    if queries.has_market(services.database, key):
         return key
     if key in view(services.log, partition_of(key.encode(), services.log.partitions)).markets:
         return key
     raise ApiError(404, "unknown_market", f"there is no market {key}", "GET /api/markets lists them.")
 
 
-def check_bot(services: Services, bot_id: int) -> dict[str, object]:
+def check_bot(services: Services, bot_id: int) -> Row[Any]:
     """The bot's row. Raises `ApiError` 404."""
-    row = pages.bot(services.database, bot_id)
+    row = queries.bot(services.database, bot_id)
     if row is None:
         raise ApiError(
             404,
@@ -185,5 +189,5 @@ def folded(log: Log, partition: int) -> int | None:
     return None if snapshot is None else snapshot.sent
 
 
-def _bad(name: str, words: str, hint: str) -> ApiError:
-    return ApiError(422, "invalid_request", f"query.{name}: {words}", hint)
+def _bad(name: str, message: str, hint: str) -> ApiError:
+    return ApiError(422, "invalid_request", f"query.{name}: {message}", hint)

@@ -4,7 +4,7 @@ Each path is one channel, with its `seq`. Frames are JSON text, from here to the
 
     {"type": "snapshot", "seq": …, "messages": […]}   first, unless `since` was given
     {"seq": …, "type": "candle.v1", …}                as on the channel: dense, but for forming candles
-    {"type": "heartbeat", "seq": …, "time": …}        every five seconds; `seq`: the last one counted and sent
+    {"type": "heartbeat", "seq": …, "timestamp": …}   every five seconds; `seq`: the last counted and sent
 
 `?since=SEQ` goes on behind SEQ, 0 from the beginning. A snapshot in answer to it, or on the way, is a new
 beginning: SEQ was of another database.

@@ -3,6 +3,8 @@
 Whoever sends here sends only while the wire is free: while everything sent before is with the kernel, which
 is given little room too. So what waits for a reader is bounded, and a reader that stands still is known by a
 wire that stays taken.
+
+Why: ADR 13.
 """
 
 import asyncio
@@ -22,9 +24,9 @@ from websockets.frames import Frame, Opcode
 from infra.process.telemetry import SOCKETS_CUT_OFF
 
 KERNEL_BYTES = 16_384
-"""Of the kernel's send buffer,"""
+"""Size of the kernel's send buffer."""
 KERNEL_BYTES_MAX = 32_000
-"""and at most so many are in it when more is sent: it lets one packet of 64 kB grow, whatever its buffer."""
+"""More is sent only while at most so many bytes are in that buffer: it lets one packet of 64 kB grow."""
 KERNEL_STEP_S = 0.01
 IN_BYTES_MAX = 1_024
 """Readers have nothing to say."""

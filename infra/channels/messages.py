@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec import Raw, Struct
 
+from infra.present.fields import per_row
 from infra.present.values import event_to_json
 from streams.causes import Cause
 from streams.events import (
@@ -44,8 +45,8 @@ SYSTEM_EVENTS = "system_events"
 GAP = "gap"
 _TRADE_UPDATES = (Order, Fill, OrderClosed)
 _SYSTEM = (BotChanged, DeadLetter, SourceHole, WorkerStarted, WorkerStopped)
-_MARK = ("bot_id", "cash", "position", "equity")
-"""The columns of an `Equity`."""
+_MARK = per_row(Equity)
+_CANDLE = event_tag(Candle)
 _json = msgspec.json.Encoder()
 
 
@@ -54,9 +55,9 @@ class Publication(NamedTuple):
 
     channel: str
     kind: str
-    """What it replaces in the snapshot,"""
+    """It replaces the message of its kind in the snapshot, unless that one ranks higher."""
     rank: str
-    """unless the one there ranks higher: of candles the later end, which sorts as text."""
+    """Of candles their timestamp, which sorts as text; else empty."""
     body: bytes
     """The message without its head, see `message`."""
 
@@ -79,7 +80,8 @@ class Snapshot(Struct):
         self.seq = seq
         head = _head.decode(text)
         if head.type != GAP:
-            self._put(_kind(head.type, head.venue, head.timeframe), head.end, text)
+            rank = head.timestamp if head.type == _CANDLE else ""
+            self._put(_kind(head.type, head.venue, head.timeframe), rank, text)
 
     def _put(self, kind: str, rank: str, text: bytes) -> None:
         former = self.newest.get(kind)
@@ -112,7 +114,7 @@ class _Head(Struct):
     type: str
     venue: str = ""
     timeframe: str = ""
-    end: str = ""
+    timestamp: str = ""
 
 
 _snapshot = msgspec.json.Decoder(_Wire)
@@ -152,7 +154,7 @@ def publications(
     kind, rank = event_tag(event), ""
     fields = event_to_json(event)
     if isinstance(event, Candle):
-        kind, rank = _kind(kind, venue, event.timeframe), fields["end"]
+        kind, rank = _kind(kind, venue, event.timeframe), fields["timestamp"]
         fields["forming"] = False
     fields["cause"] = None if cause is None else str(cause)
     body = _body(event, venue, symbol, fields)
@@ -213,4 +215,4 @@ def _channels(symbol: str, event: Event) -> list[str]:
 
 
 def _kind(tag: str, venue: str, timeframe: str) -> str:
-    return f"{tag} {venue} {timeframe}" if timeframe and tag == event_tag(Candle) else tag
+    return f"{tag} {venue} {timeframe}" if timeframe and tag == _CANDLE else tag

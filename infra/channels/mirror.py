@@ -10,6 +10,8 @@ and what is missing there is read again from the log. So Redis may be gone for a
 
 Of several mirrors on one database one counts; the others fail at their first write, stand by, and take over
 when no more is counted. Each publishes the forming candles of its own worker.
+
+Why: ADR 10.
 """
 
 import logging
@@ -196,8 +198,9 @@ class Mirror:
         for record in records:
             place = (record.topic, record.partition)
             reached = counted.positions.setdefault(place, Reached())
-            before = Reached(None, reached.cause_offset, dict(reached.cause_indexes))
-            found = publications_of(record, reached)
+            before = reached.seen.copy()
+            found = publications_of(record, reached.seen)
+            reached.offset = record.offset
             for channel in dict.fromkeys(made.channel for made in found):
                 snapshot = counted.snapshots.setdefault(channel, Snapshot())
                 if _needs_run(counted.runs.get(channel), snapshot.seq, record):

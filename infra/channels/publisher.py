@@ -49,7 +49,7 @@ return redis.call('PUBLISH', ARGV[1], '{"seq":' .. seq .. ',' .. ARGV[2])
 """KEYS: snapshot key; ARGV: channel, message without its head, length of what stands before its candle's end,
 0 for no candle. Published with the last seq, not counted; nothing for a minute that has closed, or beside a
 key of another type, which tells no seq."""
-_END = b'"end":"'
+_END = b'"timestamp":"'
 _SEQ = re.compile(rb'{"seq":(\d+)')
 """As in the scripts: what somebody else put there, of whatever type, has none, and is replaced."""
 

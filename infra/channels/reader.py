@@ -8,11 +8,11 @@ from msgspec import Struct
 
 from infra.channels.messages import Publication, gap_body, message, publications
 from infra.channels.store import ChannelStore, Run
-from infra.db.projector import Reached, check_output, repeats_of
+from infra.db.projector import check_output
+from streams.causes import Seen
 from streams.codec import UndecodableError, decode_output
-from streams.events import DeadLetter
 from streams.log import Log
-from streams.records import Record
+from streams.records import Record, dead_letter
 
 
 class Message(NamedTuple):
@@ -23,19 +23,16 @@ class Message(NamedTuple):
     text: bytes
 
 
-def publications_of(record: Record, reached: Reached, only: str | None = None) -> list[Publication]:
-    """What a record brings to the channels, or to the channel `only`; moves `reached` behind it."""
-    reached.offset = record.offset
+def publications_of(record: Record, seen: Seen, only: str | None = None) -> list[Publication]:
+    """What a record brings to the channels, or to the channel `only`; its causes count as seen then."""
     market = (record.key or b"").decode(errors="replace")
     try:
         output = decode_output(record.value)
         check_output(record, output, market)
     except UndecodableError as error:
-        letter = DeadLetter(record.topic, record.partition, record.offset, str(error))
-        return publications(market, letter, None, only)
-    caused = output.offset >= 0
-    first = repeats_of(output, market, reached) if caused else 0
-    causes = output.causes() if caused else [None] * len(output.events)
+        return publications(market, dead_letter(record, str(error)), None, only)
+    first = seen.repeats(market, output.offset, output.indexes)
+    causes = output.causes() if output.offset >= 0 else [None] * len(output.events)
     return [
         one
         for i in range(first, len(causes))
@@ -82,8 +79,7 @@ class ChannelReader:
         if self.seq + 1 < run.first_seq:
             yield self._gap(run.first_seq - 1)
         if self._place is None or (self._place.run, self._place.seq) != (run.first_seq, self.seq):
-            before = Reached(None, run.before.cause_offset, dict(run.before.cause_indexes))
-            self._place = _Place(run.first_seq, run.first_seq - 1, run.offset, before)
+            self._place = _Place(run.first_seq, run.first_seq - 1, run.offset, run.before.copy())
         if self._log.earliest(*run.place) > self._place.offset:
             yield self._gap(end)
             return
@@ -94,7 +90,7 @@ class ChannelReader:
     def _messages(self, run: Run, place: "_Place", end: int) -> Iterator[Message]:
         for record in self._log.read(*run.place, place.offset):
             seq = place.seq
-            for made in publications_of(record, place.reached, self._channel):
+            for made in publications_of(record, place.seen, self._channel):
                 seq += 1
                 if seq > self.seq:
                     self.seq = seq
@@ -115,4 +111,4 @@ class _Place(Struct):
     run: int
     seq: int
     offset: int
-    reached: Reached
+    seen: Seen

@@ -1,6 +1,6 @@
 """JSON Schema (draft-07, which AsyncAPI speaks) of the messages of the channels. Pure, no I/O.
 
-A message is made of its event's annotations (`infra.present.values.fields`) and of what
+A message is made of its event's annotations (`infra.present.fields`) and of what
 `infra.channels.messages` puts around it, and so is its schema: the two cannot drift apart. References
 point into `#/components/schemas/`.
 """
@@ -12,26 +12,28 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from infra.channels.messages import GAP
 from infra.db.rows import SYSTEM_EVENTS
-from infra.present.values import fields
+from infra.present.fields import fields, per_row
+from infra.present.values import SHOWN_BYTES
 from streams.causes import Cause
 from streams.events import Candle, Equity, Event, Sizing, WorkerStarted, WorkerStopped
 from streams.journal import event_tag
 
 Schema = dict[str, Any]
 
+SHOWN_MAX = 4 * SHOWN_BYTES
+"""A byte that is no text is shown as four characters."""
 _DECIMAL = r"^-?[0-9]+(\.[0-9]+)?$"
 _TIME = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.([0-9]{3}){1,3})?Z$"
 
 
-def _decimal(words: str) -> Schema:
-    return {"type": "string", "pattern": _DECIMAL, "description": f"A decimal string {words}."}
+def _decimal(description: str) -> Schema:
+    return {"type": "string", "pattern": _DECIMAL, "description": f"A decimal string {description}."}
 
 
-def _object(properties: Schema, optional: Iterable[str] = (), words: str | None = None) -> Schema:
+def _object(properties: Schema, optional: Iterable[str] = ()) -> Schema:
     """An object that has these properties, all but the optional ones, and no other."""
     required = [name for name in properties if name not in optional]
-    schema = {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
-    return schema if words is None else schema | {"description": words}
+    return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
 
 
 PARTS: dict[str, Schema] = {
@@ -49,15 +51,17 @@ PARTS: dict[str, Schema] = {
         "pattern": "^[0-9]+:[0-9]+:[0-9]+$",
         "description": "`partition:offset:index` in the journal: the identity of an event.",
     },
-    "Sizing": _object(
-        {"mode": {"enum": ["amount", "cash", "equity"]}, "value": _decimal("in what the mode says")},
-        words="How a target of ±1 becomes a size.",
-    ),
+    "Sizing": {
+        "type": "string",
+        "pattern": r"^(amount|cash|equity):[0-9]+(\.[0-9]+)?$",
+        "description": "How a target of ±1 becomes a size: amount:X, cash:X or equity:F.",
+    },
+    "Data": {"type": "string", "maxLength": SHOWN_MAX, "description": "The first bytes, as text."},
 }
 """What the schemas of several messages refer to."""
-_UNITS = {"time": "Time", "price": "Price", "size": "Size", "cash": "Cash"}
+_UNITS = {"time": "Time", "price": "Price", "size": "Size", "cash": "Cash", "bytes": "Data"}
 _STRUCTS = {Cause: "Cause", Sizing: "Sizing"}
-_WORDS: dict[type[Event], str] = {
+_DESCRIPTIONS: dict[type[Event], str] = {
     Equity: "The bot's mark at a candle's close; sent only when it has changed.",
     WorkerStarted: "A worker has begun to fold.",
     WorkerStopped: "A worker has ended in an orderly way.",
@@ -75,15 +79,15 @@ def event_schema(kind: type[Event]) -> Schema:
     shown = {field.name: _schema(field.hint, field.unit) for field in fields(kind)}
     if kind is Candle:
         shown["forming"] = {"const": False}
-    if kind is Equity:  # of the columns a message has its bot's values
-        shown = {name: schema.get("items", schema) for name, schema in shown.items()}
+    for name in per_row(kind):  # of a column a message has its bot's value
+        shown[name] = shown[name]["items"]
     # what is about the machinery has no market where it concerns none, and no cause where it is no fold's
     machinery = kind in SYSTEM_EVENTS
     cause = {"anyOf": [ref("Cause"), {"type": "null"}]} if machinery else ref("Cause")
     schema = _message(event_tag(kind), shown | {"cause": cause}, ("venue", "symbol") if machinery else ())
     if machinery:
         schema["dependencies"] = {"venue": ["symbol"], "symbol": ["venue"]}
-    return schema | {"description": _WORDS.get(kind) or cleandoc(kind.__doc__ or "")}
+    return schema | {"description": _DESCRIPTIONS.get(kind) or cleandoc(kind.__doc__ or "")}
 
 
 def forming_schema() -> Schema:
@@ -96,12 +100,12 @@ def forming_schema() -> Schema:
 
 
 def gap_schema() -> Schema:
-    words = "The first `seq` that is left out; the last is `seq` itself."
+    description = "The first `seq` that is left out; the last is `seq` itself."
     return _object(
         {
             "seq": _counted(),
             "type": {"const": GAP},
-            "first": {"type": "integer", "minimum": 1, "description": words},
+            "first": {"type": "integer", "minimum": 1, "description": description},
             "last": {"type": "integer", "minimum": 1},
         }
     )
@@ -116,7 +120,7 @@ def lost_schema() -> Schema:
 
 def heartbeat_schema() -> Schema:
     seq = _uncounted("The last `seq` that was sent on this socket.")
-    return _object({"type": {"const": "heartbeat"}, "seq": seq, "time": ref("Time")})
+    return _object({"type": {"const": "heartbeat"}, "seq": seq, "timestamp": ref("Time")})
 
 
 def snapshot_schema(messages: Iterable[str], *, on_socket: bool) -> Schema:
@@ -138,8 +142,8 @@ def _counted() -> Schema:
     return {"type": "integer", "minimum": 1, "description": "Counts the channel's messages from 1, dense."}
 
 
-def _uncounted(words: str) -> Schema:
-    return {"type": "integer", "minimum": 0, "description": words}
+def _uncounted(description: str) -> Schema:
+    return {"type": "integer", "minimum": 0, "description": description}
 
 
 def _schema(hint: Any, unit: str = "") -> Schema:
@@ -157,6 +161,6 @@ def _schema(hint: Any, unit: str = "") -> Schema:
         return {"type": "object", "additionalProperties": values}
     if origin in (Union, UnionType):
         return {"anyOf": [_schema(part, unit) for part in parts]}
-    if hint is int and unit:
+    if hint in (int, bytes) and unit:
         return ref(_UNITS[unit])
     return ref(_STRUCTS[hint]) if hint in _STRUCTS else {"type": _TYPES[hint]}

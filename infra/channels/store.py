@@ -2,6 +2,8 @@
 
 Unlike the projections these rows depend on the order in which partitions were read, so they have tables of
 their own that `rebuild` leaves alone: a `seq` that was once given stays.
+
+Why: ADR 10.
 """
 
 from collections.abc import Iterable, Mapping
@@ -25,11 +27,12 @@ from sqlalchemy import (
 
 from infra.channels.messages import Snapshot
 from infra.db.bulk import write
-from infra.db.engine import writing
+from infra.db.connect import writing
 from infra.db.projector import Place, Reached
 from infra.db.schema import open_database
 from infra.db.tables import KEY
 from infra.db.tables import metadata as projections
+from streams.causes import Seen
 
 NAMES_MAX = 500
 """Channels asked for in one query."""
@@ -82,12 +85,12 @@ mirror_turns = _table("mirror_turns", *_integers("id", "turn"), key=("id",))
 
 
 class Run(msgspec.Struct, frozen=True):
-    """Where the messages of a channel from `first_seq` on stand in the log; `before`: the causes before."""
+    """Where the messages of a channel from `first_seq` on stand in the log; `before`: what was seen then."""
 
     first_seq: int
     place: Place
     offset: int
-    before: Reached
+    before: Seen
 
 
 class Counted(msgspec.Struct):
@@ -129,7 +132,7 @@ class ChannelStore:
             return Counted(
                 {row.channel: Snapshot.decode(row.snapshot) for row in rows},
                 {row.channel: _run(row) for row in runs},
-                {(row.topic, row.partition): _reached(row) for row in places},
+                {(row.topic, row.partition): Reached(row.offset, _seen(row)) for row in places},
                 self._turn(connection),
             )
 
@@ -149,7 +152,7 @@ class ChannelStore:
             self._take_turn(connection, turn)
             rows = [(channel, at.seq, at.encode().decode()) for channel, at in snapshots.items()]
             write(connection, channels, rows, replace=True)
-            rows = [(*place, *_columns(at)) for place, at in positions.items()]
+            rows = [(*place, at.offset, *_columns(at.seen)) for place, at in positions.items()]
             write(connection, mirror_positions, rows, replace=True)
             rows = [(channel, *_run_columns(run)) for channel, run in runs]
             write(connection, channel_runs, rows, replace=True)
@@ -219,19 +222,17 @@ class ChannelStore:
             raise OvertakenError(f"another mirror counted beside this one; turn {turn} is over")
 
 
-def _columns(at: Reached) -> tuple[int | None, int, str]:
-    return at.offset, at.cause_offset, msgspec.json.encode(at.cause_indexes).decode()
+def _columns(seen: Seen) -> tuple[int, str]:
+    return seen.offset, msgspec.json.encode(seen.indexes).decode()
 
 
 def _run_columns(run: Run) -> tuple[Any, ...]:
-    return (run.first_seq, *run.place, run.offset, *_columns(run.before)[1:])
+    return (run.first_seq, *run.place, run.offset, *_columns(run.before))
 
 
-def _reached(row: Any) -> Reached:
-    indexes = msgspec.json.decode(row.cause_indexes, type=dict[str, int])
-    return Reached(row.offset, row.cause_offset, indexes)
+def _seen(row: Any) -> Seen:
+    return Seen(row.cause_offset, msgspec.json.decode(row.cause_indexes, type=dict[str, int]))
 
 
 def _run(row: Any) -> Run:
-    before = Reached(None, row.cause_offset, _reached(row).cause_indexes)
-    return Run(row.first_seq, (row.topic, row.partition), row.offset, before)
+    return Run(row.first_seq, (row.topic, row.partition), row.offset, _seen(row))

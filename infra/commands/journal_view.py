@@ -1,34 +1,17 @@
-"""What a journal partition holds, for those who write commands into it: its markets and its bots.
+"""What the journal holds, for those who write into it: its markets, its bots, and where a source stands.
 
 Read from the newest snapshot of the fold and the records behind it, so that it takes no longer on a long log.
 """
 
 import logging
-from typing import NamedTuple
-
-import numpy as np
-from msgspec import Struct
 
 from projections.fold.pipeline import Pipeline
 from projections.strategies.code import StrategyCode
-from streams.codec import UndecodableError, decode_input
-from streams.events import (
-    BACKFILL,
-    Clock,
-    CreateBot,
-    Event,
-    Market,
-    Params,
-    ReconfigureBot,
-    RegisterBot,
-    StartBot,
-    TickBatch,
-)
-from streams.journal import SOURCE_HEADER, TYPE_HEADER, JournalState, Reached, event_tag, scan
+from streams.events import Market
+from streams.journal import JournalState, KnownBot, Reached, SourceState, scan
 from streams.log import Log
-from streams.records import Record, partition_of
+from streams.records import partition_of
 from streams.snapshots import latest
-from streams.ticks import NO_ID, unpack
 from streams.topics import JOURNAL
 
 logger = logging.getLogger(__name__)
@@ -37,19 +20,64 @@ WINDOW_RECORDS = 64
 """So many records at the end are looked at first."""
 
 
-class KnownBot(NamedTuple):
-    market: str
-    strategy: str
-    code_hash: str
-    params: Params
+def view(log: Log, partition: int) -> JournalState:
+    """The markets and bots of a partition as they stand at its highwater. Raises `LogError`."""
+    state = JournalState()
+    return scan(log, [partition], start=_folded(log, partition, state), source="", state=state)
 
 
-class JournalView(Struct):
-    """Specifications by market key, bots by id, and how many bots are registered (partition 0 only)."""
+def watermark(log: Log, key: str) -> int | None:
+    """How far a market's time has come in the journal (ns), folded or not; None where it has no trade yet."""
+    partition, state = partition_of(key.encode(), log.partitions), JournalState()
+    scan(log, [partition], start=_folded(log, partition, state), state=state)
+    return state.newest.get(key, Reached()).time or None
 
-    markets: dict[str, Market]
-    bots: dict[int, KnownBot]
-    registered: int
+
+def source_state(log: Log, source: str) -> JournalState:
+    """What `streams.journal.scan` says of one source, without reading what is folded already."""
+    state = JournalState()
+    for partition in range(log.partitions):
+        start = _folded(log, partition, state, source)
+        scan(log, [partition], start=start, source=source, state=state)
+    return state
+
+
+def import_place(log: Log, key: str, source: str) -> tuple[int, Market | None]:
+    """From which offset an import must scan its market's partition, and the specification before that.
+
+    A source that the newest snapshot does not know has written nothing before it; of one that it knows, the
+    last tick batch says how far the file came.
+    """
+    partition, state = partition_of(key.encode(), log.partitions), JournalState()
+    folded = _folded(log, partition, state)
+    epoch = state.epochs.get((partition, source))
+    start = folded if epoch is None else _last_batch(log, partition, folded, source, epoch)
+    return (0, None) if start is None else (start, state.markets.get(key))
+
+
+def registrations(log: Log, stop: int) -> int:
+    """How many bots are registered in partition 0 before offset `stop`."""
+    state = JournalState()
+    folded = _folded(log, 0, state)
+    if folded <= stop:
+        return scan(log, [0], start=folded, stop=stop, source="", state=state).registered
+    return state.registered - scan(log, [0], start=stop, stop=folded, source="").registered
+
+
+def _last_batch(log: Log, partition: int, stop: int, source: str, epoch: int) -> int | None:
+    """The offset of a source's last tick batch before `stop`, looked for in growing windows from the end.
+
+    Only batches of the newest epoch count: what an older writer appended later is no position.
+    """
+    earliest, window = log.earliest(JOURNAL, partition), WINDOW_RECORDS
+    while stop > earliest:
+        start = max(earliest, stop - window)
+        state = JournalState(epochs={(partition, source): epoch})
+        scan(log, [partition], start=start, stop=stop, source=source, state=state)
+        if state.source(source).batch >= 0:
+            return state.source(source).batch
+        stop, window = start, 2 * window
+    return None
 
 
 class _NoCode:
@@ -62,128 +90,26 @@ class _NoCode:
         raise LookupError(name)
 
 
-def view(log: Log, partition: int) -> JournalView:
-    """The partition as it stands at its highwater. Raises `LogError`."""
-    pipeline = _newest(log, partition)
-    seen = JournalView(
-        {key: tape.market for key, tape in pipeline.tapes.items()},
-        {
-            bot.bot_id: KnownBot(key, bot.strategy, bot.code_hash, bot.params)
-            for key, tape in pipeline.tapes.items()
-            for bot in tape.desk.bots.values()
-        },
-        pipeline.registered,
-    )
-    for record in log.read(JOURNAL, partition, pipeline.applied + 1):
-        _note(seen, record)
-    return seen
+def _folded(log: Log, partition: int, state: JournalState, source: str = "") -> int:
+    """Put what the newest snapshot holds into `state`; returns the journal offset behind it.
 
-
-def watermark(log: Log, key: str) -> int | None:
-    """How far a market's time has come in the journal (ns), folded or not; None where it has no trade yet."""
-    pipeline = _newest(log, partition_of(key.encode(), log.partitions))
-    tape = pipeline.tapes.get(key)
-    newest = tape.book.watermark if tape is not None else 0
-    for record in log.read(JOURNAL, pipeline.partition, pipeline.applied + 1):
-        newest = max(newest, _newest_row(record, key))
-    return newest if newest > 0 else None
-
-
-def import_place(log: Log, key: str, source: str) -> tuple[int, Market | None]:
-    """From which offset an import must scan its market's partition, and the specification before that.
-
-    A source that the newest snapshot does not know has written nothing before it; of one that it knows, the
-    last tick batch says how far the file came.
+    Of `source` it says no more than that everything of a market before its watermark was delivered.
     """
-    pipeline = _newest(log, partition_of(key.encode(), log.partitions))
-    tape, folded = pipeline.tapes.get(key), pipeline.sources.get(source)
-    market = None if tape is None else tape.market
-    if folded is None:
-        return pipeline.applied + 1, market
-    last = _last_batch(log, pipeline, source, folded.epoch)
-    return (0, None) if last is None else (last, market)
-
-
-def _last_batch(log: Log, pipeline: Pipeline, source: str, epoch: int) -> int | None:
-    """The offset of a source's last folded tick batch, looked for in growing windows from the end.
-
-    Only batches of the newest epoch count: what an older writer appended later is no position.
-    """
-    partition, stop, window = pipeline.partition, pipeline.applied + 1, WINDOW_RECORDS
-    earliest = log.earliest(JOURNAL, partition)
-    while stop > earliest:
-        start = max(earliest, stop - window)
-        mine = [r.offset for r in log.read(JOURNAL, partition, start, stop) if _is_batch(r, source, epoch)]
-        if mine:
-            return mine[-1]
-        stop, window = start, 2 * window
-    return None
-
-
-def _is_batch(record: Record, source: str, epoch: int) -> bool:
-    if dict(record.headers).get(SOURCE_HEADER, source.encode()) != source.encode():
-        return False
-    try:
-        entry = decode_input(record.value)
-    except UndecodableError:
-        return False
-    return (entry.source, entry.epoch) == (source, epoch) and isinstance(entry.event, TickBatch)
-
-
-def _newest_row(record: Record, key: str) -> int:
-    try:
-        event = decode_input(record.value).event
-        if not isinstance(event, TickBatch):
-            return event.time if isinstance(event, Clock) and key in event.markets else 0
-        rows = unpack(event)
-    except (UndecodableError, ValueError):
-        return 0  # the fold reports it as a dead letter
-    mine = np.array([market.key == key for market in event.markets])[rows.market]
-    times = rows.time[mine & (rows.kind & BACKFILL == 0)]
-    return int(times.max()) if len(times) else 0
-
-
-def source_state(log: Log, source: str) -> JournalState:
-    """What `streams.journal.scan` says of one source, without reading what is folded already."""
-    state = JournalState()
-    known = state.source(source)
-    for partition in range(log.partitions):
-        pipeline = _newest(log, partition)
-        state.markets |= {key: tape.market for key, tape in pipeline.tapes.items()}
-        folded = pipeline.sources[source].epoch if source in pipeline.sources else -1
-        known.epoch = max(known.epoch, folded)
-        for key, tape in pipeline.tapes.items():
-            if tape.book.watermark > 0:
-                # a batch cut in two may have brought some trades of its newest nanosecond: ids tell
-                known.reached[key] = Reached(tape.book.watermark - 1, _newest_id(tape.seen.ranges))
-        tail = scan(log, [partition], start=pipeline.applied + 1, source=source, epoch=folded)
-        state.markets |= tail.markets
-        known.epoch = max(known.epoch, tail.source(source).epoch)
-        for key, reached in tail.source(source).reached.items():
-            old = known.reached.get(key, Reached())
-            known.reached[key] = Reached(max(old.time, reached.time), max(old.id, reached.id))
-    return state
-
-
-def _newest_id(ranges: list[list[int]]) -> int:
-    return max((last for _, last in ranges), default=NO_ID)
-
-
-def registrations(log: Log, stop: int) -> int:
-    """How many bots are registered in partition 0 before offset `stop`."""
-    pipeline = _newest(log, 0)
-    folded = pipeline.applied + 1
-    if folded <= stop:
-        return pipeline.registered + _registrations(log, folded, stop)
-    return pipeline.registered - _registrations(log, stop, folded)
-
-
-def _registrations(log: Log, start: int, stop: int) -> int:
-    return sum(isinstance(_event(record), RegisterBot) for record in log.read(JOURNAL, 0, start, stop))
-
-
-_NOTED = {b"", *(event_tag(e).encode() for e in (Market, CreateBot, StartBot, ReconfigureBot, RegisterBot))}
-"""Tags in the header of records that are decoded; b"": a writer that gave none."""
+    folded = _newest(log, partition).view()
+    state.registered += folded.registered
+    state.registrations.update(folded.requests)
+    state.epochs |= {(partition, name): known.epoch for name, known in folded.sources.items()}
+    of_source = state.source(source) if source else SourceState()
+    of_source.epoch = max(of_source.epoch, state.epochs.get((partition, source), -1))
+    for key, market in folded.markets.items():
+        state.markets[key] = market.specification
+        for bot in market.bots.values():
+            state.bots[bot.bot_id] = KnownBot(key, bot.strategy, bot.code_hash, bot.params)
+        if market.watermark > 0:
+            state.newest[key] = Reached(market.watermark, market.newest_id)
+            # a batch cut in two may have brought some trades of its newest nanosecond: ids tell
+            of_source.reached[key] = Reached(market.watermark - 1, market.newest_id)
+    return folded.applied + 1
 
 
 def _newest(log: Log, partition: int) -> Pipeline:
@@ -199,31 +125,3 @@ def _newest(log: Log, partition: int) -> Pipeline:
         )
         return Pipeline(partition, _NoCode())
     return pipeline
-
-
-def _event(record: Record) -> Event | None:
-    if dict(record.headers).get(TYPE_HEADER, b"") not in _NOTED:
-        return None
-    try:
-        return decode_input(record.value).event
-    except UndecodableError:
-        return None  # the fold reports it as a dead letter
-
-
-def _note(seen: JournalView, record: Record) -> None:
-    match _event(record):
-        case Market() as market:
-            seen.markets[market.key] = market
-        case CreateBot() as bot:
-            known = KnownBot(bot.market, bot.strategy, bot.code_hash, bot.params)
-            seen.bots.setdefault(bot.bot_id, known)
-        case ReconfigureBot(bot_id=bot_id) | StartBot(bot_id=bot_id) as command if bot_id in seen.bots:
-            bot = seen.bots[bot_id]
-            params = command.params if isinstance(command, ReconfigureBot) else None
-            seen.bots[bot_id] = bot._replace(
-                code_hash=command.code_hash or bot.code_hash, params=params or bot.params
-            )
-        case RegisterBot():
-            seen.registered += 1
-        case _:
-            pass

@@ -1,18 +1,24 @@
-"""Commands to bots: events in the journal, with who and when, effective at their place in the log."""
+"""Commands to bots: events in the journal, with who and when, effective at their place in the log.
+
+Why: ADR 8.
+"""
 
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal, InvalidOperation
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict, cast
 from uuid import uuid4
 
+import msgspec
 from sqlalchemy import Connection, Engine
 
-from infra.commands.journal_view import KnownBot, registrations, view
+from infra.commands.journal_view import registrations, view
 from infra.db import queries
-from infra.db.engine import writing
+from infra.db.connect import writing
 from infra.db.projector import BotState, write_bot_state
+from projections.fold.commands import code_check
+from projections.fold.money import INT64_MAX
 from projections.strategies import Signal
 from projections.strategies.code import Strategies, StrategyCode, StrategyCompileError
 from streams.events import (
@@ -28,23 +34,27 @@ from streams.events import (
     Sizing,
     StartBot,
     StopBot,
+    Timeframe,
 )
-from streams.journal import command_entry
+from streams.journal import KnownBot, command_entry
 from streams.log import Log
 from streams.records import Entry, Position, partition_of
 from streams.topics import market_key
 
-INT64_MAX = 2**63 - 1
 SCALE_MAX = 18
 DIGITS_MAX = 40
 
 
-Signed = tuple[str, str, int]
-"""Request, who and when: the fields that every command begins with."""
+class Signed(TypedDict):
+    """The fields that every command begins with: request, who and when."""
+
+    request: str
+    who: str
+    at: int
 
 
 class RefusedError(ValueError):
-    """A command that cannot be given; the message names what is wrong and the way out."""
+    """A command that cannot be given; the message names what is wrong and what to do."""
 
 
 class BotSpec(NamedTuple):
@@ -58,6 +68,8 @@ class BotSpec(NamedTuple):
     params: Mapping[str, object]
     sizing: Sizing = Sizing("equity", 1, 0)
     short: bool = False
+    name: str = ""
+    tags: tuple[str, ...] = ()
 
     @property
     def market(self) -> str:
@@ -104,7 +116,7 @@ class BotManager:
         market = find_market(self._log, spec.market)
         # what is refused is refused here, before anything is written
         create_command(spec, market, code, 0, self._signed(), start=start)
-        registered = self._append(RegisterBot(*self._signed(), market=market.key), market.key, partition=0)
+        registered = self._append(RegisterBot(**self._signed(), market=market.key), market.key, partition=0)
         bot_id = registrations(self._log, registered.offset + 1)
         # an id of its own: a repeated registration leaves an id unused, and never two bots with one id
         command = create_command(spec, market, code, bot_id, self._signed(request), start=start)
@@ -114,19 +126,32 @@ class BotManager:
         """Start a bot with today's code of its strategy, which must compile. A running bot is no error."""
         bot = self._bot(bot_id)
         code_hash = self._compiled(bot.strategy).code_hash
-        return self._append(StartBot(*self._signed(request), bot_id, code_hash), bot.market)
+        command = StartBot(
+            **self._signed(request),
+            bot_id=bot_id,
+            code_hash=code_hash,
+            code_check=code_check(bot.strategy, code_hash),
+        )
+        return self._append(command, bot.market)
 
     def stop_bot(self, bot_id: int, *, flatten: bool = False, request: str | None = None) -> Position:
         """Stop a bot; `flatten` closes its position at the next trade. A stopped bot is no error."""
-        return self._append(StopBot(*self._signed(request), bot_id, flatten), self._bot(bot_id).market)
+        return self._append(
+            StopBot(**self._signed(request), bot_id=bot_id, flatten=flatten), self._bot(bot_id).market
+        )
 
     def halt_bot(self, bot_id: int, reason: str, *, request: str | None = None) -> Position:
-        return self._append(HaltBot(*self._signed(request), bot_id, reason), self._bot(bot_id).market)
+        return self._append(
+            HaltBot(**self._signed(request), bot_id=bot_id, reason=reason, code="halted"),
+            self._bot(bot_id).market,
+        )
 
     def halt_all(self, reason: str, *, request: str | None = None) -> list[Position]:
         """Halt every bot: one command in each partition, all appended at once."""
         halts = [
-            self._entry(HaltBot(*self._signed(request), None, reason), "", partition)
+            self._entry(
+                HaltBot(**self._signed(request), bot_id=None, reason=reason, code="halted"), "", partition
+            )
             for partition in range(self._log.partitions)
         ]
         return self._log.append(halts)
@@ -154,7 +179,15 @@ class BotManager:
                 code = self._compiled(bot.strategy)
                 today = code.code_hash
             checked = code.check({**bot.params, **params})
-        command = ReconfigureBot(*self._signed(request), bot_id, checked, today, sizing, short)
+        command = ReconfigureBot(
+            **self._signed(request),
+            bot_id=bot_id,
+            params=checked,
+            code_hash=today,
+            sizing=sizing,
+            short=short,
+            code_check="" if today is None else code_check(bot.strategy, today),
+        )
         return self._append(command, bot.market)
 
     def process_signal(self, bot_id: int, signal: Signal | float, *, request: str | None = None) -> Position:
@@ -162,7 +195,9 @@ class BotManager:
         target = signal.target if isinstance(signal, Signal) else float(signal)
         if not math.isfinite(target) or abs(target) > 1:
             raise RefusedError(f"signal for bot {bot_id}: target {target} must be a number from -1 to 1")
-        return self._append(ExternalSignal(*self._signed(request), bot_id, target), self._bot(bot_id).market)
+        return self._append(
+            ExternalSignal(**self._signed(request), bot_id=bot_id, target=target), self._bot(bot_id).market
+        )
 
     def update_bot_state(self, bot_id: int, state: BotState, connection: Connection | None = None) -> None:
         """Write a bot's newest state, as the projector does with each that the fold derives.
@@ -191,7 +226,7 @@ class BotManager:
         return code
 
     def _signed(self, request: str | None = None) -> Signed:
-        return request or uuid4().hex, self._who, self._now()
+        return Signed(request=request or uuid4().hex, who=self._who, at=self._now())
 
     def _append(self, command: Command, market: str, partition: int | None = None) -> Position:
         number = self._partition(market) if partition is None else partition
@@ -206,8 +241,7 @@ class BotManager:
     def _bot(self, bot_id: int) -> KnownBot:
         row = queries.bot(self._database, bot_id) if self._database is not None else None
         if row is not None:
-            market = market_key(row["venue"], row["symbol"])
-            return KnownBot(market, row["strategy"], row["code_hash"], row["params"])
+            return KnownBot(row.market, row.strategy, row.code_hash, msgspec.json.decode(row.params))
         for partition in range(self._log.partitions):
             bots = view(self._log, partition).bots
             if bot_id in bots:
@@ -223,11 +257,22 @@ def create_command(
         raise RefusedError(f"timeframe {spec.timeframe!r}: choose one of {', '.join(TIMEFRAMES_NS)}")
     cash = integer_of(spec.cash, market.cash_scale, f"cash in {market.settle}")
     return CreateBot(
-        *signed, bot_id, market.key,
-        spec.timeframe,  # type: ignore[arg-type] - one of them, as was checked above
-        spec.strategy, code.code_hash, code.check(spec.params), spec.sizing, spec.short, cash,
-        market.cash_scale, start,
-    )  # fmt: skip
+        **signed,
+        bot_id=bot_id,
+        market=market.key,
+        timeframe=cast(Timeframe, spec.timeframe),
+        strategy=spec.strategy,
+        code_hash=code.code_hash,
+        params=code.check(spec.params),
+        sizing=spec.sizing,
+        short=spec.short,
+        cash=cash,
+        cash_scale=market.cash_scale,
+        start=start,
+        name=spec.name,
+        tags=spec.tags,
+        code_check=code_check(spec.strategy, code.code_hash),
+    )
 
 
 def find_market(log: Log, key: str) -> Market:
@@ -247,12 +292,12 @@ def sizing_of(text: str) -> Sizing:
     """`amount:X`, `cash:X` or `equity:F`. Raises `RefusedError`."""
     mode, _, number = text.partition(":")
     if mode not in ("amount", "cash", "equity"):
-        raise RefusedError(f"size {text!r}: write amount:X, cash:X or equity:F, such as equity:0.5")
-    value = _decimal(number, f"size {text!r}")
+        raise RefusedError(f"sizing {text!r}: write amount:X, cash:X or equity:F, such as equity:0.5")
+    value = _decimal(number, f"sizing {text!r}")
     if mode == "equity" and value > 1:
-        raise RefusedError(f"size {text!r}: at most equity:1, since nothing is leveraged")
+        raise RefusedError(f"sizing {text!r}: at most equity:1, since nothing is leveraged")
     scale = max(0, -int(value.normalize().as_tuple().exponent))
-    return Sizing(mode, _scaled(value, scale, f"size {text!r}"), scale)
+    return Sizing(mode, _scaled(value, scale, f"sizing {text!r}"), scale)
 
 
 def integer_of(text: str, scale: int, what: str) -> int:

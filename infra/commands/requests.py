@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from infra.db.engine import use_wal
+from infra.db.connect import use_wal
 from streams.codec import UndecodableError, decode_input
 from streams.events import Command, CreateBot
 from streams.log import Log

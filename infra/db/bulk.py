@@ -49,9 +49,9 @@ def write_missing(connection: Connection, table: Table, rows: Rows) -> None:
     connection.execute(insert(table).on_conflict_do_nothing(), values)
 
 
-def listen_for_copy(engine: Engine) -> None:
-    """Let `engine` execute COPY, its rows being the parameter; errors are SQLAlchemy's as ever."""
-    event.listen(engine, "do_execute", _execute_copy)
+def listen_for_copy(database: Engine) -> None:
+    """Let `database` execute COPY, its rows being the parameter; errors are SQLAlchemy's as ever."""
+    event.listen(database, "do_execute", _execute_copy)
 
 
 def _execute_copy(cursor: Any, statement: str, parameters: Any, _context: object) -> bool:

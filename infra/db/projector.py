@@ -1,11 +1,10 @@
 """From the derived streams to rows: one transaction for a batch of records and the positions it reaches.
 
 Records come at least once and in order per (topic, partition). What comes again is hidden twice over: a
-record at or before the stored offset was applied before; an event at or before the last cause of its topic,
-partition and market was written by a worker that crashed and folded again.
+record at or before the stored offset was applied before; an event that repeats a cause (`streams.causes`) was
+written by a worker that crashed and folded again.
 """
 
-from bisect import bisect_right
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -16,16 +15,17 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
 from infra.db import tables
 from infra.db.bulk import write, write_missing
-from infra.db.engine import is_out_of_reach, writing
+from infra.db.connect import is_out_of_reach, writing
 from infra.db.rows import SYSTEM_EVENTS, Changes, Row, merge_orders, merge_positions
 from infra.db.schema import open_database
 from infra.process import telemetry
 from infra.process.errors import one_line
 from streams.agents.sinks import SinkUnreachableError
+from streams.causes import Seen
 from streams.codec import UndecodableError, decode_output
-from streams.events import Checkpoint, DeadLetter
+from streams.events import Checkpoint
 from streams.log import Log
-from streams.records import Output, Record
+from streams.records import Output, Record, dead_letter
 from streams.topics import SYSTEM
 
 INT64 = range(-(2**63), 2**63)
@@ -37,7 +37,7 @@ Place = tuple[str, int]
 
 
 class ProjectionError(Exception):
-    """The database and the log disagree; the message names both and the way out."""
+    """The database and the log disagree; the message names both and what to do."""
 
 
 class ProjectionGapError(ProjectionError):
@@ -58,11 +58,10 @@ class Applied(NamedTuple):
 
 
 class Reached(msgspec.Struct):
-    """A stored position: last offset applied, last cause, and its last index by market."""
+    """A stored position: the last offset applied, and the causes seen up to there."""
 
     offset: int | None = None
-    cause_offset: int = -1
-    cause_indexes: dict[str, int] = msgspec.field(default_factory=dict)
+    seen: Seen = msgspec.field(default_factory=Seen)
 
 
 class DatabaseSink:
@@ -73,7 +72,7 @@ class DatabaseSink:
 
         Raises `SchemaError` when the database is not migrated to this version.
         """
-        self._engine = open_database(url)
+        self._database = open_database(url)
         self._update_bot = update_bot or write_bot_state
 
     def positions(self) -> dict[Place, int]:
@@ -82,7 +81,7 @@ class DatabaseSink:
         Raises `SinkUnreachableError` while there is no connection to the database.
         """
         columns = tables.positions.c
-        with self._reaching(), self._engine.connect() as connection:
+        with self._reaching(), self._database.connect() as connection:
             rows = connection.execute(select(columns.topic, columns.partition, columns.offset))
             return {(topic, partition): offset for topic, partition, offset in rows}
 
@@ -92,7 +91,7 @@ class DatabaseSink:
             end = log.highwater(topic, partition) if partition < log.partitions else 0
             if offset >= end:
                 raise ProjectionGapError(
-                    f"database {_shown(self._engine)} has applied {topic}:{partition}:{offset}, but log"
+                    f"database {_shown(self._database)} has applied {topic}:{partition}:{offset}, but log"
                     f" {log.url} ends before offset {end}: it was made of another log; name that one, or"
                     " run `tcpdashboard rebuild`"
                 )
@@ -105,23 +104,23 @@ class DatabaseSink:
         Raises `ProjectionGapError` where records are missing after the stored position, `ProjectionError`
         where a row stands already that no stored position accounts for.
         """
-        with self._reaching(), writing(self._engine).begin() as connection:
+        with self._reaching(), writing(self._database).begin() as connection:
             applied = project(connection, records, self._update_bot)
         telemetry.DEAD_LETTERS.inc(applied.dead_letters)
         return applied
 
     def close(self) -> None:
-        self._engine.dispose()
+        self._database.dispose()
 
     @contextmanager
     def _reaching(self) -> Generator[None]:
         try:
             yield
         except DBAPIError as error:
-            if not is_out_of_reach(error, self._engine):
+            if not is_out_of_reach(error, self._database):
                 raise
             reason = str(error.orig).strip().partition("\n")[0]
-            raise SinkUnreachableError(f"database {_shown(self._engine)}: {reason}") from error
+            raise SinkUnreachableError(f"database {_shown(self._database)}: {reason}") from error
 
 
 BotState = tuple[Any, ...]
@@ -168,7 +167,7 @@ def _project(
             repeats += _add(changes, record, decode, position)
         except UndecodableError as error:
             dead += 1
-            letter = DeadLetter(record.topic, record.partition, record.offset, str(error))
+            letter = dead_letter(record, str(error))
             changes.add_system(_text(record.key), letter, (record.partition, -1, -1), record)
     _write_changes(connection, changes, update_bot)
     _write_positions(connection, reached)
@@ -182,22 +181,9 @@ def _add(changes: Changes, record: Record, decode: Callable[[bytes], Output], po
     check_output(record, output, market)
     if ":" in market and record.topic != SYSTEM:
         changes.markets.add(market)
-    first = repeats_of(output, market, position) if output.offset >= 0 else 0
+    first = position.seen.repeats(market, output.offset, output.indexes)
     changes.add(market, output, first, record)
     return first
-
-
-def repeats_of(output: Output, market: str, position: Reached) -> int:
-    """How many of the output's first events are repeats of a cause; `position` moves to its last cause."""
-    if output.offset < position.cause_offset:
-        return len(output.events)
-    if output.offset > position.cause_offset:
-        position.cause_offset, position.cause_indexes = output.offset, {}
-    last = position.cause_indexes.get(market, -1)
-    repeats = bisect_right(output.indexes, last)
-    if repeats < len(output.indexes):
-        position.cause_indexes[market] = output.indexes[-1]
-    return repeats
 
 
 def check_output(record: Record, output: Output, market: str) -> None:
@@ -250,8 +236,8 @@ def _gap(connection: Connection, record: Record, stored: int) -> str:
     )
 
 
-def _shown(engine: Engine) -> str:
-    return engine.url.render_as_string()
+def _shown(database: Engine) -> str:
+    return database.url.render_as_string()
 
 
 # ------------------------------------------------------------------ reading and writing rows
@@ -272,13 +258,13 @@ def _load_positions(connection: Connection, places: set[Place]) -> dict[Place, R
     for row in rows:
         indexes = msgspec.json.decode(row.cause_indexes, type=dict[str, int])
         offset = None if row.offset < 0 else row.offset
-        reached[row.topic, row.partition] = Reached(offset, row.cause_offset, indexes)
+        reached[row.topic, row.partition] = Reached(offset, Seen(row.cause_offset, indexes))
     return reached
 
 
 def _write_positions(connection: Connection, reached: dict[Place, Reached]) -> None:
     rows = [
-        (*place, at.offset, at.cause_offset, msgspec.json.encode(at.cause_indexes).decode())
+        (*place, at.offset, at.seen.offset, msgspec.json.encode(at.seen.indexes).decode())
         for place, at in sorted(reached.items())
     ]
     write(connection, tables.positions, rows, replace=True)

@@ -1,105 +1,164 @@
-"""What the command line asks of the database: generators of all rows, read page by page.
+"""What is asked of the database: rows as the tables hold them, a page at a time (`infra.db.pages`).
 
-Rows are those of `infra.db.pages`, or the fields of them that commands show. Memory does not grow with the
-answer, and no connection is held between pages. `after_ns` is exclusive and `until_ns` inclusive, in event
-time.
+How they look at the doors is `infra.present.facts`' to say.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import ColumnElement, Engine, Table, and_, func, select
+from sqlalchemy import ColumnElement, Engine, Row, Select, Table, and_, case, exists, func, select
 
-from infra.db import pages, tables
-from infra.db.pages import Page, Window
+from infra.db import tables
+from infra.db.pages import Page, Window, page
+from infra.present.facts import CANDLE_COLUMNS, HELD, MARKED
+from infra.present.rows import PARTS
+from projections.fold.money import INT64_MAX
+from streams.topics import PROJECTED, SYSTEM
 
-ROWS_PER_PAGE = 10_000
-SIGNAL = ("time", "bot_id", "target", "values", "decision", "code", "cause", "words")
-Rows = Iterator[dict[str, Any]]
-
-
-def every(page: Callable[[Window], Page], window: Window) -> Iterator[list[Any]]:
-    """The rows of every page from `window` on, `ROWS_PER_PAGE` at a time."""
-    while True:
-        found = page(window._replace(limit=ROWS_PER_PAGE))
-        yield found.rows
-        if found.next is None:
-            return
-        window = window._replace(cursor=found.next)
+CANDLE_KEY = ("timestamp", "revision")
+EVENT_KEY = tables.CAUSE
+BOT_KEY = ("bot_id",)
+LETTER_KEY = ("timestamp", "partition", "offset", "index", "stream_number")
 
 
 def candles(
-    engine: Engine,
-    market: str,
-    timeframe: str,
-    after_ns: int | None = None,
-    until_ns: int | None = None,
-    *,
-    revisions: bool = False,
-) -> Rows:
+    database: Engine, market: str, timeframe: str, window: Window, *, revisions: bool = False
+) -> Page:
     """Candles by close time; only the newest revision of each unless all are asked for."""
-    return _rows(
-        lambda window: pages.candles(engine, market, timeframe, window, revisions=revisions),
-        after_ns,
-        until_ns,
-    )
+    table, newer = tables.candles, tables.candles.alias()
+    query = select(*(table.c[name] for name in CANDLE_COLUMNS))
+    query = query.where(table.c.market == market, table.c.timeframe == timeframe)
+    if not revisions:
+        same = (newer.c[name] == table.c[name] for name in ("market", "timeframe", "timestamp"))
+        query = query.where(~exists().where(*same, newer.c.revision > table.c.revision))
+        if window.cursor is not None:  # a candle that was revised since its page was read does not come again
+            window = window._replace(cursor=(window.cursor[0], -1 if window.newest else INT64_MAX))
+    return page(database, query, table, CANDLE_KEY, window)
 
 
-def raw_candles(
-    engine: Engine, market: str, timeframe: str, window: Window, *, revisions: bool
-) -> Iterator[list[Any]]:
-    """The same as the table holds them, many at a time: see `pages.raw_candles`."""
-    return every(lambda at: pages.raw_candles(engine, market, timeframe, at, revisions=revisions), window)
+def signals(database: Engine, bot_id: int, window: Window) -> Page:
+    """Every signal of a bot, executed or refused, in the order of the journal."""
+    return _of_bot(database, tables.signals, bot_id, window)
 
 
-def signals(engine: Engine, bot_id: int, after_ns: int | None = None, until_ns: int | None = None) -> Rows:
-    """Every signal of a bot, executed or refused, in the order of the journal; `words` says its code."""
-    for row in _rows(lambda window: pages.signals(engine, bot_id, window), after_ns, until_ns):
-        yield {name: row[name] for name in SIGNAL}
+def orders(database: Engine, bot_id: int, window: Window) -> Page:
+    """Orders of a bot with what became of them, in the order of the journal."""
+    return _of_bot(database, tables.orders, bot_id, window)
 
 
-def trades(
-    engine: Engine,
-    bot_id: int,
-    after_ns: int | None = None,
-    until_ns: int | None = None,
-    *,
-    lineage: bool = False,
-) -> Rows:
-    """Fills of a bot in the order of the journal, with their `lineage` if asked for: see `pages.fills`."""
-    for row in _rows(lambda window: pages.fills(engine, bot_id, window, lineage=lineage), after_ns, until_ns):
-        del row["cash"]
-        yield row
+def fills(database: Engine, bot_id: int, window: Window, *, lineage: bool = False) -> Page:
+    """Fills of a bot in the order of the journal; `lineage` adds the signal and the candle behind each."""
+    if not lineage:
+        return _of_bot(database, tables.fills, bot_id, window)
+    query = _with_lineage(select(tables.fills).where(tables.fills.c.bot_id == bot_id))
+    return page(database, query, tables.fills, EVENT_KEY, window)
 
 
-def equity(engine: Engine, bot_id: int, after_ns: int | None = None, until_ns: int | None = None) -> Rows:
+def equity(database: Engine, bot_id: int, window: Window) -> Page:
     """Marks of a bot at candle closes."""
-    return _rows(lambda window: pages.equity(engine, bot_id, window), after_ns, until_ns)
+    return _of_bot(database, tables.equity, bot_id, window)
 
 
-def bots(engine: Engine, limit: int | None = None) -> Rows:
-    """The newest specification, status and holdings of every bot, or of the first so many, by id."""
-    if limit is not None:
-        return iter(pages.bots(engine, Window(limit)).rows)
-    return _rows(lambda window: pages.bots(engine, window))
+def bots(
+    database: Engine, window: Window, *, status: str | None = None, ids: Iterable[int] | None = None
+) -> Page:
+    """The newest specification and status of bots, by id, with what each holds and its newest mark."""
+    bot, held = tables.bots, tables.bot_positions
+    query = select(
+        bot, *(held.c[name].label(f"held_{name}") for name in HELD), *(_newest_mark(name) for name in MARKED)
+    ).join_from(bot, held, bot.c.bot_id == held.c.bot_id, isouter=True)
+    if status is not None:
+        query = query.where(bot.c.status == status)
+    if ids is not None:
+        query = query.where(bot.c.bot_id.in_(sorted(ids)))
+    return page(database, query, bot, BOT_KEY, window)
 
 
-bot = pages.bot
+def bot(database: Engine, bot_id: int) -> Row[Any] | None:
+    """One row of `bots`; None when the database knows no such bot."""
+    return next(iter(bots(database, Window(1), ids=[bot_id]).rows), None)
 
 
-def markets(engine: Engine) -> Rows:
-    """Markets of which anything was derived."""
-    with engine.connect() as connection:
-        for row in connection.execute(select(tables.markets).order_by(tables.markets.c.market)):
-            yield {"market": row.market, "venue": row.venue, "symbol": row.symbol}
+def markets(database: Engine) -> list[str]:
+    """Keys of the markets of which anything was derived."""
+    market = tables.markets.c.market
+    with database.connect() as connection:
+        return list(connection.execute(select(market).order_by(market)).scalars())
 
 
-def _rows(page: Callable[[Window], Page], after_ns: int | None = None, until_ns: int | None = None) -> Rows:
-    for rows in every(page, Window(ROWS_PER_PAGE, after_ns, until_ns)):
-        yield from rows
+def has_market(database: Engine, market: str) -> bool:
+    """Whether anything was derived of this market."""
+    with database.connect() as connection:
+        query = select(tables.markets.c.market).where(tables.markets.c.market == market)
+        return connection.execute(query).first() is not None
 
 
-def lost(engine: Engine, partition: int, first: int, end: int) -> dict[str, int]:
+def reached(database: Engine) -> dict[tuple[str, int], tuple[int, int]]:
+    """By topic and partition: the last offset applied, and the last journal offset it came from."""
+    at = tables.positions.c
+    with database.connect() as connection:
+        rows = connection.execute(select(at.topic, at.partition, at.offset, at.cause_offset))
+        return {(topic, partition): (offset, cause) for topic, partition, offset, cause in rows}
+
+
+def newest(database: Engine) -> dict[str, Any]:
+    """Of each market the `timestamp`, `close` and `price_scale` of its newest 1m candle, by market."""
+    candle, market = tables.candles.c, tables.markets.c
+    last = (
+        select(func.max(candle.timestamp))
+        .where(candle.market == market.market, candle.timeframe == "1m")
+        .correlate(tables.markets)
+        .scalar_subquery()
+    )
+    here = (candle.market == market.market) & (candle.timeframe == "1m") & (candle.timestamp == last)
+    wanted = select(market.market, candle.timestamp, candle.close, candle.price_scale)
+    query = wanted.join_from(tables.markets, tables.candles, here).order_by(market.market, candle.revision)
+    with database.connect() as connection:
+        return {row.market: row for row in connection.execute(query)}
+
+
+def statuses(database: Engine) -> dict[str, int]:
+    """How many bots there are by status."""
+    column = tables.bots.c.status
+    with database.connect() as connection:
+        rows = connection.execute(select(column, func.count()).group_by(column).order_by(column))
+        return {row[0]: row[1] for row in rows}
+
+
+# ------------------------------------------------------------------ dead letters
+
+
+def refusal(database: Engine, partition: int, offset: int) -> str | None:
+    """The dead letter, as JSON, that the fold made of the journal record at this place; None for none."""
+    event = tables.system_events.c
+    query = select(event.event).where(
+        event.topic == SYSTEM, event.partition == partition, event.type == "dead_letter.v1",
+        event.cause_offset == offset,
+    )  # fmt: skip
+    with database.connect() as connection:
+        return connection.execute(query).scalar()
+
+
+def count_letters(database: Engine) -> int:
+    """How many dead letters there are."""
+    with database.connect() as connection:
+        counted = select(func.count()).where(tables.system_events.c.type == "dead_letter.v1")
+        return connection.execute(counted).scalar_one()
+
+
+def letters(database: Engine, window: Window) -> Page:
+    """Dead letters by the time of their notice in the log."""
+    event = tables.system_events.c
+    number = case({name: number for number, name in enumerate(PROJECTED)}, value=event.topic)
+    found = (
+        select(tables.system_events, number.label("stream_number"))
+        .where(event.type == "dead_letter.v1")
+        .subquery()
+    )
+    return page(database, select(found), found, LETTER_KEY, window)
+
+
+def lost(database: Engine, partition: int, first: int, end: int) -> dict[str, int]:
     """How many late trades and dead letters follow from the journal records first ≤ offset < end."""
 
     def follows(table: Table) -> ColumnElement[bool]:
@@ -108,8 +167,42 @@ def lost(engine: Engine, partition: int, first: int, end: int) -> dict[str, int]
 
     late, system = tables.late_ticks, tables.system_events
     letters = and_(follows(system), system.c.type == "dead_letter.v1")
-    with engine.connect() as connection:
+    with database.connect() as connection:
         return {
             "late": connection.scalar(select(func.count()).select_from(late).where(follows(late))) or 0,
             "dead_letters": connection.scalar(select(func.count()).select_from(system).where(letters)) or 0,
         }
+
+
+# ------------------------------------------------------------------ parts of queries
+
+
+def _of_bot(database: Engine, table: Table, bot_id: int, window: Window) -> Page:
+    return page(database, select(table).where(table.c.bot_id == bot_id), table, EVENT_KEY, window)
+
+
+def _newest_mark(name: str) -> ColumnElement[Any]:
+    marks = tables.equity.c
+    newest = select(marks[name]).where(marks.bot_id == tables.bots.c.bot_id)
+    ordered = newest.order_by(*(marks[part].desc() for part in EVENT_KEY)).limit(1)
+    return ordered.correlate(tables.bots).scalar_subquery().label(f"mark_{name}")
+
+
+def _with_lineage(query: Select[Any]) -> Select[Any]:
+    fill, order, signal, candle = tables.fills.c, tables.orders.c, tables.signals.c, tables.candles.c
+    its_order = (order[f"cause_{part}"] == fill[f"order_id_{part}"] for part in PARTS)
+    its_signal = (signal[f"cause_{part}"] == order[f"signal_{part}"] for part in PARTS)
+    its_candle = and_(
+        candle.market == signal.market,
+        candle.timeframe == signal.timeframe,
+        candle.timestamp == signal.timestamp,
+        candle.revision == 0,  # the one that strategies saw
+    )
+    return (
+        query.outerjoin(tables.orders, and_(order.bot_id == fill.bot_id, *its_order))
+        .outerjoin(tables.signals, and_(signal.bot_id == order.bot_id, *its_signal))
+        .outerjoin(tables.candles, and_(signal.candle_offset.is_not(None), its_candle))
+        .add_columns(*(order[f"signal_{part}"] for part in PARTS))
+        .add_columns(*(signal[f"candle_{part}"] for part in PARTS))
+        .add_columns(candle.timestamp.label("candle_timestamp"), candle.first_offset, candle.last_offset)
+    )

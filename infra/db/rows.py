@@ -1,20 +1,20 @@
 """What derived events mean as rows: collected in memory for a batch of records, without a database.
 
-Most tables only grow: an event is a row, a tuple in the order of the table's columns. Where that is the
-order of the event's fields, `astuple` makes it, several times faster than picking them by name; a test
-compares them. Three tables hold the newest state (`bots`, `orders`, `bot_positions`): here their changes are
+Most tables only grow: an event is a row, which `infra.present.rows` makes of it by the names of the table's
+columns. Three tables hold the newest state (`bots`, `orders`, `bot_positions`): here their changes are
 collected, and `merge_orders` and `merge_positions` apply them to the rows that the database already holds.
 """
 
 from collections import defaultdict
-from collections.abc import Callable
 from typing import Any
 
 import msgspec
-from msgspec.structs import asdict, astuple
+from msgspec.structs import replace
 from sqlalchemy import Table
 
 from infra.db import tables
+from infra.present.fields import fields
+from infra.present.rows import columns, names_of, row_of
 from infra.present.values import event_to_json
 from streams.events import (
     BotChanged,
@@ -22,6 +22,7 @@ from streams.events import (
     Checkpoint,
     DeadLetter,
     Equity,
+    Event,
     Fill,
     LateTick,
     Order,
@@ -43,8 +44,19 @@ SYSTEM_EVENTS = (DeadLetter, SourceHole, WorkerStarted, WorkerStopped)
 """Events about the machinery; with `Checkpoint` the only ones that need no market."""
 
 
-def _json(value: Any) -> str:
-    return msgspec.json.encode(value).decode()
+GROWS: dict[type[Event], Table] = {
+    Candle: tables.candles,
+    LateTick: tables.late_ticks,
+    Signal: tables.signals,
+    Fill: tables.fills,
+    Checkpoint: tables.checkpoints,
+}
+"""Events that are a row of their own for ever."""
+_ROW = {kind: row_of(kind, names_of(table.columns)) for kind, table in GROWS.items()}
+_MARKS = row_of(Equity, names_of(tables.equity.columns))
+_BOT = row_of(BotChanged, names_of(tables.bots.columns))
+_ORDER_NAMES = ("market", *names_of(columns(Order)), *tables.CAUSE)
+_ORDER = row_of(Order, _ORDER_NAMES)
 
 
 class Changes:
@@ -59,34 +71,37 @@ class Changes:
         """Orders made in this batch; those made earlier are the caller's to load."""
         self.fills: list[tuple[str, Fill, CauseKey]] = []
         self.closed: list[OrderClosed] = []
-        self._add: dict[type, Callable[[str, Any, CauseKey], None]] = {
-            Candle: self._candle,
-            LateTick: self._late_tick,
-            Signal: self._signal,
-            Order: self._order,
-            Fill: self._filled,
-            OrderClosed: self._order_closed,
-            BotChanged: self._bot_changed,
-            Equity: self._equity,
-            Checkpoint: self._checkpoint,
-        }
+        self._grow = {kind: (self.inserts[table].append, _ROW[kind]) for kind, table in GROWS.items()}
 
     def add(self, market: str, output: Output, first: int, record: Record) -> None:
         """Add the output's events from number `first` on; `record` is the one that holds it."""
         partition, offset = output.partition, output.offset
-        handlers = self._add
+        grow = self._grow
         for place in range(first, len(output.events)):
-            event = output.events[place]
-            cause = (partition, offset, output.indexes[place])
-            add = handlers.get(type(event))
-            if add is None:
-                self.add_system(market, event, cause, record, place)
+            event, index = output.events[place], output.indexes[place]
+            grows = grow.get(type(event))
+            if grows is not None:
+                append, row = grows
+                append(row(market, event, partition, offset, index))
+                if type(event) is Fill:
+                    self.fills.append((market, event, (partition, offset, index)))
+            elif isinstance(event, Equity):
+                self.inserts[tables.equity].extend(_MARKS(market, event, partition, offset, index))
+            elif isinstance(event, Order):
+                row = _ORDER(market, event, partition, offset, index)
+                ordered = dict(zip(_ORDER_NAMES, row, strict=True))
+                ordered.update(status="pending", code="", filled=0, updated=event.timestamp)
+                self.orders[event.bot_id, partition, offset, index] = ordered
+            elif isinstance(event, OrderClosed):
+                self.closed.append(event)
+            elif isinstance(event, BotChanged):
+                self.bots[event.bot_id] = _BOT(market, _without_nul(event), partition, offset, index)
             else:
-                add(market, event, cause)
+                self.add_system(market, event, (partition, offset, index), record, place)
 
     def add_system(self, market: str, event: Any, cause: CauseKey, record: Record, place: int = 0) -> None:
         where = (record.topic, record.partition, record.offset, place, record.time_ms * 1_000_000)
-        body = _json(event_to_json(event))
+        body = msgspec.json.encode(event_to_json(event)).decode()
         self.inserts[tables.system_events].append((*where, market, event_tag(event), body, *cause))
 
     def order_keys(self) -> set[OrderKey]:
@@ -94,62 +109,15 @@ class Changes:
         changes: list[Fill | OrderClosed] = [fill for _, fill, _ in self.fills]
         return {order_key(change) for change in (*changes, *self.closed)} - self.orders.keys()
 
-    def _candle(self, market: str, event: Candle, cause: CauseKey) -> None:
-        self.inserts[tables.candles].append((market, *astuple(event), *cause))
 
-    def _late_tick(self, market: str, event: LateTick, cause: CauseKey) -> None:
-        self.inserts[tables.late_ticks].append((market, *astuple(event), *cause))
-
-    def _signal(self, market: str, event: Signal, cause: CauseKey) -> None:
-        head = (market, event.bot_id, event.time, event.timeframe, event.target, event.previous)
-        price = (_json(event.values), event.price, event.price_scale)
-        decision = (event.decision, event.code, event.origin)
-        self.inserts[tables.signals].append((*head, *price, *decision, *cause))
-
-    def _order(self, market: str, event: Order, cause: CauseKey) -> None:
-        row = asdict(event)
-        signal = row.pop("signal")
-        row["time_ns"] = row.pop("time")
-        for part in ("partition", "offset", "index"):
-            row[f"signal_{part}"] = getattr(signal, part, None)
-        row.update(zip(tables.CAUSE, cause, strict=True))
-        row.update(market=market, status="pending", code="", filled=0, updated_ns=event.time)
-        self.orders[(event.bot_id, *cause)] = row
-
-    def _filled(self, market: str, event: Fill, cause: CauseKey) -> None:
-        bot_id, time, order, *rest = astuple(event)
-        self.inserts[tables.fills].append((market, bot_id, time, *astuple(order), *rest, *cause))
-        self.fills.append((market, event, cause))
-
-    def _order_closed(self, _market: str, event: OrderClosed, _cause: CauseKey) -> None:
-        self.closed.append(event)
-
-    def _bot_changed(self, _market: str, event: BotChanged, cause: CauseKey) -> None:
-        sizing = event.sizing
-        spec = (event.timeframe, event.strategy, event.code_hash, _json(event.params))
-        money = (event.short, event.initial_cash, event.cash_scale, event.currency)
-        words, who = (text.replace("\0", "\ufffd") for text in (event.words, event.who))
-        state = (event.status, event.code, words, who)
-        head = (event.bot_id, event.time, event.market)
-        self.bots[event.bot_id] = (
-            *(*head, *spec, sizing.mode, sizing.value, sizing.scale),
-            *(*money, *state, *cause),
-        )
-
-    def _equity(self, market: str, event: Equity, cause: CauseKey) -> None:
-        time, scales = event.time, (event.cash_scale, event.size_scale)
-        marks = zip(event.bot_id, event.cash, event.position, event.equity, strict=True)
-        self.inserts[tables.equity].extend(
-            (market, bot, time, cash, position, equity, *scales, *cause)
-            for bot, cash, position, equity in marks
-        )
-
-    def _checkpoint(self, _market: str, event: Checkpoint, cause: CauseKey) -> None:
-        self.inserts[tables.checkpoints].append((event.journal_sha256, event.state_sha256, *cause))
+def _without_nul(event: BotChanged) -> BotChanged:
+    """People write into a bot's texts what PostgreSQL does not store."""
+    texts = ((one.name, getattr(event, one.name)) for one in fields(BotChanged) if one.form == "text")
+    return replace(event, **{name: text.replace("\0", "\ufffd") for name, text in texts if "\0" in text})
 
 
 def order_key(change: Fill | OrderClosed) -> OrderKey:
-    order = change.order
+    order = change.order_id
     return (change.bot_id, order.partition, order.offset, order.index)
 
 
@@ -167,11 +135,11 @@ def merge_orders(changes: Changes, stored: dict[OrderKey, Row]) -> list[Row]:
             row["filled"] += fill.size * 10 ** (row["size_scale"] - fill.size_scale)
             if row["status"] in ("pending", "partial"):
                 row["status"] = "filled" if row["filled"] >= row["size"] else "partial"
-            row["updated_ns"] = fill.time
+            row["updated"] = fill.timestamp
     for closed in changes.closed:
         row = orders.get(order_key(closed))
         if row is not None:
-            row.update(status=closed.status, code=closed.code, updated_ns=closed.time)
+            row.update(status=closed.status, code=closed.code, updated=closed.timestamp)
     return list(orders.values())
 
 
@@ -184,17 +152,19 @@ def merge_positions(changes: Changes, stored: dict[int, Row]) -> list[Row]:
             {
                 "bot_id": fill.bot_id,
                 "market": market,
-                "realised": 0,
+                "realised_pnl": 0,
                 "fees": 0,
                 "cash_scale": fill.cash_scale,
             },
         )
-        _grow(row, "cash_scale", fill.cash_scale, ("realised", "fees"))
-        row["realised"] += fill.realised
+        _grow(row, "cash_scale", fill.cash_scale, ("realised_pnl", "fees"))
+        row["realised_pnl"] += fill.realised_pnl
         row["fees"] += fill.fee
-        row.update(time_ns=fill.time, position=fill.position, cost=fill.cost, cash=fill.cash)
+        row.update(timestamp=fill.timestamp, position=fill.position, cost=fill.cost, cash=fill.cash)
         row.update(
-            currency=fill.currency, size_scale=fill.size_scale, **dict(zip(tables.CAUSE, cause, strict=True))
+            fee_currency=fill.fee_currency,
+            size_scale=fill.size_scale,
+            **dict(zip(tables.CAUSE, cause, strict=True)),
         )
     return list(rows.values())
 

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Engine, func, inspect, select, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 
-from infra.db.engine import is_out_of_reach, open_engine, writing
+from infra.db.connect import database_at, is_out_of_reach, writing
 from infra.process.errors import one_line
 
 logger = logging.getLogger(__name__)
@@ -29,25 +29,29 @@ _REFUSED = re.compile(r"FATAL:|no password supplied")
 class SchemaError(Exception):
     """The database's tables are not those of this version; `revision` is what it has, None: no tables yet."""
 
-    def __init__(self, words: str, revision: str | None) -> None:
-        super().__init__(words)
+    def __init__(self, message: str, revision: str | None) -> None:
+        super().__init__(message)
         self.revision = revision
 
 
 def migrate(url: str) -> str:
-    """Create or upgrade the tables; returns the revision reached. Harmless when repeated, also at once."""
+    """Create or upgrade the tables; returns the revision reached. Harmless when repeated, also at once.
+
+    Raises `SchemaError` for tables that this version does not know.
+    """
     from alembic import command  # noqa: PLC0415 - who opens a database seldom migrates it, and this takes long
     from alembic.config import Config  # noqa: PLC0415 - as above
 
-    engine = open_engine(url)
+    database = database_at(url)
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
-    with writing(engine).begin() as connection:
+    with writing(database).begin() as connection:
+        _check_known(connection)
         if connection.dialect.name == "postgresql":
             connection.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
-    engine.dispose()
+    database.dispose()
     return newest_revision()
 
 
@@ -61,10 +65,10 @@ def migrate_when_reachable(url: str) -> str:
         try:
             return migrate(url)
         except DBAPIError as error:
-            engine = open_engine(url)
+            database = database_at(url)
             reason = one_line(error)
             refused = _REFUSED.search(reason) and not _PASSING.search(reason)
-            if refused or not is_out_of_reach(error, engine):
+            if refused or not is_out_of_reach(error, database):
                 raise
             if not waits:
                 logger.warning("waiting for database %s: %s", make_url(url).render_as_string(), reason)
@@ -73,8 +77,13 @@ def migrate_when_reachable(url: str) -> str:
 
 
 def newest_revision() -> str:
-    """That of this version's tables: the files of the migrations begin with theirs, in order."""
-    return max(file.name.partition("_")[0] for file in (MIGRATIONS / "versions").glob("*.py"))
+    """That of this version's tables."""
+    return max(_revisions())
+
+
+def _revisions() -> set[str]:
+    """Of all migrations: the names of their files, in order."""
+    return {file.stem for file in (MIGRATIONS / "versions").glob("*.py")}
 
 
 def _revision(connection: Connection) -> str | None:
@@ -85,17 +94,30 @@ def _revision(connection: Connection) -> str | None:
 
 
 def open_database(url: str) -> Engine:
-    """An engine on a database whose tables are those of this version. Raises `SchemaError`."""
-    engine = open_engine(url)
-    with engine.connect() as connection:
-        revision = _revision(connection)
+    """An database on a database whose tables are those of this version. Raises `SchemaError`."""
+    database = database_at(url)
+    with database.connect() as connection:
+        revision = _check_known(connection)
     newest = newest_revision()
     if revision != newest:
-        shown = engine.url.render_as_string()
-        engine.dispose()
+        shown = database.url.render_as_string()
+        database.dispose()
         raise SchemaError(
             f"database {shown} is at revision {revision or 'none'}, this version needs {newest}:"
             " run `tcpdashboard migrate`",
             revision,
         )
-    return engine
+    return database
+
+
+def _check_known(connection: Connection) -> str | None:
+    """The database's revision. Raises `SchemaError` for one that this version does not know."""
+    revision = _revision(connection)
+    if revision is not None and revision not in _revisions():
+        shown = connection.engine.url.render_as_string()
+        raise SchemaError(
+            f"database {shown} has tables of another release (revision {revision}): name another database, or"
+            " put this one away, and run `tcpdashboard rebuild`, which makes it of the log",
+            revision,
+        )
+    return revision

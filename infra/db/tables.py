@@ -1,8 +1,9 @@
 """The tables: what the derived streams say, one row a fact, each with the cause it came from.
 
-Every column is a function of one partition of the log: none depends on the wall clock or on the order between
-partitions, so a database that was killed, rebuilt or filled in other batches holds the same rows. Money,
-prices and sizes are integers beside their decimal scale, times integer nanoseconds UTC.
+Columns of an event are those of `infra.present.rows`: a new field of an event is a new column, and needs a
+migration. Every column is a function of one partition of the log: none depends on the wall clock or on the
+order between partitions, so a database that was killed, rebuilt or filled in other batches holds the same
+rows. Money, prices and sizes are integers beside their decimal scale, times integer nanoseconds UTC.
 
 `info={"content": False}` marks tables and columns that are positions or made of them (causes, offsets): two
 runs over the same input in other batches agree in everything else. Keys of rows that belong to one bot or
@@ -12,6 +13,19 @@ market begin with it, so that key order is the same in both runs.
 from typing import Any
 
 from sqlalchemy import BigInteger, Boolean, Column, Double, MetaData, PrimaryKeyConstraint, Table, Text
+
+from infra.present.rows import CAUSE, RowColumn, columns
+from streams.events import (
+    BotChanged,
+    Candle,
+    Checkpoint,
+    Equity,
+    Event,
+    Fill,
+    LateTick,
+    Order,
+    Signal,
+)
 
 metadata = MetaData(
     naming_convention={
@@ -24,9 +38,6 @@ metadata = MetaData(
 )
 
 NOT_CONTENT: dict[str, Any] = {"content": False}
-CAUSE = ("cause_partition", "cause_offset", "cause_index")
-"""Identity of the event that made a row."""
-
 KEY = Text().with_variant(Text(collation="C"), "postgresql")
 """Text that is part of a key: compared by bytes in every database, so that key order is the same."""
 
@@ -52,11 +63,30 @@ def _cause() -> list[Column[int]]:
     return [_integer(name, content=False) for name in CAUSE]
 
 
+_TYPES: dict[type, Any] = {int: BigInteger, float: Double, bool: Boolean, str: Text}
+
+
+def _column(one: RowColumn, key: tuple[str, ...]) -> Column[Any]:
+    if one.type is int:
+        return _integer(one.name, content=one.content, nullable=one.nullable)
+    info = {} if one.content else dict(NOT_CONTENT)
+    return Column(one.name, KEY if one.name in key else _TYPES[one.type], nullable=one.nullable, info=info)
+
+
 def _table(name: str, *columns: Any, key: tuple[str, ...], content: bool = True) -> Table:
     # without SQLite's hidden rowid a row is written once, by its key, and ranges are read in one sweep
     info = {} if content else dict(NOT_CONTENT)
     constraint = PrimaryKeyConstraint(*key)
     return Table(name, metadata, *columns, constraint, info=info, sqlite_with_rowid=False)
+
+
+def _of(
+    kind: type[Event], name: str, *more: Column[Any], key: tuple[str, ...], content: bool = True
+) -> Table:
+    """The table of a kind of event: market, fields, cause, and what follows from later events."""
+    its = [_column(one, key) for one in columns(kind)]
+    market = [] if not content or any(column.name == "market" for column in its) else [_key("market")]
+    return _table(name, *market, *its, *_cause(), *more, key=key, content=content)
 
 
 positions = _table(
@@ -75,123 +105,44 @@ A journal record's outputs stand in one derived record a market, so their indexe
 
 markets = _table("markets", _key("market"), *_texts("venue", "symbol"), key=("market",))
 
-candles = _table(
-    "candles",
-    _key("market"),
-    _key("timeframe"),
-    *_integers("end_ns", "revision", "open", "high", "low", "close", "volume", "trades"),
-    *_integers("price_scale", "size_scale"),
-    Column("empty", Boolean, nullable=False),
-    Column("incomplete", Boolean, nullable=False),
-    _integer("first_offset", content=False),
-    _integer("last_offset", content=False),
-    *_cause(),
-    key=("market", "timeframe", "end_ns", "revision"),
-)
+BY_BOT = ("bot_id", *CAUSE)
 
-late_ticks = _table(
-    "late_ticks",
-    _key("market"),
-    *_integers("time_ns", "price", "size", "price_scale", "size_scale"),
-    *_cause(),
-    key=("market", *CAUSE),
-)
-
-signals = _table(
-    "signals",
-    _key("market"),
-    *_integers("bot_id", "time_ns"),
-    *_texts("timeframe"),
-    Column("target", Double, nullable=False),
-    Column("previous", Double, nullable=False),
-    *_texts("indicators"),
-    *_integers("price", "price_scale"),
-    *_texts("decision", "code", "origin"),
-    *_cause(),
-    key=("bot_id", *CAUSE),
-)
-"""Every change of a target, executed or refused; `indicators` is a JSON object in the strategy's order."""
-
-orders = _table(
-    "orders",
-    _key("market"),
-    *_integers("bot_id", "time_ns"),
-    *_texts("side"),
-    *_integers("size", "price", "price_scale", "size_scale"),
-    *_texts("reason"),
-    *(_integer(f"signal_{part}", content=False, nullable=True) for part in ("partition", "offset", "index")),
-    *_cause(),
-    *_texts("status", "code"),
-    *_integers("filled", "updated_ns"),
-    key=("bot_id", *CAUSE),
-)
+candles = _of(Candle, "candles", key=("market", "timeframe", "timestamp", "revision"))
+late_ticks = _of(LateTick, "late_ticks", key=("market", *CAUSE))
+signals = _of(Signal, "signals", key=BY_BOT)
+orders = _of(Order, "orders", *_texts("status", "code"), *_integers("filled", "updated"), key=BY_BOT)
 """`status`: pending, partial, filled, cancelled or rejected; `code` says why of the last two."""
 
-fills = _table(
-    "fills",
-    _key("market"),
-    *_integers("bot_id", "time_ns"),
-    *(_integer(f"order_{part}", content=False) for part in ("partition", "offset", "index")),
-    *_texts("side"),
-    *_integers("price", "size", "fee", "realised", "position", "cost", "cash"),
-    *_texts("currency"),
-    *_integers("price_scale", "size_scale", "cash_scale"),
-    _integer("row", content=False),
-    *_cause(),
-    key=("bot_id", *CAUSE),
-)
+fills = _of(Fill, "fills", key=BY_BOT)
+equity = _of(Equity, "equity", key=BY_BOT)
+"""A row for each bot of an event."""
 
-equity = _table(
-    "equity",
-    _key("market"),
-    *_integers("bot_id", "time_ns", "cash", "position", "equity", "cash_scale", "size_scale"),
-    *_cause(),
-    key=("bot_id", *CAUSE),
-)
-
-bots = _table(
-    "bots",
-    *_integers("bot_id", "time_ns"),
-    _key("market"),
-    *_texts("timeframe", "strategy", "code_hash", "params", "sizing_mode"),
-    *_integers("sizing_value", "sizing_scale"),
-    Column("short", Boolean, nullable=False),
-    *_integers("initial_cash", "cash_scale"),
-    *_texts("currency", "status", "code", "words", "who"),
-    *_cause(),
-    key=("bot_id",),
-)
-"""The newest specification and status of each bot; `params` is a JSON object."""
+bots = _of(BotChanged, "bots", key=("bot_id",))
+"""The newest specification and status of each bot."""
 
 bot_positions = _table(
     "bot_positions",
     _key("market"),
-    *_integers("bot_id", "time_ns", "position", "cost", "cash", "realised", "fees"),
-    *_texts("currency"),
+    *_integers("bot_id", "timestamp", "position", "cost", "cash", "realised_pnl", "fees"),
+    *_texts("fee_currency"),
     *_integers("size_scale", "cash_scale"),
     *_cause(),
     key=("bot_id",),
 )
-"""Each bot that ever traded, after its newest fill; `realised` (gross of fees) and `fees` are totals."""
+"""Each bot that ever traded, after its newest fill; `realised_pnl` (gross of fees) and `fees` are totals."""
 
-checkpoints = _table(
-    "checkpoints",
-    *_texts("journal_sha256", "state_sha256"),
-    *_cause(),
-    key=CAUSE,
-    content=False,
-)
+checkpoints = _of(Checkpoint, "checkpoints", key=CAUSE, content=False)
 
 system_events = _table(
     "system_events",
     _key("topic"),
-    *_integers("partition", "offset", "index", "time_ns"),
+    *_integers("partition", "offset", "index", "timestamp"),
     *_texts("market", "type", "event"),
     *_cause(),
     key=("topic", "partition", "offset", "index"),
     content=False,
 )
-"""Notices about the machinery and dead letters, by their place in the log; `time_ns` is the record's own.
+"""Notices about the machinery and dead letters, by their place in the log; `timestamp` is the record's own.
 
 A record that the projector cannot read stands here as a `dead_letter.v1` at its own place. Notices without
 a cause have −1 in its columns.

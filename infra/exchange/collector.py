@@ -5,19 +5,22 @@
 Each provider is a source of its own, with its writer and its task. What a provider promises by its
 clock is written as clock rows behind the ticks of the same batch; a `Clock` record of its own is
 written only where there are no ticks, once a second of real time and partition.
+
+Why: ADR 20.
 """
 
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from infra.exchange.feed import Feed, Processed, merged
 from infra.exchange.lost import Lost, bytes_of, check_form
 from infra.exchange.provider import DataProvider, is_new
 from infra.process import telemetry
-from projections.fold.tape import check_specification
+from projections.fold.specification import check_specification
 from streams.events import Gap, GapFilled, JournalEvent, Market, TickBatch
 from streams.journal import JournalState, JournalWriter, Reached, lost_entry, next_epoch
 from streams.log import Log
@@ -104,11 +107,13 @@ class DataCollector:
         feed = self._feeds[raw.provider]
         try:
             delivery = feed.provider.parse(raw.raw)
-            return feed.read(delivery, raw.raw, self._new(delivery.markets))
+            markets, refused = self._new(delivery.markets, raw.raw)
+            processed = feed.read(delivery, raw.raw, markets)
+            return replace(processed, lost=(*refused, *processed.lost))
         except MemoryError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever a message makes its provider raise costs it
-            return Processed(raw.provider, lost=(Lost("", _words(error), bytes_of(raw.raw)),))
+            return Processed(raw.provider, lost=(Lost("", _message(error), bytes_of(raw.raw)),))
 
     def send_signal_to_bots(self, processed: Processed) -> list[Position]:
         """Append to the journal, which wakes the bots. Returns the positions; raises `LogError`.
@@ -149,7 +154,17 @@ class DataCollector:
         for lost in processed.lost:
             key = lost.market.encode(errors="backslashreplace") or processed.provider.encode()
             partition = partition_of(key, self._log.partitions) if lost.market else 0
-            letters.append(lost_entry(lost.words(processed.provider), key, partition))
+            letters.append(
+                lost_entry(
+                    lost.reason,
+                    key,
+                    partition,
+                    lost.data,
+                    source=processed.provider,
+                    sequence=lost.row,
+                    venue_id=lost.venue_id,
+                )
+            )
         if letters:
             self._log.append(letters)
             telemetry.DEAD_LETTERS.inc(len(letters))
@@ -163,13 +178,21 @@ class DataCollector:
                 self._newest.update((market.key, time.time_ns()) for market in event.markets)
         return positions
 
-    def _new(self, markets: Iterable[Market]) -> tuple[Market, ...]:
-        """Raises `ValueError` for a specification that the fold would refuse."""
-        new = tuple(m for m in markets if is_new(m, self._state.markets.get(m.key)))
-        for market in new:
-            check_form(market)
-            check_specification(market)
-        return new
+    def _new(self, markets: Iterable[Market], raw: Any) -> tuple[tuple[Market, ...], list[Lost]]:
+        """The specifications that are new, and those that the fold would refuse."""
+        new: list[Market] = []
+        refused: list[Lost] = []
+        for market in markets:
+            if not is_new(market, self._state.markets.get(market.key)):
+                continue
+            try:
+                check_form(market)
+                check_specification(market)
+            except (ValueError, OverflowError) as error:
+                refused.append(Lost(market.key, f"specification: {error}", bytes_of(raw)))
+            else:
+                new.append(market)
+        return tuple(new), refused
 
     # ------------------------------------------------------------ live
 
@@ -181,7 +204,8 @@ class DataCollector:
         reached = begun | self._state.source(name).reached
         for market in markets:
             feed.know(market)
-        await _finished(self.send_signal_to_bots, Processed(name, markets=self._new(markets)))
+        new, refused = self._new(markets, "")
+        await _finished(self.send_signal_to_bots, Processed(name, markets=new, lost=tuple(refused)))
         queue: asyncio.Queue[Message | None] = asyncio.Queue(QUEUE_MESSAGES)
         pump = asyncio.ensure_future(self._pump(name, markets, reached, queue))
         group: list[Message | None] = []
@@ -268,6 +292,6 @@ async def _end(tasks: Sequence["asyncio.Future[Any]"]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _words(error: Exception) -> str:
+def _message(error: Exception) -> str:
     """Our own errors and those of a parser say it all; the rest need their name."""
     return str(error) if type(error) is ValueError else f"{type(error).__name__}: {error}"

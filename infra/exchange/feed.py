@@ -1,5 +1,6 @@
 """What the collector keeps for one provider: its markets' places in batches, and its promises."""
 
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -157,7 +158,7 @@ class Feed:
         table = [self._tables[partition][index] for index in used]
         rows = rows._replace(market=np.searchsorted(used, rows.market).astype(np.uint16))
         markets = [RowMarket(market.key, market.price_scale, market.size_scale) for market in table]
-        return table[0].key, pack(markets, rows, first_row=first_row)
+        return table[0].key, pack(markets, rows, first_row=first_row, received=time.time_ns())
 
     def clock_records(self, now_s: float, *, not_since_s: float) -> Iterator[tuple[str, JournalEvent]]:
         """A `Clock` for each partition with waiting promises that has not been told since
@@ -176,7 +177,7 @@ class Feed:
                     self._written[key] = earliest
                     if self.clocks[key] == earliest:
                         del self.clocks[key]
-                yield keys[0], Clock(earliest, tuple(keys))
+                yield keys[0], Clock(time=earliest, markets=tuple(keys))
 
     def _is_due(self, key: str, partition: int, indexes: set[int]) -> bool:
         """A promise rides with ticks of its own market, or when it ends a candle."""

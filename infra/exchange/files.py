@@ -210,7 +210,10 @@ class _Import:
             raise error
         self.bad_rows += 1
         partition = _partition(self.log, self.market)
-        self.letters.append(lost_entry(str(error), self.market.key.encode(), partition))
+        key, source = self.market.key.encode(), file_source(error.file, self.market.key)
+        self.letters.append(
+            lost_entry(str(error), key, partition, error.data, source=source, sequence=error.row)
+        )
 
     def stop(self) -> None:
         """Write what came before the damage, without the promise that it was all."""

@@ -1,34 +1,32 @@
-"""What of a provider's message cannot be written, and why: wrong rows, promises, gaps, or all of it."""
+"""What of a provider's message cannot be written, and why: wrong rows, promises, gaps, or all of it.
+
+Why: ADR 20.
+"""
 
 from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
 
-from infra.present.values import decimal_string
+from infra.present.values import decimal_string, trade_ids
 from projections.fold.kernel import TIME_MAX, VALUE_MAX
 from streams import codec
 from streams.events import BACKFILL, Gap, GapFilled, JournalEvent, Market, RowKind
 from streams.records import Input
-from streams.ticks import NO_ID, Ticks
+from streams.ticks import KIND_MASK, Ticks
 
-_KIND_MASK = np.uint8(0xFF ^ BACKFILL)
 _SIDES = {RowKind.BUY: "buy", RowKind.SELL: "sell"}
-_SHOWN = 500
 
 
 class Lost(NamedTuple):
-    """Something that is left out. `market` is its key, "" where that is not known; `data` is what came."""
+    """Something that is left out. `market` is its key, "" where that is not known; `data` is what came, `row`
+    its number in the message and `venue_id` the venue's own, where it has them."""
 
     market: str
     reason: str
     data: bytes
-
-    def words(self, source: str) -> str:
-        """A sentence on it that can be written whatever it quotes."""
-        market = f"{self.market}: " if self.market else ""
-        sentence = f"provider {source!r}: {market}{self.reason}; it was {self.data[:_SHOWN]!r}"
-        return sentence.encode(errors="backslashreplace").decode()
+    row: int = -1
+    venue_id: str = ""
 
 
 def bytes_of(raw: Any) -> bytes:
@@ -40,7 +38,7 @@ def bytes_of(raw: Any) -> bytes:
 
 def right_rows(ticks: Ticks) -> "np.ndarray[Any, np.dtype[np.bool_]]":
     """Which rows the fold takes, shape (n,): one that it refuses would cost it the whole record."""
-    kind = ticks.kind & _KIND_MASK
+    kind = ticks.kind & KIND_MASK
     values = (ticks.price > 0) & (ticks.price <= VALUE_MAX) & (ticks.size > 0) & (ticks.size <= VALUE_MAX)
     times = (ticks.time >= 0) & (ticks.time <= TIME_MAX)
     return times & ((kind == RowKind.CLOCK) | (values & (kind < RowKind.CLOCK)))
@@ -57,9 +55,10 @@ def lost_row(ticks: Ticks, row: int, market: Market) -> Lost:
     }
     if side := _SIDES.get(RowKind(kind & 3)):
         line["side"] = side
-    if ticks.id is not None and ticks.id[row] != NO_ID:
-        line["id"] = int(ticks.id[row])
-    return Lost(market.key, f"row {row}: {_fault(kind, time, price, size)}", msgspec.json.encode(line))
+    venue_id = "" if ticks.id is None else str(trade_ids(ticks.id[row : row + 1])[0] or "")
+    if venue_id:
+        line["id"] = venue_id
+    return Lost(market.key, _fault(kind, time, price, size), msgspec.json.encode(line), row, venue_id)
 
 
 def _fault(kind: int, time: int, price: int, size: int) -> str:

@@ -28,7 +28,7 @@ GZIP = b"\x1f\x8b"
 
 
 class FileReadError(ValueError):
-    """A file that cannot be read, or not to its end; the message names it and the way out."""
+    """A file that cannot be read, or not to its end; the message names it and what to do."""
 
 
 class Piece(NamedTuple):

@@ -56,9 +56,21 @@ def market(symbol: str) -> Market:
     """The specification of a simulated market: spot, fee 10 bp, slippage 1 bp."""
     base, quote = symbol.split("/")
     return Market(
-        VENUE, symbol, base, quote, quote, "spot", _price_scale(symbol), size_scale=5, cash_scale=8,
-        price_step=1, size_step=1, min_size=10, fee=100_000, slippage=10_000,
-    )  # fmt: skip
+        venue=VENUE,
+        symbol=symbol,
+        base=base,
+        quote=quote,
+        settle=quote,
+        contract="spot",
+        price_scale=_price_scale(symbol),
+        size_scale=5,
+        cash_scale=8,
+        price_step=1,
+        size_step=1,
+        min_size=10,
+        fee=100_000,
+        slippage=10_000,
+    )
 
 
 def ticks(symbol: str, start_ns: int, end_ns: int, *, seed: int = 0) -> Ticks:

@@ -1,4 +1,4 @@
-"""What a market is, said in the words of options: symbol, contract, steps."""
+"""What a market is, said in terms of options: symbol, contract, steps."""
 
 import re
 from collections.abc import Sequence
@@ -32,6 +32,38 @@ def specification(
     The contract follows from the symbol unless given: `BASE/QUOTE` is spot, `BASE/QUOTE:BASE` inverse,
     `BASE/QUOTE:SETTLE` linear (ccxt's unified symbols). Raises `ValueError` naming what is wrong.
     """
+    base, quote, settle = _parts(venue, symbol)
+    if contract is None:
+        contract = "spot" if settle is None else "inverse" if settle == base else "linear"
+    price_scale, price_units = _decimal("price step", price_step)
+    size_scale, size_units = _decimal("size step", size_step)
+    multiplier_scale, multiplier_units = _decimal("multiplier", multiplier)
+    least_scale, least = _decimal("minimum size", min_size or size_step)
+    scale = max(size_scale, least_scale)
+    return Market(
+        venue=venue,
+        symbol=symbol,
+        base=base,
+        quote=quote,
+        settle=settle or quote,
+        contract=contract,
+        price_scale=price_scale,
+        size_scale=scale,
+        cash_scale=CASH_SCALE,
+        price_step=price_units,
+        size_step=size_units * 10 ** (scale - size_scale),
+        min_size=least * 10 ** (scale - least_scale),
+        multiplier=multiplier_units,
+        multiplier_scale=multiplier_scale,
+        closed=closed,
+        grace_ms=grace_ms,
+        fee=fee,
+        slippage=slippage,
+    )
+
+
+def _parts(venue: str, symbol: str) -> tuple[str, str, str | None]:
+    """Base, quote and settle currency. Raises `ValueError` for names that no market can have."""
     if not VENUE.fullmatch(venue):
         raise ValueError(f"venue {venue!r}: write up to 64 letters, digits and any of _ . -, as bitmex")
     named = SYMBOL.fullmatch(symbol)
@@ -41,21 +73,10 @@ def specification(
             " in at most 100 characters that can be seen"
         )
     base, quote, settle = named.groups()
-    if contract is None:
-        contract = "spot" if settle is None else "inverse" if settle == base else "linear"
-    price_scale, price_units = _decimal("price step", price_step)
-    size_scale, size_units = _decimal("size step", size_step)
-    multiplier_scale, multiplier_units = _decimal("multiplier", multiplier)
-    least_scale, least = _decimal("minimum size", min_size or size_step)
-    scale = max(size_scale, least_scale)
-    return Market(
-        venue, symbol, base, quote, settle or quote, contract, price_scale, scale, CASH_SCALE,
-        price_units, size_units * 10 ** (scale - size_scale), least * 10 ** (scale - least_scale),
-        multiplier_units, multiplier_scale, closed, grace_ms, fee=fee, slippage=slippage,
-    )  # fmt: skip
+    return base, quote, settle
 
 
-def words(market: Market, assumed: Sequence[str] = ()) -> str:
+def described(market: Market, assumed: Sequence[str] = ()) -> str:
     """A sentence on a specification; `assumed` names the steps that nobody gave."""
     steps = (("price", market.price_step, market.price_scale), ("size", market.size_step, market.size_scale))
     shown = ", ".join(

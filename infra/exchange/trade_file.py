@@ -8,13 +8,14 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from infra.exchange import columns as convert
+from infra.exchange import convert
 from infra.exchange.readers import FileReadError, Piece, open_rows
-from infra.exchange.specification import specification, words
+from infra.exchange.specification import described, specification
 from streams.events import Closed, Contract, Market, RowKind
 from streams.ticks import Ticks
 
@@ -37,10 +38,14 @@ SIZE_SCALE_DEFAULT = 8
 
 
 class BadRowError(ValueError):
-    """A row that is no trade of the market. Rows count from 1, without a header."""
+    """A row that is no trade of the market. Rows count from 1, without a header.
 
-    def __init__(self, file: Path, row: int, column: str, value: Any, hint: str) -> None:
+    `data`: the row as a line of JSON, which `import` reads once it is mended, or as it stands in the file.
+    """
+
+    def __init__(self, file: Path, row: int, column: str, value: Any, hint: str, data: bytes) -> None:
         self.file, self.row, self.column, self.value, self.hint = file, row, column, value, hint
+        self.data = data
         super().__init__(f"{file}: row {row}: {column} is {value!r}: {hint}")
 
 
@@ -104,13 +109,16 @@ class TradeFile:
 
     def _bad_row(self, piece: Piece, market: Market, name: str, row: int, first_row: int) -> BadRowError:
         if row in piece.malformed:
-            text = piece.malformed[row][:200]
+            text = piece.malformed[row]
             hint = "no row of this file's form"
-            return BadRowError(self.path, first_row + row + 1, "the row", text, hint)
+            data = text.encode(errors="backslashreplace")
+            return BadRowError(self.path, first_row + row + 1, "the row", text[:200], hint, data)
         column = self.layout.columns[name]
         value = piece.columns[column][row].as_py()
         hint = _hint(name, value, self.layout, market)
-        return BadRowError(self.path, first_row + row + 1, column, value, hint)
+        values = {name: cells[row].as_py() for name, cells in piece.columns.items()}
+        data = msgspec.json.encode(values, enc_hook=str)
+        return BadRowError(self.path, first_row + row + 1, column, value, hint, data)
 
     def infer_market(
         self,
@@ -134,7 +142,7 @@ class TradeFile:
             closed=closed, fee=fee, slippage=slippage,
         )  # fmt: skip
         assumed = [n for n, given in (("price", price_step), ("size", size_step)) if given is None]
-        return market, f"{market.key} is new: {words(market, assumed)}"
+        return market, f"{market.key} is new: {described(market, assumed)}"
 
     def _step(self, name: str, given: str | None) -> str:
         """As given, or one unit of the last decimal seen."""

@@ -3,19 +3,18 @@
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute
 
-pc: Any = pyarrow.compute  # its functions are made when it is imported, so that no type checker finds them
+from streams.ticks import I8
 
-Ints = npt.NDArray[np.int64]
+pc: Any = pyarrow.compute  # its functions are made when it is imported, so that no type checker finds them
 
 _Unit = Literal["s", "ms", "us", "ns"]
 _UNITS: tuple[tuple[_Unit, int], ...] = (("s", 1_000_000_000), ("ms", 1_000_000), ("us", 1_000), ("ns", 1))
 
 
-def decimal_strings(values: Ints, scale: int) -> pa.Array:
+def decimal_strings(values: I8, scale: int) -> pa.Array:
     """`decimal_string` of each, all with one scale."""
     digits: Any = pa.array(values).cast(pa.string())
     if scale <= 0:
@@ -28,13 +27,13 @@ def decimal_strings(values: Ints, scale: int) -> pa.Array:
     return pc.binary_join_element_wise(signs, pointed, "")
 
 
-def decimals(values: Ints, scale: int, kind: pa.Decimal128Type) -> pa.Array:
+def decimals(values: I8, scale: int, kind: pa.Decimal128Type) -> pa.Array:
     """`values × 10**-scale`, exactly. Raises `ArrowInvalid` for one that the type does not hold."""
     whole = pa.array(values).cast(pa.decimal128(19))
     return pa.Array.from_buffers(pa.decimal128(19, scale), len(whole), whole.buffers()).cast(kind)
 
 
-def iso_strings(times_ns: Ints) -> pa.Array:
+def iso_strings(times_ns: I8) -> pa.Array:
     """`iso` of each."""
     texts = np.empty(len(times_ns), "U30")
     left = np.ones(len(times_ns), np.bool_)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from infra.present.values import event_to_json
+from infra.present.values import event_to_json, text_of
 from streams.codec import UndecodableError, decode_input, decode_output
 from streams.events import Clock, Event, Market, TickBatch
 from streams.journal import event_tag
@@ -23,7 +23,7 @@ def decoded(record: Record, *, content: bool = False) -> list[tuple[str | None, 
             return [(None, event_tag(event), _shown(event, record, content))]
         output = decode_output(record.value)
     except UndecodableError as error:
-        return [(None, UNDECODABLE, {"error": str(error), "bytes": record.value[:200].hex()})]
+        return [(None, UNDECODABLE, {"reason": str(error), "data": text_of(record.value)})]
     causes = [str(cause) if output.offset >= 0 else None for cause in output.causes()]
     shown = (_shown(event, record, content) for event in output.events)
     tags = map(event_tag, output.events)

@@ -1,26 +1,28 @@
 """How events, times and money look at the doors (JSON, CSV, REST): pure functions, no I/O.
 
 Inside, money is an integer with a scale and a time is an integer of nanoseconds; at the doors money is a
-decimal string and a time is ISO 8601 with `Z`. The fields' `Unit` metadata in `streams.events` says which
-integer is what.
+decimal string and a time is ISO 8601 with `Z`. `infra.present.fields` says which integer is what.
 """
 
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import cache, lru_cache
-from typing import Annotated, Any, NamedTuple, get_args, get_origin, get_type_hints
+from typing import Any
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Struct
 
+from infra.present.fields import SCALES, fields
 from streams.causes import Cause
 from streams.events import BACKFILL, Event, RowKind, Sizing, TickBatch
-from streams.ticks import NO_ID, unpack
+from streams.ticks import NO_ID, NO_WIDE_ID, Ids, unpack
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SECOND_NS = 1_000_000_000
-_RATE_SCALE = 8
+RATE_SCALE = 8
+SHOWN_BYTES = 500
+"""So much of what could not be taken is shown; `tcpdashboard dead-letters` has the rest."""
 _FRACTION = re.compile(r"(?<=:\d\d)[.,](\d{1,9})(?=Z|z|[+-]|$)")
 
 
@@ -78,7 +80,7 @@ def parse_time(text: str) -> int:
 
 def _tick_rows(batch: TickBatch) -> list[dict[str, Any]]:
     ticks = unpack(batch)
-    ids = [None] * ticks.rows if ticks.id is None else ticks.id.tolist()
+    ids = [None] * ticks.rows if ticks.id is None else trade_ids(ticks.id)
     columns = (ticks.market, ticks.kind, ticks.time, ticks.price, ticks.size)
     rows: list[dict[str, Any]] = []
     for index, bits, time, price, size, trade in zip(*(c.tolist() for c in columns), ids, strict=True):
@@ -88,10 +90,22 @@ def _tick_rows(batch: TickBatch) -> list[dict[str, Any]]:
         if kind is not RowKind.CLOCK:
             row["price"] = decimal_string(price, market.price_scale)
             row["size"] = decimal_string(size, market.size_scale)
-            row["id"] = None if trade == NO_ID else trade
+            row["id"] = trade
             row["backfill"] = bool(bits & BACKFILL)
         rows.append(row)
     return rows
+
+
+def trade_ids(ids: Ids) -> list[int | str | None]:
+    """Of 64 bits as numbers, of 128 bits as 32 hexadecimal digits; None where a row has none."""
+    if ids.ndim == 2:
+        return [None if row.tobytes() == NO_WIDE_ID else f"{row[1]:016x}{row[0]:016x}" for row in ids]
+    return [None if value == NO_ID else value for value in ids.tolist()]
+
+
+def text_of(data: bytes) -> str:
+    """The beginning of bytes that may be no text."""
+    return data[:SHOWN_BYTES].decode("utf-8", errors="backslashreplace")
 
 
 def event_to_json(event: Event, content_only: bool = False) -> dict[str, Any]:
@@ -101,31 +115,13 @@ def event_to_json(event: Event, content_only: bool = False) -> dict[str, Any]:
     offsets and journal ranges. The columns of a `TickBatch` become a list of rows.
     """
     if isinstance(event, TickBatch):
-        return {"rows": _tick_rows(event), "first_row": event.first_row}
+        received = iso(event.received) if event.received else None
+        return {"rows": _tick_rows(event), "first_row": event.first_row, "received": received}
     return {
         name: show(getattr(event, name), event)
         for name, content, show in _shown(type(event))
         if content or not content_only
     }
-
-
-class Field(NamedTuple):
-    """A field of a kind of event: its annotation, its unit (a key of `_UNITS`), and whether it is content."""
-
-    name: str
-    hint: Any
-    unit: str
-    content: bool
-
-
-def fields(kind: type[Event]) -> list[Field]:
-    """The fields of a kind of event in their order, for what shows them and for what describes them."""
-    hints = get_type_hints(kind, include_extras=True)
-    extras = {name: _extra(hints[name]) for name in kind.__struct_fields__}
-    return [
-        Field(name, hints[name], extra.get("unit", ""), extra.get("content", True))
-        for name, extra in extras.items()
-    ]
 
 
 _Show = Callable[[Any, Event], Any]
@@ -137,21 +133,11 @@ def _shown(kind: type[Event]) -> list[tuple[str, bool, _Show]]:
     return [(field.name, field.content, _UNITS[field.unit]) for field in fields(kind)]
 
 
-def _extra(hint: Any) -> dict[str, Any]:
-    """The metadata of `Annotated[…, Meta(extra=…)]`, also inside a union with None."""
-    extra: dict[str, Any] = {}
-    for part in (hint, *get_args(hint)):
-        if get_origin(part) is Annotated:
-            for meta in part.__metadata__:
-                extra |= (meta.extra or {}) if isinstance(meta, Meta) else {}
-    return extra
-
-
 def _plain(value: Any, event: Event) -> Any:
     if isinstance(value, Cause):
         return str(value)
     if isinstance(value, Sizing):
-        return {"mode": value.mode, "value": decimal_string(value.value, value.scale)}
+        return f"{value.mode}:{decimal_string(value.value, value.scale)}"
     if isinstance(value, Struct):
         return msgspec.to_builtins(value)
     return list(value) if isinstance(value, tuple) else value
@@ -166,11 +152,14 @@ def _each(show: Callable[[int, Any], str]) -> _Show:
     return shown
 
 
+def _scaled(scale: str) -> _Show:
+    return _each(lambda value, event: decimal_string(value, getattr(event, scale)))
+
+
 _UNITS: dict[str, _Show] = {
     "": _plain,
     "time": _each(lambda value, _: iso(value)),
-    "price": _each(lambda value, event: decimal_string(value, event.price_scale)),
-    "size": _each(lambda value, event: decimal_string(value, event.size_scale)),
-    "cash": _each(lambda value, event: decimal_string(value, event.cash_scale)),
-    "rate": _each(lambda value, _: decimal_string(value, _RATE_SCALE)),
+    **{unit: _scaled(scale) for unit, scale in SCALES.items()},
+    "rate": _each(lambda value, _: decimal_string(value, RATE_SCALE)),
+    "bytes": lambda value, _: text_of(value),
 }

@@ -2,6 +2,8 @@
 
 A file counts while its writer holds a lock on it, which a kill -9 lets go: what a dead process left behind
 misleads nobody, and the next one writes over it.
+
+Why: ADR 14.
 """
 
 import fcntl

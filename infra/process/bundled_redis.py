@@ -34,7 +34,7 @@ _FAKE = (
 
 
 class RedisServerError(Exception):
-    """The bundled server cannot be started; the message says why and the way out."""
+    """The bundled server cannot be started; the message says why and what to do."""
 
 
 class RedisServer:
@@ -125,8 +125,8 @@ class RedisServer:
                 continue
             if not _is_free(self.port):
                 return False
-            words = output.read_text(errors="replace")[-500:]
-            raise RedisServerError(f"the bundled Redis ended at its start with code {code}: {words}")
+            output_text = output.read_text(errors="replace")[-500:]
+            raise RedisServerError(f"the bundled Redis ended at its start with code {code}: {output_text}")
         self._process.kill()
         self._process.wait()
         raise RedisServerError(f"the bundled Redis did not listen on port {self.port} in {START_S:.0f} s")

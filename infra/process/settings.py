@@ -30,7 +30,7 @@ _SECRET = re.compile(
 
 
 class SettingsError(ValueError):
-    """A setting that is unknown or cannot be; the message names where it stands and the way out."""
+    """A setting that is unknown or cannot be; the message names where it stands and what to do."""
 
 
 def _text(value: object, _base: Path) -> str:
@@ -81,11 +81,11 @@ def _files(value: object, base: Path) -> tuple[Path, ...]:
 
 def _whole(low: int, high: int) -> Callable[[object, Path], int]:
     def parse(value: object, _base: Path) -> int:
-        words = f"must be a whole number from {low} to {high}"
+        message = f"must be a whole number from {low} to {high}"
         if isinstance(value, bool) or not re.fullmatch(r"-?\d+", str(value).strip()):
-            raise ValueError(words)
+            raise ValueError(message)
         if not low <= int(str(value)) <= high:
-            raise ValueError(words)
+            raise ValueError(message)
         return int(str(value))
 
     return parse
@@ -95,7 +95,7 @@ class Setting(NamedTuple):
     """How the text of a setting is read, relative to which folder, and what it is for."""
 
     parse: Callable[[object, Path], Any]
-    words: str
+    description: str
 
 
 KNOWN = {

@@ -1,7 +1,7 @@
 """Prometheus metrics of all processes, defined in this one place.
 
 Counters move once a record or batch, never once a tick; what can be asked for is asked for at the scrape.
-Labels are partitions, markets, and words of our own: what users write is in none.
+Labels are partitions, markets, and names of our own: what users write is in none.
 """
 
 import time
@@ -47,7 +47,7 @@ def exposition() -> bytes:
 
 
 Gauges = Mapping[str, tuple[str, str, Callable[[], Mapping[str, float]]]]
-"""By name: words, label, and a function of the values by the label's value."""
+"""By name: description, label, and a function of the values by the label's value."""
 
 
 class Asked(Collector):
@@ -60,11 +60,11 @@ class Asked(Collector):
         self._gauges = gauges
 
     def describe(self) -> Iterable[Metric]:
-        return [GaugeMetricFamily(name, words) for name, (words, _, _) in self._gauges.items()]
+        return [GaugeMetricFamily(name, description) for name, (description, _, _) in self._gauges.items()]
 
     def collect(self) -> Iterator[Metric]:
-        for name, (words, label, values) in self._gauges.items():
-            family = GaugeMetricFamily(name, words, labels=[label])
+        for name, (description, label, values) in self._gauges.items():
+            family = GaugeMetricFamily(name, description, labels=[label])
             with suppress(Exception):
                 for value, number in values().items():
                     family.add_metric([value], number)

@@ -3,6 +3,8 @@
 A token is 256 random bits, so its SHA-256 can be kept in its place: there is nothing that a slow hash would
 protect. The file is read anew when it has changed, so that a revocation counts at once in a running server.
 Beside it lies `token`, the plain first token, for whoever works on this machine.
+
+Why: ADR 12.
 """
 
 import fcntl
@@ -36,7 +38,7 @@ _UNITS_NS = {"d": 86_400 * 1_000_000_000, "h": 3_600 * 1_000_000_000, "m": 60 * 
 
 
 class TokenError(ValueError):
-    """A token that cannot be made or revoked; the message has the way out."""
+    """A token that cannot be made or revoked; the message says what to do."""
 
 
 class Token(msgspec.Struct, frozen=True):

@@ -36,7 +36,7 @@ KEPT_MAX = 20_000
 
 _CANDLE = tables.candles.c
 _COLUMNS = (
-    _CANDLE.end_ns, _CANDLE.open, _CANDLE.high, _CANDLE.low, _CANDLE.close, _CANDLE.volume,
+    _CANDLE.timestamp, _CANDLE.open, _CANDLE.high, _CANDLE.low, _CANDLE.close, _CANDLE.volume,
     _CANDLE.price_scale, _CANDLE.size_scale,
 )  # fmt: skip
 
@@ -55,8 +55,8 @@ class Kept(NamedTuple):
 class Indicators:
     """The indicators of all bots. Safe to use from several threads."""
 
-    def __init__(self, engine: Engine, strategies: Strategies, every: int = EVERY) -> None:
-        self._engine, self._strategies, self._every = engine, strategies, every
+    def __init__(self, database: Engine, strategies: Strategies, every: int = EVERY) -> None:
+        self._database, self._strategies, self._every = database, strategies, every
         self._lock = threading.Lock()
         self._kept: OrderedDict[Any, dict[int, Kept]] = OrderedDict()
         """By life, and by the number of candles seen."""
@@ -77,7 +77,7 @@ class Indicators:
                     f"strategy {life.change.strategy} with code {life.change.code_hash[:12]} is not at hand"
                 )
             left = window._replace(limit=window.limit - len(found))
-            with self._engine.connect() as connection:
+            with self._database.connect() as connection:
                 seen = _Seen(connection, life, market)
                 wanted = seen.wanted(left)
                 if not len(wanted):
@@ -173,52 +173,52 @@ class _Seen:
         self._mine = and_(_CANDLE.market == market, _CANDLE.timeframe == timeframe, _CANDLE.revision == 0)
         self._step_ns = TIMEFRAMES_NS[timeframe]
         # asked for by ends, which are indexed; the causes too, for candles that are projected meanwhile
-        within = [_CANDLE.end_ns > self._end_of(life.after), _CANDLE.cause_offset > life.after]
+        within = [_CANDLE.timestamp > self._end_of(life.after), _CANDLE.cause_offset > life.after]
         if life.until is not None:
-            within += [_CANDLE.end_ns <= self._end_of(life.until), _CANDLE.cause_offset <= life.until]
+            within += [_CANDLE.timestamp <= self._end_of(life.until), _CANDLE.cause_offset <= life.until]
         self._mine = and_(self._mine, *within)
 
     def wanted(self, window: Window) -> Ints:
         """The ends of those that a window asks for."""
-        read = select(_CANDLE.end_ns).where(self._mine)
+        read = select(_CANDLE.timestamp).where(self._mine)
         if window.after_ns is not None:
-            read = read.where(_CANDLE.end_ns > window.after_ns)
+            read = read.where(_CANDLE.timestamp > window.after_ns)
         if window.until_ns is not None:
-            read = read.where(_CANDLE.end_ns <= window.until_ns)
-        order = _CANDLE.end_ns.desc() if window.newest else _CANDLE.end_ns
+            read = read.where(_CANDLE.timestamp <= window.until_ns)
+        order = _CANDLE.timestamp.desc() if window.newest else _CANDLE.timestamp
         ends = self._connection.execute(read.order_by(order).limit(window.limit)).scalars().all()
         return np.sort(np.array(ends, np.int64))
 
     def last(self, until_ns: int, count: int) -> list[Any]:
         """Rows of the last `count` up to a time."""
-        read = select(*_COLUMNS).where(self._mine, _CANDLE.end_ns <= until_ns)
-        rows = self._connection.execute(read.order_by(_CANDLE.end_ns.desc()).limit(count)).all()
+        read = select(*_COLUMNS).where(self._mine, _CANDLE.timestamp <= until_ns)
+        rows = self._connection.execute(read.order_by(_CANDLE.timestamp.desc()).limit(count)).all()
         return list(rows[::-1])
 
     def chunks(self, after_ns: int | None, until_ns: int, size: int) -> Iterator[Sequence[Any]]:
         """Rows after a time up to another, `size` at once."""
-        read = select(*_COLUMNS).where(self._mine, _CANDLE.end_ns <= until_ns)
+        read = select(*_COLUMNS).where(self._mine, _CANDLE.timestamp <= until_ns)
         if after_ns is not None:
-            read = read.where(_CANDLE.end_ns > after_ns)
+            read = read.where(_CANDLE.timestamp > after_ns)
         chunked = self._connection.execution_options(yield_per=size)
-        yield from chunked.execute(read.order_by(_CANDLE.end_ns)).partitions()
+        yield from chunked.execute(read.order_by(_CANDLE.timestamp)).partitions()
 
     def _end_of(self, offset: int) -> int:
         """The end, to less than a candle, up to which candles have causes at or before a journal offset."""
-        read = select(_CANDLE.end_ns, _CANDLE.cause_offset).where(self._mine)
-        first = self._connection.execute(read.order_by(_CANDLE.end_ns).limit(1)).first()
-        last = self._connection.execute(read.order_by(_CANDLE.end_ns.desc()).limit(1)).first()
+        read = select(_CANDLE.timestamp, _CANDLE.cause_offset).where(self._mine)
+        first = self._connection.execute(read.order_by(_CANDLE.timestamp).limit(1)).first()
+        last = self._connection.execute(read.order_by(_CANDLE.timestamp.desc()).limit(1)).first()
         if first is None or last is None or first.cause_offset > offset:
             return -1
-        low, high = first.end_ns, last.end_ns
+        low, high = first.timestamp, last.timestamp
         if last.cause_offset <= offset:
             return high
         # the candle at or before `low` is within, that at or before `high` is not
         while high - low >= self._step_ns:
             middle = (low + high) // 2
-            upto = read.where(_CANDLE.end_ns <= middle).order_by(_CANDLE.end_ns.desc())
+            upto = read.where(_CANDLE.timestamp <= middle).order_by(_CANDLE.timestamp.desc())
             row = self._connection.execute(upto.limit(1)).one()
-            low, high = (middle, high) if row.cause_offset <= offset else (low, row.end_ns)
+            low, high = (middle, high) if row.cause_offset <= offset else (low, row.timestamp)
         return low
 
 

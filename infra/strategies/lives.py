@@ -1,25 +1,23 @@
 """The lives of a bot: its indicators begin anew when it is created, reconfigured, or started with other code.
 
-Each such *life* has its own parameters. Lives are read from the stream `bots`, and from the command that each
-change followed.
+Each such *life* has its own parameters. It begins and ends with a change in the stream `bots` that says so:
+one that is its own `since`.
 """
 
 import threading
 from collections import defaultdict
-from collections.abc import Iterator
+from itertools import zip_longest
 from typing import NamedTuple
 
-from projections.fold.desk import STRATEGY_CHANGED
-from streams.causes import Cause
-from streams.codec import UndecodableError, decode_input, decode_output
-from streams.events import BotChanged, CreateBot, Event, ReconfigureBot, StartBot
+from infra.db.projector import check_output
+from streams.causes import Seen
+from streams.codec import UndecodableError, decode_output
+from streams.events import BotChanged
 from streams.log import Log
-from streams.records import partition_of
-from streams.topics import BOTS, JOURNAL
+from streams.records import Record, partition_of
+from streams.topics import BOTS
 
 _TAG = str(BotChanged.__struct_config__.tag).encode()
-_FAILED = (STRATEGY_CHANGED, "strategy_error", "bad_parameters")
-"""Codes of halts after which a bot steps no more."""
 
 
 class Life(NamedTuple):
@@ -37,63 +35,42 @@ class BotHistory:
         self._log = log
         self._lock = threading.Lock()
         self._ends: dict[int, int] = {}
-        self._changes: defaultdict[int, list[tuple[Cause, BotChanged]]] = defaultdict(list)
+        self._seen: defaultdict[int, Seen] = defaultdict(Seen)
+        self._turns: defaultdict[int, list[BotChanged]] = defaultdict(list)
+        """By bot, the changes at which it began or ceased to step, or began anew."""
 
     def lives(self, bot_id: int, market: str) -> list[Life]:
         """Oldest first; the last has no end while the bot still steps."""
         partition = partition_of(market.encode(), self._log.partitions)
         with self._lock:
             self._read_on(partition)
-            changes = list(self._changes[bot_id])
-        return list(self._lives(changes))
+            turns = list(self._turns[bot_id])
+        pairs = zip_longest(turns, turns[1:])
+        return [Life(turn.since.offset, _until(then), turn) for turn, then in pairs if turn.steps]
 
     def _read_on(self, partition: int) -> None:
         start = self._ends.get(partition, self._log.earliest(BOTS, partition))
         for record in self._log.read(BOTS, partition, start):
             self._ends[partition] = record.offset + 1
-            if _TAG not in record.value:  # marks are most of this stream: they need not be decoded
-                continue
-            try:
-                output = decode_output(record.value)
-            except UndecodableError:
-                continue  # the projector reports it
-            for cause, event in zip(output.causes(), output.events, strict=True):
-                if not isinstance(event, BotChanged):
-                    continue
-                known = self._changes[event.bot_id]
-                # a repeat of a worker that crashed is at or before the last cause
-                if not known or known[-1][0] < cause:
-                    known.append((cause, event))
+            if _TAG in record.value:  # marks are most of this stream: they need not be decoded
+                self._note(record, self._seen[partition])
 
-    def _lives(self, changes: list[tuple[Cause, BotChanged]]) -> Iterator[Life]:
-        begun: tuple[int, BotChanged] | None = None
-        for cause, change in changes:
-            command = self._command(cause)
-            ended = _ends(command, change)
-            if not ended and not _begins(command, begun and begun[1], change):
-                continue
-            if begun is not None:
-                # a strategy that failed has no values for the candles of that record
-                yield Life(begun[0], cause.offset - (change.code == "strategy_error"), begun[1])
-            begun = None if ended else (cause.offset, change)
-        if begun is not None:
-            yield Life(begun[0], None, begun[1])
-
-    def _command(self, cause: Cause) -> Event | None:
-        record = next(self._log.read(JOURNAL, cause.partition, cause.offset, cause.offset + 1), None)
+    def _note(self, record: Record, seen: Seen) -> None:
+        market = (record.key or b"").decode(errors="replace")
         try:
-            return None if record is None else decode_input(record.value).event
+            output = decode_output(record.value)
+            check_output(record, output, market)
         except UndecodableError:
-            return None
+            return  # the projector reports it
+        first = seen.repeats(market, output.offset, output.indexes)
+        for cause, event in list(zip(output.causes(), output.events, strict=True))[first:]:
+            if isinstance(event, BotChanged) and event.since == cause:
+                self._turns[event.bot_id].append(event)
 
 
-def _begins(command: Event | None, stepping: BotChanged | None, change: BotChanged) -> bool:
-    if isinstance(command, StartBot):
-        return stepping is None or stepping.code_hash != change.code_hash
-    return isinstance(command, CreateBot | ReconfigureBot)
-
-
-def _ends(command: Event | None, change: BotChanged) -> bool:
-    if isinstance(command, ReconfigureBot):  # one that is halted keeps the code of its halt
-        return change.code == "bad_parameters"
-    return change.status == "halted" and change.code in _FAILED
+def _until(change: BotChanged | None) -> int | None:
+    """The last journal offset before a change that ends a life."""
+    if change is None:
+        return None
+    # a strategy that failed has no values for the candles of that record
+    return change.since.offset - (change.code == "strategy_error")

@@ -3,6 +3,8 @@
 The folder `kernels` holds, for every code that was ever used, the generated module `<code hash>.py` with
 numba's cache beside it, and `sources/<source hash>.py`, the author's file as it was. So a hash recorded in
 the journal can be folded again after the file has changed.
+
+Why: ADR 6.
 """
 
 import ast
@@ -25,7 +27,13 @@ from typing import Any
 
 import projections.strategies as product
 from projections.strategies import BUILT_IN, BaseStrategy
-from projections.strategies.code import CompiledCode, PandasCode, StrategyCode, StrategyCompileError, words
+from projections.strategies.code import (
+    CompiledCode,
+    PandasCode,
+    StrategyCode,
+    StrategyCompileError,
+    error_text,
+)
 from projections.strategies.generate import code_hash, module_text, source_module
 
 logger = logging.getLogger(__name__)
@@ -43,7 +51,7 @@ class StrategyFileError(Exception):
 
 
 class UnknownStrategyError(LookupError):
-    """No strategy of this name; the words list those that exist and those that are broken."""
+    """No strategy of this name; the message lists those that exist and those that are broken."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +136,7 @@ def load_strategies(kernels_dir: Path, files: Sequence[Path] = ()) -> Strategies
                 raise ImportError(f"there is no module {entry.module}")
             strategies.add(_read(file))
         except Exception as error:  # noqa: BLE001 - a package may fail in any way; the others still load
-            reason = f"the entry point {entry.name} of {ENTRY_POINTS} cannot be read: {words(error)}"
+            reason = f"the entry point {entry.name} of {ENTRY_POINTS} cannot be read: {error_text(error)}"
             strategies.broken.append(StrategyFileError(entry.value, 1, reason))
     for file in files:
         try:
@@ -171,7 +179,7 @@ def _imported(source: Source) -> ModuleType:
         _settle_helpers(module)
     except (Exception, SystemExit) as error:
         del sys.modules[name]
-        raise StrategyFileError(source.file, _line(source, error), words(error)) from error
+        raise StrategyFileError(source.file, _line(source, error), error_text(error)) from error
     return module
 
 

@@ -11,17 +11,30 @@ from typing import NamedTuple
 
 import numpy as np
 
-from infra.commands.manager import BotSpec, RefusedError, create_command, params_of, sizing_of
-from projections.fold.pipeline import Pipeline
+from infra.commands.manager import BotSpec, RefusedError, Signed, create_command, params_of, sizing_of
+from projections.fold.pipeline import Pipeline, linked
 from projections.replay import replay
 from projections.strategies.code import Strategies
 from streams.codec import UndecodableError, decode_input, encode
-from streams.events import Clock, Command, Gap, GapFilled, Market, RegisterBot, TickBatch
-from streams.journal import command_entry, trades
+from streams.events import (
+    Bars,
+    Clock,
+    Command,
+    Feed,
+    Gap,
+    GapFilled,
+    JournalEvent,
+    Market,
+    RegisterBot,
+    Rules,
+    TickBatch,
+)
+from streams.genesis import genesis
+from streams.journal import command_entry, genesis_at, genesis_entry, new_home
 from streams.log import Log
 from streams.records import Entry, Input, Position, Record, partition_of
 from streams.snapshots import SnapshotWriter
-from streams.ticks import Ticks, pack, unpack
+from streams.ticks import Ticks, pack, trades, unpack
 from streams.topics import JOURNAL, SNAPSHOTS
 
 ENTRIES_PER_APPEND = 256
@@ -59,17 +72,21 @@ def copy_journal(
 ) -> Copied:
     """Append the journal of `source` to the empty log `target`, which has as many partitions.
 
+    Each partition of the copy begins with a genesis that names its source, and the chain there.
     `bots` None: with the recorded bots. A whole copy is the same bytes at the same offsets, those that nobody
     can decode too; in a range they are left out and each source is numbered anew. Raises `RefusedError`,
     `LookupError` and `StrategyParameterError` for bots that cannot be.
     """
     given = _Given(strategies, bots or (), source)
     records = ticks = left_out = 0
-    target.append(given.registrations())
+    home = new_home()
     for partition in range(source.partitions):
+        stop = source.highwater(JOURNAL, partition)
+        begun = _genesis(source, partition, stop, home)
+        target.append([begun, *(given.registrations() if not partition else ())])
         cutter = _Cutter(partition, span, with_commands=bots is None)
         waiting: list[Entry] = []
-        for record in source.read(JOURNAL, partition):
+        for record in source.read(JOURNAL, partition, 1, stop):  # the copy has a genesis of its own
             for entry, rows in cutter.entries(record):
                 waiting.append(entry)
                 ticks += rows
@@ -82,6 +99,16 @@ def copy_journal(
         target.append([*waiting, *cutter.last()])
         left_out += cutter.left_out
     return Copied(records, ticks, left_out)
+
+
+def _genesis(source: Log, partition: int, stop: int, home: str) -> Entry:
+    begun, chain = genesis_at(source, partition), bytes(32)
+    for record in source.read(JOURNAL, partition, 0, stop):
+        chain = linked(chain, record)
+    copy = genesis(
+        home, begun.partitions, rules=begun.rules, source_home=begun.home, source_sha256=chain.hex()
+    )
+    return genesis_entry(copy, partition)
 
 
 def fold_home(
@@ -177,6 +204,8 @@ class _Cutter:
 
     def _is_new(self, entry: Input) -> bool:
         """False for what the fold ignores: numbered anew, a repeat would count."""
+        if not entry.source:
+            return True
         place = (entry.epoch, entry.sequence)
         if place < self._due.get(entry.source, (-1, 0)):
             return False
@@ -188,13 +217,15 @@ class _Cutter:
         if self._passed:
             assert self._span.until is not None
             keys = tuple(sorted(self._passed))
-            clock = encode(Input(WHO, 0, 0, Clock(self._span.until, keys)))
+            clock = encode(Input(WHO, 0, 0, Clock(time=self._span.until, markets=keys)))
             yield Entry(JOURNAL, keys[0].encode(), clock, self._time_ms, self._partition)
 
-    def _kept(self, event: object) -> Market | TickBatch | Clock | Gap | GapFilled | None:
+    def _kept(self, event: JournalEvent) -> JournalEvent | None:
         match event:
-            case Market():
+            case Market() | Rules() | Bars():
                 return event
+            case Feed(since=since):
+                return event if self._span.holds(since) else None
             case TickBatch():
                 return self._rows(event)
             case Clock(time=time):
@@ -219,7 +250,7 @@ class _Cutter:
             ticks.market[inside], ticks.kind[inside], ticks.time[inside], ticks.price[inside],
             ticks.size[inside], None if ticks.id is None else ticks.id[inside],
         )  # fmt: skip
-        return pack(batch.markets, kept)
+        return pack(batch.markets, kept, received=batch.received)
 
 
 class _Given:
@@ -232,7 +263,12 @@ class _Given:
 
     def registrations(self) -> list[Entry]:
         return [
-            command_entry(RegisterBot(f"replay:register:{bot_id}", WHO, 0, bot.market), bot.market, 0, 0)
+            command_entry(
+                RegisterBot(request=f"replay:register:{bot_id}", who=WHO, at=0, market=bot.market),
+                bot.market,
+                0,
+                0,
+            )
             for bot_id, bot in self._bots.items()
         ]
 
@@ -246,7 +282,7 @@ class _Given:
         entries: list[Entry] = []
         for bot_id, bot in mine.items():
             del self._bots[bot_id]
-            signed = (f"replay:create:{bot_id}", WHO, entry.time_ms * 1_000_000)
+            signed = Signed(request=f"replay:create:{bot_id}", who=WHO, at=entry.time_ms * 1_000_000)
             code = self._strategies.latest(bot.strategy)
             command = create_command(bot, market, code, bot_id, signed, start=True)
             entries.append(command_entry(command, market.key, partition, 0))
@@ -271,7 +307,7 @@ def _copy(record: Record, value: bytes | None = None) -> Entry:
 
 
 def bot_of(text: str, markets: Mapping[str, Market]) -> BotSpec:
-    """A bot in words: `sma_cross fast=7 slow=31 timeframe=1m cash=100000 [size=equity:1] [short=true]
+    """A bot as text: `sma_cross fast=7 slow=31 timeframe=1m cash=100000 [size=equity:1] [short=true]
     [market=venue:symbol]`; the rest are parameters. Raises `RefusedError`.
     """
     strategy, *pairs = text.split() or [""]

@@ -7,7 +7,7 @@ from itertools import islice
 import msgspec
 from sqlalchemy import Column, Connection, delete, select
 
-from infra.db.engine import open_engine, writing
+from infra.db.connect import database_at, writing
 from infra.db.projector import Applied, project
 from infra.db.schema import migrate
 from infra.db.tables import metadata, positions
@@ -25,7 +25,7 @@ def rebuild(log: Log, url: str) -> Applied:
     killed. A projector that runs beside it waits, then goes on behind the rebuilt positions.
     """
     migrate(url)
-    engine = open_engine(url)
+    engine = database_at(url)
     total = Applied()
     with writing(engine).begin() as connection:
         _empty(connection)
@@ -61,7 +61,7 @@ def content_hash(url: str, *, content: bool = False) -> str:
     runs over the same input in other batches, or with a writer that was killed, are equal.
     """
     digest = sha256()
-    engine = open_engine(url)
+    engine = database_at(url)
     with engine.connect().execution_options(yield_per=1_000) as connection:
         for table in sorted(metadata.tables.values(), key=lambda table: table.name):
             if content and not _is_content(table.info):

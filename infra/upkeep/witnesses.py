@@ -13,7 +13,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from infra.db import tables
-from infra.db.engine import open_engine
+from infra.db.connect import database_at
 from infra.process.errors import one_line
 from projections.audit.verify import Witness
 from streams.log import Log
@@ -51,7 +51,7 @@ def _projected(url: str, warn: Warn) -> list[Any]:
     if parsed.get_backend_name() == "sqlite" and not Path(parsed.database or "").exists():
         warn(f"there is no database {name}: it could not be asked how far it read")
         return []
-    engine = open_engine(url)
+    engine = database_at(url)
     try:
         with engine.connect() as connection:
             if inspect(connection).has_table(tables.positions.name):

@@ -2,6 +2,8 @@
 
 That code is all of ours that an import of the fold runs. A strategy's own code is none of it: each bot names
 the hash of its own.
+
+Why: ADR 21.
 """
 
 import ast

@@ -1,37 +1,16 @@
 """The open 1m candles of a worker's pipelines."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 from msgspec import Struct, field
 
 from projections.fold.candles import candle_event
 from projections.fold.pipeline import Pipeline
-from streams.agents.engine import Fold, Sending
 from streams.events import Candle
-from streams.records import Record
 
 LOOK_SHARE = 50
 """A look may take this part of the time; with many markets it is not taken after every record."""
-
-
-class Watched:
-    """The fold of a partition as the engine calls it, whose open candles are looked at after a record."""
-
-    def __init__(self, fold: Fold, forming: "Forming") -> None:
-        self._fold, self._forming = fold, forming
-
-    @property
-    def applied(self) -> int:
-        return self._fold.applied
-
-    def fold(self, record: Record) -> Sequence[Sending]:
-        derived = self._fold.fold(record)
-        self._forming.look()
-        return derived
-
-    def snapshot(self) -> bytes:
-        return self._fold.snapshot()
 
 
 class Forming(Struct):
@@ -62,9 +41,9 @@ class Forming(Struct):
             if self.seen.get(partition) == (pipeline, pipeline.applied):
                 continue
             self.seen[partition] = (pipeline, pipeline.applied)
-            for market, tape in pipeline.tapes.items():
-                row = tape.book.forming()
+            for market, seen in pipeline.view().markets.items():
+                row = seen.forming()
                 if row is not None and self.shown.get(market) != row.tobytes():
                     self.shown[market] = row.tobytes()
-                    candles[market] = candle_event(row.tolist(), tape.market)
+                    candles[market] = candle_event(row.tolist(), seen.specification)
         return candles

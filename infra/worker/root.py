@@ -12,26 +12,26 @@ from typing import Any
 
 from infra.channels.mirror import Mirror
 from infra.commands import BotManager
-from infra.db.engine import open_engine
-from infra.db.marks import statuses
+from infra.db.connect import database_at
 from infra.db.projector import DatabaseSink
+from infra.db.queries import statuses
 from infra.db.schema import migrate_when_reachable
 from infra.process import telemetry
 from infra.process.bundled_redis import RedisServer
 from infra.process.settings import Settings
 from infra.strategies.registry import Strategies, load_strategies
 from infra.worker.fold_code import fold_code_hash
-from infra.worker.forming import Forming, Watched
-from infra.worker.measured import Folding, Measured, Stepped
+from infra.worker.forming import Forming
+from infra.worker.measured import Folding, MeasuredFold
 from projections.fold.pipeline import Pipeline
 from streams.agents.app import make_app, run_worker
 from streams.agents.engine import Engine
 from streams.agents.projector import Projector
-from streams.agents.watchdog import STANDSTILL_S
+from streams.agents.watchdog import STALLED_S
 from streams.backends import open_log
 from streams.codec import encode
 from streams.events import HaltBot, WorkerStarted, WorkerStopped
-from streams.journal import command_entry
+from streams.journal import command_entry, genesis_at
 from streams.log import Log, LogError
 from streams.records import Entry, Output
 from streams.snapshots import latest
@@ -66,7 +66,7 @@ def work(
     observe: Callable[[Progress], None] | None = None,
     redis: RedisServer | None = None,
     counting: bool = False,
-    standstill_s: float = STANDSTILL_S,
+    stalled_s: float = STALLED_S,
 ) -> Progress:
     """Fold, project and mirror in this process until `until` is true, or SIGINT or SIGTERM arrives.
 
@@ -74,7 +74,7 @@ def work(
     database is migrated first; one that is away is waited for. `redis` is the bundled server, running, and
     started again whenever it ends; where it is None, the setting `redis_url` says which Redis is written to,
     and without it none is: the channels are then counted for the sockets, where `counting` says so, or left
-    to the next mirror. A worker that stands still for `standstill_s` while records wait ends itself. Returns
+    to the next mirror. A worker that stands still for `stalled_s` while records wait ends itself. Returns
     how far it was when last asked. Raises `LogError` when another process folds an embedded log, `FeedError`
     when a feed failed.
     """
@@ -84,7 +84,7 @@ def work(
         worker = _Worker(settings, log)
         with _mirroring(settings, log, redis, counting=counting) as mirror:
             worker.forming.show = mirror.show_forming if mirror is not None else None
-            return worker.run(feeds, until, observe, standstill_s)
+            return worker.run(feeds, until, observe, stalled_s)
     finally:
         log.close()
 
@@ -157,12 +157,14 @@ class _Worker:
     def __init__(self, settings: Settings, log: Log) -> None:
         self.settings = settings
         self.log = log
+        for partition in range(log.partitions):
+            genesis_at(log, partition)
         self.epoch = time.time_ns() // 1_000_000
         self.strategies = load_strategies(settings.kernels, settings.strategies)
         bots = BotManager(log, self.strategies, who="worker")
         self.sink = DatabaseSink(settings.database_url, bots.update_bot_state)
         self.sink.check(log)
-        self.database = open_engine(settings.database_url)
+        self.database = database_at(settings.database_url)
         self.unchecked: dict[int, Pipeline] = {}
         """Pipelines whose bots have not been compared with today's strategy code."""
         self.forming = Forming()
@@ -179,7 +181,7 @@ class _Worker:
         feeds: Sequence[Feed],
         until: Callable[[Progress], bool] | None,
         observe: Callable[[Progress], None] | None,
-        standstill_s: float,
+        stalled_s: float,
     ) -> Progress:
         side = _Feeds(feeds)
 
@@ -198,14 +200,16 @@ class _Worker:
                 observe(self.progress)
             return side.failed or bool(until and until(self.progress))
 
-        self._notice(WorkerStarted(self.settings.worker, self.epoch, time.time_ns()))
+        self._notice(WorkerStarted(worker=self.settings.worker, epoch=self.epoch, at=time.time_ns()))
         try:
             with side, telemetry.asked(self._gauges()):
                 followers, doing = [self.engine, self.projector], self.folding.doing
-                run_worker(self.app, self.log, followers, tick, doing=doing, standstill_s=standstill_s)
+                run_worker(self.app, self.log, followers, tick, doing=doing, stalled_s=stalled_s)
         finally:
             reason = "a feed failed" if side.failed else "stopped"
-            self._notice(WorkerStopped(self.settings.worker, self.epoch, time.time_ns(), reason))
+            self._notice(
+                WorkerStopped(worker=self.settings.worker, epoch=self.epoch, at=time.time_ns(), reason=reason)
+            )
             self.sink.close()
             self.database.dispose()
         side.check()
@@ -239,14 +243,14 @@ class _Worker:
             lags[str(partition)] = lags.get(str(partition), 0) + max(0, behind)
         return lags
 
-    def _fold_of(self, partition: int, state: bytes | None) -> Watched:
-        pipeline = Pipeline(partition, Stepped(self.strategies, self.folding))
+    def _fold_of(self, partition: int, state: bytes | None) -> MeasuredFold:
+        pipeline = Pipeline(partition, self.strategies)
         if state is not None:
             pipeline.restore(state)
             self._check_journal(pipeline)
         self.unchecked[partition] = pipeline
         self.forming.pipelines[partition] = pipeline
-        return Watched(Measured(pipeline, self.folding), self.forming)
+        return MeasuredFold(pipeline, self.folding, self.forming.look)
 
     def _check_journal(self, pipeline: Pipeline) -> None:
         """Raises `LogError` where the journal is not the one that the snapshot was folded from."""
@@ -281,8 +285,8 @@ class _Worker:
 def _changed(pipeline: Pipeline, strategies: Strategies) -> list[Entry]:
     """Halts of the bots whose strategy's code is not the recorded one."""
     entries: list[Entry] = []
-    for key, tape in pipeline.tapes.items():
-        for bot in tape.desk.bots.values():
+    for key, market in pipeline.view().markets.items():
+        for bot in market.bots.values():
             try:
                 today = strategies.latest(bot.strategy).code_hash
             except LookupError:
@@ -294,7 +298,14 @@ def _changed(pipeline: Pipeline, strategies: Strategies) -> list[Entry]:
                 "was given it; start the bot again to accept today's"
             )
             request = f"strategy-changed:{bot.bot_id}:{bot.code_hash[:16]}:{today[:16]}:{pipeline.applied}"
-            halt = HaltBot(request, "worker", time.time_ns(), bot.bot_id, reason, "strategy_changed")
+            halt = HaltBot(
+                request=request,
+                who="worker",
+                at=time.time_ns(),
+                bot_id=bot.bot_id,
+                reason=reason,
+                code="strategy_changed",
+            )
             entries.append(command_entry(halt, key, pipeline.partition, halt.at // 1_000_000))
     return entries
 

@@ -1,14 +1,11 @@
-"""Derived streams as they are recorded, repeats hidden.
-
-At-least-once delivery repeats outputs after a crash. A repeat has a cause at or before the last one seen of
-its partition; every reader hides it.
-"""
+"""Derived streams as they are recorded, repeats (`streams.causes`) marked."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import msgspec
 
+from streams.causes import Seen
 from streams.log import Log
 from streams.records import Record
 
@@ -49,22 +46,22 @@ def head_of(value: bytes) -> OutputHead | None:
 
 
 def recorded(
-    log: Log, topic: str, partition: int, start: int = 0, stop: int | None = None
+    log: Log, topic: str, partition: int, start: int = 0, stop: int | None = None, seen: Seen | None = None
 ) -> Iterator[Recorded]:
-    """Records of a derived topic in order, those that repeat a cause marked."""
-    last = (-1, -1)
+    """Records of a derived topic in order, those that repeat a cause marked; `seen` moves with them."""
+    seen = Seen() if seen is None else seen
     recent: dict[tuple[bytes | None, int, tuple[int, ...]], int] = {}
     for record in log.read(topic, partition, start, stop):
         head = head_of(record.value)
         if head is None or not head.indexes or head.offset < 0:
             yield Recorded(record, head, repeat=False)
             continue
-        repeat = (head.offset, head.indexes[-1]) <= last
+        market = (record.key or b"").decode(errors="replace")
+        repeat = seen.repeats(market, head.offset, head.indexes) == len(head.indexes)
         identity, content = (record.key, head.offset, head.indexes), hash((record.value, record.time_ms))
         if repeat:
             yield Recorded(record, head, repeat, conflict=recent.get(identity) != content)
             continue
-        last = (head.offset, head.indexes[-1])
         recent[identity] = content
         if len(recent) > RECENT_MAX:
             del recent[next(iter(recent))]

@@ -9,7 +9,8 @@ from msgspec import Struct
 
 from projections.audit.recorded import Recorded, head_of, recorded
 from projections.audit.writers import Writers
-from projections.fold.pipeline import STATE_VERSION, Derived, Pipeline, PositionError, StateHead
+from projections.fold.outbox import Derived
+from projections.fold.pipeline import STATE_VERSION, Pipeline, PositionError, StateHead
 from projections.strategies.code import Strategies
 from streams.codec import UndecodableError, decode_output, encode
 from streams.events import Checkpoint
@@ -64,7 +65,7 @@ State = tuple[int, bytes]
 
 
 class Witness(NamedTuple):
-    """What somebody beside the derived streams of a partition knows of them; `name` in words.
+    """What somebody beside the derived streams of a partition knows of them; `name` says who.
 
     `folded`: by topic, the journal offset up to which all outputs were recorded. `reached`: by topic, the
     offset of the last record that was read there.
@@ -123,7 +124,7 @@ def _partition(
     before = sum(result.compared.values())
     for record in log.read(JOURNAL, partition, 0, stop):
         try:
-            derived = pipeline.fold(record)
+            derived = pipeline.fold(record).derived
         except PositionError as error:
             return Difference(JOURNAL, partition, record.offset, "unknown", str(error), None, None)
         for item in derived:
@@ -139,11 +140,11 @@ def _partition(
                 return difference
         if state is not None and state[0] == record.offset and not _same_state(state[1], pipeline, result):
             return _state_differs(record, pipeline)
-        result.records += 1
+        result.records += record.offset > 0  # nothing follows from the genesis
         progress(result.records)
     if state is None and sum(result.compared.values()) == before:
         behind = 0
-    result.behind += pipeline.applied + 1 - behind
+    result.behind += max(0, pipeline.applied + 1 - max(behind, 1))
     if state is not None and state[0] > pipeline.applied:
         why = (
             f"a snapshot stands at offset {state[0]}, but the journal ends at {pipeline.applied}: it was cut"
@@ -257,7 +258,10 @@ class _Stream:
         except UndecodableError:
             return False
         match ours.events, theirs.events:
-            case (Checkpoint(journal, _, version),), (Checkpoint(journal_then, _, version_then),):
+            case (
+                (Checkpoint(journal_sha256=journal, state_version=version),),
+                (Checkpoint(journal_sha256=journal_then, state_version=version_then),),
+            ):
                 alike = version_then < version and journal == journal_then
             case _:
                 return False

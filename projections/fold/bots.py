@@ -9,14 +9,15 @@ from msgspec import Struct
 from projections.fold.fills import Waiting
 from projections.fold.money import Account
 from projections.strategies.code import History, Lanes, StrategyCode
-from streams.events import BotStatus, Params, Sizing
+from streams.causes import Cause
+from streams.events import BotStatus, OnStale, Params, Sizing, Timeframe
 
 
 class Bot(Struct):
     """A bot's specification and money. Its target and indicator state live in its `Group`."""
 
     bot_id: int
-    timeframe: str
+    timeframe: Timeframe
     strategy: str
     code_hash: str
     params: Params
@@ -26,13 +27,22 @@ class Bot(Struct):
     account: Account
     status: BotStatus = "stopped"
     code: str = "created"
-    words: str = "created, not started"
+    message: str = "created, not started"
     who: str = ""
+    name: str = ""
+    tags: tuple[str, ...] = ()
+    on_stale: OnStale = "hold"
     order: Waiting | None = None
     mark: tuple[int, int, int] | None = None
     """Cash, position and equity as last marked."""
-    steps: bool = True
-    """False once its strategy failed: it is in no group until a command starts it anew."""
+    peak: int = 0
+    """The highest equity at any mark."""
+    trips: int = 0
+    """Round trips begun."""
+    steps: bool = False
+    """Whether it is in a group."""
+    since: Cause | None = None
+    """The change from which on `steps` is what it is; None where that change is not told yet."""
 
 
 class CodeMissingError(LookupError):

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit, types
 
-from streams.ticks import I8, U1, U2, Ticks
+from streams.ticks import I8, U1, U2, Ids, Ticks
 
 
 class MarketRows(NamedTuple):
@@ -16,7 +16,7 @@ class MarketRows(NamedTuple):
     price: I8
     size: I8
     kind: U1
-    id: I8 | None
+    id: Ids | None
     row: I8 | None
 
 

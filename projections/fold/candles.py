@@ -5,6 +5,8 @@ candle's end has passed by the grace time. Minutes without trades are flat at th
 `EMPTY`; higher timeframes are merges of minutes. A trade for a minute that is closed revises it while the
 minute ended less than the horizon before the watermark; afterwards it is late, and changes nothing. Prices
 and sizes are integers at the market's scales. `projections.fold.kernel` does the work.
+
+Why: ADR 7.
 """
 
 from collections.abc import Sequence
@@ -51,7 +53,7 @@ def candle_event(closed: Sequence[int], market: Market) -> Candle:
     _, frame, end, revision, _, open_, high, low, _, close, volume, trades, flags, first, last = closed
     return Candle(
         timeframe=TIMEFRAMES[frame],
-        end=end,
+        timestamp=end,
         revision=revision,
         open=open_,
         high=high,
@@ -255,6 +257,11 @@ class CandleBook:
         revisable = int(self._head["watermark"] - self._head["horizon"]) + 1
         live = np.flatnonzero(end >= max(0, min(revisable, int(self._head["next_end"]))))
         return live[np.lexsort((end[live], self._candles["timeframe"][live]))]
+
+    @property
+    def gaps(self) -> list[tuple[int, int]]:
+        """What may be missing, as (start, end] in ns, without what lies in minutes that no longer change."""
+        return self._live_gaps() if self._gaps else []
 
     def _live_gaps(self) -> list[tuple[int, int]]:
         """The gaps, without what lies in minutes that can no longer change."""

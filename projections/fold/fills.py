@@ -1,4 +1,4 @@
-"""A waiting paper order meets a trade."""
+"""What a paper order gets at a trade: price, size and fee. Which trade that is, `orders` decides."""
 
 from typing import NamedTuple
 

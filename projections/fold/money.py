@@ -10,6 +10,8 @@ pays or owes up, what it gets down; the cost of a part is reduced in proportion 
 
 Sources of the formulas: BitMEX "XBT value = contracts × multiplier / price" for inverse contracts; for
 linear ones value = contracts × multiplier × price.
+
+Why: ADR 4.
 """
 
 from collections.abc import Callable

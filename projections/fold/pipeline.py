@@ -3,16 +3,17 @@
     journal record ── decode ──► source known? ──► by kind of event
        TickBatch, Clock ──► Tape.fold_rows   ticks → candles → signals → decisions → orders → fills → equity
        Market, Gap …    ──► Tape             a market's specification and its holes
-       bot commands     ──► Desk             create, start, stop, halt, reconfigure, signal
-    ──► outputs by topic and market, each with its cause ──► hash chain ──► sometimes a checkpoint
+       bot commands     ──► commands         create, start, stop, halt, reconfigure, signal
+    ──► Outbox: outputs by topic and market, each with its cause ──► hash chain ──► sometimes a checkpoint
 
 Live running, recovery, audit and backtest all call `Pipeline.fold`. It reads nothing but the record: no
 clock, no randomness, no setting, no other topic. A record is folded whole or not at all: one that cannot be
 decoded or that makes the fold raise becomes a dead letter, the state is what it was before, and the market
 goes on.
+
+Why: ADR 1, 5.
 """
 
-from collections.abc import Callable
 from contextlib import suppress
 from hashlib import sha256
 from typing import Any, NamedTuple
@@ -23,19 +24,23 @@ from msgspec import Struct
 
 from projections.fold.bots import CodeMissingError
 from projections.fold.by_market import by_market
-from projections.fold.desk import CommandError
+from projections.fold.commands import obey
 from projections.fold.money import INT64_MAX
-from projections.fold.tape import Tape, TapeState, check_specification
+from projections.fold.outbox import Derived, Outbox, Report
+from projections.fold.specification import check_specification
+from projections.fold.tape import Tape, TapeState
+from projections.fold.turn import CommandError, Progress, Turn
+from projections.fold.view import Source, View
 from projections.strategies.code import Strategies
 from streams import events
-from streams.causes import Cause
-from streams.codec import UndecodableError, decode_input, encode
-from streams.events import Checkpoint, Clock, DeadLetter, DerivedEvent, Market, RowKind, SourceHole, TickBatch
-from streams.records import Input, Output, Record
-from streams.ticks import unpack
-from streams.topics import BOTS, RECORD_BYTES_MAX, SYSTEM
+from streams.codec import UndecodableError, decode_input
+from streams.events import Checkpoint, Clock, Market, RowKind, SourceHole, TickBatch
+from streams.genesis import RULES, JournalRefusedError, check_rules, fits, genesis_of
+from streams.records import KEY_SHOWN_BYTES, Input, Record, dead_letter
+from streams.ticks import trades, unpack
+from streams.topics import BOTS, SYSTEM
 
-STATE_VERSION = 1
+STATE_VERSION = 2
 """Raised with every change of the state's form: older snapshots are then folded anew from the journal."""
 CHECKPOINT_RECORDS = 512
 REQUESTS_MAX = 4096
@@ -45,24 +50,15 @@ BASE_BYTES_MAX = 8_000_000
 """A rollback restores the last base and folds again what followed it: at most so much."""
 
 
-WORDS_MAX = 2_000
+REASON_LENGTH_MAX = 2_000
 """So much of an error's text goes into a dead letter: it may quote the whole record."""
 
 
-class Derived(NamedTuple):
-    """A record to be appended to a derived stream; `time_ms` is its cause's."""
+class Folded(NamedTuple):
+    """What follows from a journal record, in order, and what the fold did."""
 
-    topic: str
-    key: bytes
-    value: bytes
-    time_ms: int
-
-
-class Source(Struct):
-    """What has been folded of a source: its epoch, and the sequence that is due next."""
-
-    epoch: int
-    due: int
+    derived: list[Derived]
+    report: Report
 
 
 class PipelineState(Struct, frozen=True, array_like=True):
@@ -78,6 +74,8 @@ class PipelineState(Struct, frozen=True, array_like=True):
     requests: list[str]
     registered: int
     repeats: int
+    home: str
+    rules: int
 
 
 class StateHead(Struct, frozen=True, array_like=True):
@@ -109,31 +107,40 @@ class Pipeline:
         self._requests: dict[str, None] = {}
         self._registered = 0
         self._repeats = 0
+        self._home = ""
+        self._rules = RULES
+        self.progress = Progress()
         self._base = b""
         self._since_base: list[Record] = []
         self._bytes_since_base = 0
 
     # ------------------------------------------------------------ the fold
 
-    def fold(self, record: Record) -> list[Derived]:
-        """The derived records that follow from `record`, in order.
+    def fold(self, record: Record) -> Folded:
+        """Fold the record that follows.
 
-        Raises `PositionError` when `record` does not follow `applied`, and `CodeMissingError` when it needs
-        strategy code that is not at hand: the pipeline is then of no more use. Nothing else for its content.
+        Raises `PositionError` when `record` does not follow `applied`, `JournalRefusedError` where the
+        partition does not begin with a genesis or goes on by rules of a later release, and `CodeMissingError`
+        when it needs strategy code that is not at hand: the pipeline is then of no more use. Nothing else for
+        its content.
         """
         if record.offset != self.applied + 1 or record.partition != self.partition:
             raise PositionError(
                 f"journal partition {self.partition}: expected offset {self.applied + 1}, got "
                 f"{record.partition}:{record.offset}; records are missing from the log or out of order"
             )
-        outbox = _Outbox(record)
+        outbox = Outbox(record)
+        if record.offset == 0:
+            begun = genesis_of(record)
+            self._home, self._rules = begun.home, begun.rules
         self._rebase_if_due(record)
         try:
             self._apply(record, outbox)
+            self._complete(outbox.report)
             derived = outbox.derived()
             self._since_base.append(record)
             self._seal(record)
-        except (MemoryError, CodeMissingError):
+        except (MemoryError, CodeMissingError, JournalRefusedError):
             raise
         except Exception as error:  # noqa: BLE001 - whatever a record makes the fold raise is a dead letter
             self._roll_back()
@@ -143,78 +150,101 @@ class Pipeline:
             self._rebase()
         if record.offset % CHECKPOINT_RECORDS == CHECKPOINT_RECORDS - 1:
             derived += self._checkpoint(record, outbox)
-        return derived
+        return Folded(derived, outbox.report)
 
-    def _apply(self, record: Record, outbox: "_Outbox") -> None:
+    def _apply(self, record: Record, outbox: Outbox) -> None:
         entry = decode_input(record.value)
         if self._is_new(entry, outbox):
             self._by_kind(entry.event, record, outbox)
 
-    def _checkpoint(self, record: Record, after: "_Outbox") -> list[Derived]:
-        outbox = _Outbox(record, after.count)
+    def _checkpoint(self, record: Record, after: Outbox) -> list[Derived]:
+        outbox = Outbox(record, after.count)
         outbox.key = b""
-        outbox.emit(BOTS, Checkpoint(self._chain.hex(), self.state_sha256(), STATE_VERSION))
+        outbox.emit(
+            BOTS,
+            Checkpoint(
+                journal_sha256=self._chain.hex(),
+                state_sha256=self.state_sha256(),
+                state_version=STATE_VERSION,
+            ),
+        )
         return outbox.derived()
 
-    def _dead_letter(self, record: Record, error: Exception) -> "_Outbox":
-        outbox = _Outbox(record)
-        outbox.emit(SYSTEM, DeadLetter(record.topic, record.partition, record.offset, _words(error)))
+    def _dead_letter(self, record: Record, error: Exception) -> Outbox:
+        outbox = Outbox(record)
+        outbox.key = outbox.key[:KEY_SHOWN_BYTES]
+        outbox.emit(SYSTEM, dead_letter(record, _reason(error)))
         with suppress(UndecodableError, CommandError):
             self._is_new(decode_input(record.value), outbox)
         return outbox
 
-    def _by_kind(self, event: events.JournalEvent, record: Record, outbox: "_Outbox") -> None:
+    def _by_kind(self, event: events.JournalEvent, record: Record, outbox: Outbox) -> None:
         match event:
             case TickBatch():
                 self._ticks(event, record, outbox)
             case Clock():
-                for key in event.markets:
-                    tape = self._begin(key, record, outbox)
-                    one = np.array([event.time], np.int64)
-                    zero = np.zeros(1, np.int64)
-                    tape.fold_rows(one, zero, zero, np.array([RowKind.CLOCK], np.uint8), None)
+                self._clock(event, record, outbox)
             case Market():
                 self._market(event, record, outbox)
+            case events.Genesis():
+                self._repeats += record.offset > 0
+            case events.Rules():
+                self._take_rules(event, record)
+            case events.Bars() | events.Feed():
+                self._turn(event.market, record, outbox)
             case events.Gap() | events.GapFilled():
-                filled = isinstance(event, events.GapFilled)
-                self._begin(event.market, record, outbox).gap(event.start, event.end, filled=filled)
+                tape, turn = self._turn(event.market, record, outbox)
+                tape.gap(turn, event.start, event.end, filled=isinstance(event, events.GapFilled))
             case events.RegisterBot():
                 self._registered += 1
             case events.HaltBot(bot_id=None):
                 for key in self._tapes:
-                    self._begin(key, record, outbox).desk.halt(event)
+                    self._command(key, event, record, outbox)
+            case events.CreateBot():
+                self._command(event.market, event, record, outbox)
             case _:
-                self._command(event, record, outbox)
+                self._command((record.key or b"").decode(), event, record, outbox)
 
-    def _command(self, event: Any, record: Record, outbox: "_Outbox") -> None:
-        key = event.market if isinstance(event, events.CreateBot) else (record.key or b"").decode()
-        desk = self._begin(key, record, outbox).desk
-        commands: dict[type, Callable[[Any], None]] = {
-            events.CreateBot: desk.create,
-            events.StartBot: desk.start,
-            events.StopBot: desk.stop,
-            events.HaltBot: desk.halt,
-            events.ReconfigureBot: desk.reconfigure,
-            events.ExternalSignal: desk.signal,
-        }
-        commands[type(event)](event)
+    def _command(self, key: str, command: events.Command, record: Record, outbox: Outbox) -> None:
+        tape, turn = self._turn(key, record, outbox)
+        obey(turn, tape.bots, command)
 
-    def _ticks(self, batch: TickBatch, record: Record, outbox: "_Outbox") -> None:
-        parts = by_market(unpack(batch), len(batch.markets))
+    def _ticks(self, batch: TickBatch, record: Record, outbox: Outbox) -> None:
+        ticks = unpack(batch)
+        outbox.report.rows, outbox.report.ticks = ticks.rows, trades(ticks)
+        parts = by_market(ticks, len(batch.markets))
         for entry, rows in zip(batch.markets, parts, strict=True):
-            tape = self._begin(entry.key, record, outbox)
+            tape, turn = self._turn(entry.key, record, outbox)
             price = _scaled(rows.price, _factor(entry, tape.market, "price_scale"))
             size = _scaled(rows.size, _factor(entry, tape.market, "size_scale"))
-            tape.fold_rows(rows.time, price, size, rows.kind, rows.id, rows.row)
+            tape.fold_rows(turn, rows.time, price, size, rows.kind, rows.id, rows.row)
 
-    def _market(self, market: Market, record: Record, outbox: "_Outbox") -> None:
+    def _clock(self, clock: Clock, record: Record, outbox: Outbox) -> None:
+        time, zero = np.array([clock.time], np.int64), np.zeros(1, np.int64)
+        kind = np.array([RowKind.CLOCK], np.uint8)
+        outbox.report.rows = len(clock.markets)
+        for key in clock.markets:
+            tape, turn = self._turn(key, record, outbox)
+            tape.fold_rows(turn, time, zero, zero, kind, None)
+
+    def _take_rules(self, rules: events.Rules, record: Record) -> None:
+        if not fits(rules) or rules.number <= self._rules:
+            raise CommandError(
+                f"rules {rules.number}, {rules.sha256}: a number above {self._rules} with its SHA-256 is due"
+            )
+        check_rules(rules.number, f"{record.topic}:{record.partition}:{record.offset}")
+        self._rules = rules.number
+
+    def _market(self, market: Market, record: Record, outbox: Outbox) -> None:
         check_specification(market)
         if market.key in self._tapes:
-            self._begin(market.key, record, outbox).respecify(market)
+            tape, _ = self._turn(market.key, record, outbox)
+            tape.respecify(market)
         else:
             self._tapes[market.key] = Tape(market, self.strategies)
 
-    def _begin(self, key: str, record: Record, outbox: "_Outbox") -> Tape:
+    def _turn(self, key: str, record: Record, outbox: Outbox) -> tuple[Tape, Turn]:
+        """The record's turn at a market, whose events come next."""
         if key not in self._tapes:
             raise CommandError(
                 f"market {key} has no specification in journal partition {self.partition} before offset "
@@ -222,10 +252,19 @@ class Pipeline:
             )
         tape = self._tapes[key]
         outbox.key = key.encode()
-        tape.begin(record.offset, outbox.emit)
-        return tape
+        outbox.report.watermarks[key] = watermark = tape.candles.watermark
+        return tape, Turn(
+            tape.market, record.offset, watermark, outbox.emit, outbox.next_cause, self.progress
+        )
 
-    def _is_new(self, entry: Input, outbox: "_Outbox") -> bool:
+    def _complete(self, report: Report) -> None:
+        """How far the markets that the record touched have come."""
+        for key in report.watermarks:
+            candles = self._tapes[key].candles
+            report.watermarks[key] = candles.watermark
+            report.gaps[key] = candles.gaps
+
+    def _is_new(self, entry: Input, outbox: Outbox) -> bool:
         """False for what has been folded before: a repeated command, or a source's repeated record."""
         if not entry.source:
             request = getattr(entry.event, "request", "")
@@ -245,23 +284,25 @@ class Pipeline:
             self._repeats += 1
             return False
         if entry.sequence > due:
-            outbox.emit(SYSTEM, SourceHole(entry.source, entry.epoch, due, entry.sequence))
+            outbox.emit(
+                SYSTEM, SourceHole(source=entry.source, epoch=entry.epoch, expected=due, got=entry.sequence)
+            )
         self._sources[entry.source] = Source(entry.epoch, entry.sequence + 1)
         return True
 
     # ------------------------------------------------------------ hashes and state
 
     def _seal(self, record: Record) -> None:
-        self._chain_before, self._chain = self._chain, _linked(self._chain, record)
+        self._chain_before, self._chain = self._chain, linked(self._chain, record)
         self.applied = record.offset
 
     def ends_with(self, record: Record) -> bool:
         """Whether `record`, at offset `applied` of a log, is the one that was folded last."""
-        return _linked(self._chain_before, record) == self._chain
+        return linked(self._chain_before, record) == self._chain
 
     @property
     def journal_sha256(self) -> str:
-        """Chained SHA-256 over key and value of every record folded."""
+        """Chained SHA-256 over time, key, value and headers of every record folded."""
         return self._chain.hex()
 
     def state_sha256(self) -> str:
@@ -273,13 +314,18 @@ class Pipeline:
         return self._base
 
     def restore(self, state: bytes) -> None:
-        """Become the fold whose `snapshot` this was. Raises `ValueError` for other bytes or versions."""
+        """Become the fold whose `snapshot` this was.
+
+        Raises `ValueError` for other bytes or versions, `JournalRefusedError` for rules of a later release.
+        """
         held = msgspec.msgpack.decode(state, type=PipelineState)
         if held.version != STATE_VERSION:
             raise ValueError(f"the state has version {held.version}, this code folds version {STATE_VERSION}")
+        check_rules(held.rules, f"a snapshot of journal partition {self.partition} at {held.applied}")
         self.applied, self._chain, self._chain_before = held.applied, held.chain, held.chain_before
         self._sources, self._requests = held.sources, dict.fromkeys(held.requests)
         self._registered, self._repeats = held.registered, held.repeats
+        self._home, self._rules = held.home, held.rules
         self._tapes = {tape.market.key: Tape.restore(tape, self.strategies) for tape in held.tapes}
         self._base, self._since_base, self._bytes_since_base = state, [], 0
 
@@ -295,6 +341,8 @@ class Pipeline:
                 list(self._requests),
                 self._registered,
                 self._repeats,
+                self._home,
+                self._rules,
             )
         )
 
@@ -315,76 +363,28 @@ class Pipeline:
         tail = self._since_base
         self.restore(self._base)
         for record in tail:
-            self._apply(record, _Outbox(record))
+            self._apply(record, Outbox(record))
             self._seal(record)
 
-    # ------------------------------------------------------------ to look at
-
-    @property
-    def registered(self) -> int:
-        """Bots registered in this partition; only partition 0 has any."""
-        return self._registered
-
-    @property
-    def sources(self) -> dict[str, Source]:
-        return self._sources
-
-    @property
-    def tapes(self) -> dict[str, Tape]:
-        return self._tapes
+    def view(self) -> View:
+        """What others may see of it, between two records."""
+        return View(self.applied, self._home, self._registered, self._requests, self._sources, self._tapes)
 
 
-class _Outbox:
-    """Collects the events of one record and gives each its cause.
-
-    Markets come one after the other, and what belongs to none (key b"") last: so causes rise within a topic,
-    and a reader may hide what is at or before the last cause that it saw.
-    """
-
-    def __init__(self, record: Record, count: int = 0) -> None:
-        self.record = record
-        self.key = record.key or b""
-        self.count = count
-        self._boxes: dict[tuple[str, bytes], tuple[list[int], list[DerivedEvent]]] = {}
-
-    def emit(self, topic: str, event: DerivedEvent) -> Cause:
-        indexes, emitted = self._boxes.setdefault((topic, self.key), ([], []))
-        index = self.count
-        self.count += 1
-        indexes.append(index)
-        emitted.append(event)
-        return Cause(self.record.partition, self.record.offset, index)
-
-    def derived(self) -> list[Derived]:
-        return [
-            Derived(topic, key, value, self.record.time_ms)
-            for (topic, key), (indexes, emitted) in self._boxes.items()
-            for value in self._encoded(tuple(indexes), tuple(emitted))
-        ]
-
-    def _encoded(self, indexes: tuple[int, ...], emitted: tuple[DerivedEvent, ...]) -> list[bytes]:
-        value = encode(Output(self.record.partition, self.record.offset, indexes, emitted))
-        if len(value) <= RECORD_BYTES_MAX:
-            return [value]
-        if len(emitted) == 1:
-            raise CommandError(
-                f"an event of {len(value)} bytes follows from it; at most {RECORD_BYTES_MAX} may"
-            )
-        half = len(emitted) // 2
-        return self._encoded(indexes[:half], emitted[:half]) + self._encoded(indexes[half:], emitted[half:])
-
-
-def _linked(chain: bytes, record: Record) -> bytes:
+def linked(chain: bytes, record: Record) -> bytes:
+    """The chain with `record`: SHA-256 over the chain before it, its time, key, value and headers."""
     digest = sha256(chain)
-    for part in (record.key or b"", record.value):
+    digest.update(record.time_ms.to_bytes(8, "big", signed=True))
+    headers = [part for name, value in record.headers for part in (name.encode(), value)]
+    for part in (record.key or b"", record.value, *headers):
         digest.update(len(part).to_bytes(8, "big"))
         digest.update(part)
     return digest.digest()
 
 
-def _words(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     known = isinstance(error, UndecodableError | CommandError)
-    return (str(error) if known else f"{type(error).__name__}: {error}")[:WORDS_MAX]
+    return (str(error) if known else f"{type(error).__name__}: {error}")[:REASON_LENGTH_MAX]
 
 
 def _factor(entry: events.RowMarket, market: Market, field: str) -> int:

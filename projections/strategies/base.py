@@ -117,7 +117,7 @@ class BaseStrategy:
             raise StrategyParameterError(f"strategy {spec.name} ({shown}): {error}") from None
 
     def check(self) -> None:
-        """Raise ValueError, with words, where parameters do not fit each other."""
+        """Raise ValueError, with a message, where parameters do not fit each other."""
 
     def process_data(self, df: "pd.DataFrame") -> Signal:
         """The signal after the last row of `df`, stepping from a fresh state through all of its rows.

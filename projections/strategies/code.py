@@ -172,12 +172,12 @@ class CompiledCode(StrategyCode):
         try:
             kernels = self.load()
         except StrategyCompileError as error:
-            return StepFailure(first, words(error))
+            return StepFailure(first, error_text(error))
         try:
             done = kernels.live(history.values, i, first, *lanes, fault)
         except Exception as error:  # noqa: BLE001 - an author's code may raise anything
-            return StepFailure(int(fault[0]), words(error))
-        return None if done == len(lanes.target) else StepFailure(done, words(_no_position(fault[1])))
+            return StepFailure(int(fault[0]), error_text(error))
+        return None if done == len(lanes.target) else StepFailure(done, error_text(_no_position(fault[1])))
 
     def fresh(self) -> Midway:
         return Midway(0, 0.0, np.zeros(self.state_size))
@@ -202,10 +202,12 @@ class CompiledCode(StrategyCode):
             done = self.load().loop(history.values, first, length, *given, run.targets, run.values, fault)
         except Exception as error:
             raise StrategyRunError(
-                f"{self.name} at candle {int(fault[0]) - unseen}: {words(error)}"
+                f"{self.name} at candle {int(fault[0]) - unseen}: {error_text(error)}"
             ) from error
         if done < length:
-            raise StrategyRunError(f"{self.name} at candle {done - unseen}: {words(_no_position(fault[1]))}")
+            raise StrategyRunError(
+                f"{self.name} at candle {done - unseen}: {error_text(_no_position(fault[1]))}"
+            )
         if length > first:
             bot.seen, bot.target = length - unseen, float(run.targets[-1])
         return run
@@ -238,7 +240,7 @@ class PandasCode(StrategyCode):
             try:
                 new, row = self._read(signal, indicators)
             except (TypeError, ValueError) as error:
-                return StepFailure(b, words(error))
+                return StepFailure(b, error_text(error))
             lanes.target[b] = new
             lanes.values[b] = row
         return None
@@ -291,7 +293,7 @@ def _where(error: BaseException, strategy: type[BaseStrategy]) -> str:
     return f"{type(error).__name__} raised in line {line} of the strategy's file"
 
 
-def words(error: BaseException) -> str:
+def error_text(error: BaseException) -> str:
     """An exception on one line, with its type, and alike wherever it is raised."""
     text = re.sub(r" at 0x[0-9a-f]+", "", " ".join(str(error).split()))
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -4,6 +4,8 @@ The module holds the arithmetic of its blocks as text and takes the author's `si
 hash it names; so the SHA-256 of the text *is* the identity of the strategy's code, and an archived text runs
 unchanged when the product's blocks have moved on. It is a real module file because numba's disk cache hits
 nothing else across processes; its name is its hash because that cache does not see a change in another file.
+
+Why: ADR 6.
 """
 
 import ast

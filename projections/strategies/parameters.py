@@ -21,11 +21,11 @@ INT_MAX = 2**53
 
 
 class StrategyParameterError(ValueError):
-    """A parameter that a strategy does not take; the words name strategy, parameter, value and range."""
+    """A parameter that a strategy does not take; the message names strategy, parameter, value and range."""
 
 
 class StrategyDefinitionError(TypeError):
-    """A strategy class that is written wrongly; the words name the class and the attribute."""
+    """A strategy class that is written wrongly; the message names the class and the attribute."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Parameter:
     description: str = ""
 
     @property
-    def range_words(self) -> str:
+    def range_text(self) -> str:
         if self.choices:
             return "one of " + ", ".join(self.choices)
         kind = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}[self.type]
@@ -128,7 +128,7 @@ def _named(cls: type, attribute: str, kind: type, value: object) -> Parameter:
         return replace(named, default=named.convert(named.default))
     except (ValueError, KeyError, OverflowError):
         raise StrategyDefinitionError(
-            f"{cls.__name__}.{attribute}: its default {spec.default!r} is not {named.range_words}"
+            f"{cls.__name__}.{attribute}: its default {spec.default!r} is not {named.range_text}"
         ) from None
 
 
@@ -148,7 +148,7 @@ def checked(strategy: str, parameters: Sequence[Parameter], given: Mapping[str, 
             values[p.name] = p.convert(value)
         except (ValueError, KeyError, OverflowError):
             raise StrategyParameterError(
-                f"strategy {strategy}: parameter {p.name}={value!r} must be {p.range_words}"
+                f"strategy {strategy}: parameter {p.name}={value!r} must be {p.range_text}"
             ) from None
     return values
 

@@ -14,7 +14,7 @@ from typing import Any, NoReturn, Protocol, cast
 import faust
 from yarl import URL
 
-from streams.agents.watchdog import STANDSTILL_S, Doing, Watchdog, Watched
+from streams.agents.watchdog import STALLED_S, Doing, Watchdog, Watched
 from streams.backends import backend_of
 from streams.log import Log
 from streams.topics import GROUP, RECORD_BYTES_MAX
@@ -36,7 +36,7 @@ class Follower(Watched, Protocol):
 
 
 class App(faust.App):
-    """A Faust app that knows the names of the streams on its home."""
+    """A Faust app that knows the names of the streams on its backend."""
 
     prefix = ""
     worker = ""
@@ -95,9 +95,9 @@ def stop_flow(app: App) -> None:
     app.flow_control.clear()
 
 
-def end_process(reason: str, bound: Mapping[str, object] | None = None) -> NoReturn:
-    """End at once, before more is acknowledged; exit code `FAILED`. `bound`: fields of the log line."""
-    logger.critical("%s; this worker ends, start it again", reason, extra=bound)
+def end_process(reason: str, fields: Mapping[str, object] | None = None) -> NoReturn:
+    """End at once, before more is acknowledged; exit code `FAILED`. `fields`: fields of the log line."""
+    logger.critical("%s; this worker ends, start it again", reason, extra=fields)
     logging.shutdown()
     sys.stderr.flush()
     os._exit(FAILED)
@@ -120,17 +120,17 @@ def run_worker(
     until: Callable[[], bool] | None = None,
     *,
     doing: Callable[[], Doing] = Doing,
-    standstill_s: float = STANDSTILL_S,
+    stalled_s: float = STALLED_S,
 ) -> None:
     """Run the app in this thread until SIGINT, SIGTERM, or `until()` is true.
 
     `until` is asked every 0.1 s, in this thread, so it may look at the folds; it should be quick.
 
     Then everything taken is finished, snapshots are written and offsets committed. A failure of any
-    part ends the process with exit code `FAILED`, and so does a standstill of so many seconds; `doing`: see
+    part ends the process with exit code `FAILED`, and so does being stalled for so many seconds; `doing`: see
     `Watchdog`. Raises `LogError` when this worker may not fold (`Backend.folding`).
     """
-    watchdog = Watchdog(log, followers, doing, end_process, standstill_s=standstill_s)
+    watchdog = Watchdog(log, followers, doing, end_process, stalled_s=stalled_s)
     with backend_of(log.url).folding(app.worker, Path(app.conf.datadir)), watchdog:
         asyncio.run(_run(app, log, followers, until))
 

@@ -11,7 +11,7 @@ from faust.transport.consumer import Consumer
 from faust.types import TP, EventT, StreamT
 
 from streams.agents.app import App
-from streams.records import Record
+from streams.records import Record, headers_of
 
 SETTLE_S = 3.0
 """Handing over a partition may take so long; the session, 6 s, is longer."""
@@ -22,7 +22,7 @@ def unacknowledged(stream: StreamT[Any]) -> AsyncIterator[EventT[Any]]:
     return cast(Any, stream).noack().events()
 
 
-async def go_on_behind(app: App, applied: Mapping[TP, int]) -> None:
+async def resume_behind(app: App, applied: Mapping[TP, int]) -> None:
     """Make Faust continue after these offsets: it goes to what is committed once all have taken over.
 
     A commit that fails for a rebalance is followed by another assignment.
@@ -42,11 +42,12 @@ def record_of(app: App, event: EventT[Any]) -> Record:
     message = event.message
     stream, time_ms = app.stream_of(message.topic), round(message.timestamp * 1000)
     value = message.value or b""
-    return Record(stream, message.partition, message.offset, time_ms, message.key, value)
+    headers = headers_of(cast(list[tuple[str, bytes | None]], message.headers or ()))
+    return Record(stream, message.partition, message.offset, time_ms, message.key, value, headers)
 
 
 def hole(who: str, record: Record, applied: int) -> str:
-    """The words on a record that does not follow `applied`."""
+    """The message about a record that does not follow `applied`."""
     return (
         f"{who}: {record.topic}:{record.partition} goes from offset {applied} to {record.offset}:"
         " records were skipped; a restart reads them again"

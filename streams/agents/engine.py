@@ -9,6 +9,8 @@ before it are acknowledged; only then are the journal's records acknowledged, in
 So a crash anywhere repeats the outputs since the last snapshot, with the same causes and the same
 bytes, and neither loses nor invents one; readers hide the repeats. The same holds for a worker that
 lost its partitions without knowing it, for as long as it does not know.
+
+Why: ADR 3.
 """
 
 import asyncio
@@ -21,7 +23,7 @@ from typing import Any, Protocol
 from faust.types import EventT, StreamT
 
 from streams.agents.app import App, end_process, ending_process, raw_topic, stop_flow
-from streams.agents.consuming import SETTLE_S, assigned, go_on_behind, hole, record_of, unacknowledged
+from streams.agents.consuming import SETTLE_S, assigned, hole, record_of, resume_behind, unacknowledged
 from streams.log import Log
 from streams.records import Record
 from streams.snapshots import Snapshot, SnapshotWriter, latest
@@ -37,7 +39,7 @@ SNAPSHOT_RECORDS = 50
 MOMENT_S = 0.05
 CAPTURE_SHARE = 10
 SNAPSHOT_BYTES_PER_S = 4_000_000
-"""A dear snapshot waits: for this many times the time to capture the last one, and for its bytes."""
+"""A costly snapshot waits: for this many times the time to capture the last one, and for its bytes."""
 SNAPSHOT_S_MAX = 10.0
 SNAPSHOT_RECORDS_MAX = 10_000
 SNAPSHOT_INPUT_BYTES_MAX = 64_000_000
@@ -123,8 +125,8 @@ class Partition:
         began = _now()
         state = self.fold.snapshot()
         self.captured_at = _now()
-        dear_s = CAPTURE_SHARE * (self.captured_at - began)
-        self.pause_s = min(SNAPSHOT_S_MAX, max(dear_s, len(state) / SNAPSHOT_BYTES_PER_S))
+        costly_s = CAPTURE_SHARE * (self.captured_at - began)
+        self.pause_s = min(SNAPSHOT_S_MAX, max(costly_s, len(state) / SNAPSHOT_BYTES_PER_S))
         events, self.events = self.events, []
         self.input_bytes = 0
         self.room.set()
@@ -199,7 +201,7 @@ class Engine:
                 self._tasks.append(asyncio.create_task(self._keep(tp.partition, partition)))
             # all at once: while one is folded anew, the others may stand
             self.applied.update({p: partition.fold.applied for p, partition in self._partitions.items()})
-            await go_on_behind(self._app, {tp: self.applied[tp.partition] for tp in places})
+            await resume_behind(self._app, {tp: self.applied[tp.partition] for tp in places})
 
     def _forget(self) -> None:
         for task in self._tasks:

@@ -12,7 +12,7 @@ from typing import Any
 from faust.types import EventT, StreamT
 
 from streams.agents.app import App, end_process, ending_process, raw_topic, stop_flow
-from streams.agents.consuming import SETTLE_S, assigned, go_on_behind, hole, record_of, unacknowledged
+from streams.agents.consuming import SETTLE_S, assigned, hole, record_of, resume_behind, unacknowledged
 from streams.agents.sinks import Sink, SinkUnreachableError, apply_when_reachable
 from streams.log import Log
 from streams.records import Record
@@ -88,7 +88,7 @@ class Projector:
                 self.applied.clear()
                 self.applied.update(self._taken)
                 behind = {tp: self._taken[place] for tp, place in places.items()}
-                await go_on_behind(self._app, behind)
+                await resume_behind(self._app, behind)
             if self._task is None:
                 self._task = asyncio.create_task(self._keep())
 

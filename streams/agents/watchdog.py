@@ -4,6 +4,8 @@ It looks from a thread of its own, since what holds the worker up may be its eve
 returns. Each partition is judged by itself: that others fold excuses none. It keeps still while there is
 nothing to do, while the log does not say how far it goes, while one record, however long its fold takes, goes
 on (it holds up all others), and while a partition waits for its turn behind what waited in others before it.
+
+Why: ADR 14.
 """
 
 import logging
@@ -18,7 +20,7 @@ from streams.topics import JOURNAL
 
 logger = logging.getLogger(__name__)
 
-STANDSTILL_S = 60.0
+STALLED_S = 60.0
 LOOK_S = 1.0
 SILENT_SHARE = 3
 """The outputs of a record are encoded and sent without a sign, within so many times the time of its fold."""
@@ -36,12 +38,12 @@ class Watched(Protocol):
 
 class Doing(NamedTuple):
     """What a fold is at: the `record`, None between two, and `progress`, which is another value with each
-    step of its fold; `words` go into the error, `bound` into its log line."""
+    step of its fold; `message` goes into the error, `fields` into its log line."""
 
     record: object = None
     progress: object = None
-    words: str = ""
-    bound: Mapping[str, object] | None = None
+    message: str = ""
+    fields: Mapping[str, object] | None = None
 
 
 class Stand(NamedTuple):
@@ -57,7 +59,8 @@ class Stand(NamedTuple):
 
 
 class Watchdog:
-    """Calls `end` with the reason, and what to bind to it, when a place stands still. A context manager.
+    """Calls `end` with the reason, and the fields of its log line, when a place is stalled. A context
+    manager.
 
     `doing` says what the fold of the journal is at. Time in which the watchdog itself did not run, as in a
     process that was stopped, does not count.
@@ -70,11 +73,11 @@ class Watchdog:
         doing: Callable[[], Doing],
         end: Callable[[str, Mapping[str, object] | None], None],
         *,
-        standstill_s: float = STANDSTILL_S,
+        stalled_s: float = STALLED_S,
     ) -> None:
         self._log, self._watched, self._doing, self._end = log, watched, doing, end
-        self._standstill_s = standstill_s
-        self._look_s = min(LOOK_S, standstill_s / 4)
+        self._stalled_s = stalled_s
+        self._look_s = min(LOOK_S, stalled_s / 4)
         self._now = 0.0
         """Seconds watched."""
         self._stands: list[dict[Place, Stand]] = [{} for _ in watched]
@@ -114,7 +117,7 @@ class Watchdog:
             self._record, self._began = doing.record, self._now
         elif doing.record is not None and doing.progress != before.progress:
             self._went_on = self._now
-        patience_s = self._standstill_s + SILENT_SHARE * max(0.0, self._went_on - self._began)
+        patience_s = self._stalled_s + SILENT_SHARE * max(0.0, self._went_on - self._began)
         for index, watched in enumerate(self._watched):
             positions = watched.positions()
             ends, stands = self._log.ends(list(positions)), self._stands[index]
@@ -123,7 +126,7 @@ class Watchdog:
                 stood_s = self._now - max(stand.since, self._went_on)
                 if stood_s >= patience_s and not self._thread.stopping.is_set():
                     held_by = doing if doing == before and place[0] == JOURNAL else Doing()
-                    self._end(_reason(place, stand, ends[place], stood_s, held_by), held_by.bound)
+                    self._end(_reason(place, stand, ends[place], stood_s, held_by), held_by.fields)
 
     def _stand(
         self,
@@ -145,4 +148,4 @@ class Watchdog:
 def _reason(place: Place, stand: Stand, end: int, stood_s: float, held_by: Doing) -> str:
     where = f"{place[0]}:{place[1]} stands at offset {stand.offset}"
     reason = f"{where} for {stood_s:.0f} s while records up to {end - 1} wait"
-    return f"{reason}; it is {held_by.words}" if held_by.words else reason
+    return f"{reason}; it is {held_by.message}" if held_by.message else reason

@@ -24,8 +24,7 @@ from urllib.parse import unquote, urlsplit
 from streams.log import LogError
 
 NAME = "log.db"
-FORMAT = "1"
-PARTITIONS_DEFAULT = 4
+FORMAT = "2"
 PARTITIONS_MAX = 1 << 12
 OFFSETS_MAX = 1 << 40
 

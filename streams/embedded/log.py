@@ -1,4 +1,4 @@
-"""The embedded home of the log: one SQLite file in WAL mode, `FOLDER/log.db` of `embedded:///FOLDER`.
+"""The embedded backend of the log: one SQLite file in WAL mode, `FOLDER/log.db` of `embedded:///FOLDER`.
 
 Its tables, for outsiders: `streams.embedded.file`.
 
@@ -300,7 +300,7 @@ class EmbeddedLog:
             self._begin(sync=True)
             for statement in file.SCHEMA.split(";"):
                 self._writer.execute(statement)
-            made = {"format": file.FORMAT, "partitions": str(partitions or file.PARTITIONS_DEFAULT)}
+            made = {"format": file.FORMAT, "partitions": str(partitions or topics.PARTITIONS_DEFAULT)}
             self._writer.executemany("INSERT OR IGNORE INTO meta VALUES (?, ?)", made.items())
             meta = dict(self._writer.execute("SELECT name, value FROM meta").fetchall())
             file.check_meta(self.url, meta, partitions)

@@ -43,7 +43,7 @@ FETCH_BYTES = 2 << 20
 T = TypeVar("T")
 
 
-class Home:
+class OpenedLog:
     """An embedded log and the thread that waits for its disk."""
 
     def __init__(self, transport: TransportT) -> None:
@@ -78,11 +78,11 @@ class Home:
 class Consumer(base.Consumer):
     """Reads the log from positions of its own; they are reset to the commits at each rebalance."""
 
-    _home: Home
+    _opened: OpenedLog
     _generation = 0
 
     async def on_start(self) -> None:
-        self._home = Home(self.transport)
+        self._opened = OpenedLog(self.transport)
         self._assignment: set[TP] = set()
         self._positions: dict[TP, int] = {}
         self._highwaters: dict[TP, int] = {}
@@ -90,7 +90,7 @@ class Consumer(base.Consumer):
         self._last_records_s = 0.0
 
     async def on_shutdown(self) -> None:
-        self._home.close()
+        self._opened.close()
 
     # ------------------------------------------------------------ assignment
 
@@ -102,8 +102,8 @@ class Consumer(base.Consumer):
         self.app.on_rebalance_start()
         await self.on_partitions_revoked(set(self._assignment))
         for name in names:
-            self._home.log.add_topic(name)
-        partitions = range(self._home.log.partitions)
+            self._opened.log.add_topic(name)
+        partitions = range(self._opened.log.partitions)
         self._assignment = {TP(name, partition) for name in names for partition in partitions}
         self._positions = dict(await self.seek_to_committed())
         self._generation += 1
@@ -116,15 +116,15 @@ class Consumer(base.Consumer):
     # ------------------------------------------------------------ positions
 
     async def seek_to_committed(self) -> Mapping[TP, int]:
-        committed = self._home.log.committed(self.app.conf.id)
+        committed = self._opened.log.committed(self.app.conf.id)
         for tp in self._assignment:
             self._move(tp, committed.get(tp, None))
         return dict(self._positions)
 
     def _move(self, tp: TP, offset: int | None) -> None:
         if offset is None and self.app.conf.consumer_auto_offset_reset == "latest":
-            offset = self._home.log.highwater(*tp)
-        self._positions[tp] = self._home.log.earliest(*tp) if offset is None else offset
+            offset = self._opened.log.highwater(*tp)
+        self._positions[tp] = self._opened.log.earliest(*tp) if offset is None else offset
         self._version = -1
 
     async def _seek(self, partition: TP, offset: int) -> None:
@@ -142,18 +142,18 @@ class Consumer(base.Consumer):
         return self._highwaters.get(tp, 0)
 
     async def highwaters(self, *partitions: TP) -> Mapping[TP, int]:
-        return {tp: self._home.log.highwater(*tp) for tp in partitions}
+        return {tp: self._opened.log.highwater(*tp) for tp in partitions}
 
     async def earliest_offsets(self, *partitions: TP) -> Mapping[TP, int]:
-        return {tp: self._home.log.earliest(*tp) for tp in partitions}
+        return {tp: self._opened.log.earliest(*tp) for tp in partitions}
 
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
         wanted = {(topic, partition): offset for (topic, partition), offset in offsets.items()}
 
         def stage() -> bool | None:
-            return self._home.log.stage_commits(self.app.conf.id, wanted) or None
+            return self._opened.log.stage_commits(self.app.conf.id, wanted) or None
 
-        return await self._home.write(stage)
+        return await self._opened.write(stage)
 
     # ------------------------------------------------------------ records
 
@@ -161,10 +161,10 @@ class Consumer(base.Consumer):
         """What is new in the active partitions, or nothing after `timeout` seconds."""
         deadline_s = time.monotonic() + timeout
         while self.flow_active:
-            version = self._home.log.version()
+            version = self._opened.log.version()
             if version != self._version:
                 self._version = version
-                self._highwaters = {tp: self._home.log.highwater(*tp) for tp in self._assignment}
+                self._highwaters = {tp: self._opened.log.highwater(*tp) for tp in self._assignment}
             active = self._assignment if active_partitions is None else active_partitions
             records = {tp: self._fetch(tp) for tp in active if self._is_behind(tp)}
             if records:
@@ -183,7 +183,7 @@ class Consumer(base.Consumer):
     def _fetch(self, tp: TP) -> list[Record]:
         records: list[Record] = []
         size_bytes = 0
-        reading = self._home.log.read(*tp, self._positions[tp], self._highwaters[tp])
+        reading = self._opened.log.read(*tp, self._positions[tp], self._highwaters[tp])
         for record in islice(reading, FETCH_ROWS_MAX):
             records.append(record)
             size_bytes += len(record.value)
@@ -213,27 +213,27 @@ class Consumer(base.Consumer):
         return TP(topic, partition)
 
     def topic_partitions(self, topic: str) -> int | None:
-        return self._home.log.partitions
+        return self._opened.log.partitions
 
     def key_partition(self, topic: str, key: bytes | None, partition: int | None = None) -> int | None:
         if partition is not None or key is None:
             return partition
-        return partition_of(key, self._home.log.partitions)
+        return partition_of(key, self._opened.log.partitions)
 
     async def create_topic(self, topic: str, partitions: int, replication: int, **settings: Any) -> None:
-        self._home.create_topic(self, topic, partitions)
+        self._opened.create_topic(self, topic, partitions)
 
 
 class Producer(base.Producer):
     """Appends in the order of the sends; dense ones share a transaction."""
 
-    _home: Home
+    _opened: OpenedLog
     _failure: LogError | None = None
     _last: "asyncio.Future[RecordMetadata] | None" = None
 
     async def on_start(self) -> None:
         await super().on_start()
-        self._home = Home(self.transport)
+        self._opened = OpenedLog(self.transport)
         self._waiting: list[tuple[Entry, asyncio.Future[RecordMetadata]]] = []
         self._wake = asyncio.Event()
 
@@ -241,7 +241,7 @@ class Producer(base.Producer):
         await self.flush()
 
     async def on_shutdown(self) -> None:
-        self._home.close()
+        self._opened.close()
 
     async def send(
         self,
@@ -266,7 +266,7 @@ class Producer(base.Producer):
         time_ms = int((time.time() if timestamp is None else timestamp) * 1000)
         entry = Entry(topic, key, value, time_ms, partition, tuple(pairs))
         try:
-            self._home.log.check(entry)
+            self._opened.log.check(entry)
         except LogError as error:
             raise ProducerSendError(str(error)) from error
         future: asyncio.Future[RecordMetadata] = asyncio.get_running_loop().create_future()
@@ -315,19 +315,19 @@ class Producer(base.Producer):
         sync = any(entry.topic not in UNSYNCED for entry in entries)
 
         def stage() -> list[Position] | None:
-            return self._home.log.stage(entries, sync=sync)
+            return self._opened.log.stage(entries, sync=sync)
 
-        positions = await self._home.write(stage)
+        positions = await self._opened.write(stage)
         for (entry, future), (topic, partition, offset) in zip(sent, positions, strict=True):
             if not future.done():
                 tp = TP(topic, partition)
                 future.set_result(RecordMetadata(topic, partition, tp, offset, entry.time_ms / 1000, 0))
 
     def key_partition(self, topic: str, key: bytes) -> TP:
-        return TP(topic, partition_of(key, self._home.log.partitions))
+        return TP(topic, partition_of(key, self._opened.log.partitions))
 
     async def create_topic(self, topic: str, partitions: int, replication: int, **settings: Any) -> None:
-        self._home.create_topic(self, topic, partitions)
+        self._opened.create_topic(self, topic, partitions)
 
     def supports_headers(self) -> bool:
         return True

@@ -1,4 +1,4 @@
-"""The Kafka home of the log: `kafka://host:port[,host:port][/prefix]`.
+"""The Kafka backend of the log: `kafka://host:port[,host:port][/prefix]`.
 
 aiokafka runs on an event loop in a thread of its own; callers block on it. With a prefix, the stream
 `journal` is the topic `prefix.journal`, so that several installations share a cluster; callers of this
@@ -22,7 +22,7 @@ from streams import topics
 from streams.kafka import logging as kafka_logging
 from streams.kafka.topics import address_of, committed_offsets, ensure_topics
 from streams.log import LogError
-from streams.records import Entry, Position, Record, partition_of
+from streams.records import Entry, Position, Record, headers_of, partition_of
 
 ANSWER_S = 60.0
 """A broker that was killed and restarted is back well before; longer silence is a `LogError`."""
@@ -194,7 +194,7 @@ class KafkaLog:
                         r.timestamp,
                         r.key,
                         r.value,
-                        tuple(r.headers),
+                        headers_of(r.headers),
                     )
         finally:
             if not self._closed:
@@ -329,12 +329,12 @@ class KafkaLog:
         except concurrent.futures.CancelledError as error:
             raise LogError(f"log {self.url} was closed while it was at work ({doing})") from error
         except (KafkaError, OSError) as error:
-            raise LogError(self._words(doing, error)) from error
+            raise LogError(self._message(doing, error)) from error
         except BaseException:  # Ctrl-C in the caller's thread: the work must not go on behind its back
             future.cancel()
             raise
 
-    def _words(self, doing: str, error: Exception) -> str:
+    def _message(self, doing: str, error: Exception) -> str:
         what = str(error) or type(error).__name__
         if isinstance(error, TimeoutError | KafkaTimeoutError):
             what = f"no answer in {self._answer_s:g} s"
@@ -390,7 +390,9 @@ class KafkaTail:
                     raise LogError(f"log {self._url}: {place} is gone")
                 self._next[source] = r.offset + 1
                 records.append(
-                    Record(stream, source.partition, r.offset, r.timestamp, r.key, r.value, tuple(r.headers))
+                    Record(
+                        stream, source.partition, r.offset, r.timestamp, r.key, r.value, headers_of(r.headers)
+                    )
                 )
         return records
 

@@ -32,7 +32,6 @@ from aiokafka.protocol.commit import OffsetFetchRequest
 from streams import topics
 from streams.log import LogError
 
-PARTITIONS_DEFAULT = 4
 POLL_S = 0.02
 _UNLIMITED = str((1 << 63) - 1)
 _EVERY: dict[str, str] = {
@@ -108,7 +107,7 @@ async def ensure_topics(address: Address, partitions: int | None, answer_s: floa
     Raises `LogError`, and aiokafka's errors when the cluster is away.
     """
     async with _administering(address, answer_s) as admin:
-        await _create(admin, address, [topics.JOURNAL], partitions or PARTITIONS_DEFAULT)
+        await _create(admin, address, [topics.JOURNAL], partitions or topics.PARTITIONS_DEFAULT)
         counts = await _partition_counts(admin, address, [topics.JOURNAL])
         count = counts[topics.JOURNAL]
         await _create(admin, address, topics.ALL, count)

@@ -17,11 +17,11 @@ import numpy as np
 
 from infra.process.settings import Settings, load_settings
 from infra.upkeep.rebuild import rebuild
-from streams.events import MINUTE_NS, Equity
+from streams.events import MINUTE_NS
 from streams.records import Output
 from tests.bench.journals import KERNELS
 from tests.bench.timing import load
-from tests.derived import CASH, START_NS, as_log, bot_changed, candle, record
+from tests.derived import CASH, START_NS, as_log, bot_changed, candle, equity, record
 from tests.integration.command_line import COMMAND
 
 MARKET = "sim:BTC/USDT"
@@ -46,7 +46,7 @@ def recorded(folder: Path) -> Settings:
     ids = tuple(range(1, BOTS + 1))
     bots = [record("bots", MARKET, n, Output(0, n, (0,), (bot_changed(n + 1, MARKET),))) for n in range(BOTS)]
     for n in range(MARKS):
-        mark = Equity(START_NS + n * MINUTE_NS, ids, (CASH,) * BOTS, (5,) * BOTS, (CASH + n,) * BOTS, 8, 0)
+        mark = equity(*ids, timestamp=START_NS + n * MINUTE_NS, position=5, equity=CASH + n)
         bots.append(record("bots", MARKET, BOTS + n, Output(0, BOTS + n, (0,), (mark,))))
     log = as_log(candles + bots, folder / "log", partitions=1)
     rebuild(log, settings.database_url)

@@ -225,13 +225,13 @@ def delays(
         message = msgspec.json.decode(text)
         if message.get("forming"):
             for trade in range(message["trades"]):
-                forming.setdefault((_minute(message["end"]), trade), at)
+                forming.setdefault((_minute(message["timestamp"]), trade), at)
         elif message.get("timeframe") == "1m":
-            closed[message["end"]] = at
+            closed[message["timestamp"]] = at
     for at, text in signals:
         message = msgspec.json.decode(text)
         if message["type"] == "signal.v1":
-            signalled.setdefault(message["time"], at)
+            signalled.setdefault(message["timestamp"], at)
     inner = [(p, at) for p, at in sent.items() if p[0] >= WARM_UP and p[1] > 0]
     closing = [(_end(p[0] - 1), at) for p, at in sent.items() if p[0] > WARM_UP and p[1] == 0]
     found = {

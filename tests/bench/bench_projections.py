@@ -14,20 +14,20 @@ from tempfile import TemporaryDirectory
 from time import perf_counter
 
 import psycopg2
-from msgspec.structs import astuple
 
 from infra.db import tables
 from infra.db.bulk import write
-from infra.db.engine import open_engine, writing
+from infra.db.connect import database_at, writing
 from infra.db.projector import DatabaseSink
 from infra.db.schema import migrate
+from infra.present.rows import names_of, row_of
 from infra.upkeep.rebuild import rebuild
 from streams.causes import Cause
 from streams.codec import decode_output
-from streams.events import DerivedEvent, Equity, Fill, Order, Signal
+from streams.events import Candle, DerivedEvent
 from streams.records import Output, Record
 from streams.topics import BOTS, CANDLES, SIGNALS, TRADES
-from tests.derived import CASH, START_NS, as_log, candle, record
+from tests.derived import START_NS, as_log, candle, equity, fill, order, record, signal
 from tests.services.postgres import Postgres, PostgresMissingError
 
 ROUNDS = 3
@@ -46,16 +46,14 @@ def candles(events: int) -> list[Record]:
 def marks(events: int) -> list[Record]:
     """Equity of 100 bots a record."""
     bots = tuple(range(1, 101))
-    return [
-        _derived(BOTS, n, Equity(START_NS + n, bots, bots, bots, bots, 8, 0)) for n in range(events // 100)
-    ]
+    mark = {"cash": bots, "position": bots, "equity": bots}
+    return [_derived(BOTS, n, equity(*bots, timestamp=START_NS + n, **mark)) for n in range(events // 100)]
 
 
 def signals(events: int) -> list[Record]:
     """Signals of 100 bots, 10 a record."""
-    rest = ("1m", 1.0, 0.0, {"fast": 0.1, "slow": 1 / 3}, 130_005, 1, "executed", "")
     return [
-        _derived(SIGNALS, n, *(Signal(n % 10 * 10 + i, START_NS + n, *rest) for i in range(10)))
+        _derived(SIGNALS, n, *(signal(n % 10 * 10 + i, timestamp=START_NS + n) for i in range(10)))
         for n in range(events // 10)
     ]
 
@@ -66,13 +64,12 @@ def _derived(topic: str, n: int, *events: DerivedEvent) -> Record:
 
 def trades(events: int) -> list[Record]:
     """Orders, and their fills one journal record later: 4 rows written for both."""
-    ending = (250, 7, 20, 153_800, CASH, "BTC", 1, 0, 8, 17)
     records = [_derived(TRADES, 0)]
     for n in range(1, events // 20):
         bots = range(n % 10 * 10, n % 10 * 10 + 10)
-        orders = [Order(bot, START_NS + n, "buy", 20, 130_005, 1, 0, "signal") for bot in bots]
+        orders = [order(bot, timestamp=START_NS + n) for bot in bots]
         fills = [
-            Fill((bot - 10) % 100, START_NS + n, Cause(0, n - 1, 10 + i), "buy", 130_010, 20, *ending)
+            fill((bot - 10) % 100, timestamp=START_NS + n, order_id=Cause(0, n - 1, 10 + i))
             for i, bot in enumerate(bots)
         ]
         records.append(_derived(TRADES, n, *fills, *orders))
@@ -120,7 +117,7 @@ def upsert_rate(databases: Databases, rows: int) -> float:
     for _ in range(ROUNDS):
         with databases.fresh() as url:
             migrate(url)
-            engine = writing(open_engine(url))
+            engine = writing(database_at(url))
             with engine.begin() as connection:
                 write(connection, tables.candles, ready[::2])
             start = perf_counter()
@@ -133,8 +130,9 @@ def upsert_rate(databases: Databases, rows: int) -> float:
 
 
 def candle_rows(rows: int) -> list[tuple[object, ...]]:
+    row = row_of(Candle, names_of(tables.candles.columns))
     return [
-        ((r.key or b"").decode(), *astuple(event), 0, r.offset, i)
+        row((r.key or b"").decode(), event, 0, r.offset, i)
         for r in candles(rows)
         for i, event in enumerate(decode_output(r.value).events)
     ]

@@ -29,9 +29,21 @@ CASH = 10**10
 ENTRIES_PER_APPEND = 200
 
 BITMEX = Market(
-    "bitmex", "BTC/USD:BTC", "BTC", "USD", "BTC", "inverse", price_scale=1, size_scale=0, cash_scale=8,
-    price_step=5, size_step=1, min_size=1, closed="left", fee=75_000,
-)  # fmt: skip
+    venue="bitmex",
+    symbol="BTC/USD:BTC",
+    base="BTC",
+    quote="USD",
+    settle="BTC",
+    contract="inverse",
+    price_scale=1,
+    size_scale=0,
+    cash_scale=8,
+    price_step=5,
+    size_step=1,
+    min_size=1,
+    closed="left",
+    fee=75_000,
+)
 TWO_BOTS = (("sma_cross", {"fast": 7, "slow": 31}), ("rsi_reversion", {"n": 14, "low": 30.0, "high": 70.0}))
 SOURCE = "bench"
 
@@ -98,9 +110,21 @@ def interleaved(market: Market, ticks: Ticks, markets: int, rows: int) -> tuple[
 def create(market: Market, bot_id: int, name: str, params: dict, code: Strategies) -> Row:
     """A running bot on 1m with all its equity in each position."""
     return market.key, CreateBot(
-        f"bench-{bot_id}", "bench", 0, bot_id, market.key, "1m", name, code.latest(name).code_hash,
-        params, Sizing("equity", 1, 0), True, CASH, market.cash_scale, True,
-    )  # fmt: skip
+        request=f"bench-{bot_id}",
+        who="bench",
+        at=0,
+        bot_id=bot_id,
+        market=market.key,
+        timeframe="1m",
+        strategy=name,
+        code_hash=code.latest(name).code_hash,
+        params=params,
+        sizing=Sizing("equity", 1, 0),
+        short=True,
+        cash=CASH,
+        cash_scale=market.cash_scale,
+        start=True,
+    )
 
 
 def with_two_bots(market: Market, code: Strategies) -> list[Row]:

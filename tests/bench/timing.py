@@ -44,8 +44,8 @@ def best(run: Callable[[], Any], rounds: int = ROUNDS) -> Timed:
     return min(timed(run) for _ in range(rounds))
 
 
-def headline(words: str) -> None:
-    print(words)
+def headline(text: str) -> None:
+    print(text)
     print(f"{'':46s} {'M ticks/s':>10s} {'a core':>8s} {'wall s':>8s} {'cpu s':>8s} {'load':>5s}")
 
 

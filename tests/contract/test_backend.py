@@ -14,7 +14,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from streams import topics
 from streams.agents.app import make_app, run_worker
-from streams.backends import backend_of, open_log
+from streams.backends import backend_of, open_bare_log
 from streams.kafka.topics import address_of
 from streams.log import LogError
 from streams.records import Entry
@@ -32,7 +32,7 @@ def url(log_home: LogHome) -> str:
 
 def made(url: str) -> None:
     """Make the log, with records on many pages."""
-    log = open_log(url)
+    log = open_bare_log(url)
     log.append([Entry(topics.JOURNAL, b"k", b"%d" % i + bytes(500), 1, 0) for i in range(500)])
     log.close()
 
@@ -71,7 +71,7 @@ def spoil(url: str) -> str:
 
 
 def test_a_worker_is_named_while_it_folds_and_no_longer(url: str, tmp_path: Path) -> None:
-    log, backend = open_log(url), backend_of(url)
+    log, backend = open_bare_log(url), backend_of(url)
     assert backend.folded_by() == []
     seen = threading.Event()
 
@@ -145,7 +145,7 @@ def test_a_log_that_is_as_it_must_be_is_ok_and_tells_who_folds(url: str) -> None
 
 
 def test_a_log_is_examined_beside_those_that_have_it_open(url: str) -> None:
-    log = open_log(url)
+    log = open_bare_log(url)
     log.append([Entry(topics.JOURNAL, b"k", b"", 1, 0)])
     assert backend_of(url).examine(answer_s=ANSWER_S).state == "ok"
     assert log.append([Entry(topics.JOURNAL, b"k", b"", 1, 0)])[0].offset == 1
@@ -155,7 +155,7 @@ def test_a_log_is_examined_beside_those_that_have_it_open(url: str) -> None:
 def test_another_count_of_partitions_fails_as_it_does_at_a_start(url: str) -> None:
     made(url)
     with pytest.raises(LogError, match="4 partitions, not 3"):
-        open_log(url, partitions=3)
+        open_bare_log(url, partitions=3)
     found = backend_of(url).examine(partitions=3, answer_s=ANSWER_S)
     assert (found.state, "4 partitions, not 3" in found.message, bool(found.hint)) == ("failed", True, True)
 

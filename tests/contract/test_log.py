@@ -14,7 +14,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.partitioner import DefaultPartitioner
 
 from streams import topics
-from streams.backends import open_log
+from streams.backends import open_bare_log
 from streams.embedded.log import EmbeddedLog
 from streams.kafka.topics import address_of
 from streams.log import Log, LogError, Tail
@@ -41,7 +41,7 @@ def writing(url: str, name: str, count: int) -> AbstractContextManager["subproce
 
 
 def test_records_come_back_as_they_were_in_the_order_of_appending(log_home: Callable[[], str]):
-    log = open_log(log_home())
+    log = open_bare_log(log_home())
     headers = (("epoch", b"7"), ("code", b"\x00\xff"))
     wanted = [
         Entry(topics.CANDLES, b"k", b"first", 1_700_000_000_001, 1, headers),
@@ -65,7 +65,7 @@ def test_records_come_back_as_they_were_in_the_order_of_appending(log_home: Call
 def test_offsets_are_contiguous_in_each_partition_and_returned_in_order(
     log_home: Callable[[], str],
 ):
-    log = open_log(log_home())
+    log = open_bare_log(log_home())
     positions: list[Position] = []
     for turn in range(3):
         positions += log.append([entry(b"%d" % turn, partition) for partition in (0, 3, 0)])
@@ -82,7 +82,7 @@ def test_offsets_are_contiguous_in_each_partition_and_returned_in_order(
 
 
 def test_a_log_tells_what_a_consumer_has_committed(log_home: Callable[[], str]):
-    log = open_log(log_home())
+    log = open_bare_log(log_home())
     assert log.committed(topics.GROUP) == {}
     wanted = {(topics.JOURNAL, 1): 3, (topics.CANDLES, 0): 5}
     if isinstance(log, EmbeddedLog):
@@ -112,7 +112,7 @@ async def commit_on_kafka(url: str, offsets: dict[tuple[str, int], int]) -> None
 
 
 def test_a_key_goes_where_kafkas_clients_send_it(log_home: Callable[[], str]):
-    log = open_log(log_home())
+    log = open_bare_log(log_home())
     choose = DefaultPartitioner()
     every = list(range(log.partitions))
     positions = log.append([entry(b"", None, key) for key in KEYS])
@@ -122,7 +122,7 @@ def test_a_key_goes_where_kafkas_clients_send_it(log_home: Callable[[], str]):
 
 
 def test_records_of_every_size_up_to_the_limit_come_back(log_home: Callable[[], str]):
-    log = open_log(log_home())
+    log = open_bare_log(log_home())
     sent = [os.urandom(size) for size in (1, 4_095, 4_096, 20_000, 400_000, 899_000)]
     for value in sent:
         log.append([entry(value)])
@@ -134,7 +134,7 @@ def test_records_of_every_size_up_to_the_limit_come_back(log_home: Callable[[], 
 def test_a_record_over_the_limit_is_refused_and_nothing_beside_it_is_appended(
     log_home: Callable[[], str],
 ):
-    log = open_log(log_home())
+    log = open_bare_log(log_home())
     with pytest.raises(LogError, match="900000"):
         log.append([entry(b"small"), entry(bytes(topics.RECORD_BYTES_MAX + 1))])
     assert log.highwater(topics.CANDLES, 0) == 0
@@ -142,7 +142,7 @@ def test_a_record_over_the_limit_is_refused_and_nothing_beside_it_is_appended(
 
 
 def test_a_range_of_offsets_is_read_without_its_end(log_home: Callable[[], str]):
-    log = open_log(log_home())
+    log = open_bare_log(log_home())
     sent = [b"%d" % i for i in range(3_000)]
     log.append([entry(value) for value in sent])
     assert values(log, start=1_500) == sent[1_500:]
@@ -154,7 +154,7 @@ def test_a_range_of_offsets_is_read_without_its_end(log_home: Callable[[], str])
 
 
 def test_a_read_ends_at_the_highwater_of_its_call(log_home: Callable[[], str]):
-    log = open_log(log_home())
+    log = open_bare_log(log_home())
     log.append([entry(b"before")])
     reading = log.read(topics.CANDLES, 0)
     log.append([entry(b"after")])
@@ -163,7 +163,7 @@ def test_a_read_ends_at_the_highwater_of_its_call(log_home: Callable[[], str]):
 
 
 def test_a_time_finds_the_first_record_at_or_after_it(log_home: Callable[[], str]):
-    log = open_log(log_home())
+    log = open_bare_log(log_home())
     times_ms = [100, 500, 150, 300, 300, 250, 200, 400, 600]
     log.append([entry(b"", time_ms=time_ms) for time_ms in times_ms])
     for wanted_ms in range(50, 650, 25):
@@ -174,7 +174,7 @@ def test_a_time_finds_the_first_record_at_or_after_it(log_home: Callable[[], str
 
 
 def test_an_empty_partition_begins_and_ends_at_zero(log_home: Callable[[], str]):
-    log = open_log(log_home())
+    log = open_bare_log(log_home())
     for topic in topics.ALL:
         assert (log.earliest(topic, 3), log.highwater(topic, 3)) == (0, 0)
         assert list(log.read(topic, 3)) == []
@@ -185,7 +185,7 @@ def test_an_empty_partition_begins_and_ends_at_zero(log_home: Callable[[], str])
 
 def test_waiting_ends_with_the_append_of_another_writer(log_home: Callable[[], str]):
     url = log_home()
-    log, other = open_log(url), open_log(url)
+    log, other = open_bare_log(url), open_bare_log(url)
     log.append([entry(b"known")])
     waited: list[bool] = []
     after = {(topics.CANDLES, 0): 1, (topics.SIGNALS, 2): 0}
@@ -200,7 +200,7 @@ def test_waiting_ends_with_the_append_of_another_writer(log_home: Callable[[], s
 
 
 def test_waiting_for_nothing_new_ends_with_the_time(log_home: Callable[[], str]):
-    log = open_log(log_home())
+    log = open_bare_log(log_home())
     log.append([entry(b"known")])
     assert log.wait({(topics.CANDLES, 0): 0}, 5) is True
     assert log.wait({(topics.CANDLES, 0): 1}, 0.01) is False
@@ -218,11 +218,11 @@ def tailed(tail: Tail, count: int) -> list[Record]:
 
 
 def test_a_tail_gives_each_partition_from_its_offset_on_as_records_come(log_home: Callable[[], str]):
-    log = open_log(log_home())
+    log = open_bare_log(log_home())
     log.append([entry(b"%d" % n, n % 2) for n in range(6)])
     tail = log.tail({(topics.CANDLES, 0): 1, (topics.CANDLES, 1): 0, (topics.SIGNALS, 0): 0})
     found = tailed(tail, 5)
-    other = open_log(log.url)
+    other = open_bare_log(log.url)
     waiting = threading.Timer(0, other.append, [[entry(b"6", 0), Entry(topics.SIGNALS, b"k", b"7", 1, 0)]])
     waiting.start()
     found += tailed(tail, 2)
@@ -242,7 +242,7 @@ def test_a_tail_gives_each_partition_from_its_offset_on_as_records_come(log_home
 
 
 def test_a_tail_that_is_longer_than_one_read_comes_whole(log_home: Callable[[], str]):
-    log = open_log(log_home())
+    log = open_bare_log(log_home())
     log.append([entry(b"%d" % n) for n in range(5_000)], sync=False)
     tail = log.tail({(topics.CANDLES, 0): 0})
     assert [int(record.value) for record in tailed(tail, 5_000)] == list(range(5_000))
@@ -252,10 +252,10 @@ def test_a_tail_that_is_longer_than_one_read_comes_whole(log_home: Callable[[], 
 
 def test_a_reopened_log_continues_where_it_was(log_home: Callable[[], str]):
     url = log_home()
-    first = open_log(url, partitions=3)
+    first = open_bare_log(url, partitions=3)
     first.append([entry(b"one"), entry(b"two", 2)])
     first.close()
-    again = open_log(url)
+    again = open_bare_log(url)
     assert again.partitions == 3
     assert again.append([entry(b"three")]) == [Position(topics.CANDLES, 0, 1)]
     assert values(again) == [b"one", b"three"]
@@ -264,21 +264,21 @@ def test_a_reopened_log_continues_where_it_was(log_home: Callable[[], str]):
 
 def test_another_count_of_partitions_is_refused(log_home: Callable[[], str]):
     url = log_home()
-    open_log(url, partitions=3).close()
+    open_bare_log(url, partitions=3).close()
     with pytest.raises(LogError, match="3 partitions"):
-        open_log(url, partitions=4)
-    open_log(url, partitions=3).close()
+        open_bare_log(url, partitions=4)
+    open_bare_log(url, partitions=3).close()
 
 
 def test_a_partition_that_is_not_there_is_refused(log_home: Callable[[], str]):
-    log = open_log(log_home())
+    log = open_bare_log(log_home())
     with pytest.raises(LogError, match="4"):
         log.append([entry(b"", 4)])
     log.close()
 
 
 def test_threads_share_a_log(log_home: Callable[[], str]):
-    log = open_log(log_home())
+    log = open_bare_log(log_home())
     seen: list[list[bytes]] = []
 
     def work(name: int) -> None:
@@ -302,7 +302,7 @@ def test_threads_share_a_log(log_home: Callable[[], str]):
 
 def test_processes_append_at_once_and_each_keeps_its_order(log_home: Callable[[], str]):
     url = log_home()
-    log = open_log(url)
+    log = open_bare_log(url)
     with writing(url, "a", 150) as a, writing(url, "b", 150) as b:
         for writer in (a, b):
             writer.communicate(timeout=120)
@@ -319,7 +319,7 @@ def test_processes_append_at_once_and_each_keeps_its_order(log_home: Callable[[]
 @pytest.mark.parametrize("acknowledged", [1, 40])
 def test_a_killed_writer_loses_nothing_that_was_acknowledged(log_home: Callable[[], str], acknowledged: int):
     url = log_home()
-    log = open_log(url)
+    log = open_bare_log(url)
     with writing(url, "w", 1_000_000) as writer:
         assert writer.stdout is not None
         last = 0

@@ -15,6 +15,7 @@ from infra.channels.publisher import Publisher
 from infra.channels.reader import messages_since
 from infra.channels.store import ChannelStore
 from infra.db.schema import migrate
+from infra.present.fields import per_row
 from infra.present.values import event_to_json
 from infra.process.bundled_redis import RedisServer
 from infra.upkeep.rebuild import rebuild
@@ -116,7 +117,7 @@ def expected(records: list[Record]) -> dict[str, list[dict[str, Any]]]:
             for channel in channels_of(market, event):
                 shown = event_to_json(event)
                 if isinstance(event, Equity):
-                    shown |= {name: shown[name][0] for name in ("bot_id", "cash", "position", "equity")}
+                    shown |= {name: shown[name][0] for name in per_row(Equity)}
                 found.setdefault(channel, []).append(shown)
     return found
 
@@ -156,8 +157,8 @@ def assert_same(heard: dict[str, list[dict[str, Any]]], records: list[Record]) -
             shown = [{name: m[name] for name in w} for m, w in zip(messages, wanted[channel], strict=True)]
             assert shown == wanted[channel], channel
         elif channel != "system_events":
-            times = sorted(m["time"] for m in messages)
-            assert times == sorted(w["time"] for w in wanted[channel]), channel
+            times = sorted(m["timestamp"] for m in messages)
+            assert times == sorted(w["timestamp"] for w in wanted[channel]), channel
 
 
 @pytest.fixture
@@ -204,11 +205,11 @@ def test_the_snapshot_has_the_last_seq_and_the_newest_candle_of_each_venue_and_t
     heard = ear.messages()[MARKET]
     snapshot = msgspec.json.decode(client.get(snapshot_key(MARKET)))
     assert snapshot["seq"] == heard[-1]["seq"]
-    newest = max(heard, key=lambda message: (message["end"], message["seq"]))
+    newest = max(heard, key=lambda message: (message["timestamp"], message["seq"]))
     assert snapshot["messages"] == [newest]
     assert (newest["venue"], newest["symbol"], newest["forming"]) == ("sim", "M00/USD:X", False)
     assert isinstance(newest["close"], str)
-    assert newest["end"].endswith("Z")
+    assert newest["timestamp"].endswith("Z")
 
 
 def test_an_empty_redis_gets_all_snapshots_back_from_the_database(
@@ -373,7 +374,7 @@ def test_a_forming_candle_that_has_closed_meanwhile_is_not_published(
         publisher.publish_uncounted([(MARKET, forming_body("sim:M00/USD:X", candle(minute)))])
     publisher.publish_uncounted([(MARKET, forming_body("other:M00/USD:X", candle(3)))])
     publisher.close()
-    shown = [(m["venue"], m["end"]) for m in ear.messages()[MARKET]]
+    shown = [(m["venue"], m["timestamp"]) for m in ear.messages()[MARKET]]
     assert shown == [("sim", "2018-01-01T00:21:00Z"), ("other", "2018-01-01T00:04:00Z")]
 
 
@@ -444,7 +445,9 @@ def test_a_forming_candle_carries_the_last_seq_and_is_not_counted(
             subscriber.wait_for(lambda: 0 < subscriber.last == store.snapshot(MARKET).seq)
             mirror.show_forming({"sim:M00/USD:X": candle(99)})
             session = subscriber.sessions[0]
-            subscriber.wait_for(lambda: any(m["end"] == "2018-01-01T01:40:00Z" for m in session.forming))
+            subscriber.wait_for(
+                lambda: any(m["timestamp"] == "2018-01-01T01:40:00Z" for m in session.forming)
+            )
         forming = session.forming[-1]
         assert forming["seq"] == store.snapshot(MARKET).seq == subscriber.last
         store.close()

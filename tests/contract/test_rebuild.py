@@ -8,15 +8,14 @@ from threading import Thread
 import pytest
 from sqlalchemy import Engine, text
 
-from infra.db import queries
-from infra.db.engine import open_engine
+from infra.db.connect import database_at
 from infra.db.projector import Applied, DatabaseSink
 from infra.db.schema import migrate
 from infra.upkeep.rebuild import content_hash, rebuild
 from streams.records import Record
 from streams.topics import CANDLES, SYSTEM
 from tests.contract.conftest import NewDatabase
-from tests.contract.database_rows import MARKET, one
+from tests.contract.database_rows import candles, one
 from tests.derived import as_log, candle, recorded
 from tests.programs import piped
 
@@ -40,7 +39,7 @@ def test_rebuild_replaces_what_somebody_changed(sink: DatabaseSink, url: str, tm
     records = recorded(2)
     sink.apply(records)
     before = content_hash(url)
-    engine = open_engine(url)
+    engine = database_at(url)
     with engine.begin() as connection:
         connection.execute(text("UPDATE fills SET fee = 0"))
         connection.execute(text("DELETE FROM candles"))
@@ -76,7 +75,7 @@ def test_readers_see_the_old_content_of_a_rebuild_and_a_projector_waits_for_its_
             if (topic, partition) == (CANDLES, 1):
                 yield from records[:5]
             elif (topic, partition) == (SYSTEM, 1):
-                assert len(list(queries.candles(engine, MARKET, "1m"))) == 3
+                assert len(candles(engine)) == 3
                 beside.start()
                 _wait_until_somebody_waits(engine)
 
@@ -132,7 +131,7 @@ def test_a_killed_projector_leaves_rows_and_positions_that_agree(url: str, new_d
 
 def wait_for_the_last_commit(url: str) -> None:
     """PostgreSQL ends what a client that was killed had asked of it."""
-    engine = open_engine(url)
+    engine = database_at(url)
     if engine.dialect.name == "postgresql":
         others = text(
             "SELECT count(*) FROM pg_stat_activity"

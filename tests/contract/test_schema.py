@@ -6,14 +6,15 @@ from alembic.migration import MigrationContext
 from sqlalchemy import inspect
 
 from infra.channels.store import metadata as channels
-from infra.db.engine import open_engine
+from infra.db import tables
+from infra.db.connect import database_at
 from infra.db.projector import DatabaseSink
-from infra.db.rows import SYSTEM_EVENTS, Changes
+from infra.db.rows import GROWS, SYSTEM_EVENTS
 from infra.db.schema import SchemaError, migrate, newest_revision
 from infra.db.tables import metadata
 from infra.upkeep.rebuild import content_hash
 from streams.codec import DERIVED_EVENTS
-from streams.events import Candle, Event, Fill, LateTick
+from streams.events import BotChanged, Equity, Order, OrderClosed
 from streams.topics import CANDLES
 from tests.contract.conftest import NewDatabase
 from tests.contract.database_rows import one
@@ -22,8 +23,8 @@ from tests.derived import candle
 
 def test_migrations_lead_to_exactly_the_tables_of_the_code(url: str, new_database: NewDatabase) -> None:
     migrate(url)
-    engine = open_engine(url)
-    made = open_engine(new_database())
+    engine = database_at(url)
+    made = database_at(new_database())
     metadata.create_all(made)
     channels.create_all(made)
     with engine.connect() as connection:
@@ -51,21 +52,35 @@ def test_a_database_that_is_not_migrated_is_refused_with_the_way_out(url: str) -
 
 def test_a_database_of_another_kind_is_refused() -> None:
     with pytest.raises(ValueError, match="'mysql' is not supported; use sqlite"):
-        open_engine("mysql://localhost/x")
+        database_at("mysql://localhost/x")
 
 
-@pytest.mark.parametrize(
-    ("kind", "table"),
-    [(Candle, "candles"), (LateTick, "late_ticks"), (Fill, "fills")],
-)
-def test_columns_stand_in_the_order_of_the_events_fields(kind: type[Event], table: str) -> None:
-    names = [column.name.removesuffix("_ns") for column in metadata.tables[table].c]
-    fields = list(kind.__struct_fields__)
-    if kind is Fill:
-        fields[2:3] = ["order_partition", "order_offset", "order_index"]
-    assert [name for name in names if name != "market" and not name.startswith("cause_")] == fields
+def test_every_field_of_an_event_is_a_column_of_its_table() -> None:
+    for kind, table in {
+        **GROWS,
+        Order: tables.orders,
+        Equity: tables.equity,
+        BotChanged: tables.bots,
+    }.items():
+        names = set(table.columns.keys())
+        for field in kind.__struct_fields__:
+            assert field in names or {f"{field}_partition", f"{field}_mode"} & names, (table.name, field)
 
 
 def test_every_derived_event_has_a_table() -> None:
-    known = set(Changes()._add) | set(SYSTEM_EVENTS)
-    assert known == set(DERIVED_EVENTS.values())
+    changing = {Order, OrderClosed, Equity, BotChanged}
+    assert {*GROWS, *changing, *SYSTEM_EVENTS} == set(DERIVED_EVENTS.values())
+
+
+def test_a_database_of_another_release_is_refused_and_says_what_to_do(url: str) -> None:
+    migrate(url)
+    engine = database_at(url)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0002'")
+    engine.dispose()
+    for use in (migrate, DatabaseSink):
+        with pytest.raises(
+            SchemaError, match=r"another release \(revision 0002\): name another.*rebuild"
+        ) as told:
+            use(url)
+        assert told.value.revision == "0002"

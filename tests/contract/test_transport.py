@@ -8,7 +8,7 @@ import pytest
 from faust.types import TP, StreamT
 
 from streams.agents.app import App, make_app, raw_topic, run_worker
-from streams.agents.consuming import assigned, go_on_behind, unacknowledged
+from streams.agents.consuming import assigned, resume_behind, unacknowledged
 from streams.agents.engine import Engine, Fold
 from streams.agents.projector import Projector
 from streams.backends import open_log
@@ -50,7 +50,7 @@ def test_what_is_fetched_while_partitions_are_assigned_comes_again_also_from_the
 ) -> None:
     async def fetch_too_early(*_: Any, **__: Any) -> None:
         places = assigned(app, (JOURNAL,))
-        await go_on_behind(app, dict.fromkeys(places, -1))
+        await resume_behind(app, dict.fromkeys(places, -1))
         await app.consumer.seek_wait(dict.fromkeys(places, 3))  # where a fetch of three records leaves it
 
     app.on_rebalance_complete.connect(fetch_too_early)
@@ -59,7 +59,7 @@ def test_what_is_fetched_while_partitions_are_assigned_comes_again_also_from_the
 
 def test_a_commit_of_a_partition_that_has_gone_to_others_ends_nobody(app: App, log: Log) -> None:
     async def commit_too_late(*_: Any, **__: Any) -> None:
-        await go_on_behind(app, {TP(app.topic_of(JOURNAL), 7): 5})
+        await resume_behind(app, {TP(app.topic_of(JOURNAL), 7): 5})
 
     app.on_rebalance_complete.connect(commit_too_late)
     assert read_to_the_end(app, log) == list(range(log.highwater(JOURNAL, 0)))

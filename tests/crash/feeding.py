@@ -17,9 +17,21 @@ def bots(log: Log, strategies: Strategies, market: Market, first: int = 1) -> No
     params = {"sma_cross": {"fast": 2, "slow": 5}, "rsi_reversion": {"n": 3, "low": 40.0, "high": 60.0}}
     for bot_id, (name, chosen) in enumerate(params.items(), first):
         command = CreateBot(
-            f"create-{bot_id}", "test", 0, bot_id, market.key, "1m", name, strategies.latest(name).code_hash,
-            chosen, Sizing("equity", 5, 1), True, 10 ** (market.cash_scale + 3), market.cash_scale, True,
-        )  # fmt: skip
+            request=f"create-{bot_id}",
+            who="test",
+            at=0,
+            bot_id=bot_id,
+            market=market.key,
+            timeframe="1m",
+            strategy=name,
+            code_hash=strategies.latest(name).code_hash,
+            params=chosen,
+            sizing=Sizing("equity", 5, 1),
+            short=True,
+            cash=10 ** (market.cash_scale + 3),
+            cash_scale=market.cash_scale,
+            start=True,
+        )
         writer.append(command, key=market.key)
 
 

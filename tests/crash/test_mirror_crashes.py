@@ -50,8 +50,22 @@ class Source:
         code = strategies.latest("rsi_reversion").code_hash
         params: dict[str, Any] = {"n": 2, "low": 45.0, "high": 55.0}
         cash, scale = 10 ** (self.market.cash_scale + 6), self.market.cash_scale
-        head = ("create-1", "tests", 0, 1, self.market.key, "1m", "rsi_reversion", code, params)
-        command = CreateBot(*head, Sizing("equity", 5, 1), True, cash, scale, True)
+        command = CreateBot(
+            request="create-1",
+            who="tests",
+            at=0,
+            bot_id=1,
+            market=self.market.key,
+            timeframe="1m",
+            strategy="rsi_reversion",
+            code_hash=code,
+            params=params,
+            sizing=Sizing("equity", 5, 1),
+            short=True,
+            cash=cash,
+            cash_scale=scale,
+            start=True,
+        )
         self._writer.append(command, key=self.market.key)
 
     def write(self) -> None:

@@ -37,9 +37,22 @@ IMPORTER_KILLS = env_int("CRASH_IMPORTER_KILLS", 5)
 ROWS = 501_825
 RECORD_ROWS = 300
 BTC = Market(
-    "bitmex", "BTC/USD:BTC", "BTC", "USD", "BTC", "inverse", price_scale=1, size_scale=0, cash_scale=8,
-    price_step=5, size_step=1, min_size=1, closed="left", fee=75_000, slippage=10_000,
-)  # fmt: skip
+    venue="bitmex",
+    symbol="BTC/USD:BTC",
+    base="BTC",
+    quote="USD",
+    settle="BTC",
+    contract="inverse",
+    price_scale=1,
+    size_scale=0,
+    cash_scale=8,
+    price_step=5,
+    size_step=1,
+    min_size=1,
+    closed="left",
+    fee=75_000,
+    slippage=10_000,
+)
 
 
 @pytest.fixture

@@ -97,7 +97,7 @@ class Production(Platform):
 
     def create_bots(self) -> None:
         """Over the API, again where it says so; each is folded when this returns."""
-        common = {"venue": "sim", "timeframe": "1m", "cash": "1000", "size": "equity:0.5", "short": True}
+        common = {"venue": "sim", "timeframe": "1m", "cash": "1000", "sizing": "equity:0.5", "short": True}
         for symbol in MARKETS:
             for strategy, params in BOTS.items():
                 bot = {**common, "symbol": symbol, "strategy": strategy, "params": params, "start": True}

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from infra.db.engine import use_wal
+from infra.db.connect import use_wal
 from streams.agents.engine import Fold, Sending
 from streams.agents.sinks import SinkUnreachableError
 from streams.log import Log

@@ -87,7 +87,7 @@ def test_a_candle_that_is_forming_holds_the_minutes_before_the_page_was_opened(
             sums[place] + Decimal(part["volume"])
             for part in forming
             for place, at in enumerate([*ends, ends[-1] + MINUTE])
-            if datetime.fromisoformat(part["end"]) == at and part["symbol"] == "BTC/USDT"
+            if datetime.fromisoformat(part["timestamp"]) == at and part["symbol"] == "BTC/USDT"
         }
         same = Decimal(closed[0]["open"]) == Decimal(shown[4])
         return same and Decimal(shown[5]) in {*sums, *parts}

@@ -98,8 +98,8 @@ class Bot:
     situation: Situation
 
     @property
-    def request(self) -> tuple[str, str, int]:
-        return f"r{len(self.journal)}", "ann", START
+    def request(self) -> dict[str, Any]:
+        return {"request": f"r{len(self.journal)}", "who": "ann", "at": START}
 
     @property
     def code_hash(self) -> str | None:
@@ -168,19 +168,19 @@ class Life:
             BTC, strategy="told", code_hash=self.hashes["first"], params=given, short=True,
             **{"sizing": Sizing("amount", 1, 0), **changes},
         )  # fmt: skip
-        return msgspec.structs.replace(command, request=bot.request[0], who=bot.request[1])
+        return msgspec.structs.replace(command, **bot.request)
 
     def start(self, bot: Bot, code_hash: str | None = None) -> events.StartBot:
-        return events.StartBot(*bot.request, bot_id=1, code_hash=code_hash)
+        return events.StartBot(**bot.request, bot_id=1, code_hash=code_hash)
 
     def halt(self, bot: Bot, code: str = "halted", bot_id: int | None = 1) -> events.HaltBot:
-        return events.HaltBot(*bot.request, bot_id=bot_id, reason="asked", code=code)
+        return events.HaltBot(**bot.request, bot_id=bot_id, reason="asked", code=code)
 
     def reconfigure(self, bot: Bot, **changes: Any) -> events.ReconfigureBot:
-        return events.ReconfigureBot(*bot.request, bot_id=1, **changes)
+        return events.ReconfigureBot(**bot.request, bot_id=1, **changes)
 
     def signal(self, bot: Bot, target: float) -> events.ExternalSignal:
-        return events.ExternalSignal(*bot.request, bot_id=1, target=target)
+        return events.ExternalSignal(**bot.request, bot_id=1, target=target)
 
 
 INPUTS: dict[str, Callable[[Life, Bot], Any]] = {
@@ -197,8 +197,8 @@ INPUTS: dict[str, Callable[[Life, Bot], Any]] = {
     "start, accept its code": lambda life, bot: life.start(bot, bot.code_hash),
     "start, accept other code": lambda life, bot: life.start(bot, life.other(bot)),
     "start, accept code that refuses": lambda life, bot: life.start(bot, life.hashes["narrow"]),
-    "stop": lambda _, bot: events.StopBot(*bot.request, bot_id=1),
-    "stop, flatten": lambda _, bot: events.StopBot(*bot.request, bot_id=1, flatten=True),
+    "stop": lambda _, bot: events.StopBot(**bot.request, bot_id=1),
+    "stop, flatten": lambda _, bot: events.StopBot(**bot.request, bot_id=1, flatten=True),
     "halt": lambda life, bot: life.halt(bot),
     "halt all": lambda life, bot: life.halt(bot, bot_id=None),
     "halt strategy_changed": lambda life, bot: life.halt(bot, "strategy_changed"),
@@ -305,7 +305,7 @@ def _short(event: object) -> str:
         case Fill():
             return f"Fill {event.side} to {side(event.position)}"
         case DeadLetter():
-            return f"DeadLetter {event.error}"
+            return f"DeadLetter {event.reason}"
     return ""
 
 

@@ -6,8 +6,10 @@
 
 import base64
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+
+from msgspec import structs
 
 from infra.present.values import event_to_json
 from projections.fold.pipeline import Pipeline
@@ -34,6 +36,28 @@ class AnyCode:
         return self._strategies.latest(name)
 
 
+def bars(market: events.Market) -> events.Bars:
+    return events.Bars(
+        market=market.key,
+        timeframe="5m",
+        timestamp=(START - 300 * 10**9, START),
+        open=(9_900, 9_950),
+        high=(9_990, 9_960),
+        low=(9_800, 9_900),
+        close=(9_950, 9_930),
+        volume=(12, 7),
+        price_scale=2,
+        size_scale=3,
+    )
+
+
+def wide(batch: events.TickBatch, ids: Sequence[int]) -> events.TickBatch:
+    """The batch with ids of 128 bits, received a second after its last row."""
+    column = b"".join(number.to_bytes(16, "little") for number in ids)
+    received = int.from_bytes(batch.time[-8:], "little") + 10**9
+    return structs.replace(batch, id=column, id_bits=128, received=received)
+
+
 def journal() -> list[Record]:
     """Three kinds of contracts, every command, late and backfilled trades, a gap, and two bad records."""
     btc = spot()
@@ -54,17 +78,34 @@ def journal() -> list[Record]:
     at = START
     inputs += [
         (btc.key, batch(btc, [(500, 90, 3, "backfill"), (640, 120, 2), (641, 121, 2)])),
-        (btc.key, events.StopBot("stop", "ann", at, 1, flatten=True)),
-        (btc.key, events.ReconfigureBot("again", "ann", at, 4, {"fast": 1, "slow": 3})),
-        (btc.key, events.Gap(btc.key, at + 700 * 10**9, at + 730 * 10**9, "disconnected")),
+        (btc.key, events.StopBot(request="stop", who="ann", at=at, bot_id=1, flatten=True)),
+        (
+            btc.key,
+            events.ReconfigureBot(request="again", who="ann", at=at, bot_id=4, params={"fast": 1, "slow": 3}),
+        ),
+        (
+            btc.key,
+            events.Gap(market=btc.key, start=at + 700 * 10**9, end=at + 730 * 10**9, reason="disconnected"),
+        ),
         (btc.key, batch(btc, [(650, 119, 1), (780, 125, 1), (781, 124, 1), (900,)])),
-        (btc.key, events.GapFilled(btc.key, at + 700 * 10**9, at + 730 * 10**9)),
-        (eth.key, events.ExternalSignal("nudge", "bob", at, 2, -0.5)),
+        (btc.key, events.GapFilled(market=btc.key, start=at + 700 * 10**9, end=at + 730 * 10**9)),
+        (eth.key, events.ExternalSignal(request="nudge", who="bob", at=at, bot_id=2, target=-0.5)),
         (eth.key, batch(eth, [(700, 104, 1), (760, 106, 1), (761, 99, 2)])),
-        (btc.key, events.StartBot("start", "ann", at, 1)),
-        (btc.key, events.StopBot("missing", "ann", at, 99)),
+        (btc.key, events.StartBot(request="start", who="ann", at=at, bot_id=1)),
+        (btc.key, events.StopBot(request="missing", who="ann", at=at, bot_id=99)),
         (btc.key, batch(btc, [(1000, 130, 1), (1060, 110, 1), (1061, 111, 1)])),
-        (btc.key, events.HaltBot("halt", "ann", at, None, "end of the golden log")),
+        (xbt.key, wide(batch(xbt, [(700, 101, 1), (701, 102, 1), (700, 101, 1)]), (2**100, 7, 2**100))),
+        (btc.key, events.Feed(market=btc.key, source="tester", state="stale", since=at, reason="silent")),
+        (
+            btc.key,
+            bars(btc),
+        ),
+        (
+            btc.key,
+            events.HaltBot(
+                request="halt", who="ann", at=at, bot_id=None, reason="end of the golden log", code="halted"
+            ),
+        ),
     ]
     made = records(inputs)
     broken = Record(JOURNAL, 0, len(made), 1_000 + len(made), btc.key.encode(), b"\xc1")
@@ -87,7 +128,7 @@ def derived_lines(strategies: Strategies, recorded: Iterable[Record]) -> list[st
             ensure_ascii=False,
         )
         for record in recorded
-        for item in pipeline.fold(record)
+        for item in pipeline.fold(record).derived
         for cause, event in emitted([item])
     ]
 

@@ -21,6 +21,7 @@ from infra.commands.journal_view import (
 )
 from infra.commands.manager import BotSpec, RefusedError, sizing_of
 from infra.db import queries
+from infra.db.rows import Changes
 from infra.db.schema import migrate, open_database
 from infra.strategies.registry import Strategies, load_strategies
 from infra.upkeep.fresh_home import fold_home
@@ -40,8 +41,9 @@ from streams.events import (
 )
 from streams.journal import JournalWriter, scan
 from streams.log import Log
-from streams.records import partition_of
-from streams.topics import JOURNAL
+from streams.records import Output, Record, partition_of
+from streams.topics import BOTS, JOURNAL
+from tests.derived import bot_changed
 from tests.integration.command_line import CommandLine
 from tests.journal import START, batch, spot
 
@@ -95,7 +97,7 @@ def test_ids_are_dense_and_distinct_however_many_create_at_once(log: Log, manage
     assert sorted(ids) == list(range(1, 13))
 
 
-def test_ids_go_on_behind_what_is_folded(log: Log, manager: BotManager, strategies: Strategies) -> None:
+def test_ids_resume_behind_what_is_folded(log: Log, manager: BotManager, strategies: Strategies) -> None:
     for _ in range(3):
         manager.create_bot(SPEC)
     fold_home(log, strategies)
@@ -240,7 +242,7 @@ def test_a_signal_from_outside_becomes_the_target_that_the_engine_decides_on(
     assert external.target == 0.5
     market.append(batch(MARKET, [(130, 102, 5), (180,)]), key=MARKET.key)
     folded = fold_home(log, strategies)[PART]
-    assert folded.tapes[MARKET.key].desk.bots[1].account.position > 0
+    assert folded.view().markets[MARKET.key].bots[1].account.position > 0
     for target in (1.5, float("nan")):
         with pytest.raises(RefusedError, match="must be a number from -1 to 1"):
             manager.process_signal(1, target)
@@ -262,7 +264,7 @@ def test_a_size_is_an_exact_decimal(text: str, sizing: Sizing) -> None:
 
 @pytest.mark.parametrize("text", ["", "half", "amount", "amount:0", "amount:-1", "cash:nan", "equity:1.01"])
 def test_a_size_that_is_none_is_refused(text: str) -> None:
-    with pytest.raises(RefusedError, match="size"):
+    with pytest.raises(RefusedError, match="sizing"):
         sizing_of(text)
 
 
@@ -272,14 +274,14 @@ def test_a_state_is_written_to_the_database(
     url = f"sqlite:///{tmp_path}/projections.db"
     migrate(url)
     database = open_database(url)
-    state = (
-        *(1, START, MARKET.key, "1m", "sma_cross", "hash", "{}", "equity", 1, 0, False, 10**11, 8, "USDT"),
-        *("running", "started", "started", "test:ann", PART, 2, 0),
-    )
+    changes = Changes()
+    change = bot_changed(1, MARKET.key, initial_cash=10**11)
+    changes.add(MARKET.key, Output(PART, 2, (0,), (change,)), 0, Record(BOTS, PART, 0, 0, None, b""))
+    state = changes.bots[1]
     BotManager(log, strategies, "test:ann", database).update_bot_state(1, state)
     row = queries.bot(database, 1)
     assert row is not None
-    assert (row["status"], row["initial_cash"]) == ("running", "1000.00000000")
+    assert (row.status, row.initial_cash, row.cause_offset) == ("running", 10**11, 2)
     with pytest.raises(RefusedError, match="no database"):
         manager.update_bot_state(1, state)
     database.dispose()

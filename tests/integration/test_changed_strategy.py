@@ -61,7 +61,7 @@ def test_changed_code_halts_its_bot_until_it_is_started_with_it(
     assert recorded[:12] in command["reason"]
     bot = cli.line("bots", "show", 1)
     assert (bot["status"], bot["code"], bot["code_hash"]) == ("halted", "strategy_changed", recorded)
-    assert bot["words"] == command["reason"]
+    assert bot["message"] == command["reason"]
     cli.out("import", tmp_path / "1.csv", *MARKET)
     assert fills(cli) == before
     assert cli.line("verify")["equal"] is True, "history is folded with the code that made it"

@@ -24,7 +24,6 @@ from streams.ticks import pack
 from tests.integration.command_line import (
     CREATE,
     FIRST,
-    KEY,
     MARKET,
     MINUTES,
     PART,
@@ -110,7 +109,7 @@ def test_a_bad_row_ends_an_import_with_file_row_and_value_and_the_rows_before_co
     assert "-1" in said.stderr
     assert cli.line("import", bad, *MARKET, "--skip-bad")["bad_rows"] == 1
     letters = cli.lines("log", "system")
-    assert [line["event"]["error"] for line in letters if line["type"] == "dead_letter.v1"] != []
+    assert [line["event"]["reason"] for line in letters if line["type"] == "dead_letter.v1"] != []
 
 
 def test_a_file_older_than_the_market_is_refused_with_the_way_out(
@@ -138,7 +137,9 @@ def test_what_a_market_is_cannot_change_but_its_fees_can(
 
 def test_candles_are_those_of_the_trades(recorded: CommandLine) -> None:
     text = recorded.out("candles", *MARKET, "--timeframe", "1m", "--format", "csv")
-    assert text.splitlines()[0] == ("timestamp,open,high,low,close,volume,trades,revision,empty,incomplete")
+    assert text.splitlines()[0] == (
+        "timestamp,timeframe,revision,open,high,low,close,volume,trades,empty,incomplete"
+    )
     rows = table(text)
     assert len(rows) == MINUTES
     assert rows[0]["timestamp"] == "2018-01-01T00:01:00Z"
@@ -185,26 +186,29 @@ def test_binary_without_a_file_is_a_wrong_call(recorded: CommandLine) -> None:
 
 def test_signals_have_the_values_that_made_them_and_a_decision(recorded: CommandLine) -> None:
     text = recorded.out("signals", 1)
-    assert text.splitlines()[0] == "time,bot_id,target,values,decision,code,cause"
     rows = recorded.lines("signals", 1, "--json")
+    assert text.splitlines()[0] == ",".join(rows[0])
+    assert {"timestamp", "bot_id", "target", "values", "decision", "code", "cause", "message"} <= set(rows[0])
     assert len(rows) == len(table(text)) > 4
     assert {row["decision"] for row in rows} == {"executed"}
     assert set(rows[0]["values"]) == {"fast_average", "slow_average"}
     assert json.loads(table(text)[0]["values"]) == rows[0]["values"]
     refused = recorded.lines("signals", 2, "--json")
-    said = {(row["decision"], row["code"], row["words"]) for row in refused}
+    said = {(row["decision"], row["code"], row["message"]) for row in refused}
     assert said == {("refused", "bot_stopped", "the bot is stopped")}
 
 
 def test_trades_balance_with_the_bots_cash_and_name_what_is_behind_them(recorded: CommandLine) -> None:
-    header = "time,bot_id,order_id,side,price,size,fee,fee_currency,realised_pnl,position,cause"
+    names = "bot_id timestamp order_id side price size fee fee_currency realised_pnl position cost cash opens"
+    header = ",".join([*names.split(), "closes", "cause"])
     assert recorded.out("trades", 1).splitlines()[0] == header
     rows = recorded.lines("trades", 1, "--lineage", "--json")
     assert list(rows[0])[: len(header.split(","))] == header.split(",")
     signals = {row["cause"] for row in recorded.lines("signals", 1, "--json")}
     for row in rows:
         assert row["signal"] in signals
-        assert row["candle"].startswith(f"{KEY} 1m 2018-01-01T")
+        assert row["candle"].partition(":")[0] == row["signal"].partition(":")[0]
+        assert row["candle_timestamp"].startswith("2018-01-01T")
     bot = recorded.line("bots", "show", 1)
     assert float(bot["fees"]) == pytest.approx(sum(float(row["fee"]) for row in rows))
     assert float(bot["fees"]) > 0
@@ -212,10 +216,11 @@ def test_trades_balance_with_the_bots_cash_and_name_what_is_behind_them(recorded
 
 
 def test_equity_is_marked_at_candle_closes(recorded: CommandLine) -> None:
-    assert recorded.out("equity", 1).splitlines()[0] == "time,bot_id,cash,position,equity,cause"
+    header = "timestamp,mark_price,bot_id,cash,position,equity,unrealised_pnl,peak,cause"
+    assert recorded.out("equity", 1).splitlines()[0] == header
     rows = recorded.lines("equity", 1, "--json")
     assert rows[0]["equity"] == rows[0]["cash"] == "100000.00000000"
-    assert all(row["time"].endswith(":00Z") for row in rows)
+    assert all(row["timestamp"].endswith(":00Z") for row in rows)
 
 
 # ------------------------------------------------------------------ bots
@@ -235,18 +240,21 @@ def test_a_bot_is_created_stopped_and_goes_through_its_life(recorded: CommandLin
     cli.out("bots", "stop", 2, "--no-fold")
     cli.out("bots", "stop", 2)
     assert shown() == ("stopped", "stopped", "cli")
-    cli.out("bots", "reconfigure", 2, "--param", "low=20", "--size", "amount:0.5")
+    cli.out("bots", "reconfigure", 2, "--param", "low=20", "--sizing", "amount:0.5")
     bot = cli.line("bots", "show", 2)
     assert bot["params"] == {"n": 5, "low": 20.0, "high": 70.0}
     assert bot["sizing"] == "amount:0.5"
     halted = cli.line("bots", "halt", "--all", "--reason", "the house burns")
     assert len(halted["positions"]) == 4
     rows = cli.lines("bots", "list", "--json")
-    assert [(r["bot_id"], r["status"], r["words"]) for r in rows] == [
+    assert [(r["bot_id"], r["status"], r["message"]) for r in rows] == [
         (1, "halted", "the house burns"),
         (2, "halted", "the house burns"),
     ]
-    assert cli.line(*SMA)["bot_id"] == 3
+    assert cli.line(*SMA, "--name", "the third", "--tag", "slow", "--tag", "sma")["bot_id"] == 3
+    third = cli.line("bots", "show", 3)
+    assert (third["name"], third["tags"]) == ("the third", ["slow", "sma"])
+    assert "the third" in cli.out("bots", "list")
 
 
 def test_flattening_closes_the_position_at_the_next_trade(recorded: CommandLine, tmp_path: Path) -> None:
@@ -269,8 +277,8 @@ def test_flattening_closes_the_position_at_the_next_trade(recorded: CommandLine,
         ((*SMA, "--cash", "much"), "cash in USDT: 'much' must be a number above 0"),
         ((*SMA, "--cash", "0.000000001"), "has more than 8 decimals"),
         ((*SMA, "--cash", "1e30"), "beyond 64 bits"),
-        ((*SMA, "--size", "equity:2"), "at most equity:1, since nothing is leveraged"),
-        ((*SMA, "--size", "half"), "size 'half': write amount:X, cash:X or equity:F"),
+        ((*SMA, "--sizing", "equity:2"), "at most equity:1, since nothing is leveraged"),
+        ((*SMA, "--sizing", "half"), "sizing 'half': write amount:X, cash:X or equity:F"),
         ((*SMA, "--symbol", "ETH/USDT"), "test:ETH/USDT is not in the journal; known are test:BTC/USDT"),
         (("bots", "start", "77"), "bot 77 does not exist; `tcpdashboard bots list` shows those that do"),
         (("bots", "show", "77"), "bot 77 does not exist"),
@@ -278,7 +286,7 @@ def test_flattening_closes_the_position_at_the_next_trade(recorded: CommandLine,
         (("candles", *MARKET[:3], "A/B", "--timeframe", "1m"), "market test:A/B is not in the journal"),
         (("import", "/nowhere.csv", *MARKET), "/nowhere.csv"),
         (("log", "journal", "--at", f"{PART}:999"), f"no record journal:{PART}:999; it holds offsets 0 to"),
-        (("schemas", "candle.v9"), "there is no event 'candle.v9'; there are: market.v1, "),
+        (("schemas", "candle.v9"), "there is no event 'candle.v9'; there are: genesis.v1, "),
         (("replay", "--into", "{home}"), "holds a log already; choose a folder that is not there yet"),
         (("replay", "--into", "{new}", "--bot", "sma_cross fast=3"), "timeframe is missing; write it as"),
         (

@@ -37,4 +37,4 @@ def test_candles_form_and_close_on_the_markets_channel(tmp_path: Path) -> None:
     for forming in session.forming:
         assert forming["timeframe"] == "1m"
         closed = [m for m in session.counted if m["timeframe"] == "1m" and m["seq"] <= forming["seq"]]
-        assert all(m["end"] < forming["end"] for m in closed[-1:])
+        assert all(m["timestamp"] < forming["timestamp"] for m in closed[-1:])

@@ -166,14 +166,14 @@ def test_metrics_of_a_worker_count_what_it_folded(cli: CommandLine) -> None:
         words = worker.finish()
     letters = [line["type"] for line in cli.lines("log", "system")].count("dead_letter.v1")
     assert found["tcpd_ticks_folded_total",] == trades
-    assert found["tcpd_fold_seconds_count",] == found["tcpd_fold_seconds_bucket", "+Inf"] == 3 + trades // 50
+    assert found["tcpd_fold_seconds_count",] == found["tcpd_fold_seconds_bucket", "+Inf"] == 4 + trades // 50
     assert found["tcpd_dead_letters_total",] == 1
     assert found["tcpd_redis_connected",] == 0
     assert found["tcpd_market_data_age_seconds", "test:BTC/USDT"] >= 0
     assert found["process_cpu_seconds_total",] > 0
     assert letters == 1
     told = next(line for line in map(json.loads, words.splitlines()) if "dead letter" in line["message"])
-    assert (told["partition"], told["offset"], told["market"]) == (0, 2 + trades // 50, "test:BTC/USDT")
+    assert (told["partition"], told["offset"], told["market"]) == (0, 3 + trades // 50, "test:BTC/USDT")
 
 
 def test_the_parts_run_as_processes_of_their_own_and_lose_nothing(cli: CommandLine) -> None:
@@ -226,7 +226,7 @@ def test_a_second_collector_is_refused_what_the_first_has_in_hand_and_takes_the_
         again.until(lambda: again.metrics()["tcpd_ticks_collected_total",] > 0, "a trade")
         again.finish()
     log = open_log(load_settings(cli.environment).log_url)
-    held = [decode_input(record.value) for p in range(log.partitions) for record in log.read(JOURNAL, p)]
+    held = [decode_input(record.value) for p in range(log.partitions) for record in log.read(JOURNAL, p, 1)]
     log.close()
     assert {entry.source for entry in held} == {"sim", "sim#b"}
     for symbol in symbols(2):

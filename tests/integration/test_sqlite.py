@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from infra.commands.requests import Requests
-from infra.db.engine import open_engine
+from infra.db.connect import database_at
 from streams.backends import open_log
 
 
 def database(file: Path) -> None:
-    with open_engine(f"sqlite:///{file}").connect():
+    with database_at(f"sqlite:///{file}").connect():
         pass
 
 

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Connection, Engine, text
 
 from infra.db import engine as opening
-from infra.db.engine import writing
+from infra.db.connect import writing
 from infra.db.projector import BotState, DatabaseSink, project, write_bot_state
 from infra.db.schema import migrate, open_database
 from streams.agents.sinks import SinkUnreachableError

@@ -20,7 +20,7 @@ from projections.fold import pipeline
 from projections.fold.pipeline import STATE_VERSION, Pipeline, PipelineState
 from streams.codec import decode_output, encode
 from streams.embedded.log import EmbeddedLog
-from streams.events import Checkpoint, WorkerStarted
+from streams.events import WorkerStarted
 from streams.records import Entry, Output
 from streams.topics import BOTS, CANDLES, DERIVED, GROUP, JOURNAL, SIGNALS, SNAPSHOTS, SYSTEM
 from tests.journal import batch, create, records, spot
@@ -56,11 +56,11 @@ class Home:
         inputs += [(BTC.key, batch(BTC, [(20 * n, 100 + n * 7 % 13 - n * 3 % 5, 2)])) for n in range(RECORDS)]
         pipeline = Pipeline(0, self.strategies)
         with closing(EmbeddedLog(self.url, partitions=1)) as log:
-            started = Output(0, -1, (0,), (WorkerStarted("w", EPOCH, EPOCH * 1_000_000),))
+            started = Output(0, -1, (0,), (WorkerStarted(worker="w", epoch=EPOCH, at=EPOCH * 1_000_000),))
             log.append([Entry(SYSTEM, b"w", encode(started), EPOCH, 0)])
             for record in records(inputs):
                 log.append([Entry(JOURNAL, record.key, record.value, record.time_ms, 0)], sync=False)
-                derived = pipeline.fold(record)
+                derived = pipeline.fold(record).derived
                 log.append([Entry(d.topic, d.key, d.value, d.time_ms, 0, WRITTEN) for d in derived])
             self.state = (pipeline.applied, pipeline.snapshot())
         migrate(self.database)
@@ -236,12 +236,6 @@ def test_a_repeat_of_another_time_is_found(home: Home) -> None:
 
 
 # ------------------------------------------------------------------ states of other versions
-
-
-def test_a_checkpoint_names_its_version_from_the_second_on() -> None:
-    first, second = (msgspec.msgpack.decode(msgspec.msgpack.encode(Checkpoint("j", "s", n))) for n in (1, 2))
-    assert first == {"type": "checkpoint.v1", "journal_sha256": "j", "state_sha256": "s"}
-    assert second == {**first, "state_version": 2}
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ def test_a_table_shows_markup_as_text_and_no_terminal_escape(capsys: pytest.Capt
 def test_the_view_shows_markup_as_text_and_no_terminal_escape() -> None:
     market = dict.fromkeys(("time", "price"), "1") | {"market": ODD, "trades_per_s": 1, "candle": None}
     bot = dict.fromkeys(("timeframe", "position", "equity", "pnl"), "1") | {"bot_id": 1, "status": "halted"}
-    bot |= dict.fromkeys(("venue", "symbol", "strategy", "currency", "words"), ODD)
+    bot |= dict.fromkeys(("venue", "symbol", "strategy", "currency", "message"), ODD)
     state = {"time": None, "trades_per_s": 1, "lag": 0, "markets": [market], "statuses": {}, "bots": [bot]}
     console = Console(width=400, record=True)
     console.print(_screen(state, ""))

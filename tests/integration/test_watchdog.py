@@ -14,7 +14,7 @@ from infra.commands import BotManager
 from infra.commands.manager import BotSpec
 from infra.process.settings import load_settings
 from infra.strategies.registry import Strategies, load_strategies
-from infra.worker.measured import Folding, Measured
+from infra.worker.measured import Folding, MeasuredFold
 from projections.fold.pipeline import Pipeline
 from projections.fold.tape import Tape
 from streams.agents.app import FAILED
@@ -29,7 +29,7 @@ from tests.journal import START, batch, batch_of, fold, records, spot
 from tests.programs import environment
 
 PLACE, OTHER = (JOURNAL, 1), (JOURNAL, 2)
-STANDSTILL_S = 0.1
+STALLED_S = 0.1
 LOOKS = 20
 """So many looks last five times as long as it may stand still."""
 BACKLOG = 10 * LOOKS
@@ -59,7 +59,7 @@ from infra.worker.root import work
 
 settings = load_settings()
 log_as_service(settings.worker)
-work(settings, standstill_s=2.0)
+work(settings, stalled_s=2.0)
 """
 
 
@@ -135,7 +135,7 @@ def said(log: Log, follower: Follower) -> list[str]:
         reasons.append(reason)
         follower.enough.set()
 
-    with Watchdog(log, [follower], follower.doing, end, standstill_s=STANDSTILL_S):
+    with Watchdog(log, [follower], follower.doing, end, stalled_s=STALLED_S):
         assert follower.enough.wait(30)
     return reasons
 
@@ -182,7 +182,7 @@ def test_the_fold_of_a_record_goes_on_with_each_of_its_markets(strategies: Strat
 
     sys.setprofile(look)
     try:
-        Measured(pipeline, folding).fold(record)
+        MeasuredFold(pipeline, folding, lambda: None).fold(record)
     finally:
         sys.setprofile(None)
     assert len(seen) == len({doing.progress for doing in seen}) == len(markets)

@@ -57,7 +57,7 @@ def test_output_to_a_device_leaves_the_device_in_its_place(tmp_path: Path) -> No
     journal(home, 1, 61)
     home.run("up", "--markets", "0", "--seconds", "2")
     home.run("candles", *symbol, "--format", "csv", "--out", pipe)
-    assert reader.communicate(timeout=60)[0].startswith(b"timestamp,open")
+    assert reader.communicate(timeout=60)[0].startswith(b"timestamp,timeframe,revision,open")
     assert stat.S_ISFIFO(pipe.stat().st_mode)
 
 

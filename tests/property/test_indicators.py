@@ -12,14 +12,16 @@ from sqlalchemy import Engine, select, update
 
 from infra.db import tables
 from infra.db.bulk import write
-from infra.db.engine import writing
+from infra.db.connect import writing
 from infra.db.pages import Window
 from infra.db.schema import migrate, open_database
 from infra.strategies.indicators import KEPT_MAX, Indicators
 from infra.strategies.lives import Life
 from infra.strategies.registry import Strategies, load_strategies
 from projections.strategies.code import CompiledCode, History, StrategyCode
-from streams.events import MINUTE_NS, BotChanged, Sizing
+from streams.causes import Cause
+from streams.events import MINUTE_NS
+from tests.derived import bot_changed
 from tests.journal import START
 from tests.property.blocks import ALL_BLOCKS
 
@@ -61,9 +63,9 @@ def fill(engine: Engine, first: int, count: int) -> None:
         price += chance.randrange(-9, 10)
         head, cause = (START + (n + 1) * MINUTE_NS,), (0, n // 3, n % 3)
         numbers = (price - 3, price + 9, price - 9, price, 1_000 + n % 77, 5, 2, 3, False, False, n, n)
-        rows += [(MARKET, timeframe, *head, 0, *numbers, *cause) for timeframe in ("1m", "5m")]
+        rows += [(MARKET, *head, timeframe, 0, *numbers, *cause) for timeframe in ("1m", "5m")]
         if n % 5 == 0:
-            rows.append((MARKET, "1m", *head, 1, 1, *numbers[1:], 0, 10_000 + n, 0))
+            rows.append((MARKET, *head, "1m", 1, 1, *numbers[1:], 0, 10_000 + n, 0))
     with writing(engine).begin() as connection:
         write(connection, tables.candles, rows)
 
@@ -79,21 +81,21 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
 
 
 def life(code: StrategyCode, after: int, until: int | None, params: dict[str, int] | None = None) -> Life:
-    spec = (MARKET, "1m", code.name, code.code_hash, params or PARAMS[code.name])
-    money = (Sizing("equity", 1, 0), False, 1, 8, "USDT")
-    return Life(after, until, BotChanged(1, START, *spec, *money, "running", "", "", "tests"))
+    given = {"strategy": code.name, "code_hash": code.code_hash, "params": params or PARAMS[code.name]}
+    change = bot_changed(1, MARKET, timestamp=START, since=Cause(0, after, 0), **given)
+    return Life(after, until, change)
 
 
 def from_the_start(engine: Engine, code: StrategyCode, one: Life) -> list[Shown]:
     """Every candle of a life with its values: an oracle that keeps nothing."""
     candle = tables.candles.c
-    columns = (candle.end_ns, candle.open, candle.high, candle.low, candle.close, candle.volume)
+    columns = (candle.timestamp, candle.open, candle.high, candle.low, candle.close, candle.volume)
     read = select(*columns).where(
         candle.timeframe == "1m", candle.revision == 0, candle.cause_offset > one.after,
         candle.cause_offset <= (10_000 if one.until is None else one.until),
     )  # fmt: skip
     with engine.connect() as connection:
-        rows = connection.execute(read.order_by(candle.end_ns)).all()
+        rows = connection.execute(read.order_by(candle.timestamp)).all()
     ends = np.array([row[0] for row in rows], np.int64)
     prices = [[value / 10 ** (3 if at == 5 else 2) for at, value in enumerate(row) if at] for row in rows]
     history = History(ends, np.array(prices, np.float64).reshape(-1, 5))

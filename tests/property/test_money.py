@@ -12,10 +12,23 @@ from streams.events import E8, Contract, Market
 
 def market(contract: Contract, *, fee: int = 75_000, slippage: int = 20_000) -> Market:
     return Market(
-        "test", "X/Y", "X", "Y", "Y" if contract != "inverse" else "X", contract,
-        price_scale=2, size_scale=3, cash_scale=8, price_step=50, size_step=5, min_size=5,
-        multiplier=3, multiplier_scale=1, fee=fee, slippage=slippage,
-    )  # fmt: skip
+        venue="test",
+        symbol="X/Y",
+        base="X",
+        quote="Y",
+        settle="Y" if contract != "inverse" else "X",
+        contract=contract,
+        price_scale=2,
+        size_scale=3,
+        cash_scale=8,
+        price_step=50,
+        size_step=5,
+        min_size=5,
+        multiplier=3,
+        multiplier_scale=1,
+        fee=fee,
+        slippage=slippage,
+    )
 
 
 CONTRACTS = st.sampled_from(["spot", "linear", "inverse"])

@@ -99,7 +99,7 @@ def test_only_live_trades_in_open_minutes_fill(strategies, market, trades) -> No
         row = trades[filled.row]
         assert len(row) == 3
         shift = MINUTE if market.closed == "left" else MINUTE - 1
-        end = (filled.time + shift) // MINUTE * MINUTE
+        end = (filled.timestamp + shift) // MINUTE * MINUTE
         before = [START + round(r[0] * 10**9) for r in trades[: filled.row] if len(r) < 4]
         assert all(time <= end + grace for time in before)
 
@@ -158,7 +158,7 @@ def test_money_balances_after_every_fill(strategies, market, trades) -> None:
     realised: dict[int, int] = {}
     for filled in of(derived, Fill):
         fees[filled.bot_id] = fees.get(filled.bot_id, 0) + filled.fee
-        realised[filled.bot_id] = realised.get(filled.bot_id, 0) + filled.realised
+        realised[filled.bot_id] = realised.get(filled.bot_id, 0) + filled.realised_pnl
         initial = 10_000 * 10**market.cash_scale
         assert filled.cash + filled.cost + fees[filled.bot_id] - realised[filled.bot_id] == initial
         assert filled.size % market.size_step == 0
@@ -169,7 +169,7 @@ def test_checkpoints_stand_in_the_log_at_their_interval_and_name_the_state(strat
     trades = [(n * 2, 100 + n % 7, 1) for n in range(700)]
     journal = records(journal_of(BTC, strategies, [[row] for row in trades]))
     pipeline = Pipeline(0, strategies)
-    made = [event for record in journal[:512] for event in of(pipeline.fold(record), Checkpoint)]
+    made = [event for record in journal[:512] for event in of(pipeline.fold(record).derived, Checkpoint)]
     assert [c.state_sha256 for c in made] == [pipeline.state_sha256()]
     assert made[0].journal_sha256 == pipeline.journal_sha256
     assert msgspec.msgpack.decode(pipeline.snapshot())[1] == 511

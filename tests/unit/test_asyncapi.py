@@ -104,7 +104,7 @@ def price(message: dict[str, Any]) -> None:
 
 
 def time(message: dict[str, Any]) -> None:
-    message["end"] = 1_767_225_900_000_000_000
+    message["timestamp"] = 1_767_225_900_000_000_000
 
 
 def seq(message: dict[str, Any]) -> None:

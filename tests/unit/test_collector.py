@@ -100,10 +100,11 @@ def collect_until_cancelled(log: Log, end_ns: int, step: int) -> None:
 
 
 def inputs(log: Log) -> list[Input]:
+    """Behind the genesis of each partition."""
     return [
         codec.decode_input(record.value)
         for partition in range(log.partitions)
-        for record in log.read(JOURNAL, partition)
+        for record in log.read(JOURNAL, partition, 1)
     ]
 
 
@@ -161,7 +162,7 @@ def test_metrics_count_the_trades_and_records_that_came_into_the_journal(log):
     collect(log, START_NS + HOUR_NS, kind=Measured)
     counted = [REGISTRY.get_sample_value(name) - first for name, first in zip(names, before, strict=True)]
     made = [ticks(name, START_NS, START_NS + HOUR_NS).rows for name in THREE]
-    assert counted == [sum(made), sum(log.highwater(JOURNAL, p) for p in range(log.partitions))]
+    assert counted == [sum(made), sum(log.highwater(JOURNAL, p) - 1 for p in range(log.partitions))]
     assert ages[0] == {}
     assert set(ages[-1]) == {f"sim:{name}" for name in THREE}
 
@@ -169,7 +170,7 @@ def test_metrics_count_the_trades_and_records_that_came_into_the_journal(log):
 def test_records_lie_in_their_markets_partitions_with_dense_sequences(log):
     collect(log, START_NS + HOUR_NS, symbols(8))
     for partition in range(log.partitions):
-        records = [codec.decode_input(r.value) for r in log.read(JOURNAL, partition)]
+        records = [codec.decode_input(r.value) for r in log.read(JOURNAL, partition, 1)]
         assert [r.sequence for r in records] == list(range(len(records)))
         for record in records:
             if isinstance(record.event, TickBatch):
@@ -270,7 +271,7 @@ def test_a_message_becomes_rows_and_the_candles_it_closes(log):
     (rows,) = processed.rows.values()
     np.testing.assert_array_equal(rows.price, made.price)
     ((key, candle),) = processed.candles
-    assert (key, candle.timeframe, candle.end) == ("sim:ETH/USDT", "1m", raw.until)
+    assert (key, candle.timeframe, candle.timestamp) == ("sim:ETH/USDT", "1m", raw.until)
     assert (candle.open, candle.high, candle.low, candle.close) == (
         made.price[0], made.price.max(), made.price.min(), made.price[-1],
     )  # fmt: skip
@@ -356,9 +357,9 @@ def play(log: Log, messages: list[Any], served: Sequence[Market] = ()) -> None:
     asyncio.run(collector_of(log, provider).start_collection([m.symbol for m in provider.served]))
 
 
-def letters(log: Log) -> list[str]:
+def letters(log: Log) -> list[DeadLetter]:
     return [
-        event.error
+        event
         for partition in range(log.partitions)
         for record in log.read(SYSTEM, partition)
         for event in codec.decode_output(record.value).events
@@ -369,8 +370,9 @@ def test_a_message_that_means_nothing_becomes_a_dead_letter_and_the_next_is_take
     play(log, [delivery(1, 100), "<html>", delivery(2, 0), delivery(3, 102)])
     assert rows_of(log, BTC).price.tolist() == [100, 102]
     first, second = letters(log)
-    assert first == "provider 'sim': no JSON: <html>; it was b'<html>'"
-    assert second.startswith("provider 'sim': sim:BTC/USDT: row 0: price 0 is not positive")
+    assert (first.source, first.reason, first.data) == ("sim", "no JSON: <html>", b"<html>")
+    assert (second.market, second.sequence) == (BTC, 0)
+    assert second.reason == "price 0 is not positive"
 
 
 @pytest.mark.parametrize("kind", [0, RowKind.BUY, RowKind.SELL])
@@ -391,7 +393,8 @@ def test_a_wrong_row_costs_that_row_beside_299_good_ones(log, strategies, kind, 
     play(log, [message])
     assert rows_of(log, BTC).price.tolist() == [*range(100, 117), *range(118, 400), 0]
     (letter,) = letters(log)
-    assert letter.startswith(f"provider 'sim': {BTC}: row 17: {reason}; it was b'{{")
+    assert (letter.source, letter.market, letter.sequence, letter.reason) == ("sim", BTC, 17, reason)
+    assert json.loads(letter.data).keys() >= {"time", "price", "size"}
     assert trades_in_candles(log, strategies) == {BTC: 299}
 
 
@@ -424,8 +427,8 @@ def test_a_message_that_cannot_be_read_is_a_dead_letter_whole(log, message, reas
     play(log, [delivery(1, 100), message, delivery(2, 101)])
     assert rows_of(log, BTC).price.tolist() == [100, 101]
     (letter,) = letters(log)
-    assert letter.startswith(f"provider 'sim': {reason}")
-    assert letter.endswith(f"it was {bytes_of(message)!r}")
+    assert letter.reason.startswith(reason)
+    assert letter.data == bytes_of(message)
 
 
 def test_a_message_without_rows_is_neither_a_record_nor_a_dead_letter(log):
@@ -444,11 +447,15 @@ def test_columns_that_do_not_fit_make_a_message_that_means_nothing():
         Delivery((BTC,), good.ticks._replace(market=np.ones(2, np.uint16)))
 
 
+def gap_of(start: int, end: int) -> Gap:
+    return Gap(market=BTC, start=start, end=end, reason="lost")
+
+
 def test_a_wrong_promise_and_a_wrong_gap_cost_themselves_alone(log):
-    play(log, [delivery(1, 100, clock_s=2**40, gaps=(Gap(BTC, 9, 3, "lost"), Gap(BTC, 3, 9, "lost")))])
+    play(log, [delivery(1, 100, clock_s=2**40, gaps=(gap_of(9, 3), gap_of(3, 9)))])
     assert rows_of(log, BTC).price.tolist() == [100]
     assert [(gap.start, gap.end) for gap in events(log, Gap)] == [(3, 9)]
-    assert sorted(letter.split(": ")[-1].split(";")[0][:16] for letter in letters(log)) == [
+    assert sorted(letter.reason.split(": ")[-1][:16] for letter in letters(log)) == [
         f"clock {START_NS + 2**40 * 10**9}"[:16],
         "the start must b",
     ]
@@ -513,11 +520,9 @@ def test_whatever_a_provider_hands_over_gives_rows_or_dead_letters(tmp_path_fact
     assert 100 in rows_of(log, BTC).price
     pipeline = Pipeline(0, strategies)
     refused = [
-        event.error
+        letter.reason
         for record in log.read(JOURNAL, 0)
-        for derived in pipeline.fold(record)
-        for event in codec.decode_output(derived.value).events
-        if isinstance(event, DeadLetter)
+        for letter in pipeline.fold(record).report.dead_letters
     ]
     assert [error for error in refused if "five years" not in error] == []
     log.close()
@@ -525,12 +530,14 @@ def test_whatever_a_provider_hands_over_gives_rows_or_dead_letters(tmp_path_fact
 
 def test_rows_of_a_market_that_nobody_specified_are_a_dead_letter(log):
     play(log, [delivery(1, 100, key="sim:NEW/USDT")])
-    assert letters(log)[0].startswith("provider 'sim': sim:NEW/USDT: its specification never came")
+    letter = letters(log)[0]
+    assert (letter.source, letter.market) == ("sim", "sim:NEW/USDT")
+    assert letter.reason.startswith("its specification never came")
 
 
 def test_gaps_and_specifications_keep_their_place_among_the_ticks(log):
-    gap = Gap(BTC, START_NS, START_NS + 9, "disconnected")
-    filled = GapFilled(BTC, gap.start, gap.end)
+    gap = Gap(market=BTC, start=START_NS, end=START_NS + 9, reason="disconnected")
+    filled = GapFilled(market=BTC, start=gap.start, end=gap.end)
     finer = msgspec.structs.replace(market("BTC/USDT"), price_scale=3)
     play(
         log,
@@ -653,5 +660,5 @@ def test_a_bad_row_of_a_replayed_file_costs_that_row_and_is_told_once(log, tmp_p
         asyncio.run(collector.start_collection(["XRP/ETH"]))
     assert rows_of(log, spec.key).price.tolist() == [1, 2, 4, 5]
     (letter,) = letters(log)
-    assert f"BadRowError: {path}: row 3: price is" in letter
-    assert "a trade has a price above 0" in letter
+    assert f"BadRowError: {path}: row 3: price is" in letter.reason
+    assert "a trade has a price above 0" in letter.reason

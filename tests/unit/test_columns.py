@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from infra.exchange import columns as convert
+from infra.exchange import convert
 from streams.events import RowKind
 from streams.ticks import NO_ID
 

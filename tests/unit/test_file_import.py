@@ -113,8 +113,20 @@ def test_an_import_ends_with_a_clock_row_at_the_end_of_the_last_minute_begun(
     log, tmp_path, closed, time_ms, end
 ):
     market = Market(
-        "v", "BTC/USD", "BTC", "USD", "USD", "spot", 2, 3, 8, 1, 1, 1, closed=closed
-    )  # fmt: skip
+        venue="v",
+        symbol="BTC/USD",
+        base="BTC",
+        quote="USD",
+        settle="USD",
+        contract="spot",
+        price_scale=2,
+        size_scale=3,
+        cash_scale=8,
+        price_step=1,
+        size_step=1,
+        min_size=1,
+        closed=closed,
+    )
     table = [{"time": t, "price": 1, "size": 3} for t in (time_ms, 1_000)]
     path = write_csv(tmp_path / "a.csv", table)
     import_file(log, path, market, options=FileOptions(time_unit="ms"))

@@ -114,7 +114,20 @@ def test_bad_floats_of_a_parquet_file_are_named(log, tmp_path, column, value):
 
 
 def test_a_price_between_the_steps_is_bad(log, tmp_path):
-    market = Market("v", "BTC/USD", "BTC", "USD", "USD", "spot", 1, 3, 8, 5, 1, 1)
+    market = Market(
+        venue="v",
+        symbol="BTC/USD",
+        base="BTC",
+        quote="USD",
+        settle="USD",
+        contract="spot",
+        price_scale=1,
+        size_scale=3,
+        cash_scale=8,
+        price_step=5,
+        size_step=1,
+        min_size=1,
+    )
     table = [{"time": START_MS, "price": price, "size": 1} for price in ("7.5", "7.4")]
     with pytest.raises(BadRowError, match=r"row 2: price is '7.4': no multiple .* step 0.5"):
         import_file(log, write_csv(tmp_path / "a.csv", table), market)
@@ -141,7 +154,20 @@ def test_a_broken_json_line_is_a_bad_row_and_its_neighbours_are_kept(log, tmp_pa
 
 def test_json_numbers_keep_every_digit(log, tmp_path):
     path = tmp_path / "trades.jsonl"
-    market = Market("v", "BTC/USD", "BTC", "USD", "USD", "spot", 15, 3, 8, 1, 1, 1)
+    market = Market(
+        venue="v",
+        symbol="BTC/USD",
+        base="BTC",
+        quote="USD",
+        settle="USD",
+        contract="spot",
+        price_scale=15,
+        size_scale=3,
+        cash_scale=8,
+        price_step=1,
+        size_step=1,
+        min_size=1,
+    )
     path.write_text(f'{{"time": {START_MS}, "price": 1.000000000000001, "size": 1}}')
     import_file(log, path, market)
     assert imported(log).price[0] == 1000000000000001

@@ -8,9 +8,22 @@ import numpy as np
 import pytest
 
 from streams import codec
-from streams.backends import open_log
-from streams.events import Clock, Gap, Market, RowKind, RowMarket
-from streams.journal import JournalWriter, Reached, next_epoch, scan
+from streams.backends import open_bare_log
+from streams.events import (
+    BACKFILL,
+    Clock,
+    CreateBot,
+    Gap,
+    Market,
+    ReconfigureBot,
+    RegisterBot,
+    RowKind,
+    RowMarket,
+    Sizing,
+    StartBot,
+    StopBot,
+)
+from streams.journal import JournalState, JournalWriter, KnownBot, Reached, command_entry, next_epoch, scan
 from streams.log import Log, LogError
 from streams.records import Entry, Position, partition_of
 from streams.ticks import NO_ID, Ticks, concatenate, pack, unpack
@@ -22,7 +35,7 @@ ROW_MARKET = RowMarket(KEY, 2, 6)
 
 @pytest.fixture
 def log(tmp_path: Path) -> Iterable[Log]:
-    log = open_log(f"embedded://{tmp_path}/log")
+    log = open_bare_log(f"embedded://{tmp_path}/log")
     yield log
     log.close()
 
@@ -45,7 +58,20 @@ def clock(time: int) -> Ticks:
 
 
 def market(venue: str = "sim", symbol: str = "BTC/USDT") -> Market:
-    return Market(venue, symbol, "BTC", "USDT", "USDT", "spot", 2, 6, 8, 1, 1, 1)
+    return Market(
+        venue=venue,
+        symbol=symbol,
+        base="BTC",
+        quote="USDT",
+        settle="USDT",
+        contract="spot",
+        price_scale=2,
+        size_scale=6,
+        cash_scale=8,
+        price_step=1,
+        size_step=1,
+        min_size=1,
+    )
 
 
 def inputs(log: Log, key: str = KEY):
@@ -67,15 +93,15 @@ def test_sequences_are_dense_from_zero_in_each_partition(log):
     writer = JournalWriter(log, "feed", 3)
     first, second = keys_of_two_partitions(log)
     for time in range(4):
-        writer.append(Clock(time, (first,)), key=first)
-        writer.append_all([(second, Clock(time, (second,)))] * 2)
+        writer.append(Clock(time=time, markets=(first,)), key=first)
+        writer.append_all([(second, Clock(time=time, markets=(second,)))] * 2)
     assert [i.sequence for i in inputs(log, first)] == [0, 1, 2, 3]
     assert [i.sequence for i in inputs(log, second)] == list(range(8))
     assert {(i.source, i.epoch) for i in inputs(log, first)} == {("feed", 3)}
 
 
 def test_a_record_goes_to_the_partition_of_its_key_and_names_its_source(log):
-    (position,) = JournalWriter(log, "feed", 0).append(Clock(1, (KEY,)), key=KEY)
+    (position,) = JournalWriter(log, "feed", 0).append(Clock(time=1, markets=(KEY,)), key=KEY)
     assert position == Position(JOURNAL, place(log, KEY), 0)
     (record,) = log.read(JOURNAL, position.partition)
     assert record.key == KEY.encode()
@@ -99,8 +125,8 @@ def test_a_batch_over_the_limit_becomes_records_below_it_with_the_same_rows(log)
 def test_an_event_that_cannot_be_split_is_refused_and_the_writer_goes_on(log):
     writer = JournalWriter(log, "feed", 0)
     with pytest.raises(ValueError, match=r"Gap of sim:BTC/USDT has .* at most 900000"):
-        writer.append(Gap(KEY, 0, 1, "x" * RECORD_BYTES_MAX), key=KEY)
-    writer.append(Clock(1, (KEY,)), key=KEY)
+        writer.append(Gap(market=KEY, start=0, end=1, reason="x" * RECORD_BYTES_MAX), key=KEY)
+    writer.append(Clock(time=1, markets=(KEY,)), key=KEY)
     assert [i.sequence for i in inputs(log)] == [0]
 
 
@@ -132,11 +158,11 @@ class FailingLog:
 def test_after_a_failed_send_nothing_more_is_sent():
     log = FailingLog()
     writer = JournalWriter(log, "feed", 0)
-    writer.append(Clock(1, (KEY,)), key=KEY)
+    writer.append(Clock(time=1, markets=(KEY,)), key=KEY)
     with pytest.raises(LogError, match="no space left"):
-        writer.append(Clock(2, (KEY,)), key=KEY)
+        writer.append(Clock(time=2, markets=(KEY,)), key=KEY)
     with pytest.raises(LogError, match=r"source 'feed' ended when a send failed .*no space left"):
-        writer.append(Clock(3, (KEY,)), key=KEY)
+        writer.append(Clock(time=3, markets=(KEY,)), key=KEY)
     assert log.calls == 2
 
 
@@ -157,7 +183,7 @@ def test_scan_finds_markets_epochs_rows_and_what_each_source_has_delivered(log):
     )
     feed = JournalWriter(log, "feed", 7)
     feed.append(pack([ROW_MARKET], ticks(50, 3)), key=KEY)
-    feed.append(Clock(99_000, (KEY,)), key=KEY)
+    feed.append(Clock(time=99_000, markets=(KEY,)), key=KEY)
     state = scan(log, range(log.partitions))
     assert state.markets == {KEY: market()}
     file, live = state.source("file:x"), state.source("feed")
@@ -168,17 +194,53 @@ def test_scan_finds_markets_epochs_rows_and_what_each_source_has_delivered(log):
 
 
 def test_scan_for_one_source_sees_that_source_and_every_market(log):
-    JournalWriter(log, "other", 0).append_all([(KEY, market()), (KEY, Clock(5, (KEY,)))])
-    JournalWriter(log, "feed", 1).append(Clock(7, (KEY,)), key=KEY)
+    JournalWriter(log, "other", 0).append_all([(KEY, market()), (KEY, Clock(time=5, markets=(KEY,)))])
+    JournalWriter(log, "feed", 1).append(Clock(time=7, markets=(KEY,)), key=KEY)
     state = scan(log, [place(log, KEY)], source="feed")
     assert state.markets == {KEY: market()}
     assert state.source("feed").reached == {KEY: Reached(7, NO_ID)}
     assert state.source("other").reached == {}
 
 
+def test_scan_for_nobodys_rows_sees_markets_and_bots_alone(log):
+    JournalWriter(log, "feed", 0).append_all([(KEY, market()), (KEY, Clock(time=5, markets=(KEY,)))])
+    signed = {"who": "tester", "at": 1, "bot_id": 1}
+    spec = {
+        "market": KEY,
+        "timeframe": "1m",
+        "strategy": "sma_cross",
+        "short": False,
+        "cash": 1,
+        "cash_scale": 8,
+    }
+    commands = [
+        RegisterBot(request="a", who="tester", at=1, market=KEY),
+        CreateBot(
+            **signed, **spec, request="b", code_hash="old", params={"fast": 2}, sizing=Sizing("equity", 1, 0)
+        ),
+        StartBot(**signed, request="c", code_hash="new"),
+        ReconfigureBot(**signed, request="d", params={"fast": 3}),
+        StopBot(**signed, request="e"),
+    ]
+    log.append([command_entry(command, KEY, place(log, KEY), 1) for command in commands])
+    state = scan(log, [place(log, KEY)], source="")
+    assert state.markets == {KEY: market()}
+    assert state.bots == {1: KnownBot(KEY, "sma_cross", "new", {"fast": 3})}
+    assert state.registered == 1
+    assert state.newest == {}
+
+
+def test_a_market_is_as_far_as_its_newest_row_that_is_not_backfilled(log):
+    feed = JournalWriter(log, "feed", 0)
+    feed.append(pack([ROW_MARKET], ticks(50, 3)), key=KEY)
+    late = ticks(60, 3)
+    feed.append(pack([ROW_MARKET], late._replace(kind=late.kind | np.uint8(BACKFILL))), key=KEY)
+    assert scan(log, [place(log, KEY)]).newest == {KEY: Reached(52_000, 62)}
+
+
 def test_scan_goes_on_from_a_hint(log):
     writer = JournalWriter(log, "feed", 1)
-    writer.append_all([(KEY, Clock(t, (KEY,))) for t in (1, 2, 3)])
+    writer.append_all([(KEY, Clock(time=t, markets=(KEY,))) for t in (1, 2, 3)])
     assert scan(log, [place(log, KEY)], start=3).sources == {}
     assert scan(log, [place(log, KEY)], start=2).source("feed").reached[KEY].time == 3
 
@@ -192,7 +254,7 @@ def test_scan_of_an_empty_journal_knows_nothing(log):
 def test_scan_passes_over_a_record_that_nobody_can_decode(log):
     partition = place(log, KEY)
     log.append([Entry(JOURNAL, KEY.encode(), b"\xc1 garbage", 0, partition)])
-    JournalWriter(log, "feed", 0).append(Clock(7, (KEY,)), key=KEY)
+    JournalWriter(log, "feed", 0).append(Clock(time=7, markets=(KEY,)), key=KEY)
     assert scan(log, [partition]).source("feed").reached[KEY].time == 7
 
 
@@ -202,10 +264,11 @@ def test_what_an_older_writer_appends_behind_a_newer_one_does_not_count(log):
     newer = JournalWriter(log, "feed", next_epoch(known))
     assert older.epoch < newer.epoch
     for writer, time in ((older, 1), (newer, 2), (older, 3)):
-        writer.append(Clock(time, (KEY,)), key=KEY)
+        writer.append(Clock(time=time, markets=(KEY,)), key=KEY)
     state = scan(log, [place(log, KEY)], source="feed").source("feed")
     assert (state.epoch, state.reached[KEY].time) == (newer.epoch, 2)
-    behind = scan(log, [place(log, KEY)], start=2, source="feed", epoch=newer.epoch)
+    known = JournalState(epochs={(place(log, KEY), "feed"): newer.epoch})
+    behind = scan(log, [place(log, KEY)], start=2, source="feed", state=known)
     assert behind.source("feed").reached == {}
 
 

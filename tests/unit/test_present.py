@@ -12,20 +12,15 @@ from infra.present.values import decimal_string, event_to_json, iso, parse_time
 from streams.causes import Cause
 from streams.events import (
     BACKFILL,
-    Candle,
-    Checkpoint,
     CreateBot,
-    Equity,
-    Fill,
     Market,
-    Order,
     RowKind,
     RowMarket,
-    Signal,
     Sizing,
 )
 from streams.journal import event_tag
 from streams.ticks import Ticks, pack
+from tests.derived import candle, checkpoint, equity, fill, order, signal
 
 TIME = 1_514_797_500_000_000_000
 INT64 = st.integers(-(2**63), 2**63 - 1)
@@ -102,61 +97,78 @@ def test_what_is_no_time_is_refused_with_an_example(text: str) -> None:
 
 
 def test_money_sizes_and_prices_are_shown_at_the_events_own_scales() -> None:
-    ending = (250, -1, -20, 15, 99, "BTC", 1, 2, 8, 17)
-    fill = Fill(1, TIME, Cause(1, 5, 0), "buy", 130_010, 2_000, *ending)
-    assert event_to_json(fill) == {
+    money = {"realised_pnl": -1, "position": -20, "cost": 15, "cash": 99, "size_scale": 2}
+    event = fill(timestamp=TIME, size=2_000, closes=3, **money)
+    assert event_to_json(event) == {
         "bot_id": 1,
-        "time": "2018-01-01T09:05:00Z",
-        "order": "1:5:0",
+        "timestamp": "2018-01-01T09:05:00Z",
+        "order_id": "1:5:0",
         "side": "buy",
         "price": "13001.0",
         "size": "20.00",
         "fee": "0.00000250",
-        "realised": "-0.00000001",
+        "fee_currency": "BTC",
+        "realised_pnl": "-0.00000001",
         "position": "-0.20",
         "cost": "0.00000015",
         "cash": "0.00000099",
-        "currency": "BTC",
         "price_scale": 1,
         "size_scale": 2,
         "cash_scale": 8,
         "row": 17,
+        "opens": 0,
+        "closes": 3,
     }
-    assert event_tag(fill) == "fill.v1"
+    assert event_tag(event) == "fill.v1"
 
 
 def test_what_is_not_content_can_be_left_out() -> None:
-    candle = Candle("1m", TIME, 0, 1, 1, 1, 1, 0, 0, 0, 0, True, False, 3, 4)
-    assert event_to_json(candle).keys() - event_to_json(candle, content_only=True).keys() == {
-        "first_offset",
-        "last_offset",
-    }
-    order = Order(1, TIME, "buy", 1, 1, 0, 0, "signal", Cause(1, 2, 3))
-    assert event_to_json(order)["signal"] == "1:2:3"
-    assert "signal" not in event_to_json(order, content_only=True)
-    assert event_to_json(Checkpoint("a", "b"), content_only=True) == {}
+    shown, content = event_to_json(candle()), event_to_json(candle(), content_only=True)
+    assert shown.keys() - content.keys() == {"first_offset", "last_offset"}
+    event = order(signal=Cause(1, 2, 3))
+    assert event_to_json(event)["signal"] == "1:2:3"
+    assert "signal" not in event_to_json(event, content_only=True)
+    assert event_to_json(checkpoint(), content_only=True) == {}
 
 
 def test_columns_of_money_are_lists_of_decimals() -> None:
-    equity = Equity(TIME, (1, 2), (100, 200), (-5, 0), (101, 200), 2, 0)
-    shown = event_to_json(equity)
+    shown = event_to_json(equity(1, 2, cash=(100, 200), position=(-5, 0), cash_scale=2))
     assert (shown["bot_id"], shown["cash"], shown["position"]) == ([1, 2], ["1.00", "2.00"], ["-5", "0"])
 
 
 def test_rates_parameters_and_sizings_are_readable() -> None:
-    market = Market("bitmex", "BTC/USD:BTC", "BTC", "USD", "BTC", "inverse", 1, 0, 8, 5, 1, 1, fee=75_000)
+    market = Market(
+        venue="bitmex",
+        symbol="BTC/USD:BTC",
+        base="BTC",
+        quote="USD",
+        settle="BTC",
+        contract="inverse",
+        price_scale=1,
+        size_scale=0,
+        cash_scale=8,
+        price_step=5,
+        size_step=1,
+        min_size=1,
+        fee=75_000,
+        multiplier=5,
+        multiplier_scale=1,
+    )
     shown = event_to_json(market)
     assert (shown["fee"], shown["price_step"], shown["min_size"]) == ("0.00075000", "0.5", "1")
+    assert (shown["multiplier"], shown["status"]) == ("0.5", "trading")
     sizing = Sizing("cash", 150, 2)
-    spec = ("m:s", "1m", "sma_cross", "c0de", {"fast": 7, "slow": 0.5}, sizing, False, 100, 2)
-    shown = event_to_json(CreateBot("r", "w", TIME, 1, *spec))
+    command = CreateBot(
+        request="r", who="w", at=TIME, bot_id=1, market="m:s", timeframe="1m", strategy="sma_cross",
+        code_hash="c0de", params={"fast": 7, "slow": 0.5}, sizing=sizing, short=False, cash=100, cash_scale=2,
+    )  # fmt: skip
+    shown = event_to_json(command)
     assert (shown["params"], shown["cash"]) == ({"fast": 7, "slow": 0.5}, "1.00")
-    assert shown["sizing"] == {"mode": "cash", "value": "1.50"}
+    assert shown["sizing"] == "cash:1.50"
 
 
 def test_indicator_values_stay_numbers() -> None:
-    signal = Signal(1, TIME, "1m", 1.0, 0.0, {"fast": 0.1}, 5, 0, "refused", "too_small")
-    shown = event_to_json(signal)
+    shown = event_to_json(signal(values={"fast": 0.1}, price=5, price_scale=0))
     assert (shown["values"], shown["target"], shown["price"]) == ({"fast": 0.1}, 1.0, "5")
     assert json.loads(json.dumps(shown)) == shown
 

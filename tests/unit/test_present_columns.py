@@ -12,10 +12,11 @@ import pytest
 
 from api.columns import CANDLES, DECIMAL
 from api.http.formats import arrow_of, csv_of
-from infra.db.pages import OHLC, RAW_CANDLE
 from infra.present.columns import decimal_strings, decimals, iso_strings
+from infra.present.facts import CANDLE_COLUMNS
 from infra.present.values import decimal_string, iso
 
+OHLC = ("open", "high", "low", "close")
 INT64 = np.iinfo(np.int64)
 MINUTE_NS = 60_000_000_000
 EDGES = (0, 1, -1, 9, -9, 10, -10, 99, -100, 10**8, -(10**8), 10**18, INT64.max, INT64.min, INT64.min + 1)
@@ -61,7 +62,8 @@ def candle_rows(rows: int) -> list[tuple[Any, ...]]:
         prices = [chosen.randint(-(10**9), 10**12) for _ in OHLC]
         end = number * MINUTE_NS + chosen.choice((0, 1, 1_000, 1_000_000))
         volume, trades = chosen.choice((0, 10**15)), chosen.randrange(100)
-        made.append((end, 0, *prices, volume, trades, *scales, number % 3 == 0, number % 5 == 0))
+        row = (end, "1m", 0, *prices, volume, trades, *scales, number % 3 == 0, number % 5 == 0)
+        made.append(row)
     return made
 
 
@@ -70,11 +72,12 @@ def row_by_row(rows: list[tuple[Any, ...]]) -> bytes:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(CANDLES)
     for row in rows:
-        have = dict(zip(RAW_CANDLE, row, strict=True))
+        have = dict(zip(CANDLE_COLUMNS, row, strict=True))
         prices = [decimal_string(have[name], have["price_scale"]) for name in OHLC]
         flags = [str(have[name]).lower() for name in ("empty", "incomplete")]
         volume = decimal_string(have["volume"], have["size_scale"])
-        writer.writerow([iso(have["end_ns"]), *prices, volume, have["trades"], have["revision"], *flags])
+        head = [iso(have["timestamp"]), have["timeframe"], have["revision"]]
+        writer.writerow([*head, *prices, volume, have["trades"], *flags])
     return text.getvalue().encode()
 
 

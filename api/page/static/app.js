@@ -97,7 +97,7 @@ async function begin() {
         events.dispatchEvent(new Event("again"));
       },
       message: happened,
-      beat: (/** @type {any} */ frame) => api.setClock(frame.time),
+      beat: (/** @type {any} */ frame) => api.setClock(frame.timestamp),
     },
     signal,
   );
@@ -170,7 +170,7 @@ async function route() {
   }
 }
 
-/** Each second: how live this is, in words, and the ages of the data. */
+/** Each second: how live this is, and the ages of the data. */
 function tick() {
   known.tick();
   const open = [...streams].filter((one) => one.state !== "ended");

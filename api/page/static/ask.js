@@ -8,7 +8,7 @@ import { h, problem, toast } from "./dom.js";
  * @property {string} verb as the API has it
  * @property {string} label
  * @property {string} done
- * @property {(bot: any) => string} words
+ * @property {(bot: any) => string} text
  * @property {object} [body]
  * @property {boolean} [reason] asks for one
  */
@@ -19,20 +19,20 @@ export const ACTS = {
     verb: "start",
     label: "Start",
     done: "started",
-    words: () => "It trades from its next candle on, with today's code of its strategy.",
+    text: () => "It trades from its next candle on, with today's code of its strategy.",
   },
   stop: {
     verb: "stop",
     label: "Stop",
     done: "stopped",
-    words: (bot) => `What is pending is cancelled; its position of ${bot.position} is kept.`,
+    text: (bot) => `What is pending is cancelled; its position of ${bot.position} is kept.`,
   },
   flatten: {
     verb: "stop",
     label: "Stop and flatten",
     done: "stopped",
     body: { flatten: true },
-    words: (bot) =>
+    text: (bot) =>
       `What is pending is cancelled, and its position of ${bot.position} is closed at the next trade.`,
   },
   halt: {
@@ -40,7 +40,7 @@ export const ACTS = {
     label: "Halt",
     done: "halted",
     reason: true,
-    words: () => "It trades no more until somebody starts it again; the reason stands in the journal.",
+    text: () => "It trades no more until somebody starts it again; the reason stands in the journal.",
   },
 };
 
@@ -62,7 +62,7 @@ export function ask(name, bot, signal) {
     {},
     h("h2", { id: "asked" }, `${act.label} bot ${bot.bot_id}?`),
     h("p", { className: "muted" }, `${bot.strategy} on ${bot.venue} ${bot.symbol}, ${bot.timeframe}`),
-    h("p", {}, act.words(bot)),
+    h("p", {}, act.text(bot)),
     act.reason ? h("label", { className: "field" }, "Reason", reason) : null,
     failed,
     h(

@@ -26,7 +26,7 @@ const BARS_MAX = 3_000;
 function barOf(candle) {
   const { open, high, low, close, volume } = candle;
   return {
-    time: Date.parse(candle.timestamp ?? candle.end) / 1000,
+    time: Date.parse(candle.timestamp) / 1000,
     open: Number(open),
     high: Number(high),
     low: Number(low),
@@ -49,7 +49,7 @@ function merged(parts, time) {
   const highest = parts.reduce((most, part) => (part.high > most.high ? part : most));
   const lowest = parts.reduce((least, part) => (part.low < least.low ? part : least));
   const candle = {
-    end: new Date(time * 1000).toISOString(),
+    timestamp: new Date(time * 1000).toISOString(),
     open: first.candle.open,
     high: highest.candle.high,
     low: lowest.candle.low,

@@ -59,7 +59,7 @@ export function problem(error) {
   );
 }
 
-/** What is not there, and the way back. @param {string} words @param {string} href @param {string} list */
-export function missing(words, href, list) {
-  return h("p", { className: "problem", role: "alert" }, `${words} `, h("a", { href }, list));
+/** What is not there, and the way back. @param {string} text @param {string} href @param {string} list */
+export function missing(text, href, list) {
+  return h("p", { className: "problem", role: "alert" }, `${text} `, h("a", { href }, list));
 }

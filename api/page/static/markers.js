@@ -1,4 +1,4 @@
-/** Signals and fills as markers on the candles, and in words. */
+/** Signals and fills as markers on the candles, and as text. */
 
 import { plain } from "./format.js";
 
@@ -35,17 +35,17 @@ function lookOfFill(fill) {
 }
 
 /** @param {any} signal undefined where it is no longer shown */
-export function wordsOfSignal(signal) {
+export function linesOfSignal(signal) {
   if (!signal) return [];
   const values = Object.entries(signal.values).map(
     ([name, value]) => `${name} ${value === null ? "–" : Number(value).toPrecision(7)}`,
   );
   const head = `Signal ${signal.previous} → ${signal.target} at ${plain(signal.price)}: ${signal.decision}`;
-  return [head, signal.words, ...values];
+  return [head, signal.message, ...values];
 }
 
 /** @param {any} fill undefined where it is no longer shown */
-export function wordsOfFill(fill) {
+export function linesOfFill(fill) {
   if (!fill) return [];
   return [
     `${fill.side === "buy" ? "Bought" : "Sold"} ${plain(fill.size)} at ${plain(fill.price)}`,

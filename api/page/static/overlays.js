@@ -2,7 +2,7 @@
 
 import { ApiError, get, path } from "./api.js";
 import { isoOf, money, secondsOf } from "./format.js";
-import { markersOf, wordsOfFill, wordsOfSignal } from "./markers.js";
+import { markersOf, linesOfFill, linesOfSignal } from "./markers.js";
 
 const LIMIT = 3_000;
 /** Rows that arrived late are looked for so many candles back. */
@@ -33,9 +33,6 @@ export class Overlays {
   #valuesFrom = Infinity;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #later;
-  #peak = 0;
-  /** @type {number | null} until when it is the highest equity, in s */
-  #peakAt = null;
   #running = false;
   #wanted = false;
 
@@ -101,12 +98,12 @@ export class Overlays {
     return typeof value === "number" ? value.toPrecision(7).replace(/\.?0+$/, "") : "";
   }
 
-  /** A marker's words. @param {string} id */
-  words(id) {
+  /** A marker's text, line by line. @param {string} id */
+  lines(id) {
     const cause = id.slice(2);
     return id.startsWith("s")
-      ? wordsOfSignal(this.#known.signals.get(cause))
-      : wordsOfFill(this.#known.fills.get(cause));
+      ? linesOfSignal(this.#known.signals.get(cause))
+      : linesOfFill(this.#known.fills.get(cause));
   }
 
   /** Ask for what the window shows and is not known yet; calls that come meanwhile become one more. */
@@ -146,15 +143,14 @@ export class Overlays {
   /** @param {number} from exclusive, s @param {number} to inclusive, s */
   async #read(from, to) {
     const query = { from: isoOf(from), to: isoOf(to), order: "newest", limit: LIMIT };
-    const [signals, fills, { items: marks, peak }] = await Promise.all([
+    const [signals, fills, { items: marks }] = await Promise.all([
       this.#get("signals", query),
       this.#get("fills", query),
       get(this.#url("equity"), query, this.#signal),
     ]);
-    if (this.#peakAt === null || from <= this.#peakAt) [this.#peakAt, this.#peak] = [from, Number(peak ?? 0)];
-    for (const row of signals) this.#known.signals.set(row.cause, { ...row, at: secondsOf(row.time) });
-    for (const row of fills) this.#known.fills.set(row.cause, { ...row, at: secondsOf(row.time) });
-    for (const row of marks) this.#known.marks.set(secondsOf(row.time), row);
+    for (const row of signals) this.#known.signals.set(row.cause, { ...row, at: secondsOf(row.timestamp) });
+    for (const row of fills) this.#known.fills.set(row.cause, { ...row, at: secondsOf(row.timestamp) });
+    for (const row of marks) this.#known.marks.set(secondsOf(row.timestamp), row);
     this.#known.marks = sorted(this.#known.marks);
   }
 
@@ -208,8 +204,6 @@ export class Overlays {
   /** Keep what lies in the window only. @param {number} from @param {number} to @param {boolean} all */
   #forget(from, to, all) {
     const { values, marks, signals, fills } = this.#known;
-    if (all) this.#peakAt = null;
-    for (const [time, mark] of marks) if (time < from) this.#peak = Math.max(this.#peak, Number(mark.equity));
     for (const map of [values, marks])
       for (const time of map.keys()) if (all || time < from || time > to) map.delete(time);
     for (const map of [signals, fills])
@@ -244,12 +238,12 @@ export class Overlays {
 
   /** Fall from the highest equity so far, in percent. @param {number[]} times */
   #fallen(times) {
-    let peak = Math.max(this.#peak, Number(this.#bot.initial_cash));
+    const initial = Number(this.#bot.initial_cash);
     const found = new Map();
     for (const time of times) {
-      const equity = number(this.#known.marks.get(time)?.equity);
-      if (equity === undefined) continue;
-      peak = Math.max(peak, equity);
+      const mark = this.#known.marks.get(time);
+      if (!mark) continue;
+      const [equity, peak] = [Number(mark.equity), Math.max(initial, Number(mark.peak))];
       found.set(time, (100 * (equity - peak)) / peak);
     }
     return found;

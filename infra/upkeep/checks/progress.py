@@ -5,7 +5,7 @@ import time
 from sqlalchemy import Engine
 
 from infra.channels.store import ChannelStore
-from infra.db import pages
+from infra.db import queries
 from infra.db.schema import open_database
 from infra.process.settings import Settings
 from infra.upkeep.checks.finding import ANSWER_S, Finding, Findings
@@ -22,13 +22,13 @@ LAG_WARNING = 1_000
 def positions(settings: Settings) -> Findings:
     """How far fold, database and mirror are behind the log, and whether the clock goes with it."""
     log = open_log(settings.log_url, answer_s=ANSWER_S)
-    engine = open_database(settings.database_url)
+    database = open_database(settings.database_url)
     try:
         yield from _clock(log)
-        yield _worker(log, engine)
+        yield _worker(log, database)
         yield _mirror(log, settings)
     finally:
-        engine.dispose()
+        database.dispose()
         log.close()
 
 
@@ -45,14 +45,14 @@ def _last_time(log: Log, partition: int) -> int:
     return max((r.time_ms for r in log.read(JOURNAL, partition, end - 1, end)), default=0) if end else 0
 
 
-def _worker(log: Log, engine: Engine) -> Finding:
+def _worker(log: Log, database: Engine) -> Finding:
     unfolded = records = 0
     for partition in range(log.partitions):
         end = log.highwater(JOURNAL, partition)
         snapshot = latest(log, partition, lambda _: None)
         records += end
         unfolded += end - 1 - (snapshot.sent if snapshot is not None else -1)
-    behind = _behind(log, {place: offset for place, (offset, _) in pages.reached(engine).items()})
+    behind = _behind(log, {place: offset for place, (offset, _) in queries.reached(database).items()})
     message = (
         f"of {records} records of the journal {unfolded} are not folded,"
         f" of what followed {behind} are not in the database"

@@ -12,7 +12,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 from sqlalchemy.engine import URL, make_url
 
-from infra.db.engine import open_engine
+from infra.db.connect import database_at
 from infra.db.schema import newest_revision
 from infra.process.bundled_redis import bundled_binary
 from infra.process.errors import one_line
@@ -67,15 +67,15 @@ def _sqlite_revision(file: Path) -> str | None:
 
 
 def _server_revision(url: URL) -> tuple[str | None, str]:
-    engine = open_engine(
+    database = database_at(
         url.update_query_dict({"connect_timeout": str(ANSWER_S)}).render_as_string(hide_password=False)
     )
     try:
-        with engine.connect() as connection:
+        with database.connect() as connection:
             version = ".".join(map(str, connection.dialect.server_version_info or (0,)))
             return MigrationContext.configure(connection).get_current_revision(), f"PostgreSQL {version}"
     finally:
-        engine.dispose()
+        database.dispose()
 
 
 def redis(settings: Settings) -> Findings:

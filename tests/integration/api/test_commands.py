@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from infra.commands.requests import Answer, RequestReusedError, Requests
+from infra.upkeep.fresh_home import fold_home
 from streams.codec import decode_input
 from streams.events import Command, CreateBot, HaltBot, ReconfigureBot, StopBot
 from streams.records import Position
@@ -16,7 +17,7 @@ from tests.integration.api.doors import problem
 
 SPEC = {
     "strategy": "sma_cross", "venue": "test", "symbol": "A/USDT", "timeframe": "1m", "cash": "250.5",
-    "params": {"fast": 3}, "size": "equity:0.5",
+    "params": {"fast": 3}, "sizing": "equity:0.5", "name": "the third", "tags": ["slow", "sma"],
 }  # fmt: skip
 
 
@@ -58,7 +59,11 @@ def test_a_bot_is_created_as_asked(fresh: Api) -> None:
     assert isinstance(command, CreateBot)
     assert (command.bot_id, answer["bot_id"], command.start) == (3, 3, False)
     assert (command.cash, command.params["fast"]) == (250_50000000, 3)
+    assert (command.name, command.tags) == ("the third", ("slow", "sma"))
+    fold_home(fresh.services.log, fresh.services.strategies)
     fresh.fold()
+    shown = fresh.get("/api/bots/3")
+    assert (shown["name"], shown["tags"], shown["sizing"]) == ("the third", ["slow", "sma"], "equity:0.5")
 
 
 def test_every_other_command_is_written(fresh: Api) -> None:
@@ -151,7 +156,7 @@ def test_the_fold_drops_a_repeat_that_was_written_twice(fresh: Api) -> None:
         ("/api/bots", {**SPEC, "cash": "0"}, 422, "refused"),
         ("/api/bots", {**SPEC, "cash": "1e3"}, 422, "invalid_request"),
         ("/api/bots", {**SPEC, "colour": "red"}, 422, "invalid_request"),
-        ("/api/bots", {**SPEC, "size": "equity:2"}, 422, "refused"),
+        ("/api/bots", {**SPEC, "sizing": "equity:2"}, 422, "refused"),
         ("/api/bots/99/start", None, 404, "unknown_bot"),
         ("/api/bots/0/start", None, 422, "invalid_request"),
         ("/api/bots/1/signals", {"target": 2}, 422, "invalid_request"),

@@ -9,13 +9,13 @@ import pytest
 from pydantic import BaseModel
 
 from api.http import models
-from infra.db import queries
 from infra.exchange import simulated
 from infra.strategies.registry import Strategies
 from infra.upkeep.fresh_home import fold_home
 from streams.journal import JournalWriter
 from streams.records import Entry
 from streams.topics import JOURNAL
+from tests.contract.database_rows import candles, fills
 from tests.integration.api.conftest import Api
 
 A1 = "/api/candles/test/A/USDT"
@@ -35,7 +35,7 @@ def pages_of(api: Api, path: str, **params: Any) -> list[dict[str, Any]]:
 
 
 def test_candles_are_those_of_the_database(api: Api) -> None:
-    expected = list(queries.candles(api.services.database, "test:A/USDT", "1m"))
+    expected = candles(api.services.database, "test:A/USDT")
     assert pages_of(api, A1, limit=100) == expected
     assert len(expected) > 300
     assert pages_of(api, A1, limit=70, order="newest") == expected[::-1]
@@ -80,8 +80,9 @@ def test_files_for_researchers_hold_all_rows(api: Api, form: str) -> None:
         answer = client.get(A1, params={"timeframe": "5m", "format": form})
     if form == "csv":
         lines = answer.text.splitlines()
-        assert lines[0] == "timestamp,open,high,low,close,volume,trades,revision,empty,incomplete"
-        assert [line.split(",")[:2] for line in lines[1:]] == [[r["timestamp"], r["open"]] for r in rows]
+        assert lines[0] == ",".join(rows[0])
+        assert lines[0].startswith("timestamp,timeframe,revision,open,high,low,close,volume,trades,")
+        assert [line.split(",")[0:4:3] for line in lines[1:]] == [[r["timestamp"], r["open"]] for r in rows]
     else:
         table = pa.ipc.open_stream(io.BytesIO(answer.content)).read_all()
         assert table.num_rows == len(rows)
@@ -100,8 +101,7 @@ def test_what_a_bot_did_comes_in_pages_without_gap_or_repeat(api: Api, bot: int,
 
 def test_fills_are_those_of_the_command_line(api: Api) -> None:
     mine = pages_of(api, "/api/bots/1/fills")
-    for fill, known in zip(mine, queries.trades(api.services.database, 1), strict=True):
-        assert {name: fill[name] for name in known} == known
+    assert mine == fills(api.services.database, 1)
 
 
 @pytest.mark.parametrize("bot", [1, 2])
@@ -112,7 +112,7 @@ def test_indicators_are_those_that_the_signals_recorded(api: Api, bot: int) -> N
     signals = [s for s in pages_of(api, f"/api/bots/{bot}/signals") if s["origin"] == "strategy"]
     assert len(signals) > 3
     for signal in signals:
-        assert values[signal["time"]] == signal["values"]
+        assert values[signal["timestamp"]] == signal["values"]
     assert all(value is None or math.isfinite(value) for row in rows for value in row["values"].values())
 
 
@@ -146,7 +146,7 @@ def test_strategies_carry_their_parameters_as_json_schema(api: Api) -> None:
 
 
 def test_the_log_is_read_by_offset_and_by_time(api: Api) -> None:
-    ends = {(s["stream"], s["partition"]): s["highwater"] for s in api.get("/api/log")["items"]}
+    ends = {(s["topic"], s["partition"]): s["highwater"] for s in api.get("/api/log")["items"]}
     partition = max(range(4), key=lambda p: ends["bots", p])
     found = api.get("/api/log/bots", partition=partition, offset=1, limit=2)
     assert [record["offset"] for record in found["items"]] == [1, 2]
@@ -176,12 +176,13 @@ def test_a_dead_letter_tells_where_and_why(fresh: Api, strategies: Strategies) -
     fresh.fold()
     (letter,) = pages_of(fresh, "/api/dead-letters", order="newest")
     models.DeadLetter.model_validate(letter, extra="forbid")
-    assert (letter["stream"], letter["partition"], letter["offset"]) == at
-    assert (letter["time"], letter["key"]) == ("1970-01-01T00:00:00Z", "test:A/USDT")
-    assert "not an event record" in letter["error"]
-    stream, partition, offset = letter["notice"].split(":")
-    (notice, *_) = fresh.get(f"/api/log/{stream}", partition=partition, offset=offset)["items"]
-    assert notice["events"][0]["event"]["error"] == letter["error"]
+    assert (letter["topic"], letter["partition"], letter["offset"]) == at
+    assert (letter["timestamp"], letter["market"]) == ("1970-01-01T00:00:00Z", "test:A/USDT")
+    assert "not an event record" in letter["reason"]
+    assert (letter["data"], letter["size"]) == ("<b>no</b>", 9)
+    partition, offset, index = letter["id"].split(":")
+    (notice, *_) = fresh.get("/api/log/system", partition=partition, offset=offset)["items"]
+    assert notice["events"][int(index)]["event"]["reason"] == letter["reason"]
     assert fresh.get("/api/health")["dead_letters"] == 1
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from api.http import security
 from api.http.security import COOKIE, PUBLIC
-from infra.db.engine import open_engine
+from infra.db.connect import database_at
 from infra.process.settings import load_settings
 from infra.strategies.registry import Strategies
 from streams.backends import open_log
@@ -171,7 +171,7 @@ def test_no_secret_is_told_when_the_database_is_gone(
     with ExitStack() as stack:
         log = open_log(settings.log_url)
         stack.callback(log.close)
-        api = serving(settings, log, open_engine(url), strategies, stack)
+        api = serving(settings, log, database_at(url), strategies, stack)
         with api.client("admin") as client:
             for method, path in GUARDED:
                 answer = client.request(method, path, json=BODY if path == "/api/bots" else None)

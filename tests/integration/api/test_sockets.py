@@ -110,7 +110,7 @@ def test_heartbeats_carry_the_last_seq_and_the_time(shared: World, monkeypatch: 
         seq = received(reader)["seq"]
         beats = [msgspec.json.decode(reader.recv(timeout=WAIT_S)) for _ in range(2)]
         assert [(beat["type"], beat["seq"]) for beat in beats] == [("heartbeat", seq)] * 2
-        assert beats[0]["time"] < beats[1]["time"]
+        assert beats[0]["timestamp"] < beats[1]["timestamp"]
 
 
 def test_a_market_without_a_candle_is_known(shared: World) -> None:

@@ -11,7 +11,7 @@ from redis import Redis
 from websockets.sync.client import ClientConnection
 
 from infra.channels.messages import Snapshot
-from infra.db.engine import open_engine
+from infra.db.connect import database_at
 from infra.process.addresses import REDIS, announced
 from infra.process.bundled_redis import RedisServer
 from infra.process.settings import load_settings
@@ -113,7 +113,7 @@ def test_a_database_that_does_not_answer_is_told(home: Path, strategies: Strateg
     with ExitStack() as stack:
         log = as_log([], home / "empty-log")
         stack.callback(log.close)
-        api = serving(settings, log, open_engine(url), strategies, stack)
+        api = serving(settings, log, database_at(url), strategies, stack)
         headers = {"Authorization": f"Bearer {api.token('read')}"}
         with opened(api.url, "/ws/system", additional_headers=headers) as reader:
             assert closed(reader) == 1013

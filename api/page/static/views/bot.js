@@ -82,7 +82,7 @@ async function found(url, signal) {
 function headOf(first, context, refresh) {
   let bot = first;
   const badge = h("span");
-  const words = h("span", { className: "muted" });
+  const state = h("span", { className: "muted" });
   const buttons = Object.entries(ACTS).map(([name, act]) =>
     h(
       "button",
@@ -98,7 +98,7 @@ function headOf(first, context, refresh) {
       "div",
       { className: "head" },
       h("a", { className: "back", href: "#/bots" }, "‹ All"),
-      h("h1", {}, `Bot ${bot.bot_id} `, h("small", {}, bot.strategy)),
+      h("h1", {}, `Bot ${bot.bot_id} ${bot.name} `.replace("  ", " "), h("small", {}, bot.strategy)),
       badge,
       h(
         "a",
@@ -108,15 +108,15 @@ function headOf(first, context, refresh) {
       h("span", {}, bot.timeframe),
       h("div", { className: "buttons" }, ...buttons),
     ),
-    words,
+    state,
     figures,
-    h("p", { className: "stale-words" }, "This bot's market is old: nothing new arrives."),
+    h("p", { className: "stale-text" }, "This bot's market is old: nothing new arrives."),
   );
   const show = (/** @type {any} */ now) => {
     bot = now;
     setClass(badge, `badge ${bot.status}`);
     setText(badge, bot.status);
-    setText(words, `${bot.words}, by ${bot.who}, ${clock(bot.changed)}`);
+    setText(state, `${bot.message}, by ${bot.who}, ${clock(bot.timestamp)}`);
     for (const button of buttons) {
       const running = bot.status === "running";
       const fits = {
@@ -187,6 +187,8 @@ function tabs(place, bot, context) {
 /** @param {any} bot */
 function parametersOf(bot) {
   const facts = [
+    ["Name", bot.name || "none"],
+    ["Tags", bot.tags.join(", ") || "none"],
     ["Strategy", bot.strategy],
     ["Parameters", parameters(bot.params) || "none"],
     ["Size", bot.sizing],
@@ -245,7 +247,7 @@ function legend(panel, overlays, panes, signal) {
 }
 
 /**
- * The words of the marker under the pointer.
+ * The text of the marker under the pointer.
  * @param {import("../panel.js").Panel} panel
  * @param {Overlays} overlays
  */
@@ -253,10 +255,10 @@ function tips(panel, overlays) {
   const tip = h("div", { className: "tip", role: "tooltip", hidden: true });
   panel.element.append(tip);
   panel.onPoint((_, id, point) => {
-    const words = id && point ? overlays.words(String(id)) : [];
-    tip.hidden = words.length === 0;
+    const lines = id && point ? overlays.lines(String(id)) : [];
+    tip.hidden = lines.length === 0;
     if (tip.hidden) return;
-    tip.replaceChildren(...words.map((line) => h("p", {}, line)));
+    tip.replaceChildren(...lines.map((line) => h("p", {}, line)));
     const room = panel.element.clientWidth - tip.offsetWidth - 8;
     tip.style.left = `${Math.max(4, Math.min(room, point.x + 14))}px`;
     tip.style.top = `${point.y + 14}px`;

@@ -20,11 +20,11 @@ export const LISTS = {
     key: "cause",
     empty: "It has given no signal yet.",
     columns: [
-      when("time"),
+      when("timestamp"),
       textColumn("Target", (row) => `${row.previous} → ${row.target}`, "number"),
       amount("Price", "price", "number wide"),
       { title: "Decision", show: (cell, row) => badge(cell, row.decision, row.decision) },
-      textColumn("Why", (row) => row.words),
+      textColumn("Why", (row) => row.message),
       textColumn(
         "Values",
         (row) =>
@@ -40,7 +40,7 @@ export const LISTS = {
     key: "order_id",
     empty: "It has given no order yet.",
     columns: [
-      when("time"),
+      when("timestamp"),
       side,
       amount("Size", "size"),
       amount("Price", "price", "number wide"),
@@ -54,7 +54,7 @@ export const LISTS = {
     key: "cause",
     empty: "Nothing was filled yet.",
     columns: [
-      when("time"),
+      when("timestamp"),
       side,
       amount("Size", "size"),
       amount("Price", "price"),

@@ -58,7 +58,7 @@ export async function show(main, context, _, query) {
       if (change.type !== "bot_changed.v1") return;
       // a row that no longer fits the filter goes with the next refresh
       told.set(change.bot_id, change);
-      table.patch(change.bot_id, { status: change.status, words: change.words });
+      table.patch(change.bot_id, { status: change.status, message: change.message });
       counts();
     },
     { signal: context.signal },
@@ -75,7 +75,7 @@ function changed(row, told) {
   const [offset, index] = placeOf(row.cause);
   const [newest, last] = placeOf(change?.cause ?? "");
   const newer = newest > offset || (newest === offset && last > index);
-  return newer ? { ...row, status: change.status, words: change.words } : row;
+  return newer ? { ...row, status: change.status, message: change.message } : row;
 }
 
 /** Offset and index of a cause; all of a bot's are of one partition. @param {string} cause */
@@ -95,7 +95,7 @@ function columns(context, refresh) {
       show: (cell, row) => {
         if (!cell.firstChild)
           cell.append(
-            h("a", { href: `#/bots/${row.bot_id}` }, `${row.bot_id} ${row.strategy}`),
+            h("a", { href: `#/bots/${row.bot_id}` }, `${row.bot_id} ${row.name || row.strategy}`),
             h("span", { className: "narrow muted" }),
           );
         setText(cell.children[1], context.markets.venue(row));
@@ -107,7 +107,7 @@ function columns(context, refresh) {
         const badge = cell.firstElementChild ?? cell.appendChild(h("span"));
         setClass(badge, `badge ${row.status}`);
         setText(badge, row.status);
-        cell.title = row.words;
+        cell.title = row.message;
       },
     },
     textColumn("Market", (row) => `${row.symbol} ${context.markets.venue(row)}`, "wide"),

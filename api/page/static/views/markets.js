@@ -66,14 +66,14 @@ function listOf(chosen, context) {
       if (row.market === chosen) element.setAttribute("aria-current", "true");
     },
   );
-  const words = h("p", { className: "stale-words" });
-  const list = h("section", { className: "list", "aria-label": "All markets" }, words, table.element);
+  const age = h("p", { className: "stale-text" });
+  const list = h("section", { className: "list", "aria-label": "All markets" }, age, table.element);
   poll(
     async () => {
       table.render([...context.markets.items.values()], (row) => row.market);
       const late = context.markets.late();
       list.classList.toggle("stale", late > 0);
-      if (late) setText(words, `This list is ${duration(late)} old: the server does not answer.`);
+      if (late) setText(age, `This list is ${duration(late)} old: the server does not answer.`);
     },
     LOOK_MS,
     context.signal,
@@ -130,7 +130,7 @@ async function detail(view, market, asked, context) {
       frames,
     ),
     facts,
-    h("p", { className: "stale-words" }, "This market's data is old: nothing new arrives."),
+    h("p", { className: "stale-text" }, "This market's data is old: nothing new arrives."),
   );
   view.append(section);
   const newest = /** @type {HTMLElement} */ (section.querySelector("#newest"));

@@ -31,7 +31,7 @@ export async function show(main, context) {
   const letters = new Pages(
     new Table("Dead letters", letterColumns(), "There is none: every record could be read and folded."),
     LETTERS,
-    (row) => row.notice,
+    (row) => row.id,
     (page) => get("/api/dead-letters", { ...page, order: "newest" }, context.signal),
   );
   const events = h("ol", { className: "events" });
@@ -123,19 +123,26 @@ function partitionColumns() {
 /** @returns {import("../table.js").Column<any>[]} */
 function letterColumns() {
   return [
-    textColumn("Recorded", (row) => clock(row.time), "time"),
-    textColumn("Position", (row) => `${row.stream}:${row.partition}:${row.offset ?? "–"}`),
-    textColumn("Market", (row) => row.key, "wide"),
-    textColumn("Reason", (row) => row.error, "words"),
+    textColumn("Recorded", (row) => clock(row.timestamp), "time"),
+    textColumn("Position", placeOf),
+    textColumn("Market", (row) => row.market, "wide"),
+    textColumn("Reason", (row) => row.reason, "text"),
+    textColumn("Data", (row) => row.data, "text wide"),
   ];
+}
+
+/** Where it stands, or where it came from. @param {any} letter */
+function placeOf(letter) {
+  if (letter.offset >= 0) return `${letter.topic}:${letter.partition}:${letter.offset}`;
+  return letter.sequence >= 0 ? `${letter.source}:${letter.sequence}` : letter.source;
 }
 
 /** @param {any} event */
 function line(event) {
   const told = {
-    "bot_changed.v1": () => `Bot ${event.bot_id} is ${event.status}: ${event.words} (${event.who})`,
+    "bot_changed.v1": () => `Bot ${event.bot_id} is ${event.status}: ${event.message} (${event.who})`,
     "dead_letter.v1": () =>
-      `Dead letter at ${event.topic}:${event.partition}:${event.offset}: ${event.error}`,
+      `Dead letter at ${placeOf(event)}: ${event.reason}`,
     "source_hole.v1": () =>
       `Records of ${event.source} are missing: ${event.expected} was due, ${event.got} came`,
     "worker_started.v1": () => `Worker ${event.worker} started`,
@@ -146,7 +153,7 @@ function line(event) {
   return h(
     "li",
     { className: bad ? "loss" : "" },
-    h("time", {}, clock(event.time ?? event.at ?? null)),
+    h("time", {}, clock(event.timestamp ?? event.at ?? null)),
     ` ${told ? told() : event.type}`,
   );
 }

@@ -5,7 +5,7 @@ from typing import Any
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0001"
+revision = "0001_tables"
 down_revision = None
 
 CAUSE = ("cause_partition", "cause_offset", "cause_index")
@@ -47,6 +47,8 @@ def upgrade() -> None:
     _trades()
     _bots()
     _machinery()
+    _channels()
+    op.execute("INSERT INTO mirror_turns (id, turn) VALUES (1, 0)")
 
 
 def _markets() -> None:
@@ -65,17 +67,28 @@ def _markets() -> None:
     )
     _create(
         "candles",
-        _keys("market", "timeframe"),
-        _integers("end_ns", "revision", "open", "high", "low", "close", "volume", "trades"),
-        _integers("price_scale", "size_scale"),
+        _keys("market"),
+        _integers("timestamp"),
+        _keys("timeframe"),
+        _integers(
+            "revision",
+            "open",
+            "high",
+            "low",
+            "close",
+            "volume",
+            "trades",
+            "price_scale",
+            "size_scale",
+        ),
         _booleans("empty", "incomplete"),
         _integers("first_offset", "last_offset", *CAUSE),
-        key="market timeframe end_ns revision",
+        key="market timeframe timestamp revision",
     )
     _create(
         "late_ticks",
         _keys("market"),
-        _integers("time_ns", "price", "size", "price_scale", "size_scale", *CAUSE),
+        _integers("timestamp", "price", "size", "price_scale", "size_scale", *CAUSE),
         key="market cause_partition cause_offset cause_index",
     )
 
@@ -84,36 +97,49 @@ def _trades() -> None:
     _create(
         "signals",
         _keys("market"),
-        _integers("bot_id", "time_ns"),
+        _integers("bot_id", "timestamp"),
         _texts("timeframe"),
         _doubles("target", "previous"),
-        _texts("indicators"),
+        _texts("values"),
         _integers("price", "price_scale"),
         _texts("decision", "code", "origin"),
+        _nullable("candle_partition", "candle_offset", "candle_index"),
         _integers(*CAUSE),
         key="bot_id cause_partition cause_offset cause_index",
     )
     _create(
         "orders",
         _keys("market"),
-        _integers("bot_id", "time_ns"),
+        _integers("bot_id", "timestamp"),
         _texts("side"),
         _integers("size", "price", "price_scale", "size_scale"),
         _texts("reason"),
         _nullable("signal_partition", "signal_offset", "signal_index"),
         _integers(*CAUSE),
         _texts("status", "code"),
-        _integers("filled", "updated_ns"),
+        _integers("filled", "updated"),
         key="bot_id cause_partition cause_offset cause_index",
     )
     _create(
         "fills",
         _keys("market"),
-        _integers("bot_id", "time_ns", "order_partition", "order_offset", "order_index"),
+        _integers("bot_id", "timestamp", "order_id_partition", "order_id_offset", "order_id_index"),
         _texts("side"),
-        _integers("price", "size", "fee", "realised", "position", "cost", "cash"),
-        _texts("currency"),
-        _integers("price_scale", "size_scale", "cash_scale", "row", *CAUSE),
+        _integers("price", "size", "fee"),
+        _texts("fee_currency"),
+        _integers(
+            "realised_pnl",
+            "position",
+            "cost",
+            "cash",
+            "price_scale",
+            "size_scale",
+            "cash_scale",
+            "row",
+            "opens",
+            "closes",
+            *CAUSE,
+        ),
         key="bot_id cause_partition cause_offset cause_index",
     )
 
@@ -122,26 +148,41 @@ def _bots() -> None:
     _create(
         "equity",
         _keys("market"),
-        _integers("bot_id", "time_ns", "cash", "position", "equity", "cash_scale", "size_scale", *CAUSE),
+        _integers(
+            "timestamp",
+            "mark_price",
+            "bot_id",
+            "cash",
+            "position",
+            "equity",
+            "unrealised_pnl",
+            "peak",
+            "price_scale",
+            "size_scale",
+            "cash_scale",
+            *CAUSE,
+        ),
         key="bot_id cause_partition cause_offset cause_index",
     )
     _create(
         "bots",
-        _integers("bot_id", "time_ns"),
-        _keys("market"),
-        _texts("timeframe", "strategy", "code_hash", "params", "sizing_mode"),
+        _integers("bot_id", "timestamp"),
+        _texts("market", "timeframe", "strategy", "code_hash", "params", "sizing_mode"),
         _integers("sizing_value", "sizing_scale"),
         _booleans("short"),
         _integers("initial_cash", "cash_scale"),
-        _texts("currency", "status", "code", "words", "who"),
+        _texts("currency", "status", "code", "message", "who"),
+        _booleans("steps"),
+        _integers("since_partition", "since_offset", "since_index"),
+        _texts("name", "tags", "on_stale"),
         _integers(*CAUSE),
         key="bot_id",
     )
     _create(
         "bot_positions",
         _keys("market"),
-        _integers("bot_id", "time_ns", "position", "cost", "cash", "realised", "fees"),
-        _texts("currency"),
+        _integers("bot_id", "timestamp", "position", "cost", "cash", "realised_pnl", "fees"),
+        _texts("fee_currency"),
         _integers("size_scale", "cash_scale", *CAUSE),
         key="bot_id",
     )
@@ -151,14 +192,45 @@ def _machinery() -> None:
     _create(
         "checkpoints",
         _texts("journal_sha256", "state_sha256"),
-        _integers(*CAUSE),
+        _integers("state_version", *CAUSE),
         key="cause_partition cause_offset cause_index",
     )
     _create(
         "system_events",
         _keys("topic"),
-        _integers("partition", "offset", "index", "time_ns"),
+        _integers("partition", "offset", "index", "timestamp"),
         _texts("market", "type", "event"),
         _integers(*CAUSE),
         key="topic partition offset index",
+    )
+
+
+def _channels() -> None:
+    _create(
+        "channels",
+        _keys("channel"),
+        _integers("seq"),
+        _texts("snapshot"),
+        key="channel",
+    )
+    _create(
+        "channel_runs",
+        _keys("channel"),
+        _integers("first_seq"),
+        _texts("topic"),
+        _integers("partition", "offset", "cause_offset"),
+        _texts("cause_indexes"),
+        key="channel first_seq",
+    )
+    _create(
+        "mirror_positions",
+        _keys("topic"),
+        _integers("partition", "offset", "cause_offset"),
+        _texts("cause_indexes"),
+        key="topic partition",
+    )
+    _create(
+        "mirror_turns",
+        _integers("id", "turn"),
+        key="id",
     )

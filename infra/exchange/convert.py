@@ -13,12 +13,12 @@ import pyarrow as pa
 import pyarrow.compute
 from numpy.typing import NDArray
 
+from projections.fold.money import INT64_MAX
 from streams.events import RowKind
 from streams.ticks import NO_ID
 
 pc: Any = pyarrow.compute  # its functions are made when it is imported, so that no type checker finds them
 
-INT64_MAX = 2**63 - 1
 TIME_MAX = 2**62
 """In ns: the year 2116, the last that candles know."""
 TEN_EXACT_MAX = 22

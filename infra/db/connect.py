@@ -1,4 +1,4 @@
-"""Opening the database: one engine a process, by URL."""
+"""Connecting to the database: one SQLAlchemy engine a process, by URL."""
 
 import sqlite3
 import time
@@ -29,8 +29,8 @@ WRITE = {"tcpd_write": True}
 """Execution option of a connection that is going to write."""
 
 
-def open_engine(url: str) -> Engine:
-    """An engine for `sqlite:///path` or `postgresql+psycopg2://…`; creates no tables.
+def database_at(url: str) -> Engine:
+    """The database of `sqlite:///path` or `postgresql+psycopg2://…`; creates no tables.
 
     Raises `ValueError` for another dialect.
     """
@@ -42,31 +42,31 @@ def open_engine(url: str) -> Engine:
             " use sqlite:///PATH or postgresql+psycopg2://USER@HOST/NAME"
         )
     if dialect == "sqlite":
-        engine = create_engine(parsed)
-        event.listen(engine, "connect", _configure_sqlite)
-        event.listen(engine, "begin", _begin_sqlite)
+        database = create_engine(parsed)
+        event.listen(database, "connect", _configure_sqlite)
+        event.listen(database, "begin", _begin_sqlite)
     else:
-        engine = create_engine(parsed, connect_args=PATIENCE | dict(parsed.query))
-        event.listen(engine, "begin", _begin_postgresql)
-        listen_for_copy(engine)
-    return engine
+        database = create_engine(parsed, connect_args=PATIENCE | dict(parsed.query))
+        event.listen(database, "begin", _begin_postgresql)
+        listen_for_copy(database)
+    return database
 
 
-def writing(engine: Engine) -> Engine:
-    """The same engine, whose transactions write.
+def writing(database: Engine) -> Engine:
+    """The same database, whose transactions write.
 
     On SQLite they take the write lock at their begin: one that begins by reading and then writes fails at
     once, without waiting, when another process wrote in between.
     """
-    return engine.execution_options(**WRITE)
+    return database.execution_options(**WRITE)
 
 
-def is_out_of_reach(error: DBAPIError, engine: Engine) -> bool:
+def is_out_of_reach(error: DBAPIError, database: Engine) -> bool:
     """Whether the server could not be reached, went away or had no room: what waiting may mend.
 
     For SQLite never: what it calls operational is a file that is damaged, full or of another program.
     """
-    if engine.dialect.name == "sqlite":
+    if database.dialect.name == "sqlite":
         return False
     return error.connection_invalidated or isinstance(error, OperationalError)
 

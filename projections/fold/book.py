@@ -1,0 +1,120 @@
+"""The bots of one market: who they are, with whom they step, whose order waits, who is to be marked."""
+
+from typing import Any
+
+from msgspec import Struct
+
+from projections.fold.bots import Bot, CandleHistory, Group, GroupKey
+from projections.fold.money import INT64_MAX, Account
+from projections.fold.turn import CommandError
+from projections.strategies.code import Strategies
+from streams.events import TIMEFRAMES_NS, Market
+
+
+class BookState(Struct, frozen=True, array_like=True):
+    """Everything of a `BotBook`, canonical: the same history gives the same bytes."""
+
+    bots: list[Bot]
+    groups: list[tuple[GroupKey, list[Any]]]
+    histories: list[tuple[str, list[bytes]]]
+    unmarked: list[list[int]]
+    close: int
+
+
+class BotBook:
+    """`close`: the market's last close, 0 before the first candle. `waiting`: bots whose order waits.
+    `unmarked`: by timeframe, bots whose mark may have changed."""
+
+    def __init__(self, key: str, strategies: Strategies) -> None:
+        self.key = key
+        self.strategies = strategies
+        self.bots: dict[int, Bot] = {}
+        self.groups: dict[GroupKey, Group] = {}
+        self.histories: dict[str, CandleHistory] = {}
+        self.waiting: dict[int, Bot] = {}
+        self.unmarked: dict[str, set[int]] = {timeframe: set() for timeframe in TIMEFRAMES_NS}
+        self.close = 0
+
+    def bot(self, bot_id: int) -> Bot:
+        """Raises `CommandError`."""
+        if bot_id not in self.bots:
+            raise CommandError(f"bot {bot_id} is not on {self.key}")
+        return self.bots[bot_id]
+
+    def add(self, bot: Bot) -> None:
+        self.bots[bot.bot_id] = bot
+        self.unmarked[bot.timeframe].add(bot.bot_id)
+
+    def group_of(self, bot: Bot) -> Group | None:
+        """The bots that it steps with; None where it steps no more."""
+        return self.groups[_key_of(bot)] if bot.steps else None
+
+    def join(self, bot: Bot, target: float) -> None:
+        """Let a bot step from here on, as one that has seen nothing. Raises `StrategyParameterError`."""
+        key = _key_of(bot)
+        group = self.groups.get(key) or Group(key, self.strategies.get(bot.strategy, bot.code_hash))
+        group.add(bot.bot_id, bot.params, target)
+        self.groups[key] = group
+        self.histories.setdefault(bot.timeframe, CandleHistory())
+        bot.steps, bot.since = True, None
+
+    def leave(self, bot: Bot) -> None:
+        """Let a bot step no more."""
+        group = self.group_of(bot)
+        if group is None:
+            return
+        group.remove(bot.bot_id)
+        if not group.rows:
+            del self.groups[group.key]
+        bot.steps, bot.since = False, None
+
+    def rescale(self, old: Market, new: Market) -> None:
+        """The market's scales have grown; every amount stays what it is. Raises `CommandError`."""
+        size = 10 ** (new.size_scale - old.size_scale)
+        cash = 10 ** (new.cash_scale - old.cash_scale)
+        self.close *= 10 ** (new.price_scale - old.price_scale)
+        for bot in self.bots.values():
+            a = bot.account
+            bot.account = Account(
+                a.cash * cash, a.position * size, a.cost * cash, a.realised * cash, a.fees * cash
+            ).check()
+            bot.initial_cash *= cash
+            bot.peak *= cash
+            if bot.mark is not None:
+                bot.mark = (bot.mark[0] * cash, bot.mark[1] * size, bot.mark[2] * cash)
+            if bot.order is not None:
+                bot.order.size *= size
+            amounts = (bot.initial_cash, bot.peak, *(bot.mark or ()), bot.order.size if bot.order else 0)
+            if max(map(abs, amounts)) > INT64_MAX:
+                raise CommandError(
+                    f"{new.key}: at these scales an amount of bot {bot.bot_id} exceeds 64 bits"
+                )
+
+    def state(self) -> BookState:
+        return BookState(
+            list(self.bots.values()),
+            [(key, group.state()) for key, group in self.groups.items()],
+            [(timeframe, history.state()) for timeframe, history in self.histories.items()],
+            [sorted(bots) for bots in self.unmarked.values()],
+            self.close,
+        )
+
+    @classmethod
+    def restore(cls, key: str, state: BookState, strategies: Strategies) -> "BotBook":
+        book = cls(key, strategies)
+        book.bots = {bot.bot_id: bot for bot in state.bots}
+        for group_key, rows in state.groups:
+            group = Group(group_key, strategies.get(group_key.strategy, group_key.code_hash))
+            group.restore(rows)
+            book.groups[group_key] = group
+        for timeframe, candles in state.histories:
+            book.histories[timeframe] = history = CandleHistory()
+            history.restore(candles)
+        book.waiting = {bot.bot_id: bot for bot in state.bots if bot.order is not None}
+        book.unmarked = {t: set(bots) for t, bots in zip(TIMEFRAMES_NS, state.unmarked, strict=True)}
+        book.close = state.close
+        return book
+
+
+def _key_of(bot: Bot) -> GroupKey:
+    return GroupKey(bot.timeframe, bot.strategy, bot.code_hash)

@@ -1,0 +1,84 @@
+"""What follows from one journal record: its events with their causes, and an account of what was done.
+
+Why: ADR 2, 18.
+"""
+
+from typing import NamedTuple
+
+from msgspec import Struct, field
+
+from projections.fold.turn import CommandError
+from streams.causes import Cause
+from streams.codec import encode
+from streams.events import BotChanged, DeadLetter, DerivedEvent
+from streams.records import Output, Record
+from streams.topics import RECORD_BYTES_MAX
+
+
+class Derived(NamedTuple):
+    """A record to be appended to a derived stream; `time_ms` is its cause's."""
+
+    topic: str
+    key: bytes
+    value: bytes
+    time_ms: int
+
+
+class Report(Struct):
+    """What the fold of a record did. It brought `rows`, of which `ticks` are trades. By market that it
+    touched: the watermark (ns) and the open gaps, (start, end] in ns."""
+
+    rows: int = 0
+    ticks: int = 0
+    watermarks: dict[str, int] = field(default_factory=dict[str, int])
+    gaps: dict[str, list[tuple[int, int]]] = field(default_factory=dict[str, list[tuple[int, int]]])
+    dead_letters: list[DeadLetter] = field(default_factory=list[DeadLetter])
+    bots: list[BotChanged] = field(default_factory=list[BotChanged])
+
+
+class Outbox:
+    """Collects the events of one record and gives each its cause.
+
+    Markets come one after the other, and what belongs to none (key b"") last: so causes rise within a topic,
+    and a reader may hide what is at or before the last cause that it saw.
+    """
+
+    def __init__(self, record: Record, count: int = 0) -> None:
+        self.record = record
+        self.key = record.key or b""
+        self.count = count
+        self.report = Report()
+        self._boxes: dict[tuple[str, bytes], tuple[list[int], list[DerivedEvent]]] = {}
+
+    def emit(self, topic: str, event: DerivedEvent) -> Cause:
+        indexes, emitted = self._boxes.setdefault((topic, self.key), ([], []))
+        cause = self.next_cause()
+        self.count += 1
+        indexes.append(cause.index)
+        emitted.append(event)
+        if isinstance(event, BotChanged):
+            self.report.bots.append(event)
+        elif isinstance(event, DeadLetter):
+            self.report.dead_letters.append(event)
+        return cause
+
+    def next_cause(self) -> Cause:
+        return Cause(self.record.partition, self.record.offset, self.count)
+
+    def derived(self) -> list[Derived]:
+        return [
+            Derived(topic, key, value, self.record.time_ms)
+            for (topic, key), (indexes, emitted) in self._boxes.items()
+            for value in self._encoded(tuple(indexes), tuple(emitted))
+        ]
+
+    def _encoded(self, indexes: tuple[int, ...], emitted: tuple[DerivedEvent, ...]) -> list[bytes]:
+        value = encode(Output(self.record.partition, self.record.offset, indexes, emitted))
+        if len(value) <= RECORD_BYTES_MAX:
+            return [value]
+        if len(emitted) == 1:
+            raise CommandError(
+                f"an event of {len(value)} bytes follows from it; at most {RECORD_BYTES_MAX} may"
+            )
+        half = len(emitted) // 2
+        return self._encoded(indexes[:half], emitted[:half]) + self._encoded(indexes[half:], emitted[half:])

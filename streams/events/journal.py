@@ -1,0 +1,283 @@
+"""Journal events: what arrives from outside."""
+
+from enum import IntEnum
+from typing import Annotated, Literal, TypeAlias
+
+from msgspec import Meta, Struct
+
+from streams.events.base import (
+    Cash,
+    Event,
+    OnStale,
+    Params,
+    Price,
+    Prices,
+    Rate,
+    Size,
+    Sizes,
+    Sizing,
+    Time,
+    Timeframe,
+)
+
+Contract = Literal["spot", "linear", "inverse"]
+Closed = Literal["right", "left"]
+MarketStatus = Literal["trading", "halted", "delisted"]
+FeedState = Literal["live", "catching_up", "stale", "down", "halted"]
+
+
+class RowKind(IntEnum):
+    """Kinds of rows in a `TickBatch`: trades by the taker's side, and clock rows."""
+
+    TRADE = 0
+    BUY = 1
+    SELL = 2
+    CLOCK = 3
+
+
+BACKFILL = 0x80
+"""Bit of a row's kind: the trade was fetched afterwards; it revises candles and never fills an order."""
+
+
+class RowMarket(Struct, frozen=True, array_like=True):
+    """One market of a batch's table: its key `venue:symbol` and the scales of its rows."""
+
+    key: str
+    price_scale: int
+    size_scale: int
+
+
+class Genesis(Event, frozen=True, kw_only=True, tag="genesis.v1"):
+    """Record 0 of a journal partition. Of several the first counts; partition 0's `home` is the home's.
+
+    `home`: 128 bits, hexadecimal. `rules`: number of the fold's rules that the journal begins with. A copy
+    names the home that it was copied from, and the chain of the source's partition where the copy ends.
+    `sha256` is that of the other fields (`streams.genesis`), so that damage is known for what it is.
+    """
+
+    home: str
+    partitions: int
+    rules: int
+    source_home: str = ""
+    source_sha256: str = ""
+    sha256: str
+
+
+class Rules(Event, frozen=True, kw_only=True, tag="rules.v1"):
+    """From here on the journal is folded by rules `number`; `sha256` is that of the number's digits."""
+
+    number: int
+    sha256: str
+
+
+class Market(Event, frozen=True, kw_only=True, tag="market.v1"):
+    """Specification of a market, or a change of it; scales may only grow.
+
+    The value of a position is, in the settle currency: spot and linear `size × price × multiplier`,
+    inverse `size × multiplier / price` (BitMEX: "XBT value = contracts / price"). `venue_id` is the venue's
+    own name of it.
+    """
+
+    venue: str
+    symbol: str
+    base: str
+    quote: str
+    settle: str
+    contract: Contract
+    price_scale: int
+    size_scale: int
+    cash_scale: int
+    price_step: Price
+    size_step: Size
+    min_size: Size
+    multiplier: Annotated[int, Meta(extra={"unit": "multiplier"})] = 1
+    multiplier_scale: int = 0
+    closed: Closed = "right"
+    grace_ms: int = 0
+    horizon_min: int = 180
+    """A late tick revises candles whose minute ended less than this many minutes before the watermark."""
+    fee: Rate = 0
+    slippage: Rate = 0
+    status: MarketStatus = "trading"
+    venue_id: str = ""
+
+    @property
+    def key(self) -> str:
+        return f"{self.venue}:{self.symbol}"
+
+
+class TickBatch(Event, frozen=True, kw_only=True, tag="ticks.v1"):
+    """Rows that arrived together, as little-endian columns of equal length, in their order of arrival.
+
+    `market`: uint16 index into `markets`, empty when there is one market. `kind`: uint8 `RowKind`, with the
+    bit `BACKFILL`. `time`: int64 ns of the venue. `price`, `size`: int64 at the market's scales (0 in clock
+    rows). `id`: venue trade ids of `id_bits` 64 (int64, −1 where a row has none) or 128 (two uint64, the low
+    one first; all ones where a row has none), empty when none has. `first_row` is the number of the first row
+    in the file it came from, −1 for other sources. `received`: ns when the rows were received, 0 where that
+    means nothing.
+
+    A clock row promises that its source has delivered everything of its market up to its time.
+    """
+
+    markets: tuple[RowMarket, ...]
+    rows: int
+    kind: bytes
+    time: bytes
+    price: bytes
+    size: bytes
+    market: bytes = b""
+    id: bytes = b""
+    id_bits: Literal[64, 128] = 64
+    first_row: int = -1
+    received: Time = 0
+
+
+class Clock(Event, frozen=True, kw_only=True, tag="clock.v1"):
+    """A clock row without ticks, for several markets."""
+
+    time: Time
+    markets: tuple[str, ...]
+
+
+class Gap(Event, frozen=True, kw_only=True, tag="gap.v1"):
+    """The source says that trades of (start, end] may be missing; candles over it are `incomplete`.
+
+    `final`: they can't be had from the source any more.
+    """
+
+    market: str
+    start: Time
+    end: Time
+    reason: str
+    final: bool = False
+
+
+class GapFilled(Event, frozen=True, kw_only=True, tag="gap_filled.v1"):
+    """The backfill of (start, end] is complete."""
+
+    market: str
+    start: Time
+    end: Time
+
+
+class Bars(Event, frozen=True, kw_only=True, tag="bars.v1"):
+    """Closed candles of a market and timeframe as columns, oldest first: history that a bot warms on.
+
+    `timestamp`: their ends. `origin`: whose they are.
+    """
+
+    market: str
+    timeframe: Timeframe
+    timestamp: Annotated[tuple[int, ...], Meta(extra={"unit": "time"})]
+    open: Prices
+    high: Prices
+    low: Prices
+    close: Prices
+    volume: Sizes
+    price_scale: int
+    size_scale: int
+    origin: Literal["market", "venue", "file"] = "market"
+
+
+class Feed(Event, frozen=True, kw_only=True, tag="feed.v1"):
+    """What a source can vouch for of a market, since when, and why."""
+
+    market: str
+    source: str
+    state: FeedState
+    since: Time
+    reason: str = ""
+
+
+class Command(Event, frozen=True, kw_only=True):
+    """Base of bot commands: who asked, when, and a request id which makes a repeat harmless."""
+
+    request: str
+    who: str
+    at: Time
+
+
+class RegisterBot(Command, frozen=True, kw_only=True, tag="register_bot.v1"):
+    """In partition 0 only: the n-th registration is bot n."""
+
+    market: str
+
+
+class CreateBot(Command, frozen=True, kw_only=True, tag="create_bot.v1"):
+    bot_id: int
+    market: str
+    timeframe: Timeframe
+    strategy: str
+    code_hash: str
+    params: Params
+    sizing: Sizing
+    short: bool
+    cash: Cash
+    cash_scale: int
+    start: bool = False
+    name: str = ""
+    tags: tuple[str, ...] = ()
+    on_stale: OnStale = "hold"
+    code_check: str = ""
+    """Of the strategy and its hash (`projections.fold.commands.code_check`), so that damage names no code."""
+
+
+class StartBot(Command, frozen=True, kw_only=True, tag="start_bot.v1"):
+    """`code_hash` accepts strategy code that differs from the recorded; None keeps the recorded."""
+
+    bot_id: int
+    code_hash: str | None = None
+    code_check: str = ""
+
+
+class StopBot(Command, frozen=True, kw_only=True, tag="stop_bot.v1"):
+    """Pending orders are cancelled and the position is kept, unless `flatten` closes it at the next trade."""
+
+    bot_id: int
+    flatten: bool = False
+
+
+class HaltBot(Command, frozen=True, kw_only=True, tag="halt_bot.v1"):
+    """`bot_id` None halts every bot of the partition. `code` is a short name of the reason."""
+
+    bot_id: int | None
+    reason: str
+    code: str
+
+
+class ReconfigureBot(Command, frozen=True, kw_only=True, tag="reconfigure_bot.v1"):
+    """Fields that are None stay. Indicators begin anew; the position stays."""
+
+    bot_id: int
+    params: Params | None = None
+    code_hash: str | None = None
+    sizing: Sizing | None = None
+    short: bool | None = None
+    code_check: str = ""
+
+
+class ExternalSignal(Command, frozen=True, kw_only=True, tag="external_signal.v1"):
+    """A target position that a person or another program decided."""
+
+    bot_id: int
+    target: float
+
+
+JournalEvent: TypeAlias = (
+    Genesis
+    | Rules
+    | Market
+    | TickBatch
+    | Clock
+    | Gap
+    | GapFilled
+    | Bars
+    | Feed
+    | RegisterBot
+    | CreateBot
+    | StartBot
+    | StopBot
+    | HaltBot
+    | ReconfigureBot
+    | ExternalSignal
+)
