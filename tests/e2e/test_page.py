@@ -160,12 +160,12 @@ def test_a_server_that_is_killed_and_started_again_leaves_no_gap(demo: Site, vis
     before = len(table(page))
     listed = page.locator(".list")
     demo.freeze()
-    expect(listed.locator(".stale-words")).to_contain_text("the server does not answer")
+    expect(listed.locator(".stale-text")).to_contain_text("the server does not answer")
     demo.kill()
     expect(page.locator("#banner")).to_contain_text("Not live")
     demo.start()
     expect(page.locator("#connection")).to_have_text("live")
-    expect(listed.locator(".stale-words")).to_be_hidden()
+    expect(listed.locator(".stale-text")).to_be_hidden()
     for price in listed.locator("tbody td:nth-child(2)").all():
         expect(price).not_to_have_text(price.text_content() or "")
     candles_arrive(page)
@@ -489,6 +489,6 @@ def test_data_that_no_longer_comes_looks_old(demo: Site, browser: Browser, tmp_p
     with site(home) as served:
         one = Visit(browser, served)
         expect(one.page.locator(".list td").first).to_have_text("A/USD old")
-        expect(one.page.locator(".detail .stale-words")).to_be_visible()
+        expect(one.page.locator(".detail .stale-text")).to_be_visible()
         expect(one.page.locator(".list tr.stale")).to_contain_text(" y")
         one.close()

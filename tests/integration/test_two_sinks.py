@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from sqlalchemy import Connection, Engine, text
 
-from infra.db import engine as opening
+from infra.db import connect as opening
 from infra.db.connect import writing
 from infra.db.projector import BotState, DatabaseSink, project, write_bot_state
 from infra.db.schema import migrate, open_database
