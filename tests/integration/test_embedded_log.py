@@ -88,8 +88,8 @@ def test_a_damaged_page_is_an_error_that_names_the_way_out(url: str, tmp_path: P
 def test_a_log_of_another_format_is_refused(url: str, tmp_path: Path):
     EmbeddedLog(url).close()
     with sqlite3.connect(tmp_path / "log" / "log.db") as connection:
-        connection.execute("UPDATE meta SET value = '2' WHERE name = 'format'")
-    with pytest.raises(LogError, match="format 2"):
+        connection.execute("UPDATE meta SET value = '1' WHERE name = 'format'")
+    with pytest.raises(LogError, match="format 1"):
         EmbeddedLog(url)
 
 

@@ -205,7 +205,7 @@ def test_a_failed_append_fails_its_futures_and_every_later_send(url: str):
         producer = app.producer
         await producer.start()
         await producer.send_and_wait(topics.TRADES, b"k", b"fits", 0, None, None)
-        producer._home.log._writer.execute("PRAGMA max_page_count = 1")
+        producer._opened.log._writer.execute("PRAGMA max_page_count = 1")
         futures = [await producer.send(topics.TRADES, b"k", bytes(99_999), 0, None, None) for _ in range(3)]
         for future in futures:
             with pytest.raises(ProducerSendError, match="the disk is full"):

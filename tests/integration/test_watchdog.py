@@ -107,7 +107,7 @@ class Unfair(Follower):
         return {**super().positions(), OTHER: self.end - 1 - self.behind + self.asked}
 
     def doing(self) -> Doing:
-        return Doing(record=self.asked, words="folding something else")
+        return Doing(record=self.asked, message="folding something else")
 
 
 class Waiting(Follower):
@@ -128,7 +128,7 @@ def log(tmp_path: Path) -> Iterator[Log]:
 
 
 def said(log: Log, follower: Follower) -> list[str]:
-    """With which words it ends, if it does before it has looked often enough."""
+    """With which message it ends, if it does before it has looked often enough."""
     reasons: list[str] = []
 
     def end(reason: str, bound: Mapping[str, object] | None) -> None:
