@@ -185,7 +185,7 @@ def halves(batch: TickBatch) -> tuple[TickBatch, TickBatch]:
     ticks = unpack(batch)
     middle = batch.rows // 2
     first, second = ticks.take(slice(None, middle)), ticks.take(slice(middle, None))
-    next_row = batch.first_row if batch.first_row < 0 else batch.first_row + trades(first)
+    next_row = batch.first_row if batch.first_row < 0 else batch.first_row + trades(first.kind)
     return (
         pack(batch.markets, first, first_row=batch.first_row, received=batch.received),
         pack(batch.markets, second, first_row=next_row, received=batch.received),
@@ -316,7 +316,7 @@ class JournalState:
             return  # the fold makes it a dead letter, so none of its rows counts as delivered
         clock = (ticks.kind & KIND_MASK) == RowKind.CLOCK
         source.batch, source.finished = offset, bool(len(clock) and clock[-1])
-        row = batch.first_row + trades(ticks) if batch.first_row >= 0 else 0
+        row = batch.first_row + trades(ticks.kind) if batch.first_row >= 0 else 0
         for index, market in enumerate(batch.markets):
             mine = ticks.market == index
             ids = None if ticks.id is None or ticks.id.ndim > 1 else ticks.id[mine]

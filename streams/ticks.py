@@ -111,9 +111,9 @@ def pack(markets: Sequence[RowMarket], ticks: Ticks, *, first_row: int = -1, rec
     return batch
 
 
-def trades(ticks: Ticks) -> int:
+def trades(kinds: U1) -> int:
     """How many rows are trades, not clock rows."""
-    return int(np.count_nonzero((ticks.kind & KIND_MASK) != RowKind.CLOCK))
+    return int(np.count_nonzero((kinds & KIND_MASK) != RowKind.CLOCK))
 
 
 def concatenate(parts: Sequence[Ticks]) -> Ticks:

@@ -291,7 +291,7 @@ class _Given:
 
 def _trades(event: object) -> int:
     """Raises `ValueError` for a batch that cannot be unpacked."""
-    return trades(unpack(event)) if isinstance(event, TickBatch) else 0
+    return trades(unpack(event).kind) if isinstance(event, TickBatch) else 0
 
 
 def _market_of(entry: Entry) -> Market | None:

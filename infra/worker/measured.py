@@ -70,7 +70,7 @@ class MeasuredFold:
         return derived
 
     def _count(self, record: Record, report: Report) -> None:
-        if report.rows:
+        if report.kinds is not None:
             telemetry.TICKS.inc(report.ticks)
             self._state.newest.update(dict.fromkeys(report.watermarks, record.time_ms * 1_000_000))
         for letter in report.dead_letters:

@@ -14,6 +14,8 @@ from streams.events import Candle
 def closed(turn: Turn, book: BotBook, candle: Candle, cause: Cause, now: int, row: int) -> None:
     """`row`, whose time is `now`, closed a candle: step the bots of its timeframe, and mark them."""
     book.close = candle.close
+    if not book.bots:
+        return
     moment = Moment(candle.timestamp, now, row, candle.close, cause)
     groups = [group for key, group in book.groups.items() if key.timeframe == candle.timeframe]
     for step in _steps(turn, book, candle, groups) if groups else ():

@@ -12,7 +12,8 @@ from streams.causes import Cause
 from streams.codec import encode
 from streams.events import BotChanged, DeadLetter, DerivedEvent
 from streams.records import Output, Record
-from streams.topics import RECORD_BYTES_MAX
+from streams.ticks import U1, trades
+from streams.topics import BOTS, RECORD_BYTES_MAX, SYSTEM
 
 
 class Derived(NamedTuple):
@@ -25,15 +26,19 @@ class Derived(NamedTuple):
 
 
 class Report(Struct):
-    """What the fold of a record did. It brought `rows`, of which `ticks` are trades. By market that it
-    touched: the watermark (ns) and the open gaps, (start, end] in ns."""
+    """What the fold of a record did. `kinds`: of the rows that it brought, see `RowKind`. By market that it
+    touched: the watermark (ns) and, where there are any, the open gaps, (start, end] in ns."""
 
-    rows: int = 0
-    ticks: int = 0
+    kinds: U1 | None = None
     watermarks: dict[str, int] = field(default_factory=dict[str, int])
     gaps: dict[str, list[tuple[int, int]]] = field(default_factory=dict[str, list[tuple[int, int]]])
     dead_letters: list[DeadLetter] = field(default_factory=list[DeadLetter])
     bots: list[BotChanged] = field(default_factory=list[BotChanged])
+
+    @property
+    def ticks(self) -> int:
+        """How many of the rows are trades."""
+        return 0 if self.kinds is None else trades(self.kinds)
 
 
 class Outbox:
@@ -51,14 +56,17 @@ class Outbox:
         self._boxes: dict[tuple[str, bytes], tuple[list[int], list[DerivedEvent]]] = {}
 
     def emit(self, topic: str, event: DerivedEvent) -> Cause:
-        indexes, emitted = self._boxes.setdefault((topic, self.key), ([], []))
+        box = self._boxes.get((topic, self.key))
+        if box is None:
+            box = self._boxes[topic, self.key] = ([], [])
+        indexes, emitted = box
         cause = self.next_cause()
         self.count += 1
         indexes.append(cause.index)
         emitted.append(event)
-        if isinstance(event, BotChanged):
+        if topic == BOTS and isinstance(event, BotChanged):
             self.report.bots.append(event)
-        elif isinstance(event, DeadLetter):
+        elif topic == SYSTEM and isinstance(event, DeadLetter):
             self.report.dead_letters.append(event)
         return cause
 

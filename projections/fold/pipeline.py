@@ -37,7 +37,7 @@ from streams.codec import UndecodableError, decode_input
 from streams.events import Checkpoint, Clock, Market, RowKind, SourceHole, TickBatch
 from streams.genesis import RULES, JournalRefusedError, check_rules, fits, genesis_of
 from streams.records import KEY_SHOWN_BYTES, Input, Record, dead_letter
-from streams.ticks import trades, unpack
+from streams.ticks import unpack
 from streams.topics import BOTS, SYSTEM
 
 STATE_VERSION = 2
@@ -211,7 +211,7 @@ class Pipeline:
 
     def _ticks(self, batch: TickBatch, record: Record, outbox: Outbox) -> None:
         ticks = unpack(batch)
-        outbox.report.rows, outbox.report.ticks = ticks.rows, trades(ticks)
+        outbox.report.kinds = ticks.kind
         parts = by_market(ticks, len(batch.markets))
         for entry, rows in zip(batch.markets, parts, strict=True):
             tape, turn = self._turn(entry.key, record, outbox)
@@ -222,7 +222,7 @@ class Pipeline:
     def _clock(self, clock: Clock, record: Record, outbox: Outbox) -> None:
         time, zero = np.array([clock.time], np.int64), np.zeros(1, np.int64)
         kind = np.array([RowKind.CLOCK], np.uint8)
-        outbox.report.rows = len(clock.markets)
+        outbox.report.kinds = kind.repeat(len(clock.markets))
         for key in clock.markets:
             tape, turn = self._turn(key, record, outbox)
             tape.fold_rows(turn, time, zero, zero, kind, None)
@@ -262,7 +262,8 @@ class Pipeline:
         for key in report.watermarks:
             candles = self._tapes[key].candles
             report.watermarks[key] = candles.watermark
-            report.gaps[key] = candles.gaps
+            if gaps := candles.gaps:
+                report.gaps[key] = gaps
 
     def _is_new(self, entry: Input, outbox: Outbox) -> bool:
         """False for what has been folded before: a repeated command, or a source's repeated record."""
@@ -372,13 +373,13 @@ class Pipeline:
 
 
 def linked(chain: bytes, record: Record) -> bytes:
-    """The chain with `record`: SHA-256 over the chain before it, its time, key, value and headers."""
-    digest = sha256(chain)
-    digest.update(record.time_ms.to_bytes(8, "big", signed=True))
+    """The chain with `record`: SHA-256 over the chain before it, its time, key, headers and value."""
+    head = [chain, record.time_ms.to_bytes(8, "big", signed=True), len(record.headers).to_bytes(8, "big")]
     headers = [part for name, value in record.headers for part in (name.encode(), value)]
-    for part in (record.key or b"", record.value, *headers):
-        digest.update(len(part).to_bytes(8, "big"))
-        digest.update(part)
+    for part in (record.key or b"", *headers):
+        head += (len(part).to_bytes(8, "big"), part)
+    digest = sha256(b"".join(head))
+    digest.update(record.value)
     return digest.digest()
 
 

@@ -27,6 +27,7 @@ from streams.ticks import unpack
 from streams.topics import JOURNAL
 from tests.bench import journals
 from tests.bench.timing import ROUNDS, best, headline, show, timed
+from tests.journal import begun
 
 RECORD_ROWS = (500, 5_000)
 """As a busy feed sends them, and as `import` writes them."""
@@ -53,8 +54,8 @@ def main() -> None:
 
 
 def fold(name: str, ticks: int, code: Strategies, rows: Iterable[journals.Row]) -> None:
-    entries = enumerate(journals.entries(rows))
-    records = [Record(JOURNAL, 0, offset, e.time_ms, e.key, e.value) for offset, e in entries]
+    entries = enumerate(journals.entries(rows), 1)
+    records = [begun(), *(Record(JOURNAL, 0, at, e.time_ms, e.key, e.value, e.headers) for at, e in entries)]
 
     def run() -> None:
         pipeline = Pipeline(0, code)
