@@ -32,7 +32,8 @@ def mark(turn: Turn, book: BotBook, timeframe: str, moment: Moment) -> None:
             continue
         made = (account.cash, account.position, worth)
         if made != bot.mark:
-            bot.peak = worth if bot.mark is None else max(bot.peak, worth)
+            if worth > bot.peak or bot.mark is None:
+                bot.peak = worth
             bot.mark = made
             marks.append((bot_id, *made, worth - account.cash - account.cost, bot.peak))
     for first in range(0, len(marks), MARKS_MAX):
@@ -40,8 +41,7 @@ def mark(turn: Turn, book: BotBook, timeframe: str, moment: Moment) -> None:
 
 
 def _tell(turn: Turn, moment: Moment, marks: list[tuple[int, ...]]) -> None:
-    columns = zip(*marks, strict=True)
-    ids, cash, position, equity, unrealised, peak = (tuple(column) for column in columns)
+    ids, cash, position, equity, unrealised, peak = zip(*marks, strict=True)
     turn.emit(
         BOTS,
         Equity(

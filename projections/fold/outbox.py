@@ -60,15 +60,15 @@ class Outbox:
         if box is None:
             box = self._boxes[topic, self.key] = ([], [])
         indexes, emitted = box
-        cause = self.next_cause()
+        index = self.count
         self.count += 1
-        indexes.append(cause.index)
+        indexes.append(index)
         emitted.append(event)
         if topic == BOTS and isinstance(event, BotChanged):
             self.report.bots.append(event)
         elif topic == SYSTEM and isinstance(event, DeadLetter):
             self.report.dead_letters.append(event)
-        return cause
+        return Cause(self.record.partition, self.record.offset, index)
 
     def next_cause(self) -> Cause:
         return Cause(self.record.partition, self.record.offset, self.count)
