@@ -39,8 +39,8 @@ def test_what_others_publish_on_a_channel_does_not_end_what_the_mirror_publishes
             while other.publish(MARKET, foreign) == 0:
                 threading.Event().wait(0.01)
         made.mirror.show_forming({f"sim:{SYMBOL}": candle(9_999)})
-        # a message of Redis comes before two heartbeats, and from nowhere else
-        assert any(msgspec.json.decode(reader.recv(timeout=WAIT_S)).get("forming") for _ in range(2))
+        # what is forming comes over Redis and from nowhere else; on a busy machine heartbeats overtake it
+        assert any(msgspec.json.decode(reader.recv(timeout=WAIT_S)).get("forming") for _ in range(50))
 
 
 def test_what_waits_for_a_reader_that_pings_and_reads_nothing_is_bounded(
