@@ -44,8 +44,7 @@ class Report(Struct):
 class Outbox:
     """Collects the events of one record and gives each its cause.
 
-    Markets come one after the other, and what belongs to none (key b"") last: so causes rise within a topic,
-    and a reader may hide what is at or before the last cause that it saw.
+    Within a market the indexes rise in the order of emission; `streams.causes` says what readers make of it.
     """
 
     def __init__(self, record: Record, count: int = 0) -> None:
