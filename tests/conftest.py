@@ -15,7 +15,8 @@ from tests.services.kafka import Kafka, KafkaMissingError
 from tests.services.postgres import Postgres, PostgresMissingError
 from tests.services.redis import Redis, RedisMissingError
 
-SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+SHARED_DATA = SHARED / "data"
 
 
 def pytest_configure() -> None:
@@ -34,6 +35,15 @@ def shared_data() -> Path:
             f"recorded market data is missing: expected ../shared/data beside the checkout ({SHARED_DATA})"
         )
     return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def shared_cases() -> Path:
+    """The folder of small inputs that once failed, each with what is right."""
+    folder = SHARED / "cases"
+    if not folder.is_dir():
+        missing(f"cases are missing: expected ../shared/cases beside the checkout ({folder})")
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ import msgspec
 
 from infra.present.rows import CAUSE, cause_of, columns, columns_shown, shown
 from infra.present.values import decimal_string, iso
-from projections.fold.decide import MESSAGES
+from projections.fold.decide import WORDS
 from streams.events import BotChanged, Candle, Equity, Event, Fill, Order, Signal
 
 Json = dict[str, Any]
@@ -44,7 +44,7 @@ def candle(row: Any) -> Json:
 
 def signal(row: Any) -> Json:
     """`message` says what its code means."""
-    return _SIGNAL(*row) | {"message": MESSAGES.get(row.code, row.code)}
+    return _SIGNAL(*row) | {"message": WORDS.get(row.code, row.code)}
 
 
 def order(row: Any) -> Json:

@@ -23,7 +23,8 @@ class BookState(Struct, frozen=True, array_like=True):
 
 class BotBook:
     """`close`: the market's last close, 0 before the first candle. `waiting`: bots whose order waits.
-    `unmarked`: by timeframe, bots whose mark may have changed."""
+    `resuming`: bots that are to compare their target with what they hold. `unmarked`: by timeframe, bots
+    whose mark may have changed."""
 
     def __init__(self, key: str, strategies: Strategies) -> None:
         self.key = key
@@ -32,6 +33,7 @@ class BotBook:
         self.groups: dict[GroupKey, Group] = {}
         self.histories: dict[str, CandleHistory] = {}
         self.waiting: dict[int, Bot] = {}
+        self.resuming: dict[int, Bot] = {}
         self.unmarked: dict[str, set[int]] = {timeframe: set() for timeframe in TIMEFRAMES_NS}
         self.close = 0
 
@@ -67,6 +69,16 @@ class BotBook:
         if not group.rows:
             del self.groups[group.key]
         bot.steps, bot.since = False, None
+
+    def resume(self, bot: Bot) -> None:
+        """Let a bot compare its target with what it holds, at its next candle."""
+        bot.resumes = True
+        self.resuming[bot.bot_id] = bot
+
+    def resumed(self, bot: Bot) -> None:
+        """It has compared."""
+        bot.resumes = False
+        self.resuming.pop(bot.bot_id, None)
 
     def rescale(self, old: Market, new: Market) -> None:
         """The market's scales have grown; every amount stays what it is. Raises `CommandError`."""
@@ -111,6 +123,7 @@ class BotBook:
             book.histories[timeframe] = history = CandleHistory()
             history.restore(candles)
         book.waiting = {bot.bot_id: bot for bot in state.bots if bot.order is not None}
+        book.resuming = {bot.bot_id: bot for bot in state.bots if bot.resumes}
         book.unmarked = {t: set(bots) for t, bots in zip(TIMEFRAMES_NS, state.unmarked, strict=True)}
         book.close = state.close
         return book

@@ -1,6 +1,6 @@
 """Bots of one market: what a bot is, and groups of bots that step together."""
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +33,10 @@ class Bot(Struct):
     tags: tuple[str, ...] = ()
     on_stale: OnStale = "hold"
     order: Waiting | None = None
+    share: float = 0.0
+    """The target that its position stands for: 0 without one, else of the position's sign."""
+    resumes: bool = False
+    """Whether a target that differs from `share` is a signal again at the next candle."""
     mark: tuple[int, int, int] | None = None
     """Cash, position and equity as last marked."""
     peak: int = 0
@@ -56,13 +60,14 @@ class GroupKey(NamedTuple):
 
 
 class Step(NamedTuple):
-    """A bot whose target changed, or whose strategy failed (`failure` says how)."""
+    """A bot whose target changed or is to be told again, or whose strategy failed (`failure` says how)."""
 
     bot_id: int
     previous: float
     target: float
     values: dict[str, float]
     failure: str | None = None
+    origin: Literal["strategy", "external", "resumed"] = "strategy"
 
 
 class Group:
@@ -106,6 +111,12 @@ class Group:
 
     def aim(self, bot_id: int, target: float) -> None:
         self._lanes.target[self.rows[bot_id]] = target
+
+    def resumed(self, bot_id: int, share: float) -> Step:
+        """What the last step left, as a signal to a bot whose position stands for `share`."""
+        row = self.rows[bot_id]
+        values = self._named(self._lanes.values[row])
+        return Step(bot_id, share, self.target(bot_id), values, origin="resumed")
 
     def step(self, history: History, i: int) -> list[Step]:
         """Step every bot on row `i` of `history`; what changed, in the order of joining."""

@@ -7,8 +7,6 @@ from collections.abc import Callable
 from hashlib import sha256
 from typing import Any
 
-import numpy as np
-
 from projections.fold.book import BotBook
 from projections.fold.bots import Bot, Step
 from projections.fold.life import STRATEGY_CHANGED, Happening, happens
@@ -72,11 +70,13 @@ def _start(turn: Turn, book: BotBook, command: StartBot) -> None:
     accepts = command.code_hash is not None and command.code_hash != bot.code_hash
     happening: Happening = "start, other code" if accepts else "start"
     if not accepts and bot.steps:
+        if bot.status != "running":
+            book.resume(bot)
         _happens(turn, book, bot, command, happening, "started")
         return
     book.leave(bot)
     bot.code_hash = command.code_hash or bot.code_hash
-    _join(turn, book, bot, command, held(bot), happening, "started")
+    _join(turn, book, bot, command, bot.share, happening, "started")
 
 
 def _stop(turn: Turn, book: BotBook, command: StopBot) -> None:
@@ -104,7 +104,7 @@ def _reconfigure(turn: Turn, book: BotBook, command: ReconfigureBot) -> None:
     bot.code_hash = command.code_hash or bot.code_hash
     bot.sizing = command.sizing or bot.sizing
     bot.short = bot.short if command.short is None else command.short
-    _join(turn, book, bot, command, held(bot), "reconfigure", "reconfigured")
+    _join(turn, book, bot, command, bot.share, "reconfigure", "reconfigured")
 
 
 def _signal(turn: Turn, book: BotBook, command: ExternalSignal) -> None:
@@ -115,12 +115,12 @@ def _signal(turn: Turn, book: BotBook, command: ExternalSignal) -> None:
         raise CommandError(f"external signal for bot {bot.bot_id}: {book.key} has no candle yet")
     group = book.group_of(bot)
     previous = group.target(bot.bot_id) if group else 0.0
-    if command.target == previous and np.sign(previous) == held(bot) and bot.order is None:
+    if command.target == previous == bot.share and bot.order is None:
         raise CommandError(f"external signal for bot {bot.bot_id}: its target is {previous} already")
     if group:
         group.aim(bot.bot_id, command.target)
-    step = Step(bot.bot_id, previous, command.target, {})
-    signal(turn, book, bot, step, _now(turn, book), "external")
+    step = Step(bot.bot_id, previous, command.target, {}, origin="external")
+    signal(turn, book, bot, step, _now(turn, book))
 
 
 _OBEYED: dict[type[Command], Callable[[Turn, BotBook, Any], None]] = {
@@ -131,11 +131,6 @@ _OBEYED: dict[type[Command], Callable[[Turn, BotBook, Any], None]] = {
     ReconfigureBot: _reconfigure,
     ExternalSignal: _signal,
 }
-
-
-def held(bot: Bot) -> float:
-    """The target that a bot's position stands for."""
-    return float(np.sign(bot.account.position))
 
 
 def _now(turn: Turn, book: BotBook) -> Moment:
@@ -152,6 +147,7 @@ def _join(
     except StrategyParameterError as error:
         _happens(turn, book, bot, command, "bad parameters", str(error))
     else:
+        book.resume(bot)
         _happens(turn, book, bot, command, happening, message)
 
 

@@ -1,6 +1,6 @@
 """From a target position to a decision: executed with an order, or refused by a rule.
 
-Codes are part of the recorded events; `MESSAGES` says each in a sentence.
+Codes are part of the recorded events; `WORDS` says each in a sentence.
 """
 
 from typing import NamedTuple
@@ -18,8 +18,8 @@ from projections.fold.money import (
 )
 from streams.events import Market, Sizing
 
-MESSAGES = {
-    "ok": "executed as decided",
+WORDS = {
+    "ok": "an order was made as decided",
     "in_position": "the position is already the target; no order was needed",
     "closed_only": "the position was closed; the opposite side could not be opened",
     "bot_stopped": "the bot is stopped",

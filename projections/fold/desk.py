@@ -21,7 +21,7 @@ def closed(turn: Turn, book: BotBook, candle: Candle, cause: Cause, now: int, ro
     for step in _steps(turn, book, candle, groups) if groups else ():
         bot = book.bots[step.bot_id]
         if step.failure is None:
-            signal(turn, book, bot, step, moment, "strategy")
+            signal(turn, book, bot, step, moment)
             continue
         book.leave(bot)
         happens(
@@ -33,7 +33,7 @@ def closed(turn: Turn, book: BotBook, candle: Candle, cause: Cause, now: int, ro
 
 
 def _steps(turn: Turn, book: BotBook, candle: Candle, groups: list[Group]) -> list[Step]:
-    """What changed by the step of every bot, by bot id."""
+    """What changed by the step of every bot, and what is to be told again, by bot id."""
     history = book.histories[candle.timeframe]
     unit, lot = 10**candle.price_scale, 10**candle.size_scale
     floats = (
@@ -51,4 +51,22 @@ def _steps(turn: Turn, book: BotBook, candle: Candle, groups: list[Group]) -> li
         turn.progress.strategy = group.key.strategy
         steps += group.step(seen, history.last)
     turn.progress.strategy = ""
+    if book.resuming:
+        steps += _resumed(book, candle, {step.bot_id for step in steps})
     return sorted(steps, key=lambda step: step.bot_id)
+
+
+def _resumed(book: BotBook, candle: Candle, changed: set[int]) -> list[Step]:
+    """Targets that did not change, but are not what their bots hold. While an order that closes its position
+    waits, a bot is not done with comparing."""
+    steps: list[Step] = []
+    for bot in list(book.resuming.values()):
+        group = book.group_of(bot)
+        if group is None or bot.timeframe != candle.timeframe or bot.status != "running":
+            continue
+        differs = bot.bot_id not in changed and group.target(bot.bot_id) != bot.share
+        if differs:
+            steps.append(group.resumed(bot.bot_id, bot.share))
+        if differs or bot.order is None:
+            book.resumed(bot)
+    return steps

@@ -13,7 +13,7 @@ class Waiting(Struct):
     """A market order that waits for its trade.
 
     `decided` is the time of the row that decided it, ns; `row` that row's index in the journal record being
-    folded, −1 in later records.
+    folded, −1 in later records; `target` what the position will stand for.
     """
 
     order: Cause
@@ -22,6 +22,7 @@ class Waiting(Struct):
     decided: int
     row: int
     reason: str
+    target: float = 0.0
 
 
 class Result(NamedTuple):

@@ -26,9 +26,7 @@ FILL_ROWS = 256
 """Rows looked at together: nearly always the first few hold the trade that fills."""
 
 
-def signal(
-    turn: Turn, book: BotBook, bot: Bot, step: Step, moment: Moment, origin: Literal["strategy", "external"]
-) -> None:
+def signal(turn: Turn, book: BotBook, bot: Bot, step: Step, moment: Moment) -> None:
     """Record a changed target with the decision on it, and make the order that it asks for.
 
     A refused one leaves an order that closes a stopped bot's position as it is.
@@ -49,19 +47,28 @@ def signal(
             price_scale=market.price_scale,
             decision="executed" if decision.executed else "refused",
             code=decision.code,
-            origin=origin,
+            origin=step.origin,
             candle=moment.candle,
         ),
     )
     cancel(turn, book, bot, moment.time, "superseded", flatten=decision.executed)
     if decision.size:
-        place(turn, book, bot, decision.size, moment, "signal", cause)
+        place(turn, book, bot, decision.size, moment, "signal", step.target, cause)
+    elif decision.executed:
+        bot.share = step.target
 
 
 def place(
-    turn: Turn, book: BotBook, bot: Bot, size: int, moment: Moment, reason: str, cause: Cause | None = None
+    turn: Turn,
+    book: BotBook,
+    bot: Bot,
+    size: int,
+    moment: Moment,
+    reason: str,
+    target: float = 0.0,
+    cause: Cause | None = None,
 ) -> None:
-    """A market order over a signed `size`, which waits from here on."""
+    """A market order over a signed `size`, towards `target`, which waits from here on."""
     market, buy = turn.market, size > 0
     order = Order(
         bot_id=bot.bot_id,
@@ -74,7 +81,7 @@ def place(
         reason=reason,
         signal=cause,
     )
-    bot.order = Waiting(turn.emit(TRADES, order), buy, abs(size), moment.now, moment.row, reason)
+    bot.order = Waiting(turn.emit(TRADES, order), buy, abs(size), moment.now, moment.row, reason, target)
     book.waiting[bot.bot_id] = bot
 
 
@@ -140,6 +147,7 @@ def _filled(
     bot.trips += bool(after.position and crossed)
     opens = bot.trips if after.position and crossed else 0
     bot.account = after
+    bot.share = order.target if order.target * after.position > 0 else float(np.sign(after.position))
     turn.emit(
         TRADES,
         Fill(

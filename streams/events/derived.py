@@ -60,11 +60,11 @@ class LateTick(Event, frozen=True, kw_only=True, tag="late_tick.v1"):
 
 
 class Signal(Event, frozen=True, kw_only=True, tag="signal.v1"):
-    """A change of the target position, executed or refused; `code`: see `projections.fold.decide.MESSAGES`.
+    """A change of the target position, executed or refused; `code`: see `projections.fold.decide.WORDS`.
 
     `values` are the indicators that made it, in the strategy's order. `price` is the close of the candle, and
     `candle` the cause of that candle's event; None where no candle made the signal. `resumed`: the target did
-    not change, but what is held differs from it.
+    not change, but it is not what is held, which `previous` then is.
     """
 
     bot_id: int
