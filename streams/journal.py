@@ -13,6 +13,7 @@ import secrets
 import threading
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import NamedTuple, cast
@@ -25,6 +26,8 @@ from streams.events import (
     CreateBot,
     DeadLetter,
     Event,
+    Gap,
+    GapFilled,
     Genesis,
     JournalEvent,
     Market,
@@ -35,6 +38,7 @@ from streams.events import (
     StartBot,
     TickBatch,
 )
+from streams.gaps import Gaps, KnownGap
 from streams.genesis import JournalRefusedError, genesis, genesis_of
 from streams.log import Log, LogError
 from streams.records import DATA_BYTES_MAX, Entry, Input, Output, Position, Record, partition_of
@@ -236,12 +240,14 @@ def _type_header(event: Event) -> tuple[tuple[str, bytes], ...]:
 
 class Reached(NamedTuple):
     """How far a market has come, or a source has delivered it: everything up to `time` (ns), trade ids up to
-    `id`, and of a file the rows before `row`.
+    `id`, and of a file the rows before `row`. `gaps`: what else is missing of the market, for a provider to
+    fill in where it can.
     """
 
     time: int = 0
     id: int = NO_ID
     row: int = 0
+    gaps: tuple[KnownGap, ...] = ()
 
 
 class KnownBot(NamedTuple):
@@ -266,7 +272,7 @@ class SourceState:
 @dataclass
 class JournalState:
     """What the journal holds: specifications by market key, bots by id, how many bots are registered, how far
-    each market has come (`newest`: its last row that is not backfilled), and where sources stand.
+    each market has come (`newest`: its last row that is not backfilled), its gaps, and where sources stand.
 
     `epochs`: those of the sources by partition, since a writer is fenced in each for itself.
     `registrations`: requests by which bots were registered; a repeat counts once.
@@ -276,6 +282,7 @@ class JournalState:
     bots: dict[int, KnownBot] = field(default_factory=dict[int, KnownBot])
     registered: int = 0
     newest: dict[str, Reached] = field(default_factory=dict[str, Reached])
+    gaps: dict[str, Gaps] = field(default_factory=dict[str, Gaps])
     sources: dict[str, SourceState] = field(default_factory=dict[str, SourceState])
     epochs: dict[tuple[int, str], int] = field(default_factory=dict[tuple[int, str], int])
     registrations: set[str] = field(default_factory=set[str])
@@ -306,6 +313,9 @@ class JournalState:
                 for key in keys:
                     _advance(source.reached, key, Reached(time))
                     _advance(self.newest, key, Reached(time))
+            case Gap() | GapFilled() as gap if gap.market in self.markets:
+                with suppress(ValueError):  # the fold makes it a dead letter
+                    self.gaps.setdefault(gap.market, Gaps()).note(gap)
             case event:
                 self._note_command(event)
 
@@ -356,7 +366,8 @@ def scan(
     """Read partitions of the journal from offset `start` to before `stop`, and say what they hold.
 
     `state`, what stands before `start`, goes on. With `source` the rows of others are passed over undecoded,
-    with "" those of all; markets and commands are always read. What a fenced writer appended does not count.
+    with "" those of all; markets, gaps and commands are always read. What a fenced writer appended does not
+    count.
     """
     state = JournalState() if state is None else state
     for partition in partitions:
@@ -371,9 +382,16 @@ def _matters(record: Record, source: str) -> bool:
     return headers.get(TYPE_HEADER, b"") in _NOTED or headers.get(SOURCE_HEADER) == source.encode()
 
 
-_NOTED = {b"", *(event_tag(e).encode() for e in (Market, CreateBot, StartBot, ReconfigureBot, RegisterBot))}
+_NOTED = {
+    b"",
+    *(
+        event_tag(e).encode()
+        for e in (Market, Gap, GapFilled, CreateBot, StartBot, ReconfigureBot, RegisterBot)
+    ),
+}
 """Tags in the headers of records that are always decoded; b"": a writer that gave none."""
 
 
 def _advance(reached: dict[str, Reached], key: str, to: Reached) -> None:
-    reached[key] = Reached(*map(max, reached.get(key, Reached()), to))
+    old = reached.get(key, Reached())
+    reached[key] = Reached(max(old.time, to.time), max(old.id, to.id), max(old.row, to.row))

@@ -21,6 +21,7 @@ from api.http.services import (
     fitting,
     paged,
 )
+from infra.commands import journal_view
 from infra.commands.journal_view import view
 from infra.db import queries
 from infra.db.pages import Page, Window, pages
@@ -53,6 +54,18 @@ def market(services: Served, venue: Venue, symbol: Symbol) -> dict[str, Any]:
     check_market(services, venue, symbol)
     key = market_key(venue, symbol)
     return _shown(_specifications(services)[key], queries.newest(services.database))
+
+
+@router.get("/gaps", response_model=models.Gaps)
+def gaps(
+    services: Served,
+    only_open: Annotated[
+        bool, Query(alias="open", description="Only those that nothing has filled in.")
+    ] = False,
+) -> dict[str, Any]:
+    """Where trades may be missing, by market and time: of each market the newest."""
+    found = journal_view.gaps(services.log, only_open=only_open)
+    return {"items": [facts.gap(*one) for one in found]}
 
 
 @router.get(

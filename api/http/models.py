@@ -78,6 +78,21 @@ class Markets(BaseModel):
     items: list[Market]
 
 
+class Gap(BaseModel):
+    """Trades of (`start`, `end`] may be missing; `final`: they can't be had any more."""
+
+    market: str = Field(examples=["sim:BTC/USDT"])
+    start: Time
+    end: Time
+    reason: str = Field(examples=["disconnected"])
+    final: bool
+    filled: bool = Field(description="They were filled in afterwards.")
+
+
+class Gaps(BaseModel):
+    items: list[Gap]
+
+
 class Candle(described(events.Candle)):
     """A closed candle, labelled with its end. Revision 0 is what strategies saw."""
 

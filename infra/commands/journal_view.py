@@ -8,6 +8,7 @@ import logging
 from projections.fold.pipeline import Pipeline
 from projections.strategies.code import StrategyCode
 from streams.events import Market
+from streams.gaps import Gaps, KnownGap
 from streams.journal import JournalState, KnownBot, Reached, SourceState, scan
 from streams.log import Log
 from streams.records import partition_of
@@ -21,9 +22,19 @@ WINDOW_RECORDS = 64
 
 
 def view(log: Log, partition: int) -> JournalState:
-    """The markets and bots of a partition as they stand at its highwater. Raises `LogError`."""
+    """The markets, gaps and bots of a partition as they stand at its highwater. Raises `LogError`."""
     state = JournalState()
     return scan(log, [partition], start=_folded(log, partition, state), source="", state=state)
+
+
+def gaps(log: Log, *, only_open: bool) -> list[tuple[str, KnownGap]]:
+    """The gaps of all markets with their market's key, by key and time. Raises `LogError`."""
+    found: dict[str, Gaps] = {}
+    for partition in range(log.partitions):
+        found |= view(log, partition).gaps
+    return [
+        (key, gap) for key, gaps in sorted(found.items()) for gap in (gaps.open if only_open else gaps.known)
+    ]
 
 
 def watermark(log: Log, key: str) -> int | None:
@@ -103,6 +114,7 @@ def _folded(log: Log, partition: int, state: JournalState, source: str = "") -> 
     of_source.epoch = max(of_source.epoch, state.epochs.get((partition, source), -1))
     for key, market in folded.markets.items():
         state.markets[key] = market.specification
+        state.gaps[key] = market.gaps
         for bot in market.bots.values():
             state.bots[bot.bot_id] = KnownBot(key, bot.strategy, bot.code_hash, bot.params)
         if market.watermark > 0:

@@ -118,7 +118,8 @@ class DataCollector:
     def send_signal_to_bots(self, processed: Processed) -> list[Position]:
         """Append to the journal, which wakes the bots. Returns the positions; raises `LogError`.
 
-        What is lost is told first: a collector that ends in between tells of it twice, never not.
+        What is lost is told first: a collector that ends in between tells of it twice, never not. What fills
+        a gap stands before whatever may close its candles.
         """
         feed = self._feeds[processed.provider]
         self._tell(processed)
@@ -128,11 +129,13 @@ class DataCollector:
         feed.clocks.update(processed.clocks)
         events: list[tuple[str, JournalEvent]] = [(m.key, m) for m in processed.markets]
         events += [(gap.market, gap) for gap in processed.gaps if isinstance(gap, Gap)]
+        before, behind = processed.parted
+        events += [feed.before_filling(partition, rows) for partition, rows in before.items()]
+        events += [(gap.market, gap) for gap in processed.gaps if isinstance(gap, GapFilled)]
         events += [
             feed.batch(partition, rows, now_s, first_row=processed.first_row)
-            for partition, rows in processed.rows.items()
+            for partition, rows in behind.items()
         ]
-        events += [(gap.market, gap) for gap in processed.gaps if isinstance(gap, GapFilled)]
         events += feed.clock_records(now_s, not_since_s=now_s - CLOCK_S)
         positions = self._append(feed, events)
         self._state.markets.update({market.key: market for market in processed.markets})
@@ -202,6 +205,9 @@ class DataCollector:
         # a market that was specified before the last stop, and then had no time for its first row
         begun = {market.key: Reached() for market in markets if market.key in self._state.markets}
         reached = begun | self._state.source(name).reached
+        for key, gaps in self._state.gaps.items():
+            if key in reached:
+                reached[key] = reached[key]._replace(gaps=tuple(gaps.open))
         for market in markets:
             feed.know(market)
         new, refused = self._new(markets, "")

@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from infra.exchange.lost import Lost, bytes_of, gap_fault, lost_row, right_rows
 from infra.exchange.ohlcv import minutes
 from infra.exchange.provider import DataProvider, Delivery, clock_rows
 from projections.fold.kernel import TIME_MAX
-from streams.events import MINUTE_NS, Candle, Clock, Gap, GapFilled, JournalEvent, Market, RowMarket
+from streams.events import BACKFILL, MINUTE_NS, Candle, Clock, Gap, GapFilled, JournalEvent, Market, RowMarket
 from streams.journal import JournalWriter
 from streams.records import partition_of
 from streams.ticks import Ticks, concatenate, pack
@@ -45,6 +46,30 @@ class Processed:
             for index, market in enumerate(self.tables[partition])
             for candle in minutes(market, rows.take(rows.market == index))
         ]
+
+    @property
+    def parted(self) -> tuple[dict[int, Ticks], dict[int, Ticks]]:
+        """Of a delivery that fills gaps, the rows that close none of their minutes, and the rest; of others
+        no rows, and all."""
+        filled = [gap for gap in self.gaps if isinstance(gap, GapFilled)]
+        if self.first_row >= 0 or not filled:
+            return {}, self.rows
+        first_end: dict[str, int] = {}
+        for gap in filled:
+            end = (gap.start // MINUTE_NS + 1) * MINUTE_NS
+            first_end[gap.market] = min(end, first_end.get(gap.market, end))
+        closing = {p: self._closing(p, rows, first_end) for p, rows in self.rows.items()}
+        return (
+            {p: self.rows[p].take(~rest) for p, rest in closing.items() if not rest.all()},
+            {p: self.rows[p].take(rest) for p, rest in closing.items() if rest.any()},
+        )
+
+    def _closing(self, partition: int, rows: Ticks, first_end: Mapping[str, int]) -> NDArray[np.bool_]:
+        """Shape (n,): the first row that may close the minute `first_end` of its market, and what is behind
+        it; backfill closes none."""
+        ends = np.array([first_end.get(market.key, TIME_MAX) for market in self.tables[partition]])
+        live = rows.kind & BACKFILL == 0
+        return live & np.logical_or.accumulate(live & (rows.time >= ends[rows.market]))
 
     @property
     def alone(self) -> bool:
@@ -154,6 +179,13 @@ class Feed:
         places = np.array([self._places[key][1] for key in due], np.uint16)
         self._told_s[partition] = now_s
         rows = concatenate([rows, clock_rows(places, list(times.values()))])
+        return self._packed(partition, rows, first_row)
+
+    def before_filling(self, partition: int, rows: Ticks) -> tuple[str, JournalEvent]:
+        """Key and batch of rows in front of the end of a gap: no clock row may close its minutes yet."""
+        return self._packed(partition, rows, -1)
+
+    def _packed(self, partition: int, rows: Ticks, first_row: int) -> tuple[str, JournalEvent]:
         used = np.unique(rows.market)
         table = [self._tables[partition][index] for index in used]
         rows = rows._replace(market=np.searchsorted(used, rows.market).astype(np.uint16))

@@ -57,7 +57,8 @@ class DataProvider(Protocol):
     ) -> AsyncGenerator[Any, None]:
         """Raw messages on the markets, from where the journal has `reached` (by market key).
 
-        A market that is not in `reached` is new to the journal.
+        A market that is not in `reached` is new to the journal. What of its `gaps` the provider can still
+        get, it delivers as backfill, with a `GapFilled`.
         """
         ...
 

@@ -14,6 +14,7 @@ from infra.present.rows import CAUSE, cause_of, columns, columns_shown, shown
 from infra.present.values import decimal_string, iso
 from projections.fold.decide import WORDS
 from streams.events import BotChanged, Candle, Equity, Event, Fill, Order, Signal
+from streams.gaps import KnownGap
 
 Json = dict[str, Any]
 
@@ -62,6 +63,18 @@ def order(row: Any) -> Json:
 
 def fill(row: Any) -> Json:
     return _FILL(*row)
+
+
+def gap(market: str, known: KnownGap) -> Json:
+    """Of the journal; `filled` is false as long as it is open."""
+    return {
+        "market": market,
+        "start": iso(known.start),
+        "end": iso(known.end),
+        "reason": known.reason,
+        "final": known.final,
+        "filled": known.filled,
+    }
 
 
 def lineage(row: Any) -> Json:

@@ -233,6 +233,15 @@ class _Worker:
                 "market",
                 lambda: telemetry.ages(dict(self.folding.newest)),
             ),
+            "tcpd_open_gaps": (
+                "Ranges of time in which trades of the market may be missing.",
+                "market",
+                lambda: {
+                    key: len(market.gaps.open)
+                    for pipeline in list(self.forming.pipelines.values())
+                    for key, market in pipeline.view().markets.items()
+                },
+            ),
             "tcpd_bots": ("Bots in the database, by status.", "status", lambda: statuses(self.database)),
         }
 

@@ -258,11 +258,6 @@ class CandleBook:
         live = np.flatnonzero(end >= max(0, min(revisable, int(self._head["next_end"]))))
         return live[np.lexsort((end[live], self._candles["timeframe"][live]))]
 
-    @property
-    def gaps(self) -> list[tuple[int, int]]:
-        """What may be missing, as (start, end] in ns, without what lies in minutes that no longer change."""
-        return self._live_gaps() if self._gaps else []
-
     def _live_gaps(self) -> list[tuple[int, int]]:
         """The gaps, without what lies in minutes that can no longer change."""
         head = self._head

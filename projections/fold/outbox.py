@@ -11,6 +11,7 @@ from projections.fold.turn import CommandError
 from streams.causes import Cause
 from streams.codec import encode
 from streams.events import BotChanged, DeadLetter, DerivedEvent
+from streams.gaps import KnownGap
 from streams.records import Output, Record
 from streams.ticks import U1, trades
 from streams.topics import BOTS, RECORD_BYTES_MAX, SYSTEM
@@ -27,11 +28,11 @@ class Derived(NamedTuple):
 
 class Report(Struct):
     """What the fold of a record did. `kinds`: of the rows that it brought, see `RowKind`. By market that it
-    touched: the watermark (ns) and, where there are any, the open gaps, (start, end] in ns."""
+    touched: the watermark (ns) and, where there are any, the open gaps."""
 
     kinds: U1 | None = None
     watermarks: dict[str, int] = field(default_factory=dict[str, int])
-    gaps: dict[str, list[tuple[int, int]]] = field(default_factory=dict[str, list[tuple[int, int]]])
+    gaps: dict[str, list[KnownGap]] = field(default_factory=dict[str, list[KnownGap]])
     dead_letters: list[DeadLetter] = field(default_factory=list[DeadLetter])
     bots: list[BotChanged] = field(default_factory=list[BotChanged])
 

@@ -194,7 +194,7 @@ class Pipeline:
                 self._turn(event.market, record, outbox)
             case events.Gap() | events.GapFilled():
                 tape, turn = self._turn(event.market, record, outbox)
-                tape.gap(turn, event.start, event.end, filled=isinstance(event, events.GapFilled))
+                tape.gap(turn, event)
             case events.RegisterBot():
                 self._registered += 1
             case events.HaltBot(bot_id=None):
@@ -260,10 +260,10 @@ class Pipeline:
     def _complete(self, report: Report) -> None:
         """How far the markets that the record touched have come."""
         for key in report.watermarks:
-            candles = self._tapes[key].candles
-            report.watermarks[key] = candles.watermark
-            if gaps := candles.gaps:
-                report.gaps[key] = gaps
+            tape = self._tapes[key]
+            report.watermarks[key] = tape.candles.watermark
+            if tape.gaps.open:
+                report.gaps[key] = tape.gaps.open
 
     def _is_new(self, entry: Input, outbox: Outbox) -> bool:
         """False for what has been folded before: a repeated command, or a source's repeated record."""

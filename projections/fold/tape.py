@@ -19,9 +19,10 @@ from projections.fold.candles import CandleBook, candle_event
 from projections.fold.orders import fill_waiting
 from projections.fold.seen_ids import SeenIds
 from projections.fold.specification import check_change
-from projections.fold.turn import Rows, Turn
+from projections.fold.turn import CommandError, Rows, Turn
 from projections.strategies.code import Strategies
-from streams.events import BACKFILL, MINUTE_NS, LateTick, Market
+from streams.events import BACKFILL, MINUTE_NS, Gap, GapFilled, LateTick, Market
+from streams.gaps import Gaps, KnownGap
 from streams.ticks import I8, U1, Ids
 from streams.topics import CANDLES
 
@@ -35,10 +36,11 @@ class TapeState(Struct, frozen=True, array_like=True):
     repeats: int
     bots: BookState
     seen_wide: bytes
+    gaps: list[KnownGap]
 
 
 class Tape:
-    """State of one market: `candles`, `bots`, and which trades it has `seen`."""
+    """State of one market: `candles`, `bots`, `gaps`, and which trades it has `seen`."""
 
     def __init__(self, market: Market, strategies: Strategies) -> None:
         self.market = market
@@ -50,6 +52,7 @@ class Tape:
         self.bots = BotBook(market.key, strategies)
         self.seen = SeenIds()
         self.repeats = 0
+        self.gaps = Gaps()
 
     def fold_rows(
         self,
@@ -90,10 +93,14 @@ class Tape:
         for row in late:
             self._late(turn, row, time, price, size)
 
-    def gap(self, turn: Turn, start: int, end: int, *, filled: bool) -> None:
-        """Mark (start, end] as possibly missing, or as complete again."""
-        mark = self.candles.gap_filled if filled else self.candles.gap
-        for candle in mark(start, end, turn.offset).closed.tolist():
+    def gap(self, turn: Turn, event: Gap | GapFilled) -> None:
+        """Mark a range as possibly missing, or as complete again. Raises `CommandError`."""
+        try:
+            self.gaps.note(event)
+        except ValueError as error:
+            raise CommandError(str(error)) from error
+        mark = self.candles.gap if isinstance(event, Gap) else self.candles.gap_filled
+        for candle in mark(event.start, event.end, turn.offset).closed.tolist():
             self._candle(turn, candle, self.candles.watermark)
 
     def _late(self, turn: Turn, row: int, time: I8, price: I8, size: I8) -> None:
@@ -125,7 +132,13 @@ class Tape:
     def state(self) -> TapeState:
         seen = self.seen
         return TapeState(
-            self.market, self.candles.state(), seen.ranges, self.repeats, self.bots.state(), seen.wide()
+            self.market,
+            self.candles.state(),
+            seen.ranges,
+            self.repeats,
+            self.bots.state(),
+            seen.wide(),
+            self.gaps.known,
         )
 
     @classmethod
@@ -133,5 +146,6 @@ class Tape:
         tape = cls(state.market, strategies)
         tape.candles = CandleBook.restore(state.candles)
         tape.seen, tape.repeats = SeenIds(state.seen, state.seen_wide), state.repeats
+        tape.gaps = Gaps(state.gaps)
         tape.bots = BotBook.restore(state.market.key, state.bots, strategies)
         return tape

@@ -12,6 +12,7 @@ from msgspec import Struct
 from projections.fold.bots import Bot
 from projections.fold.tape import Tape
 from streams.events import Market
+from streams.gaps import Gaps
 from streams.ticks import NO_ID
 
 
@@ -44,9 +45,9 @@ class MarketView:
         return ranges[-1][1] if ranges else NO_ID
 
     @property
-    def gaps(self) -> list[tuple[int, int]]:
-        """What may be missing, as (start, end] in ns."""
-        return self._tape.candles.gaps
+    def gaps(self) -> Gaps:
+        """What may be missing, and what was filled in."""
+        return self._tape.gaps
 
     @property
     def bots(self) -> Mapping[int, Bot]:

@@ -31,6 +31,7 @@ NEEDED = {
     "schemas": "",
     "log journal": "",
     "markets list": "numba",  # a snapshot is read by the fold, which is compiled
+    "gaps --open": "numba",
     "bots list": "sqlalchemy",
     "bots show 1": "sqlalchemy",
     "signals 1": "sqlalchemy",

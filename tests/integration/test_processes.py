@@ -170,6 +170,7 @@ def test_metrics_of_a_worker_count_what_it_folded(cli: CommandLine) -> None:
     assert found["tcpd_dead_letters_total",] == 1
     assert found["tcpd_redis_connected",] == 0
     assert found["tcpd_market_data_age_seconds", "test:BTC/USDT"] >= 0
+    assert found["tcpd_open_gaps", "test:BTC/USDT"] == 0
     assert found["process_cpu_seconds_total",] > 0
     assert letters == 1
     told = next(line for line in map(json.loads, words.splitlines()) if "dead letter" in line["message"])

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +24,24 @@ from infra.exchange.trade_file import TradeFile
 from projections.fold.pipeline import Pipeline
 from streams import codec
 from streams.backends import open_log
-from streams.events import BACKFILL, MINUTE_NS, Clock, DeadLetter, Gap, GapFilled, Market, RowKind, TickBatch
+from streams.events import (
+    BACKFILL,
+    MINUTE_NS,
+    Candle,
+    Clock,
+    DeadLetter,
+    Gap,
+    GapFilled,
+    Market,
+    RowKind,
+    TickBatch,
+)
 from streams.journal import JournalWriter, Reached, next_epoch, scan
 from streams.log import Log, LogError
 from streams.records import Input, partition_of
 from streams.ticks import Ticks, concatenate, unpack
 from streams.topics import JOURNAL, SYSTEM
-from tests.journal import trades_in_candles
+from tests.journal import fold, of, trades_in_candles
 
 HOUR_NS = 60 * MINUTE_NS
 THREE = symbols(3)
@@ -559,6 +571,44 @@ def test_gaps_and_specifications_keep_their_place_among_the_ticks(log):
         "TickBatch",
     ]
     assert [b.markets[0].price_scale for b in events(log, TickBatch)] == [2, 2, 2, 3, 3]
+
+
+@pytest.mark.parametrize("kind", [RowKind.BUY, RowKind.BUY | BACKFILL])
+@pytest.mark.parametrize("minutes", [1, 3])
+@pytest.mark.parametrize("times_s", [(1, 20, 50, 59), (20, 50, 119, 185)])
+def test_a_gap_its_rows_and_its_filling_in_one_delivery_are_complete_at_revision_0(
+    log, strategies, kind, minutes, times_s
+):
+    start, end = START_NS + 10 * 10**9, START_NS + (60 * minutes - 5) * 10**9
+    message = delivery(0, *range(100, 104), clock_s=240)
+    message.ticks.time[:] = [START_NS + s * 10**9 for s in times_s]
+    fetched = (message.ticks.time > start) & (message.ticks.time <= end)
+    message.ticks.kind[fetched] = kind
+    gaps = (Gap(market=BTC, start=start, end=end, reason="down"), GapFilled(market=BTC, start=start, end=end))
+    play(log, [delivery(1, 99), replace(message, gaps=gaps)])
+    partition = partition_of(BTC.encode(), log.partitions)
+    candles = of(fold(Pipeline(partition, strategies), log.read(JOURNAL, partition)), Candle)
+    assert [(c.revision, c.incomplete) for c in candles] == [(0, False)] * 4
+    assert sum(c.trades for c in candles) == 5
+
+
+def test_a_provider_is_given_the_open_gaps_of_its_markets_at_its_start(log):
+    start, end = START_NS, START_NS + 9
+    gap = Gap(market=BTC, start=start, end=end, reason="down", final=True)
+    filled = GapFilled(market=BTC, start=start + 2, end=start + 5)
+    play(log, [delivery(1, 100, gaps=(gap, filled))])
+
+    class Asked(Script):
+        def messages(self, markets, reached):
+            self.given = reached[BTC].gaps
+            return super().messages(markets, reached)
+
+    provider = Asked([], [])
+    asyncio.run(collector_of(log, provider).start_collection(["BTC/USDT"]))
+    assert [(one.start, one.end, one.final) for one in provider.given] == [
+        (start, start + 2, True),
+        (start + 5, end, True),
+    ]
 
 
 def test_clocks_without_ticks_are_told_at_most_once_a_second(log):

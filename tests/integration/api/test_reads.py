@@ -12,11 +12,13 @@ from api.http import models
 from infra.exchange import simulated
 from infra.strategies.registry import Strategies
 from infra.upkeep.fresh_home import fold_home
+from streams.events import Gap, GapFilled
 from streams.journal import JournalWriter
 from streams.records import Entry
 from streams.topics import JOURNAL
 from tests.contract.database_rows import candles, fills
-from tests.integration.api.conftest import Api
+from tests.integration.api.conftest import A, Api
+from tests.journal import MINUTE, START
 
 A1 = "/api/candles/test/A/USDT"
 
@@ -65,6 +67,28 @@ def test_a_symbol_stands_last_in_the_path_with_its_slash_or_escaped(api: Api) ->
     assert [market["market"] for market in api.get("/api/markets")["items"]] == [
         "test:A/USDT",
         "test:B/USD:B",
+    ]
+
+
+def test_gaps_are_those_of_the_journal_the_open_ones_alone_where_asked(fresh: Api) -> None:
+    start = START + 7 * MINUTE
+    gap = Gap(market=A.key, start=start, end=start + 9, reason="disconnected", final=True)
+    filled = GapFilled(market=A.key, start=start, end=start + 2)
+    JournalWriter(fresh.services.log, "feed", 1).append_all([(A.key, gap), (A.key, filled)])
+    told = fresh.get("/api/gaps")["items"]
+    assert [(one["end"], one["filled"]) for one in told] == [
+        ("2026-01-01T00:07:00.000000002Z", True),
+        ("2026-01-01T00:07:00.000000009Z", False),
+    ]
+    assert fresh.get("/api/gaps", open=True)["items"] == [
+        {
+            "market": A.key,
+            "start": "2026-01-01T00:07:00.000000002Z",
+            "end": "2026-01-01T00:07:00.000000009Z",
+            "reason": "disconnected",
+            "final": True,
+            "filled": False,
+        }
     ]
 
 

@@ -1,0 +1,95 @@
+"""What may be missing of a market, and what of that was filled in: the account that the fold and those who
+only look at a journal keep alike."""
+
+from collections.abc import Iterable
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from streams.events import Gap, GapFilled
+
+KEPT_MAX = 1024
+"""So many open gaps of a market are known, and as many filled ones, the newest by their time."""
+REASON_LENGTH_MAX = 200
+
+
+class KnownGap(Struct, frozen=True, array_like=True):
+    """(start, end] in ns; see `streams.events.Gap`."""
+
+    start: int
+    end: int
+    reason: str
+    final: bool
+    filled: bool = False
+
+
+class Gaps:
+    """One market's gaps, by time; they do not overlap, since of each moment the newest word counts.
+
+    A gap stays when its candles can no longer change. `open`: those that are not filled.
+    """
+
+    def __init__(self, known: Iterable[KnownGap] = ()) -> None:
+        self._set(list(known))
+
+    def note(self, event: Gap | GapFilled) -> None:
+        """Raises `ValueError` for no range of times, and where what is filled in was never missing."""
+        start, end = event.start, event.end
+        if not 0 <= start < end:
+            raise ValueError(
+                f"gap ({start}, {end}] is no range of times in ns: the start must be before the end"
+            )
+        outside, inside = self._cut(start, end)
+        if isinstance(event, Gap):
+            inside = [KnownGap(start, end, event.reason[:REASON_LENGTH_MAX], event.final)]
+        elif inside:
+            inside = [replace(gap, filled=True) for gap in inside]
+        else:
+            raise ValueError(
+                f"({start}, {end}] of {event.market} was filled in, but no gap is known there: append the gap"
+                f" first. Of a market the newest {KEPT_MAX} are known"
+            )
+        self._set(_newest(_joined(sorted([*outside, *inside], key=lambda gap: gap.start))))
+
+    def _set(self, known: list[KnownGap]) -> None:
+        self.known = known
+        self.open = [gap for gap in known if not gap.filled]
+
+    def _cut(self, start: int, end: int) -> tuple[list[KnownGap], list[KnownGap]]:
+        """What is known outside of (start, end], and inside."""
+        outside: list[KnownGap] = []
+        inside: list[KnownGap] = []
+        for gap in self.known:
+            if gap.end <= start or gap.start >= end:
+                outside.append(gap)
+                continue
+            inside.append(replace(gap, start=max(gap.start, start), end=min(gap.end, end)))
+            if gap.start < start:
+                outside.append(replace(gap, end=start))
+            if gap.end > end:
+                outside.append(replace(gap, start=end))
+        return outside, inside
+
+
+def _joined(gaps: list[KnownGap]) -> list[KnownGap]:
+    """Neighbours that differ in nothing but their times become one."""
+    joined: list[KnownGap] = []
+    for gap in gaps:
+        last = joined[-1] if joined else None
+        if last and (last.end, last.reason, last.final, last.filled) == (
+            gap.start, gap.reason, gap.final, gap.filled,
+        ):  # fmt: skip
+            joined[-1] = replace(last, end=gap.end)
+        else:
+            joined.append(gap)
+    return joined
+
+
+def _newest(gaps: list[KnownGap]) -> list[KnownGap]:
+    room = {False: KEPT_MAX, True: KEPT_MAX}
+    newest: list[KnownGap] = []
+    for gap in reversed(gaps):
+        room[gap.filled] -= 1
+        if room[gap.filled] >= 0:
+            newest.append(gap)
+    return newest[::-1]

@@ -1,0 +1,130 @@
+"""The account of gaps: what is open, what was filled in, and what is known of both."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from projections.fold.pipeline import Pipeline
+from streams.events import Candle, Clock, DeadLetter, Gap, GapFilled
+from streams.gaps import KEPT_MAX, Gaps
+from tests.journal import MINUTE, START, batch, fold, of, records, spot
+
+BTC = spot()
+SECOND = 10**9
+
+
+def gap(start: int, end: int, **more) -> Gap:
+    return Gap(market=BTC.key, start=start, end=end, **({"reason": "down"} | more))
+
+
+def filled(start: int, end: int) -> GapFilled:
+    return GapFilled(market=BTC.key, start=start, end=end)
+
+
+def account(*events: Gap | GapFilled) -> Gaps:
+    gaps = Gaps()
+    for event in events:
+        gaps.note(event)
+    return gaps
+
+
+def brief(gaps: Gaps) -> list[tuple]:
+    return [(one.start, one.end, one.reason, one.final, one.filled) for one in gaps.known]
+
+
+def test_a_part_that_is_filled_is_closed_and_the_rest_stays_open():
+    gaps = account(gap(10, 40), filled(20, 30))
+    assert brief(gaps) == [
+        (10, 20, "down", False, False),
+        (20, 30, "down", False, True),
+        (30, 40, "down", False, False),
+    ]
+    assert [(one.start, one.end) for one in gaps.open] == [(10, 20), (30, 40)]
+
+
+def test_a_gap_that_is_filled_part_by_part_is_one_filled_gap():
+    assert brief(account(gap(10, 40), filled(20, 30), filled(10, 20), filled(30, 40))) == [
+        (10, 40, "down", False, True)
+    ]
+
+
+def test_the_newest_word_counts_of_each_moment():
+    gaps = account(gap(10, 40), filled(10, 40), gap(20, 30, reason="gone", final=True))
+    assert brief(gaps) == [
+        (10, 20, "down", False, True),
+        (20, 30, "gone", True, False),
+        (30, 40, "down", False, True),
+    ]
+
+
+@pytest.mark.parametrize("event", [filled(40, 50), filled(0, 10), gap(5, 5), gap(-1, 5), filled(7, 3)])
+def test_what_was_never_missing_and_what_is_no_range_is_refused_and_changes_nothing(event):
+    gaps = account(gap(10, 40))
+    with pytest.raises(ValueError, match=r"no gap is known there|no range of times"):
+        gaps.note(event)
+    assert brief(gaps) == [(10, 40, "down", False, False)]
+
+
+def test_what_is_filled_twice_is_no_error():
+    assert account(gap(10, 40), filled(10, 40), filled(15, 20)).open == []
+
+
+def test_the_newest_open_gaps_are_kept_however_many_are_filled():
+    gaps = Gaps()
+    for n in range(KEPT_MAX + 7):
+        at = 20 * n
+        for event in (gap(at + 10, at + 11), filled(at + 10, at + 11), gap(at, at + 1)):
+            gaps.note(event)
+    assert len(gaps.known) == 2 * KEPT_MAX
+    assert [one.start for one in gaps.open] == [20 * n for n in range(7, KEPT_MAX + 7)]
+
+
+words = st.lists(st.tuples(st.integers(0, 20), st.integers(1, 9), st.booleans()), max_size=20)
+
+
+@given(words)
+def test_the_account_says_of_each_moment_what_was_said_last(said):
+    gaps, moments = Gaps(), {}
+    for start, length, is_filled in said:
+        inside = range(start + 1, start + length + 1)
+        if is_filled and not any(time in moments for time in inside):
+            continue
+        gaps.note(filled(start, start + length) if is_filled else gap(start, start + length))
+        moments |= {time: is_filled for time in inside if time in moments or not is_filled}
+    told = {time: one.filled for one in gaps.known for time in range(one.start + 1, one.end + 1)}
+    assert told == moments
+    assert sum(one.end - one.start for one in gaps.known) == len(moments)
+
+
+def journal(*events) -> list:
+    rows = [(1, 100, 5), (61, 101, 5), (121, 102, 5)]
+    return records([(BTC.key, BTC), (BTC.key, batch(BTC, rows)), *((BTC.key, event) for event in events)])
+
+
+def test_a_filling_of_what_was_never_open_is_a_dead_letter_and_revises_nothing():
+    derived = fold(Pipeline(0, None), journal(filled(START, START + MINUTE)))
+    (letter,) = of(derived, DeadLetter)
+    assert "no gap is known there" in letter.reason
+    assert not [candle for candle in of(derived, Candle) if candle.revision]
+
+
+def test_a_part_that_is_filled_completes_its_candles_and_the_rest_is_in_the_report():
+    pipeline = Pipeline(0, None)
+    derived = fold(pipeline, journal(gap(START, START + 2 * MINUTE), filled(START, START + MINUTE))[:-1])
+    assert [(c.revision, c.incomplete) for c in of(derived, Candle)] == [(0, False)] * 2 + [(1, True)] * 2
+    record = journal(gap(START, START + 2 * MINUTE), filled(START, START + MINUTE))[-1]
+    told, report = pipeline.fold(record)
+    assert [(c.timestamp, c.revision, c.incomplete) for c in of(told, Candle)] == [(START + MINUTE, 2, False)]
+    assert [(one.start, one.end) for one in report.gaps[BTC.key]] == [(START + MINUTE, START + 2 * MINUTE)]
+
+
+def test_a_gap_outlives_its_horizon_and_a_restart_and_a_late_filling_changes_no_candle():
+    first, second = Pipeline(0, None), Pipeline(0, None)
+    day = Clock(time=START + 1440 * MINUTE, markets=(BTC.key,))
+    made = journal(gap(START, START + MINUTE), day, filled(START, START + MINUTE))
+    fold(first, made[:-1])
+    second.restore(first.snapshot())
+    assert [one.filled for one in second.view().markets[BTC.key].gaps.known] == [False]
+    told, report = second.fold(made[-1])
+    assert (told, report.gaps) == ([], {})
+    assert [one.filled for one in second.view().markets[BTC.key].gaps.known] == [True]
