@@ -19,6 +19,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from infra.process.settings import Settings, load_settings
+from infra.worker.measured import Folding, MeasuredFold
 from infra.worker.root import Progress, work
 from projections.fold.pipeline import Pipeline
 from streams.agents.app import make_app, run_worker
@@ -58,11 +59,11 @@ def engine(settings: Settings, watch: Watch) -> None:
     log = open_log(settings.log_url)
     code = journals.strategies()
 
-    def fold_of(number: int, state: bytes | None) -> Pipeline:
+    def fold_of(number: int, state: bytes | None) -> MeasuredFold:
         pipeline = Pipeline(number, code)
         if state is not None:
             pipeline.restore(state)
-        return pipeline
+        return MeasuredFold(pipeline, Folding(), lambda: None)
 
     app = make_app(settings.log_url, worker=settings.worker, datadir=settings.home / "faust")
     agent = Engine(app, log, fold_of, epoch=1, code="bench")

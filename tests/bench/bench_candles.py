@@ -24,6 +24,7 @@ START_NS = 19_723 * DAY_NS
 RECORD_ROWS = 100_000
 """Rows of several markets that are split at once: they fit into the processor's cache."""
 
+_NAMES = tuple(CLOSED.fields or ())
 Columns = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
@@ -68,7 +69,7 @@ def main() -> None:
     for rows in (len(many[0]), 10_000, 500, 100, 1):
         some = cut(tuple(column[: 20_000 * rows] for column in many), rows)  # type: ignore[arg-type]  # four columns
         report(f"fold, {rows:,} rows a call", sum(len(b[0]) for b in some), len(some), lambda b=some: fold(b))
-    late = tuple(column[:100_000] for column in many)
+    late = cut(many, 100_000)[0]
     late[3][:] |= 0x80
     folded = fold([many])
     state = folded.state()
@@ -94,10 +95,11 @@ def report(name: str, rows: int, calls: int, run: Callable[[], Any]) -> None:
     print(f"{name:44s} {taken:9.4f} {rows / taken / 1e6:10.2f} {taken / calls * 1e6:10.2f}")
 
 
-def revise(columns: Columns, late: Any) -> None:
+def revise(columns: Columns, late: Columns) -> None:
     candles = CandleBook(closed="right", grace_ns=0, horizon_ns=2 * DAY_NS)
     end = np.array([late[0][-1] + MINUTE_NS])
-    candles.fold(*(column[:1] for column in columns), 0)
+    time, price, size, kind = columns
+    candles.fold(time[:1], price[:1], size[:1], kind[:1], 0)
     candles.fold(end, end, end, np.array([RowKind.CLOCK], np.uint8), 1)
     for batch in cut(late, 10_000):
         candles.fold(*batch, 2)
@@ -114,7 +116,7 @@ def silent_year() -> None:
 
 def _yardstick(opt: Namespace, days: int | None = None) -> tuple[np.ndarray, list[Columns]]:
     """The yardsticks' trades as integers at two and four decimals: symbol of each row, and columns."""
-    import gen  # of the yardsticks, which put their folder on the path
+    import gen  # type: ignore[import-not-found]  # of the yardsticks, which put their folder on the path
 
     data = gen.trades(opt.n, opt.symbols, path=opt.data, **({} if days is None else {"days": days}))
     symbol = data["sym"][: opt.n].astype(np.uint16)
@@ -159,11 +161,11 @@ def batch(opt: Namespace) -> Callable[[], str]:
 
 def _table(closed: list[np.ndarray]) -> np.ndarray:
     """All candles as rows of integers."""
-    return np.concatenate([part.view(np.int64) for part in closed]).reshape(-1, len(CLOSED))
+    return np.concatenate([part.view(np.int64) for part in closed]).reshape(-1, len(_NAMES))
 
 
 def _check(table: np.ndarray, frames: int) -> str:
-    names = [CLOSED.names.index(name) for name in ("timeframe", "trades", "volume", "close")]
+    names = [_NAMES.index(name) for name in ("timeframe", "trades", "volume", "close")]
     timeframe, trades, volume, close = (table[:, i] for i in names)
     shown = (timeframe < frames) & (trades > 0)
     return f"{shown.sum()} {volume[shown].sum() / 10_000:.1f} {close[shown].sum() / 100:.0f}"

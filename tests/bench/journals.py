@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
+from msgspec import structs
 
 from infra.exchange import simulated
 from infra.strategies.registry import Strategies, load_strategies
@@ -99,8 +100,7 @@ def batches(market: Market, ticks: Ticks, rows: int) -> Iterator[Row]:
 
 def interleaved(market: Market, ticks: Ticks, markets: int, rows: int) -> tuple[list[Market], list[Row]]:
     """The trades dealt to so many markets of one partition in turn, as records of all of them."""
-    fields = {name: getattr(market, name) for name in market.__struct_fields__}
-    many = [Market(**fields | {"symbol": f"M{n}/USD:BTC"}) for n in range(markets)]
+    many = [structs.replace(market, symbol=f"M{n}/USD:BTC") for n in range(markets)]
     dealt = ticks._replace(market=(np.arange(ticks.rows) % markets).astype(np.uint16))
     table = [RowMarket(m.key, m.price_scale, m.size_scale) for m in many]
     starts = range(0, ticks.rows, rows)
