@@ -30,7 +30,7 @@ CLOSED = np.dtype([(name, np.int64) for name in ("row", *tuple(CANDLE.fields or 
 _OUT_ROWS = 1024
 _QUEUE_ROWS = 32
 _FORM = 1
-_CLOSED_AT = tuple(HEAD.fields or ()).index("closed")
+_WATERMARK_AT, _CLOSED_AT = map(tuple(HEAD.fields or ()).index, ("watermark", "closed"))
 _COUNTS = slice(_CLOSED_AT, _CLOSED_AT + 3)
 """Of the head: candles closed, trades late and trades revising, as integers at once: by name is slower."""
 _LENGTHS = np.array(kernel.LENGTHS)
@@ -116,7 +116,7 @@ class CandleBook:
     @property
     def watermark(self) -> int:
         """The latest time of a clock row or of a trade that is no backfill, in ns; −1 before the first."""
-        return int(self._head["watermark"])
+        return int(self._head_words.item(_WATERMARK_AT))
 
     def fold(self, time: I8, price: I8, size: I8, kind: U1, offset: int) -> Folded:
         """Folds rows of this market, as aligned contiguous columns [n] in order of arrival: ns, integers

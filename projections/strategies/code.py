@@ -4,6 +4,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -161,8 +162,13 @@ class CompiledCode(StrategyCode):
     load: Callable[[], Kernels] = field(repr=False)
     reads: Callable[[Mapping[str, Value]], int] = field(repr=False)
 
+    @cached_property
+    def _kernels(self) -> Kernels:
+        """Kept, since each candle asks for them; a failure is raised each time."""
+        return self.load()
+
     def compile(self) -> None:
-        self.load()
+        _ = self._kernels
 
     def lookback(self, params: Mapping[str, object]) -> int:
         return self.reads(self.strategy(params).parameters)
@@ -170,7 +176,7 @@ class CompiledCode(StrategyCode):
     def step(self, history: History, i: int, first: int, lanes: Lanes) -> StepFailure | None:
         fault = np.array([first, 0.0])
         try:
-            kernels = self.load()
+            kernels = self._kernels
         except StrategyCompileError as error:
             return StepFailure(first, error_text(error))
         try:
@@ -199,7 +205,7 @@ class CompiledCode(StrategyCode):
         given = (bot.seen, self.pack(params), bot.state, bot.target)
         unseen = first - bot.seen
         try:
-            done = self.load().loop(history.values, first, length, *given, run.targets, run.values, fault)
+            done = self._kernels.loop(history.values, first, length, *given, run.targets, run.values, fault)
         except Exception as error:
             raise StrategyRunError(
                 f"{self.name} at candle {int(fault[0]) - unseen}: {error_text(error)}"
