@@ -10,16 +10,20 @@ of the records that goes by their content.
 
 from bisect import bisect_right
 from collections.abc import Sequence
+from typing import Annotated
 
-from msgspec import Struct, field
+from msgspec import Meta, Struct, field
+
+Int = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+"""Every integer of a record: 64 bits, as the columns of rows and tables have. What is beyond is no record."""
 
 
 class Cause(Struct, frozen=True, order=True):
     """Identity of a derived event: journal partition and offset, and its index among its outputs."""
 
-    partition: int
-    offset: int
-    index: int
+    partition: Int
+    offset: Int
+    index: Int
 
     def __str__(self) -> str:
         return f"{self.partition}:{self.offset}:{self.index}"

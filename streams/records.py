@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
-from streams.causes import Cause
+from streams.causes import Cause, Int
 from streams.events import DeadLetter, DerivedEvent, JournalEvent
 
 
@@ -23,6 +23,16 @@ class Record(NamedTuple):
     key: bytes | None
     value: bytes
     headers: tuple[tuple[str, bytes], ...] = ()
+
+    @property
+    def time_ns(self) -> int:
+        """`time_ms`, which a writer may choose freely, as a time that a door can show."""
+        return time_ns(self.time_ms)
+
+
+def time_ns(time_ms: int) -> int:
+    """In 64 bits: what lies beyond is the edge."""
+    return min(max(time_ms * 1_000_000, -(2**63)), 2**63 - 1)
 
 
 class Entry(NamedTuple):
@@ -57,8 +67,8 @@ class Input(Struct, frozen=True, array_like=True):
     """
 
     source: str
-    epoch: int
-    sequence: int
+    epoch: Int
+    sequence: Int
     event: JournalEvent
 
 
@@ -69,9 +79,9 @@ class Output(Struct, frozen=True, array_like=True):
     machinery (stream `system`, not derived) has `offset` −1.
     """
 
-    partition: int
-    offset: int
-    indexes: tuple[int, ...]
+    partition: Int
+    offset: Int
+    indexes: tuple[Int, ...]
     events: tuple[DerivedEvent, ...]
 
     def causes(self) -> list[Cause]:

@@ -18,6 +18,7 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
+from streams.causes import Int
 from streams.log import Log
 from streams.records import Record
 from streams.topics import SNAPSHOTS
@@ -44,10 +45,10 @@ class Snapshot(NamedTuple):
 
 
 class Manifest(msgspec.Struct, frozen=True, array_like=True):
-    applied: int
-    length: int
+    applied: Int
+    length: Int
     sha256: bytes
-    pieces: tuple[int, ...]
+    pieces: tuple[Int, ...]
     last: bytes
 
 
@@ -121,7 +122,7 @@ def _manifests(records: Iterator[Record], warn: Callable[[str], None]) -> Iterat
             continue
         try:
             yield record, _decode(record.value)
-        except msgspec.DecodeError as error:
+        except Exception as error:  # noqa: BLE001 - bytes may be wrong in more ways than a DecodeError
             warn(f"{_place(record)}: not a snapshot manifest, passed over: {error}")
 
 

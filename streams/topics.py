@@ -1,4 +1,6 @@
-"""The names of the streams."""
+"""The names of the streams, and of the markets that their records are keyed by."""
+
+import re
 
 JOURNAL = "journal"
 CANDLES = "candles"
@@ -22,5 +24,14 @@ RECORD_BYTES_MAX = 900_000
 """No record is larger; Kafka's default limit is 1 MiB."""
 
 
+VENUE = r"[A-Za-z0-9_.-]{1,64}"
+SYMBOL = r"[^\s\x00-\x1f\x7f]{1,100}"
+_MARKET = re.compile(f"{VENUE}:{SYMBOL}")
+
+
 def market_key(venue: str, symbol: str) -> str:
     return f"{venue}:{symbol}"
+
+
+def is_market_key(key: str) -> bool:
+    return _MARKET.fullmatch(key) is not None

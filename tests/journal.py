@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from projections.fold.commands import code_check
 from projections.fold.outbox import Derived
 from projections.fold.pipeline import Pipeline
 from projections.strategies.code import Strategies
@@ -86,13 +87,20 @@ def create(
         market=market.key,
         timeframe=timeframe,
         strategy=strategy,
-        code_hash=code_hash,
+        **named(strategy, code_hash),
         params=params or {},
         sizing=sizing or Sizing("equity", 1, 0),
         short=short,
         cash=cash * 10**market.cash_scale,
         cash_scale=market.cash_scale,
         start=start,
+    )
+
+
+def named(strategy: str, code_hash: str | None) -> dict[str, str]:
+    """The fields by which a command names code; none for a command that names none."""
+    return (
+        {} if code_hash is None else {"code_hash": code_hash, "code_check": code_check(strategy, code_hash)}
     )
 
 

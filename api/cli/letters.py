@@ -59,7 +59,7 @@ def show(
     if raw or out is not None:
         write_chunks([letter.data], out)
         return
-    row = {"id": id_, "timestamp": iso(letter.time_ms * 1_000_000), **event_to_json(letter.event)}
+    row = {"id": id_, "timestamp": iso(letter.time_ns), **event_to_json(letter.event)}
     row |= {"data": letter.data.decode(errors="backslashreplace"), "cut": letter.cut}
     if json:
         print_json(row)

@@ -157,7 +157,7 @@ def _print(record: "Record", content: bool) -> None:
         if content:
             print_json({"topic": record.topic, "type": kind, "event": event})
             continue
-        time = iso(record.time_ms * 1_000_000)
+        time = iso(record.time_ns)
         place = {
             "topic": record.topic,
             "partition": record.partition,

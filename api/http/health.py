@@ -102,7 +102,7 @@ def _partition(
         "folded": done,
         "lag": end - 1 - (-1 if done is None else done),
         "projection_lag": sum(max(0, lag) for lag in behind),
-        "recorded": None if newest is None else iso(newest.time_ms * 1_000_000),
+        "recorded": None if newest is None else iso(newest.time_ns),
         "recorded_age_s": None if newest is None else max(0, now // 1_000_000 - newest.time_ms) / 1e3,
     }
 

@@ -68,7 +68,7 @@ def records(
                 "topic": stream,
                 "partition": partition,
                 "offset": record.offset,
-                "timestamp": iso(record.time_ms * 1_000_000),
+                "timestamp": iso(record.time_ns),
                 "key": (record.key or b"").decode(errors="replace"),
                 "events": events,
             }

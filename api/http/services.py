@@ -26,6 +26,7 @@ from infra.strategies.indicators import Indicators
 from infra.strategies.lives import BotHistory
 from infra.strategies.registry import Strategies
 from projections.fold.money import INT64_MAX
+from streams import topics
 from streams.log import Log
 from streams.records import partition_of
 from streams.snapshots import latest
@@ -62,8 +63,8 @@ def services_of(request: Request) -> Services:
 Served = Annotated[Services, Depends(services_of)]
 
 BotId = Annotated[int, Path(ge=1, le=INT64_MAX, description="Bot id.", examples=[1])]
-VENUE = r"^[A-Za-z0-9_.-]{1,64}$"
-SYMBOL = r"^[^\s\x00-\x1f\x7f]{1,100}$"
+VENUE = f"^{topics.VENUE}$"
+SYMBOL = f"^{topics.SYMBOL}$"
 Venue = Annotated[str, Path(pattern=VENUE, description="Exchange.", examples=["sim"])]
 Symbol = Annotated[
     str,

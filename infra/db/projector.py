@@ -7,6 +7,7 @@ written by a worker that crashed and folded again.
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import msgspec
@@ -26,10 +27,11 @@ from streams.codec import UndecodableError, decode_output
 from streams.events import Checkpoint
 from streams.log import Log
 from streams.records import Output, Record, dead_letter
-from streams.topics import SYSTEM
+from streams.topics import SYSTEM, is_market_key
 
-INT64 = range(-(2**63), 2**63)
 KEYS_PER_QUERY = 500
+_UNFIT = (OverflowError, ValueError, DataError)
+"""What the drivers raise for a value that fits the wire, but no column."""
 _NO_MARKET = (*SYSTEM_EVENTS, Checkpoint)
 
 Place = tuple[str, int]
@@ -42,6 +44,29 @@ class ProjectionError(Exception):
 
 class ProjectionGapError(ProjectionError):
     """A record is not the one after the stored position: applying it would leave a hole."""
+
+
+class RowTakenError(ProjectionError):
+    """A row that was to be inserted stands already."""
+
+    def __init__(self, database: Engine, table: Table, rows: list[tuple[Any, ...]], error: Exception) -> None:
+        super().__init__(
+            f"database {_shown(database)}: table {table.name} holds a row already that the log gives"
+            f" anew ({one_line(error)}); it was changed by another program or made of another log: run"
+            " `tcpdashboard rebuild`"
+        )
+        self.table = table
+        self._rows = rows
+
+    def is_accounted_for(self, connection: Connection, record: Record) -> bool:
+        """Whether what stands there is of records that the stored position counts as applied."""
+        place = (record.topic, record.partition)
+        seen = _load_positions(connection, {place})[place].seen
+        names = self.table.columns.keys()
+        key = [names.index(column.name) for column in self.table.primary_key.columns]
+        standing = _load(connection, self.table, {tuple(row[at] for at in key) for row in self._rows})
+        others = (row["cause_offset"] for row in standing if row["cause_partition"] == record.partition)
+        return all(0 <= offset <= seen.offset for offset in others)
 
 
 class Applied(NamedTuple):
@@ -140,9 +165,28 @@ def project(
     try:
         with connection.begin_nested():
             return _project(connection, records, decode_output, update_bot)
-    except (OverflowError, ValueError, DataError):
-        # a value fits the wire but no column; checking each beforehand would cost a third of the speed
-        return _project(connection, records, _decode_checked, update_bot)
+    except (*_UNFIT, RowTakenError):
+        # of some record no table takes all; to check each beforehand would cost a third of the speed
+        return sum((_project_one(connection, record, update_bot) for record in records), Applied())
+
+
+def _project_one(connection: Connection, record: Record, update_bot: UpdateBot) -> Applied:
+    """A record that the tables cannot take becomes a dead letter."""
+    reason = ""
+
+    def refused(_: bytes) -> Output:
+        raise UndecodableError(reason)
+
+    try:
+        with connection.begin_nested():
+            return _project(connection, [record], _decode_checked, update_bot)
+    except RowTakenError as error:
+        if not error.is_accounted_for(connection, record):
+            raise
+        reason = f"table {error.table.name} holds a row already that it gives anew, of another cause"
+    except _UNFIT as error:
+        reason = f"no table takes it: {one_line(error)}"
+    return _project(connection, [record], refused, update_bot)
 
 
 def _project(
@@ -179,7 +223,7 @@ def _add(changes: Changes, record: Record, decode: Callable[[bytes], Output], po
     output = decode(record.value)
     market = _text(record.key)
     check_output(record, output, market)
-    if ":" in market and record.topic != SYSTEM:
+    if record.topic != SYSTEM and _is_market_key(market):
         changes.markets.add(market)
     first = position.seen.repeats(market, output.offset, output.indexes)
     changes.add(market, output, first, record)
@@ -194,10 +238,13 @@ def check_output(record: Record, output: Output, market: str) -> None:
         raise UndecodableError(
             f"its cause lies in journal partition {output.partition}, not {record.partition}"
         )
-    if ":" not in market:
+    if not _is_market_key(market):
         for event in output.events:
             if not isinstance(event, _NO_MARKET):
                 raise UndecodableError(f"its key {market!r} is not venue:symbol")
+
+
+_is_market_key = lru_cache(maxsize=4_096)(is_market_key)
 
 
 def _text(key: bytes | None) -> str:
@@ -207,8 +254,6 @@ def _text(key: bytes | None) -> str:
 def _decode_checked(value: bytes) -> Output:
     output = decode_output(value)
     for leaf in _leaves(output):
-        if isinstance(leaf, int) and leaf not in INT64:
-            raise UndecodableError(f"the integer {leaf} exceeds 64 bits")
         if isinstance(leaf, str) and "\0" in leaf:
             raise UndecodableError(f"the text {leaf!r} holds a NUL, which PostgreSQL does not store")
     return output
@@ -287,11 +332,7 @@ def _insert(connection: Connection, table: Table, rows: list[tuple[Any, ...]]) -
     try:
         write(connection, table, rows)
     except IntegrityError as error:
-        raise ProjectionError(
-            f"database {_shown(connection.engine)}: table {table.name} holds a row already that the log gives"
-            f" anew ({one_line(error)}); it was changed by another program or made of another log: run"
-            " `tcpdashboard rebuild`"
-        ) from error
+        raise RowTakenError(connection.engine, table, rows, error) from error
 
 
 def _write_markets(connection: Connection, changes: Changes) -> None:

@@ -100,7 +100,7 @@ class Changes:
                 self.add_system(market, event, (partition, offset, index), record, place)
 
     def add_system(self, market: str, event: Any, cause: CauseKey, record: Record, place: int = 0) -> None:
-        where = (record.topic, record.partition, record.offset, place, record.time_ms * 1_000_000)
+        where = (record.topic, record.partition, record.offset, place, record.time_ns)
         body = msgspec.json.encode(event_to_json(event)).decode()
         self.inserts[tables.system_events].append((*where, market, event_tag(event), body, *cause))
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from infra.present.values import event_to_json, text_of
-from streams.codec import UndecodableError, decode_input, decode_output
+from streams.codec import decode_input, decode_output
 from streams.events import Clock, Event, Market, TickBatch
 from streams.journal import event_tag
 from streams.records import Record
@@ -18,12 +18,16 @@ def decoded(record: Record, *, content: bool = False) -> list[tuple[str | None, 
     Of an event that has nothing but positions, such as a checkpoint, nothing is content.
     """
     try:
-        if record.topic == JOURNAL:
-            event = decode_input(record.value).event
-            return [(None, event_tag(event), _shown(event, record, content))]
-        output = decode_output(record.value)
-    except UndecodableError as error:
+        return _lines(record, content)
+    except ValueError as error:  # of the decoder, or of columns whose lengths differ
         return [(None, UNDECODABLE, {"reason": str(error), "data": text_of(record.value)})]
+
+
+def _lines(record: Record, content: bool) -> list[tuple[str | None, str, dict[str, Any]]]:
+    if record.topic == JOURNAL:
+        event = decode_input(record.value).event
+        return [(None, event_tag(event), _shown(event, record, content))]
+    output = decode_output(record.value)
     causes = [str(cause) if output.offset >= 0 else None for cause in output.causes()]
     shown = (_shown(event, record, content) for event in output.events)
     tags = map(event_tag, output.events)

@@ -32,7 +32,7 @@ from streams.events import (
 from streams.genesis import genesis
 from streams.journal import command_entry, genesis_at, genesis_entry, new_home
 from streams.log import Log
-from streams.records import Entry, Input, Position, Record, partition_of
+from streams.records import Entry, Input, Position, Record, partition_of, time_ns
 from streams.snapshots import SnapshotWriter
 from streams.ticks import Ticks, pack, trades, unpack
 from streams.topics import JOURNAL, SNAPSHOTS
@@ -282,7 +282,7 @@ class _Given:
         entries: list[Entry] = []
         for bot_id, bot in mine.items():
             del self._bots[bot_id]
-            signed = Signed(request=f"replay:create:{bot_id}", who=WHO, at=entry.time_ms * 1_000_000)
+            signed = Signed(request=f"replay:create:{bot_id}", who=WHO, at=time_ns(entry.time_ms))
             code = self._strategies.latest(bot.strategy)
             command = create_command(bot, market, code, bot_id, signed, start=True)
             entries.append(command_entry(command, market.key, partition, 0))

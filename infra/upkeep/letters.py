@@ -20,7 +20,7 @@ class Letter(NamedTuple):
     """A dead letter, when the log was told of it, and its bytes: all of them where the log has them."""
 
     event: DeadLetter
-    time_ms: int
+    time_ns: int
     data: bytes
 
     @property
@@ -42,7 +42,7 @@ def find_letter(log: Log, id_: str) -> Letter:
     if not isinstance(event, DeadLetter):
         kind = "nothing" if event is None else event_tag(event)
         raise LetterError(f"{id_} is no dead letter but {kind}; `dead-letters` lists them")
-    return Letter(event, record.time_ms, _data(log, event))
+    return Letter(event, record.time_ns, _data(log, event))
 
 
 def _place(id_: str) -> tuple[str, int, int, int]:

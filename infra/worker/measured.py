@@ -72,7 +72,7 @@ class MeasuredFold:
     def _count(self, record: Record, report: Report) -> None:
         if report.kinds is not None:
             telemetry.TICKS.inc(report.ticks)
-            self._state.newest.update(dict.fromkeys(report.watermarks, record.time_ms * 1_000_000))
+            self._state.newest.update(dict.fromkeys(report.watermarks, record.time_ns))
         for letter in report.dead_letters:
             telemetry.DEAD_LETTERS.inc()
             logger.warning("dead letter: %s", letter.reason)

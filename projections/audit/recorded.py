@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from streams.causes import Seen
+from streams.causes import Int, Seen
 from streams.log import Log
 from streams.records import Record
 
@@ -17,9 +17,9 @@ compared with their repeats. One that repeats none of them is a conflict too."""
 class OutputHead(msgspec.Struct, frozen=True, array_like=True):
     """The front of an `Output`, decoded without its events."""
 
-    partition: int
-    offset: int
-    indexes: tuple[int, ...]
+    partition: Int
+    offset: Int
+    indexes: tuple[Int, ...]
 
 
 _head = msgspec.msgpack.Decoder(OutputHead)
@@ -41,7 +41,7 @@ class Recorded(NamedTuple):
 def head_of(value: bytes) -> OutputHead | None:
     try:
         return _head.decode(value)
-    except msgspec.DecodeError:
+    except Exception:  # noqa: BLE001 - bytes may be wrong in more ways than a DecodeError
         return None
 
 

@@ -38,8 +38,8 @@ def code_check(strategy: str, code_hash: str) -> str:
 
 
 def _check_code(strategy: str, command: CreateBot | StartBot | ReconfigureBot) -> None:
-    """Raises `CommandError`. A command without a check is believed."""
-    if command.code_check and command.code_check != code_check(strategy, command.code_hash or ""):
+    """Raises `CommandError`. A command that names code without its check is none of ours."""
+    if command.code_hash is not None and command.code_check != code_check(strategy, command.code_hash):
         raise CommandError(
             f"bot {command.bot_id}: code {command.code_hash} of strategy {strategy} does not fit its check"
             f" {command.code_check}: the command is damaged, give it again"

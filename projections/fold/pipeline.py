@@ -142,6 +142,11 @@ class Pipeline:
             self._seal(record)
         except (MemoryError, CodeMissingError, JournalRefusedError):
             raise
+        except UndecodableError as error:  # nothing was touched
+            outbox = self._dead_letter(record, error)
+            derived = outbox.derived()
+            self._since_base.append(record)
+            self._seal(record)
         except Exception as error:  # noqa: BLE001 - whatever a record makes the fold raise is a dead letter
             self._roll_back()
             outbox = self._dead_letter(record, error)
@@ -364,7 +369,8 @@ class Pipeline:
         tail = self._since_base
         self.restore(self._base)
         for record in tail:
-            self._apply(record, Outbox(record))
+            with suppress(UndecodableError):
+                self._apply(record, Outbox(record))
             self._seal(record)
 
     def view(self) -> View:

@@ -11,7 +11,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from msgspec import Meta, Struct
 
-from streams.causes import Cause
+from streams.causes import Cause, Int
 
 MINUTE_NS = 60_000_000_000
 TIMEFRAMES_NS: dict[str, int] = {
@@ -25,22 +25,24 @@ TIMEFRAMES_NS: dict[str, int] = {
 E8 = 100_000_000
 """Rates (fees, slippage) are in units of 1e-8: one basis point is 10,000."""
 
-Time = Annotated[int, Meta(description="ns since 1970-01-01 UTC", extra={"unit": "time"})]
-Price = Annotated[int, Meta(description="in 10**-price_scale", extra={"unit": "price"})]
-Size = Annotated[int, Meta(description="in 10**-size_scale", extra={"unit": "size"})]
-Cash = Annotated[int, Meta(description="in 10**-cash_scale of settle", extra={"unit": "cash"})]
-Prices = Annotated[tuple[int, ...], Meta(description="in 10**-price_scale", extra={"unit": "price"})]
-Sizes = Annotated[tuple[int, ...], Meta(description="in 10**-size_scale", extra={"unit": "size"})]
-Cashes = Annotated[tuple[int, ...], Meta(description="in 10**-cash_scale of settle", extra={"unit": "cash"})]
-Rate = Annotated[int, Meta(description="in 1e-8 of the value", extra={"unit": "rate"})]
-Offset = Annotated[int, Meta(description="journal offset; not content", extra={"content": False})]
+Scale = Annotated[int, Meta(ge=0, le=18, description="decimals")]
+
+Time = Annotated[Int, Meta(description="ns since 1970-01-01 UTC", extra={"unit": "time"})]
+Price = Annotated[Int, Meta(description="in 10**-price_scale", extra={"unit": "price"})]
+Size = Annotated[Int, Meta(description="in 10**-size_scale", extra={"unit": "size"})]
+Cash = Annotated[Int, Meta(description="in 10**-cash_scale of settle", extra={"unit": "cash"})]
+Prices = Annotated[tuple[Int, ...], Meta(description="in 10**-price_scale", extra={"unit": "price"})]
+Sizes = Annotated[tuple[Int, ...], Meta(description="in 10**-size_scale", extra={"unit": "size"})]
+Cashes = Annotated[tuple[Int, ...], Meta(description="in 10**-cash_scale of settle", extra={"unit": "cash"})]
+Rate = Annotated[Int, Meta(description="in 1e-8 of the value", extra={"unit": "rate"})]
+Offset = Annotated[Int, Meta(description="journal offset; not content", extra={"content": False})]
 CauseField = Annotated[Cause, Meta(description="a cause; not content", extra={"content": False})]
 Raw = Annotated[bytes, Meta(description="bytes as they came", extra={"unit": "bytes"})]
 Timeframe = Literal["1m", "5m", "15m", "1h", "4h", "1d"]
 BotStatus = Literal["stopped", "running", "halted"]
 OnStale = Literal["hold", "flatten", "ignore"]
 """What a bot does while nobody vouches for its market's data."""
-Params: TypeAlias = dict[str, int | float | bool | str]
+Params: TypeAlias = dict[str, Int | float | bool | str]
 
 
 class Event(
@@ -62,5 +64,5 @@ class Sizing(Struct, frozen=True):
     """
 
     mode: Literal["amount", "cash", "equity"]
-    value: int
-    scale: int
+    value: Int
+    scale: Scale

@@ -11,11 +11,13 @@ from streams.events.base import (
     Cashes,
     CauseField,
     Event,
+    Int,
     Offset,
     OnStale,
     Params,
     Price,
     Raw,
+    Scale,
     Size,
     Sizes,
     Sizing,
@@ -34,15 +36,15 @@ class Candle(Event, frozen=True, kw_only=True, tag="candle.v1"):
 
     timestamp: Time
     timeframe: Timeframe
-    revision: int
+    revision: Int
     open: Price
     high: Price
     low: Price
     close: Price
     volume: Size
-    trades: int
-    price_scale: int
-    size_scale: int
+    trades: Int
+    price_scale: Scale
+    size_scale: Scale
     empty: bool
     incomplete: bool
     first_offset: Offset
@@ -55,8 +57,8 @@ class LateTick(Event, frozen=True, kw_only=True, tag="late_tick.v1"):
     timestamp: Time
     price: Price
     size: Size
-    price_scale: int
-    size_scale: int
+    price_scale: Scale
+    size_scale: Scale
 
 
 class Signal(Event, frozen=True, kw_only=True, tag="signal.v1"):
@@ -67,14 +69,14 @@ class Signal(Event, frozen=True, kw_only=True, tag="signal.v1"):
     not change, but it is not what is held, which `previous` then is.
     """
 
-    bot_id: int
+    bot_id: Int
     timestamp: Time
     timeframe: Timeframe
     target: float
     previous: float
     values: dict[str, float]
     price: Price
-    price_scale: int
+    price_scale: Scale
     decision: Literal["executed", "refused"]
     code: str
     origin: Literal["strategy", "external", "resumed"] = "strategy"
@@ -84,13 +86,13 @@ class Signal(Event, frozen=True, kw_only=True, tag="signal.v1"):
 class Order(Event, frozen=True, kw_only=True, tag="order.v1"):
     """A paper market order. Its id is its cause; `signal` is the cause of the signal behind it, if any."""
 
-    bot_id: int
+    bot_id: Int
     timestamp: Time
     side: Literal["buy", "sell"]
     size: Size
     price: Price
-    price_scale: int
-    size_scale: int
+    price_scale: Scale
+    size_scale: Scale
     reason: str
     signal: CauseField | None = None
 
@@ -104,7 +106,7 @@ class Fill(Event, frozen=True, kw_only=True, tag="fill.v1"):
     closes, 0 for none.
     """
 
-    bot_id: int
+    bot_id: Int
     timestamp: Time
     order_id: CauseField
     side: Literal["buy", "sell"]
@@ -116,18 +118,18 @@ class Fill(Event, frozen=True, kw_only=True, tag="fill.v1"):
     position: Size
     cost: Cash
     cash: Cash
-    price_scale: int
-    size_scale: int
-    cash_scale: int
-    row: Annotated[int, Meta(description="row in the journal record; not content", extra={"content": False})]
-    opens: int = 0
-    closes: int = 0
+    price_scale: Scale
+    size_scale: Scale
+    cash_scale: Scale
+    row: Annotated[Int, Meta(description="row in the journal record; not content", extra={"content": False})]
+    opens: Int = 0
+    closes: Int = 0
 
 
 class OrderClosed(Event, frozen=True, kw_only=True, tag="order_closed.v1"):
     """An order that ended without a fill, or with less than its size."""
 
-    bot_id: int
+    bot_id: Int
     timestamp: Time
     order_id: CauseField
     status: Literal["cancelled", "rejected"]
@@ -141,7 +143,7 @@ class BotChanged(Event, frozen=True, kw_only=True, tag="bot_changed.v1"):
     indicators count.
     """
 
-    bot_id: int
+    bot_id: Int
     timestamp: Time
     market: str
     timeframe: Timeframe
@@ -151,7 +153,7 @@ class BotChanged(Event, frozen=True, kw_only=True, tag="bot_changed.v1"):
     sizing: Sizing
     short: bool
     initial_cash: Cash
-    cash_scale: int
+    cash_scale: Scale
     currency: str
     status: BotStatus
     code: str
@@ -172,15 +174,20 @@ class Equity(Event, frozen=True, kw_only=True, tag="equity.v1"):
 
     timestamp: Time
     mark_price: Price
-    bot_id: tuple[int, ...]
+    bot_id: tuple[Int, ...]
     cash: Cashes
     position: Sizes
     equity: Cashes
     unrealised_pnl: Cashes
     peak: Cashes
-    price_scale: int
-    size_scale: int
-    cash_scale: int
+    price_scale: Scale
+    size_scale: Scale
+    cash_scale: Scale
+
+    def __post_init__(self) -> None:
+        columns = (self.bot_id, self.cash, self.position, self.equity, self.unrealised_pnl, self.peak)
+        if len(set(map(len, columns))) > 1:
+            raise ValueError(f"marks of {len(self.bot_id)} bots in columns of {[len(c) for c in columns]}")
 
 
 class Checkpoint(Event, frozen=True, kw_only=True, tag="checkpoint.v1"):
@@ -191,7 +198,7 @@ class Checkpoint(Event, frozen=True, kw_only=True, tag="checkpoint.v1"):
 
     journal_sha256: Annotated[str, Meta(extra={"content": False})]
     state_sha256: Annotated[str, Meta(extra={"content": False})]
-    state_version: Annotated[int, Meta(ge=1, extra={"content": False})]
+    state_version: Annotated[int, Meta(ge=1, le=2**63 - 1, extra={"content": False})]
 
 
 class DeadLetter(Event, frozen=True, kw_only=True, tag="dead_letter.v1"):
@@ -203,15 +210,15 @@ class DeadLetter(Event, frozen=True, kw_only=True, tag="dead_letter.v1"):
     """
 
     topic: str
-    partition: int
+    partition: Int
     offset: Offset = -1
     source: str = ""
-    sequence: int = -1
+    sequence: Int = -1
     market: str = ""
     venue_id: str = ""
     reason: str
     sha256: str
-    size: int
+    size: Int
     data: Raw
 
 
@@ -219,20 +226,20 @@ class SourceHole(Event, frozen=True, kw_only=True, tag="source_hole.v1"):
     """Records of a source that never arrived: `expected` was due, `got` came."""
 
     source: str
-    epoch: int
-    expected: int
-    got: int
+    epoch: Int
+    expected: Int
+    got: Int
 
 
 class WorkerStarted(Event, frozen=True, kw_only=True, tag="worker_started.v1"):
     worker: str
-    epoch: int
+    epoch: Int
     at: Time
 
 
 class WorkerStopped(Event, frozen=True, kw_only=True, tag="worker_stopped.v1"):
     worker: str
-    epoch: int
+    epoch: Int
     at: Time
     reason: str
 

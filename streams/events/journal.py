@@ -8,22 +8,30 @@ from msgspec import Meta, Struct
 from streams.events.base import (
     Cash,
     Event,
+    Int,
     OnStale,
     Params,
     Price,
     Prices,
     Rate,
+    Scale,
     Size,
     Sizes,
     Sizing,
     Time,
     Timeframe,
 )
+from streams.topics import SYMBOL, VENUE
 
 Contract = Literal["spot", "linear", "inverse"]
 Closed = Literal["right", "left"]
 MarketStatus = Literal["trading", "halted", "delisted"]
 FeedState = Literal["live", "catching_up", "stale", "down", "halted"]
+
+
+_END = r"(?![\s\S])"
+Venue = Annotated[str, Meta(pattern=f"^{VENUE}{_END}")]
+Symbol = Annotated[str, Meta(pattern=f"^{SYMBOL}{_END}")]
 
 
 class RowKind(IntEnum):
@@ -43,8 +51,8 @@ class RowMarket(Struct, frozen=True, array_like=True):
     """One market of a batch's table: its key `venue:symbol` and the scales of its rows."""
 
     key: str
-    price_scale: int
-    size_scale: int
+    price_scale: Scale
+    size_scale: Scale
 
 
 class Genesis(Event, frozen=True, kw_only=True, tag="genesis.v1"):
@@ -56,8 +64,8 @@ class Genesis(Event, frozen=True, kw_only=True, tag="genesis.v1"):
     """
 
     home: str
-    partitions: int
-    rules: int
+    partitions: Int
+    rules: Int
     source_home: str = ""
     source_sha256: str = ""
     sha256: str
@@ -66,7 +74,7 @@ class Genesis(Event, frozen=True, kw_only=True, tag="genesis.v1"):
 class Rules(Event, frozen=True, kw_only=True, tag="rules.v1"):
     """From here on the journal is folded by rules `number`; `sha256` is that of the number's digits."""
 
-    number: int
+    number: Int
     sha256: str
 
 
@@ -78,23 +86,23 @@ class Market(Event, frozen=True, kw_only=True, tag="market.v1"):
     own name of it.
     """
 
-    venue: str
-    symbol: str
+    venue: Venue
+    symbol: Symbol
     base: str
     quote: str
     settle: str
     contract: Contract
-    price_scale: int
-    size_scale: int
-    cash_scale: int
+    price_scale: Scale
+    size_scale: Scale
+    cash_scale: Scale
     price_step: Price
     size_step: Size
     min_size: Size
-    multiplier: Annotated[int, Meta(extra={"unit": "multiplier"})] = 1
-    multiplier_scale: int = 0
+    multiplier: Annotated[Int, Meta(extra={"unit": "multiplier"})] = 1
+    multiplier_scale: Scale = 0
     closed: Closed = "right"
-    grace_ms: int = 0
-    horizon_min: int = 180
+    grace_ms: Int = 0
+    horizon_min: Int = 180
     """A late tick revises candles whose minute ended less than this many minutes before the watermark."""
     fee: Rate = 0
     slippage: Rate = 0
@@ -120,7 +128,7 @@ class TickBatch(Event, frozen=True, kw_only=True, tag="ticks.v1"):
     """
 
     markets: tuple[RowMarket, ...]
-    rows: int
+    rows: Int
     kind: bytes
     time: bytes
     price: bytes
@@ -128,7 +136,7 @@ class TickBatch(Event, frozen=True, kw_only=True, tag="ticks.v1"):
     market: bytes = b""
     id: bytes = b""
     id_bits: Literal[64, 128] = 64
-    first_row: int = -1
+    first_row: Int = -1
     received: Time = 0
 
 
@@ -168,14 +176,14 @@ class Bars(Event, frozen=True, kw_only=True, tag="bars.v1"):
 
     market: str
     timeframe: Timeframe
-    timestamp: Annotated[tuple[int, ...], Meta(extra={"unit": "time"})]
+    timestamp: Annotated[tuple[Int, ...], Meta(extra={"unit": "time"})]
     open: Prices
     high: Prices
     low: Prices
     close: Prices
     volume: Sizes
-    price_scale: int
-    size_scale: int
+    price_scale: Scale
+    size_scale: Scale
     origin: Literal["market", "venue", "file"] = "market"
 
 
@@ -204,7 +212,7 @@ class RegisterBot(Command, frozen=True, kw_only=True, tag="register_bot.v1"):
 
 
 class CreateBot(Command, frozen=True, kw_only=True, tag="create_bot.v1"):
-    bot_id: int
+    bot_id: Int
     market: str
     timeframe: Timeframe
     strategy: str
@@ -213,7 +221,7 @@ class CreateBot(Command, frozen=True, kw_only=True, tag="create_bot.v1"):
     sizing: Sizing
     short: bool
     cash: Cash
-    cash_scale: int
+    cash_scale: Scale
     start: bool = False
     name: str = ""
     tags: tuple[str, ...] = ()
@@ -225,7 +233,7 @@ class CreateBot(Command, frozen=True, kw_only=True, tag="create_bot.v1"):
 class StartBot(Command, frozen=True, kw_only=True, tag="start_bot.v1"):
     """`code_hash` accepts strategy code that differs from the recorded; None keeps the recorded."""
 
-    bot_id: int
+    bot_id: Int
     code_hash: str | None = None
     code_check: str = ""
 
@@ -233,14 +241,14 @@ class StartBot(Command, frozen=True, kw_only=True, tag="start_bot.v1"):
 class StopBot(Command, frozen=True, kw_only=True, tag="stop_bot.v1"):
     """Pending orders are cancelled and the position is kept, unless `flatten` closes it at the next trade."""
 
-    bot_id: int
+    bot_id: Int
     flatten: bool = False
 
 
 class HaltBot(Command, frozen=True, kw_only=True, tag="halt_bot.v1"):
     """`bot_id` None halts every bot of the partition. `code` is a short name of the reason."""
 
-    bot_id: int | None
+    bot_id: Int | None
     reason: str
     code: str
 
@@ -248,7 +256,7 @@ class HaltBot(Command, frozen=True, kw_only=True, tag="halt_bot.v1"):
 class ReconfigureBot(Command, frozen=True, kw_only=True, tag="reconfigure_bot.v1"):
     """Fields that are None stay. Indicators begin anew; the position stays."""
 
-    bot_id: int
+    bot_id: Int
     params: Params | None = None
     code_hash: str | None = None
     sizing: Sizing | None = None
@@ -259,7 +267,7 @@ class ReconfigureBot(Command, frozen=True, kw_only=True, tag="reconfigure_bot.v1
 class ExternalSignal(Command, frozen=True, kw_only=True, tag="external_signal.v1"):
     """A target position that a person or another program decided."""
 
-    bot_id: int
+    bot_id: Int
     target: float
 
 

@@ -26,7 +26,7 @@ from infra.strategies.registry import Strategies, load_strategies
 from projections.fold.pipeline import Pipeline
 from streams import events
 from streams.events import BotChanged, DeadLetter, Fill, Order, OrderClosed, Signal, Sizing
-from tests.journal import START, batch, create, emitted, fold, records, spot
+from tests.journal import START, batch, create, emitted, fold, named, records, spot
 from tests.programs import KERNELS
 
 FILE = Path(__file__).with_name("bot_life.csv")
@@ -171,12 +171,13 @@ class Life:
         return msgspec.structs.replace(command, **bot.request)
 
     def start(self, bot: Bot, code_hash: str | None = None) -> events.StartBot:
-        return events.StartBot(**bot.request, bot_id=1, code_hash=code_hash)
+        return events.StartBot(**bot.request, bot_id=1, **named("told", code_hash))
 
     def halt(self, bot: Bot, code: str = "halted", bot_id: int | None = 1) -> events.HaltBot:
         return events.HaltBot(**bot.request, bot_id=bot_id, reason="asked", code=code)
 
     def reconfigure(self, bot: Bot, **changes: Any) -> events.ReconfigureBot:
+        changes |= named("told", changes.get("code_hash"))
         return events.ReconfigureBot(**bot.request, bot_id=1, **changes)
 
     def signal(self, bot: Bot, target: float) -> events.ExternalSignal:

@@ -15,7 +15,7 @@ from streams.embedded.log import EmbeddedLog
 from streams.events import BotChanged, JournalEvent
 from streams.records import Entry
 from streams.topics import BOTS
-from tests.journal import START, batch, create, fold, of, records, spot
+from tests.journal import START, batch, create, fold, named, of, records, spot
 
 A = spot("A/USDT")
 STRATEGY = """
@@ -59,8 +59,8 @@ def journal(given: list[tuple[str, object]], code_hash: str, n: int) -> Iterator
         match what, with_:
             case "trade", int(price):
                 yield A.key, batch(A, [(60 * number + 30, price, 2)])
-            case "start", named:
-                yield A.key, events.StartBot(**head, code_hash=code_hash if named else None)
+            case "start", with_code:
+                yield A.key, events.StartBot(**head, **named("fragile", code_hash if with_code else None))
             case "stop", bool(flatten):
                 yield A.key, events.StopBot(**head, flatten=flatten)
             case "halt", str(code):

@@ -1,12 +1,14 @@
 """Forms that can grow: what a later field with a default does to the bytes of today, and what damage does."""
 
 import inspect
-from typing import Any, get_args
+from collections.abc import Iterator
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import Meta, Struct
 from msgspec.structs import FieldInfo, replace
 from msgspec.structs import fields as fields_of
 
@@ -36,6 +38,7 @@ from streams.genesis import RULES, JournalRefusedError, genesis, rules
 from streams.journal import event_tag
 from streams.records import Input, Output
 from streams.topics import SYSTEM
+from tests.derived import equity
 from tests.golden.make import bars, read_journal
 from tests.journal import MINUTE, START, batch, create, records, spot
 
@@ -263,3 +266,49 @@ def test_all_events_of_a_family_have_tags_of_their_own() -> None:
     assert len(TAGS) == len(kinds)
     assert Market.__struct_config__.tag == "market.v1"
     assert Output(0, 0, (), ()).causes() == []
+
+
+def integers(kind: object) -> Iterator[tuple[object, ...]]:
+    """The metadata of every integer in an annotation."""
+    if get_origin(kind) is Annotated and get_args(kind)[0] is int:
+        yield get_args(kind)[1:]
+    elif kind is int:
+        yield ()
+    elif isinstance(kind, type) and issubclass(kind, Struct):
+        for hint in get_type_hints(kind, include_extras=True).values():
+            yield from integers(hint)
+    else:
+        for part in get_args(kind):
+            yield from integers(part)
+
+
+@pytest.mark.parametrize("kind", [Input, Output, *TAGS.values()])
+def test_every_integer_of_a_record_is_one_of_64_bits(kind: type[Struct]) -> None:
+    """Write `Int`, or `Scale` for a decimal scale: what is beyond is then refused by whoever decodes it."""
+    for metadata in integers(kind):
+        limits = [one for one in metadata if isinstance(one, Meta) and one.ge is not None]
+        assert any(one.ge >= -(2**63) and one.le is not None and one.le < 2**63 for one in limits), kind
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"price_scale": 19},
+        {"cash_scale": -1},
+        {"venue": "a:b"},
+        {"venue": ""},
+        {"symbol": "x" * 101},
+        {"symbol": "A/B\n"},
+    ],
+)
+def test_a_market_that_no_door_can_show_is_no_event(changes: dict[str, Any]) -> None:
+    with pytest.raises(UndecodableError):
+        decode_input(encode(Input("", 0, 0, replace(spot(), **changes))))
+
+
+def test_marks_whose_columns_differ_in_length_are_no_event() -> None:
+    marks = msgspec.to_builtins(Output(0, 1, (0,), (equity(1, 2),)))
+    assert decode_output(msgspec.msgpack.encode(marks))
+    marks[3][0]["cash"] = (1,)
+    with pytest.raises(UndecodableError, match="columns of"):
+        decode_output(msgspec.msgpack.encode(marks))

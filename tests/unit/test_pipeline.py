@@ -4,6 +4,7 @@ from hashlib import sha256
 
 import msgspec
 import pytest
+from msgspec import structs
 
 from projections.fold.bots import CodeMissingError
 from projections.fold.pipeline import Pipeline, PositionError
@@ -23,7 +24,7 @@ from streams.events import (
 )
 from streams.records import DATA_BYTES_MAX, Input
 from streams.topics import CANDLES, SYSTEM
-from tests.journal import MINUTE, START, batch, batch_of, create, emitted, fold, of, records, spot
+from tests.journal import MINUTE, START, batch, batch_of, create, emitted, fold, named, of, records, spot
 
 BTC = spot()
 ETH = spot("ETH/USDT")
@@ -211,6 +212,34 @@ def test_a_repeated_request_is_folded_once(strategies) -> None:
     ]
 
 
+def test_a_command_that_names_code_without_its_check_is_a_dead_letter_and_looks_for_none(strategies) -> None:
+    """Whatever is not at hand would end the fold, at every start."""
+    unknown = {"code_hash": "0" * 64, "params": FLIP}
+    given = [
+        structs.replace(create(BTC, 2, **unknown), code_check=""),
+        structs.replace(create(BTC, 2, **unknown), request="other", strategy="rsi_reversion"),
+        events.StartBot(request="s", who="me", at=START, bot_id=1, code_hash="0" * 64),
+        events.ReconfigureBot(request="r", who="me", at=START, bot_id=1, code_hash="0" * 64),
+    ]
+    journal = [*flip_journal(strategies), *((BTC.key, command) for command in given)]
+    letters = of(fold(Pipeline(0, strategies), records(journal)), DeadLetter)
+    assert ["does not fit its check" in letter.reason for letter in letters] == [True] * 4
+
+
+def test_what_cannot_be_decoded_leaves_the_state_that_a_later_failure_goes_back_to(strategies) -> None:
+    rows = batch(BTC, [(1, 100, 5), (61, 101, 5)])
+    wrong = structs.replace(rows, market=b"\1\0" * 2)
+    journal = records([(BTC.key, event) for event in (BTC, rows, rows, wrong, batch(BTC, [(121, 102, 5)]))])
+    journal[3] = journal[3]._replace(value=b"\xc1" * 9)
+    pipeline, spared = Pipeline(0, strategies), Pipeline(0, strategies)
+    letters = of(fold(pipeline, journal), DeadLetter)
+    assert [letter.offset for letter in letters] == [3, 4]
+    fold(spared, journal[:4])
+    spared.restore(spared.snapshot())
+    fold(spared, journal[4:])
+    assert pipeline.snapshot() == spared.snapshot()
+
+
 def test_halt_all_halts_every_bot_of_every_market_and_says_why(strategies) -> None:
     code = strategies.latest("sma_cross").code_hash
     journal = [(m.key, m) for m in (BTC, ETH)]
@@ -233,9 +262,8 @@ def test_a_bot_whose_strategy_changed_steps_no_more_until_a_start_accepts_the_co
     halt = events.HaltBot(
         request="h", who="worker", at=START, bot_id=1, reason="changed", code="strategy_changed"
     )
-    accept = events.StartBot(
-        request="a", who="me", at=START, bot_id=1, code_hash=strategies.latest("sma_cross").code_hash
-    )
+    accepted = named("sma_cross", strategies.latest("sma_cross").code_hash)
+    accept = events.StartBot(request="a", who="me", at=START, bot_id=1, **accepted)
     journal = [*flip_journal(strategies), (BTC.key, halt)]
     journal += [(BTC.key, batch(BTC, [(1, 100, 5), (61, 101, 5), (121, 102, 5)])), (BTC.key, accept)]
     journal += [(BTC.key, batch(BTC, [(181, 103, 5), (241, 104, 5), (242, 104, 5)]))]

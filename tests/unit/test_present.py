@@ -7,9 +7,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
+from infra.present.records import decoded
 from infra.present.values import decimal_string, event_to_json, iso, parse_time
 from streams.causes import Cause
+from streams.codec import encode
 from streams.events import (
     BACKFILL,
     CreateBot,
@@ -19,8 +22,11 @@ from streams.events import (
     Sizing,
 )
 from streams.journal import event_tag
+from streams.records import Input, Record
 from streams.ticks import Ticks, pack
+from streams.topics import JOURNAL
 from tests.derived import candle, checkpoint, equity, fill, order, signal
+from tests.journal import batch, spot
 
 TIME = 1_514_797_500_000_000_000
 INT64 = st.integers(-(2**63), 2**63 - 1)
@@ -207,3 +213,10 @@ def test_a_batch_of_ticks_is_a_list_of_rows() -> None:
         },
         {"market": "sim:B/USD", "kind": "clock", "time": "2018-01-01T09:05:00.001Z"},
     ]
+
+
+def test_a_batch_whose_columns_lie_is_shown_as_undecodable() -> None:
+    lying = replace(batch(spot(), [(1, 100, 5)]), rows=10**15)
+    ((_, kind, event),) = decoded(Record(JOURNAL, 0, 1, 0, b"k", encode(Input("s", 0, 0, lying))))
+    assert kind == "undecodable"
+    assert "column 'kind' has 1 bytes" in event["reason"]
