@@ -19,6 +19,7 @@ from api.cli.output import print_json, say
 from api.cli.session import Session
 from api.http.listening import LOOPBACK, PROBE_PORT, listen, url_of
 from infra.process.settings import SettingsError
+from infra.process.signals import raising
 from streams.background import Background
 
 if TYPE_CHECKING:
@@ -39,8 +40,7 @@ def running(*, answer_s: float | None = None) -> Generator[Session]:
     """
     from infra.process.logs import log_as_service
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: sys.exit(0))
+    raising(lambda: SystemExit(0), signal.SIGINT, signal.SIGTERM)
     with Session(answer_s=answer_s) as session:
         log_as_service(session.settings.worker)
         try:

@@ -26,6 +26,7 @@ from types import ModuleType
 from typing import Any
 
 import projections.strategies as product
+from infra.process.signals import Foreign, note_interrupts
 from projections.strategies import BUILT_IN, BaseStrategy
 from projections.strategies.code import (
     CompiledCode,
@@ -125,6 +126,7 @@ class Strategies:
 
 def load_strategies(kernels_dir: Path, files: Sequence[Path] = ()) -> Strategies:
     """Built-in strategies, those of installed packages by entry point, and those of these files."""
+    note_interrupts()
     strategies = Strategies(kernels_dir)
     folder = Path(product.__path__[0])
     for name in BUILT_IN:
@@ -174,12 +176,13 @@ def _imported(source: Source) -> ModuleType:
     module = ModuleType(name)
     module.__file__ = source.file
     sys.modules[name] = module
-    try:
-        exec(compile(source.text, source.file, "exec"), vars(module))  # noqa: S102 - the user's own strategy
-        _settle_helpers(module)
-    except (Exception, SystemExit) as error:
-        del sys.modules[name]
-        raise StrategyFileError(source.file, _line(source, error), error_text(error)) from error
+    with Foreign():
+        try:
+            exec(compile(source.text, source.file, "exec"), vars(module))  # noqa: S102 - the user's own strategy
+            _settle_helpers(module)
+        except BaseException as error:
+            del sys.modules[name]
+            raise StrategyFileError(source.file, _line(source, error), error_text(error)) from error
     return module
 
 
@@ -266,10 +269,11 @@ def _assembled(
     reads: Callable[[Mapping[str, Any]], int],
 ) -> StrategyCode:
     spec = cls.spec
+    file = str(sys.modules[cls.__module__].__file__)  # under which it was compiled
     common = (cls, hash_, spec.name, spec.parameters, spec.value_names)
     if spec.compiled:
-        return CompiledCode(*common, state_size, load, reads)
-    return PandasCode(*common, 0)
+        return CompiledCode(*common, state_size, file, Foreign, load, reads)
+    return PandasCode(*common, 0, file, Foreign)
 
 
 def _unarchived(kernels_dir: Path, hash_: str) -> StrategyCode | None:
@@ -344,11 +348,17 @@ def _loaded(kernels_dir: Path, hash_: str, source: Source) -> ModuleType | Strat
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    except NumbaError as error:
-        del sys.modules[name]
-        return StrategyCompileError(_compile_reason(source, str(error)))
+    with Foreign():
+        try:
+            spec.loader.exec_module(module)
+        except NumbaError as error:
+            del sys.modules[name]
+            return StrategyCompileError(_compile_reason(source, str(error)))
+        except BaseException as error:
+            del sys.modules[name]
+            if isinstance(error, Exception):  # a full disk, say: not the author's fault
+                raise
+            return StrategyCompileError(error_text(error))
     return module
 
 

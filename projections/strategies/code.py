@@ -3,9 +3,10 @@
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,7 @@ from projections.strategies.parameters import Parameter, StrategyParameterError,
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+Answer = TypeVar("Answer")
 
 
 class History(NamedTuple):
@@ -89,6 +91,10 @@ class StrategyCompileError(Exception):
     """A `signal` that numba cannot compile; names the line in the author's file."""
 
 
+class _UnreadableError(Exception):
+    """What a strategy returned is no signal; the message says why."""
+
+
 class StrategyRunError(RuntimeError):
     """A strategy that failed within a run over a history."""
 
@@ -98,7 +104,8 @@ class StrategyCode(ABC):
     """A strategy with exactly one code; equal hash, equal bits.
 
     `value_names` are its indicators' numbers (K of them), `state_size` (S) the floats of one bot's state:
-    zeros for a fresh bot.
+    zeros for a fresh bot. `file` is the author's, as tracebacks name it. Every BaseException of the author's
+    code is its failure; `foreign` goes around that code, and raises at its end what ends the program instead.
     """
 
     strategy: type[BaseStrategy] = field(repr=False)
@@ -107,10 +114,12 @@ class StrategyCode(ABC):
     parameters: tuple[Parameter, ...]
     value_names: tuple[str, ...]
     state_size: int
+    file: str = field(repr=False)
+    foreign: Callable[[], AbstractContextManager[None]] = field(repr=False)
 
     def check(self, params: Mapping[str, object]) -> dict[str, Value]:
         """All parameters in their own types, with defaults, sorted by name. Raises StrategyParameterError."""
-        checked = self.strategy(params).parameters
+        checked = self.asked(params, lambda strategy: strategy.parameters)
         needed = self.lookback(checked)
         if needed > LOOKBACK_MAX:
             shown = ", ".join(f"{k}={v}" for k, v in checked.items())
@@ -133,6 +142,21 @@ class StrategyCode(ABC):
             np.zeros(count),
             np.zeros((count, len(self.value_names))),
         )
+
+    def asked(self, params: Mapping[str, object], ask: Callable[[BaseStrategy], Answer]) -> Answer:
+        """What the author's class says of itself with these parameters.
+
+        Raises StrategyParameterError, whatever the class raises.
+        """
+        with self.foreign():
+            try:
+                return ask(self.strategy(params))
+            except StrategyParameterError:
+                raise
+            except BaseException as error:  # noqa: BLE001 - an author's code may raise anything
+                shown = ", ".join(f"{k}={v}" for k, v in params.items())
+                reason = f"strategy {self.name} ({shown}): {_where(error, self.file)}"
+                raise StrategyParameterError(reason) from None
 
     @abstractmethod
     def compile(self) -> None:
@@ -171,7 +195,7 @@ class CompiledCode(StrategyCode):
         _ = self._kernels
 
     def lookback(self, params: Mapping[str, object]) -> int:
-        return self.reads(self.strategy(params).parameters)
+        return self.reads(self.asked(params, lambda strategy: strategy.parameters))
 
     def step(self, history: History, i: int, first: int, lanes: Lanes) -> StepFailure | None:
         fault = np.array([first, 0.0])
@@ -179,10 +203,11 @@ class CompiledCode(StrategyCode):
             kernels = self._kernels
         except StrategyCompileError as error:
             return StepFailure(first, error_text(error))
-        try:
-            done = kernels.live(history.values, i, first, *lanes, fault)
-        except Exception as error:  # noqa: BLE001 - an author's code may raise anything
-            return StepFailure(int(fault[0]), error_text(error))
+        with self.foreign():
+            try:
+                done = kernels.live(history.values, i, first, *lanes, fault)
+            except BaseException as error:  # noqa: BLE001 - an author's code may raise anything
+                return StepFailure(int(fault[0]), error_text(error))
         return None if done == len(lanes.target) else StepFailure(done, error_text(_no_position(fault[1])))
 
     def fresh(self) -> Midway:
@@ -204,12 +229,14 @@ class CompiledCode(StrategyCode):
         fault = np.array([first, 0.0])
         given = (bot.seen, self.pack(params), bot.state, bot.target)
         unseen = first - bot.seen
-        try:
-            done = self._kernels.loop(history.values, first, length, *given, run.targets, run.values, fault)
-        except Exception as error:
-            raise StrategyRunError(
-                f"{self.name} at candle {int(fault[0]) - unseen}: {error_text(error)}"
-            ) from error
+        with self.foreign():
+            try:
+                done = self._kernels.loop(
+                    history.values, first, length, *given, run.targets, run.values, fault
+                )
+            except BaseException as error:
+                reason = f"{self.name} at candle {int(fault[0]) - unseen}: {error_text(error)}"
+                raise StrategyRunError(reason) from error
         if done < length:
             raise StrategyRunError(
                 f"{self.name} at candle {done - unseen}: {error_text(_no_position(fault[1]))}"
@@ -227,29 +254,38 @@ class PandasCode(StrategyCode):
         """Nothing to do: it is plain Python."""
 
     def lookback(self, params: Mapping[str, object]) -> int:
-        return int(self.strategy(params).window)
+        return self.asked(params, lambda strategy: int(strategy.window))
 
     def step(self, history: History, i: int, first: int, lanes: Lanes) -> StepFailure | None:
         frames: dict[int, Any] = {}
         for b in range(first, len(lanes.target)):
-            try:
-                strategy = self.strategy(self._unpacked(lanes.params[b]))
-                strategy.position = float(lanes.target[b])
-                rows = min(int(lanes.seen[b]), int(strategy.window))
-                if rows not in frames:
-                    frames[rows] = _frame(history, i + 1 - rows, i + 1)
-                # a shallow copy is enough: pandas copies on write, so no bot sees what another did
-                signal = strategy.process_data(frames[rows].copy(deep=False))
-                indicators = strategy.get_indicators()
-            except (Exception, SystemExit) as error:  # noqa: BLE001 - an author's code may raise anything
-                return StepFailure(b, _where(error, self.strategy))
-            try:
-                new, row = self._read(signal, indicators)
-            except (TypeError, ValueError) as error:
-                return StepFailure(b, error_text(error))
+            with self.foreign():
+                try:
+                    new, row = self._decided(history, i, b, lanes, frames)
+                except _UnreadableError as error:
+                    return StepFailure(b, str(error))
+                except BaseException as error:  # noqa: BLE001 - an author's code may raise anything
+                    return StepFailure(b, _where(error, self.file))
             lanes.target[b] = new
             lanes.values[b] = row
         return None
+
+    def _decided(
+        self, history: History, i: int, b: int, lanes: Lanes, frames: dict[int, Any]
+    ) -> tuple[float, list[float]]:
+        """The target and the values of bot `b`; `frames` by their length are shared by the bots of a step."""
+        strategy = self.strategy(self._unpacked(lanes.params[b]))
+        strategy.position = float(lanes.target[b])
+        rows = min(int(lanes.seen[b]), int(strategy.window))
+        if rows not in frames:
+            frames[rows] = _frame(history, i + 1 - rows, i + 1)
+        # a shallow copy is enough: pandas copies on write, so no bot sees what another did
+        signal = strategy.process_data(frames[rows].copy(deep=False))
+        indicators = strategy.get_indicators()
+        try:
+            return self._read(signal, indicators)
+        except (TypeError, ValueError) as error:
+            raise _UnreadableError(error_text(error)) from None
 
     def _unpacked(self, row: Floats) -> dict[str, Value]:
         return {
@@ -285,21 +321,28 @@ def _no_position(target: float) -> ValueError:
     return ValueError(f"the target is {float(target)!r}, it must be a number from -1 to 1")
 
 
-def _where(error: BaseException, strategy: type[BaseStrategy]) -> str:
+def _where(error: BaseException, file: str) -> str:
     """Type and line of what an author's code raised.
 
     Not its text: that may hold a set, a path or an address, and would make one journal give different bytes.
     """
-    file, line = strategy.process_data.__code__.co_filename, 0
+    line = 0
     frame = error.__traceback__
     while frame is not None:
         if frame.tb_frame.f_code.co_filename == file:
             line = frame.tb_lineno
         frame = frame.tb_next
-    return f"{type(error).__name__} raised in line {line} of the strategy's file"
+    name = type(error).__name__
+    return (
+        f"{name} raised in line {line} of the strategy's file" if line else f"{name} raised by the strategy"
+    )
 
 
 def error_text(error: BaseException) -> str:
     """An exception on one line, with its type, and alike wherever it is raised."""
-    text = re.sub(r" at 0x[0-9a-f]+", "", " ".join(str(error).split()))
+    try:
+        said = str(error)
+    except BaseException:  # noqa: BLE001 - an author's exception may raise in its own text
+        said = ""
+    text = re.sub(r" at 0x[0-9a-f]+", "", " ".join(said.split()))
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
