@@ -123,8 +123,14 @@ class BotManager:
         return Created(bot_id, self._append(command, market.key))
 
     def start_bot(self, bot_id: int, *, request: str | None = None) -> Position:
-        """Start a bot with today's code of its strategy, which must compile. A running bot is no error."""
+        """Start a bot with today's code of its strategy, which must compile. A running bot is no error.
+
+        Raises `RefusedError` for a bot that the database knows as bankrupt; the fold refuses any other.
+        """
         bot = self._bot(bot_id)
+        row = queries.bot(self._database, bot_id) if self._database is not None else None
+        if row is not None and row.code == "bankrupt":
+            raise RefusedError(f"bot {bot_id} is bankrupt: {row.message}; it starts no more, create another")
         code_hash = self._compiled(bot.strategy).code_hash
         command = StartBot(
             **self._signed(request),

@@ -73,4 +73,4 @@ def _until(change: BotChanged | None) -> int | None:
     if change is None:
         return None
     # a strategy that failed has no values for the candles of that record
-    return change.since.offset - (change.code == "strategy_error")
+    return change.since.offset - (change.who == "engine" and not change.steps)

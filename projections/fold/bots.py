@@ -12,6 +12,8 @@ from projections.strategies.code import History, Lanes, StrategyCode
 from streams.causes import Cause
 from streams.events import BotStatus, OnStale, Params, Sizing, Timeframe
 
+Standing = BotStatus | Literal["bankrupt"]
+
 
 class Bot(Struct):
     """A bot's specification and money. Its target and indicator state live in its `Group`."""
@@ -47,6 +49,11 @@ class Bot(Struct):
     """Whether it is in a group."""
     since: Cause | None = None
     """The change from which on `steps` is what it is; None where that change is not told yet."""
+
+    @property
+    def standing(self) -> Standing:
+        """Its status, or that it is bankrupt, which is halted for good."""
+        return "bankrupt" if self.code == "bankrupt" else self.status
 
 
 class CodeMissingError(LookupError):

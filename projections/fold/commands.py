@@ -9,9 +9,9 @@ from typing import Any
 
 from projections.fold.book import BotBook
 from projections.fold.bots import Bot, Step
-from projections.fold.life import STRATEGY_CHANGED, Happening, happens
+from projections.fold.life import STRATEGY_CHANGED, Happening, check_allowed, happens
 from projections.fold.money import Account
-from projections.fold.orders import FLATTEN, place, signal
+from projections.fold.orders import BANKRUPT, FLATTEN, place, signal
 from projections.fold.specification import SCALE_MAX, grown
 from projections.fold.turn import CommandError, Moment, Turn
 from projections.strategies.parameters import StrategyParameterError
@@ -69,6 +69,7 @@ def _start(turn: Turn, book: BotBook, command: StartBot) -> None:
     _check_code(bot.strategy, command)
     accepts = command.code_hash is not None and command.code_hash != bot.code_hash
     happening: Happening = "start, other code" if accepts else "start"
+    check_allowed(bot, happening)
     if not accepts and bot.steps:
         if bot.status != "running":
             book.resume(bot)
@@ -87,6 +88,8 @@ def _stop(turn: Turn, book: BotBook, command: StopBot) -> None:
 
 
 def _halt(turn: Turn, book: BotBook, command: HaltBot) -> None:
+    if command.code == BANKRUPT:
+        raise CommandError(f"a halt as {BANKRUPT}: no command says so, the equity of a bot does")
     bots = book.bots.values() if command.bot_id is None else [book.bot(command.bot_id)]
     for bot in sorted(bots, key=lambda b: b.bot_id):
         if command.code == STRATEGY_CHANGED:

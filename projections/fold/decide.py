@@ -5,6 +5,7 @@ Codes are part of the recorded events; `WORDS` says each in a sentence.
 
 from typing import NamedTuple
 
+from projections.fold.bots import Standing
 from projections.fold.money import (
     INT64_MAX,
     Account,
@@ -24,11 +25,13 @@ WORDS = {
     "closed_only": "the position was closed; the opposite side could not be opened",
     "bot_stopped": "the bot is stopped",
     "bot_halted": "the bot is halted",
+    "bankrupt": "the bot's equity is used up",
     "short_not_allowed": "the bot may not go short",
     "insufficient_cash": "the value and its fee exceed the free cash",
     "too_small": "the size is below the market's minimum or step",
     "overflow": "the amount does not fit 64 bits",
     "superseded": "a newer signal replaced the order",
+    "reconfigured": "the bot was reconfigured",
     "cut_to_cash": "only a part of the size was affordable at the price of the fill",
 }
 
@@ -42,17 +45,17 @@ class Decision(NamedTuple):
 
 
 class Rules(NamedTuple):
-    """What of a bot's specification decides."""
+    """What of a bot decides."""
 
-    status: str
+    standing: Standing
     sizing: Sizing
     short: bool
 
 
 def decide(market: Market, rules: Rules, account: Account, target: float, price: int) -> Decision:
     """The decision on a changed `target` (−1 … 1, share of the sizing) at the candle's close `price`."""
-    if rules.status != "running":
-        return Decision(False, f"bot_{rules.status}")
+    if rules.standing != "running":
+        return Decision(False, "bankrupt" if rules.standing == "bankrupt" else f"bot_{rules.standing}")
     held = account.position
     if target == 0:
         return Decision(True, "ok", -held) if held else Decision(True, "in_position")
@@ -66,6 +69,8 @@ def decide(market: Market, rules: Rules, account: Account, target: float, price:
 
 def _sized(market: Market, rules: Rules, account: Account, target: float, price: int) -> Decision:
     held = account.position
+    if equity(market, account, price) <= 0:
+        return _close_or_refuse(held, target, "bankrupt")
     desired = _desired(market, rules.sizing, account, target, price)
     if abs(desired) > INT64_MAX:
         return _close_or_refuse(held, target, "overflow")
@@ -111,7 +116,7 @@ def _desired(market: Market, sizing: Sizing, account: Account, target: float, pr
         if sizing.mode == "cash":
             whole = sizing.value * 10**market.cash_scale
         else:
-            whole = sizing.value * max(equity(market, account, price), 0)
+            whole = sizing.value * equity(market, account, price)
         notional = whole * numerator // (denominator * unit)
         size = size_for(market, notional, slipped(market, price, buy=target > 0))
     return size if target > 0 else -size

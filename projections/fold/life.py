@@ -9,9 +9,9 @@ Why: ADR 19.
 from typing import Literal, NamedTuple, get_args
 
 from projections.fold.book import BotBook
-from projections.fold.bots import Bot
-from projections.fold.orders import cancel
-from projections.fold.turn import Turn
+from projections.fold.bots import Bot, Standing
+from projections.fold.orders import BANKRUPT, cancel
+from projections.fold.turn import CommandError, Turn
 from streams.events import BotChanged, BotStatus
 from streams.topics import BOTS
 
@@ -31,18 +31,21 @@ Happening = Literal[
     "bad parameters",
     "strategy error",
     "overflow",
+    "bankrupt",
 ]
 
 
 class Answer(NamedTuple):
     """`status` and `code` None: they stay. `cancels`: with this code a waiting order is cancelled, one that
-    flattens only where `flatten` says so. `told`: whether a `BotChanged` follows."""
+    flattens only where `flatten` says so. `told`: whether a `BotChanged` follows. `refused`: the command
+    becomes a dead letter."""
 
     status: BotStatus | None
     code: str | None
     cancels: str | None = None
     flatten: bool = False
     told: bool = True
+    refused: bool = False
 
 
 _ANY: dict[Happening, Answer] = {
@@ -51,8 +54,9 @@ _ANY: dict[Happening, Answer] = {
     "bad parameters": Answer("halted", "bad_parameters", "bot_halted", flatten=True),
     "strategy error": Answer("halted", "strategy_error", "bot_halted", flatten=True),
     "overflow": Answer("halted", "overflow", "bot_halted", flatten=True),
+    "bankrupt": Answer("halted", BANKRUPT, BANKRUPT, flatten=True),
 }
-_OWN: dict[tuple[BotStatus, Happening], Answer] = {
+_OWN: dict[tuple[Standing, Happening], Answer] = {
     ("stopped", "create"): Answer("stopped", "created"),
     ("stopped", "create, start"): Answer("running", "created"),
     ("stopped", "start"): Answer("running", "started"),
@@ -61,12 +65,28 @@ _OWN: dict[tuple[BotStatus, Happening], Answer] = {
     ("stopped", "stop"): Answer(None, None, told=False),
     ("running", "stop"): Answer("stopped", "stopped", "bot_stopped"),
     ("halted", "stop"): Answer(None, None, told=False),
-    ("stopped", "reconfigure"): Answer("stopped", "reconfigured", "superseded", flatten=True),
-    ("running", "reconfigure"): Answer("running", "reconfigured", "superseded", flatten=True),
-    ("halted", "reconfigure"): Answer(None, None, "superseded", flatten=True),
+    ("stopped", "reconfigure"): Answer("stopped", "reconfigured", "reconfigured", flatten=True),
+    ("running", "reconfigure"): Answer("running", "reconfigured", "reconfigured", flatten=True),
+    ("halted", "reconfigure"): Answer(None, None, "reconfigured", flatten=True),
+    (BANKRUPT, "start"): Answer(None, None, refused=True),
+    (BANKRUPT, "start, other code"): Answer(None, None, refused=True),
+    (BANKRUPT, "stop"): Answer(None, None, told=False),
+    (BANKRUPT, "halt"): Answer(None, None),
+    (BANKRUPT, "reconfigure"): Answer(None, None),
+    (BANKRUPT, "bad parameters"): Answer(None, None),
+    (BANKRUPT, "strategy error"): Answer(None, None),
+    (BANKRUPT, "overflow"): Answer(None, None, told=False),
+    (BANKRUPT, "bankrupt"): Answer(None, None, told=False),
 }
 STATUSES: tuple[BotStatus, ...] = get_args(BotStatus)
+STANDINGS: tuple[Standing, ...] = (*STATUSES, BANKRUPT)
 LIFE = {(status, happening): answer for happening, answer in _ANY.items() for status in STATUSES} | _OWN
+
+
+def check_allowed(bot: Bot, happening: Happening) -> None:
+    """Raises `CommandError` for what the table refuses."""
+    if LIFE[bot.standing, happening].refused:
+        raise CommandError(f"bot {bot.bot_id} is bankrupt: {bot.message}; it starts no more, create another")
 
 
 def happens(
@@ -85,7 +105,7 @@ def happens(
 
     `code` stands in for `GIVEN`, `message` beside the code that the bot gets.
     """
-    answer = LIFE[bot.status, happening]
+    answer = LIFE[bot.standing, happening]
     if answer.cancels is not None:
         cancel(turn, book, bot, cancelled_at, answer.cancels, flatten=answer.flatten)
     if not answer.told:

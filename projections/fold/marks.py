@@ -1,5 +1,6 @@
 """What the bots of a market are worth at a candle's close."""
 
+from projections.fold.bankrupt import go_bankrupt
 from projections.fold.book import BotBook
 from projections.fold.life import happens
 from projections.fold.money import MoneyOverflowError, equity_at
@@ -24,7 +25,7 @@ def mark(turn: Turn, book: BotBook, timeframe: str, moment: Moment) -> None:
         try:
             worth = equity(account)
         except MoneyOverflowError as error:
-            if bot.code != "overflow":
+            if bot.code not in ("overflow", "bankrupt"):
                 happens(
                     turn, book, bot, "overflow",
                     who="engine", message=str(error), at=moment.time, cancelled_at=moment.time,
@@ -36,6 +37,8 @@ def mark(turn: Turn, book: BotBook, timeframe: str, moment: Moment) -> None:
                 bot.peak = worth
             bot.mark = made
             marks.append((bot_id, *made, worth - account.cash - account.cost, bot.peak))
+        if worth <= 0:
+            go_bankrupt(turn, book, bot, worth, moment)
     for first in range(0, len(marks), MARKS_MAX):
         _tell(turn, moment, marks[first : first + MARKS_MAX])
 

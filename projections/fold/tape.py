@@ -16,7 +16,7 @@ from msgspec import Struct
 from projections.fold import desk
 from projections.fold.book import BookState, BotBook
 from projections.fold.candles import CandleBook, candle_event
-from projections.fold.orders import fill_waiting
+from projections.fold.matching import fill_waiting
 from projections.fold.seen_ids import SeenIds
 from projections.fold.specification import check_change
 from projections.fold.turn import CommandError, Rows, Turn

@@ -47,13 +47,15 @@ class Told(BaseStrategy):
         told = {{{probed}: 0.5, {turned}: -self.position or 1.0}}
         return Signal(told.get(close, self.position), {{"candles": len(df)}})
 """
-QUIET, FAILS, PROBED, TURNED, HUGE = 100, 101, 102, 103, 10**11
-"""Closes. At the last, a position is worth more than 64 bits hold."""
+QUIET, FAILS, PROBED, TURNED, GONE, HUGE = 100, 101, 102, 103, 30_000, 10**11
+"""Closes. At the last two, a short has lost all, and a position is worth more than 64 bits hold."""
 N, N_MAX, N_BAD = 3, {"first": 5, "second": 5, "narrow": 2}, 9
-CODES = ("halted", "bad_parameters", "strategy_changed", "strategy_error", "overflow")
+CODES = ("halted", "bad_parameters", "strategy_changed", "strategy_error", "overflow", "bankrupt")
 STATUSES = ("stopped", "running", *(f"halted {code}" for code in CODES))
 NOT_RUNNING = tuple(status for status in STATUSES if status != "running")
-POSITIONS, ORDERS, STEPS = ("none", "long", "short"), ("none", "signal", "flatten"), ("yes", "no", "unfit")
+SOLVENT = STATUSES[:-1]
+POSITIONS, STEPS = ("none", "long", "short"), ("yes", "no", "unfit")
+ORDERS = ("none", "signal", "flatten", "bankrupt")
 """`unfit`: it does not step, and its code refuses its parameters."""
 COLUMNS = (
     "status", "position", "order", "steps", "input", "answers",
@@ -192,6 +194,7 @@ INPUTS: dict[str, Callable[[Life, Bot], Any]] = {
     "candle: turns": lambda _, bot: _candles(bot.now, TURNED),
     "candle: strategy fails": lambda _, bot: _candles(bot.now, FAILS),
     "candle: equity overflows": lambda _, bot: _candles(bot.now, HUGE, QUIET),
+    "candle: a short's equity is gone": lambda _, bot: _candles(bot.now, GONE, QUIET),
     "candle: nothing": lambda _, bot: _candles(bot.now, QUIET),
     "trade": lambda _, bot: batch(BTC, [(bot.now + 1, QUIET, 1_000)]),
     "start": lambda life, bot: life.start(bot),
@@ -202,6 +205,7 @@ INPUTS: dict[str, Callable[[Life, Bot], Any]] = {
     "stop, flatten": lambda _, bot: events.StopBot(**bot.request, bot_id=1, flatten=True),
     "halt": lambda life, bot: life.halt(bot),
     "halt all": lambda life, bot: life.halt(bot, bot_id=None),
+    "halt bankrupt": lambda life, bot: life.halt(bot, "bankrupt"),
     "halt strategy_changed": lambda life, bot: life.halt(bot, "strategy_changed"),
     "reconfigure nothing": lambda life, bot: life.reconfigure(bot),
     "reconfigure params": lambda life, bot: life.reconfigure(bot, params={"n": 2}),
@@ -225,6 +229,13 @@ UNREACHABLE: list[tuple[str, tuple[tuple[str, ...], ...]]] = [
     ("a flatten order ends with its position", (STATUSES, ("none",), ("flatten",), STEPS)),
     ("a bot that does not run has no signal's order", (NOT_RUNNING, POSITIONS, ("signal",), STEPS)),
     ("what ends stepping halts", (("stopped", "running"), POSITIONS, ORDERS, ("no", "unfit"))),
+    ("a solvent bot has no bankrupt one's order", (SOLVENT, POSITIONS, ("bankrupt",), STEPS)),
+    (
+        "a bankrupt one's order ends with its position",
+        (("halted bankrupt",), ("none",), ("bankrupt",), STEPS),
+    ),
+    ("a long on spot is paid in full", (("halted bankrupt",), ("long",), ORDERS, STEPS)),
+    ("a bankrupt bot closes at once", (("halted bankrupt",), ("short",), ("none", "flatten"), STEPS)),
     ("once its parameters fit it steps", (("halted bad_parameters",), POSITIONS, ORDERS, ("no",))),
     ("what failed had stepped, so it fits", (("halted strategy_error",), POSITIONS, ORDERS, ("unfit",))),
 ]

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infra.strategies.registry import Strategies
-from projections.fold.life import LIFE, STATUSES
+from projections.fold.bots import Standing
+from projections.fold.life import LIFE, STANDINGS, Answer
 from projections.fold.pipeline import Pipeline
 from streams import events
 from streams.causes import Cause
@@ -17,8 +18,18 @@ from tests.journal import MINUTE, START, batch, create, emitted, records, spot
 
 BTC = spot()
 BOTS = st.integers(1, 3)
-REACHABLE = {(status, LIFE[status, happened].status or status) for status, happened in LIFE} | {
-    (status, status) for status in STATUSES
+
+
+def became(standing: Standing, answer: Answer) -> Standing:
+    return "bankrupt" if answer.code == "bankrupt" else answer.status or standing
+
+
+def standing(change: BotChanged) -> Standing:
+    return "bankrupt" if change.code == "bankrupt" else change.status
+
+
+REACHABLE = {(status, became(status, answer)) for (status, _), answer in LIFE.items()} | {
+    (status, status) for status in STANDINGS
 }
 
 COMMANDS = st.one_of(
@@ -50,7 +61,7 @@ COMMANDS = st.one_of(
         st.fixed_dictionaries({"bot_id": BOTS, "target": st.sampled_from([-1.0, -0.5, 0.0, 1.0, 2.0])}),
     ),
 )
-PRICES = st.lists(st.integers(50, 150), min_size=1, max_size=3)
+PRICES = st.lists(st.integers(50, 150) | st.just(20_000), min_size=1, max_size=3)
 STEPS = st.lists(st.one_of(COMMANDS, PRICES), min_size=5, max_size=40)
 
 
@@ -91,7 +102,7 @@ def test_a_bot_lives_by_its_table(strategies: Strategies, steps: list[Any]) -> N
             _one_order_waits(waiting, cause, event)
     for told_of_one in changes.values():
         for (_, before), (cause, after) in pairwise(told_of_one):
-            assert (before.status, after.status) in REACHABLE
+            assert (standing(before), standing(after)) in REACHABLE
             assert after.since == cause or (after.since, after.steps) == (before.since, before.steps)
         for bot_id, bot in pipeline.view().markets[BTC.key].bots.items():
             last = changes[bot_id][-1][1]

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import get_args
 
-from projections.fold.life import LIFE, STATUSES, Happening
+from projections.fold.life import LIFE, STANDINGS, Happening
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "bot-life.md"
 
@@ -14,7 +14,7 @@ def printed() -> str:
         "| status | what happens | status then | code | a waiting order is cancelled as |",
         "|---|---|---|---|---|",
     ]
-    for status in STATUSES:
+    for status in STANDINGS:
         for happening in get_args(Happening):
             answer = LIFE.get((status, happening))
             if answer is None:
@@ -27,6 +27,8 @@ def printed() -> str:
                 if answer.told
                 else ("stays", "stays; no event")
             )
+            if answer.refused:
+                became = ("stays", "refused: a dead letter")
             lines.append(f"| {status} | {happening} | {became[0]} | {became[1]} | {cancelled} |")
     return "\n".join(lines)
 
@@ -34,7 +36,7 @@ def printed() -> str:
 def test_every_happening_has_an_answer_in_every_status() -> None:
     """But for `create`: what is created is a stopped bot first."""
     created = {happening for happening in get_args(Happening) if happening.startswith("create")}
-    expected = {(s, h) for s in STATUSES for h in get_args(Happening) if s == "stopped" or h not in created}
+    expected = {(s, h) for s in STANDINGS for h in get_args(Happening) if s == "stopped" or h not in created}
     assert set(LIFE) == expected
 
 
