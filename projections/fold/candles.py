@@ -18,27 +18,28 @@ import numpy as np
 import numpy.typing as npt
 
 from projections.fold import kernel
-from projections.fold.kernel import CANDLE, HEAD, KEPT, WIDTH
+from projections.fold.kernel_records import CANDLE, HEAD, KEPT, LENGTHS, WIDTH
 from streams.events import MINUTE_NS, TIMEFRAMES_NS, Candle, Closed, Market, RowKind, Timeframe
 from streams.ticks import I8, U1
 
 TIMEFRAMES: tuple[Timeframe, ...] = get_args(Timeframe)
 
 CLOSED = np.dtype([(name, np.int64) for name in ("row", *tuple(CANDLE.fields or ())[1:])])
-"""A closed or revised candle: a `Candle` of the kernel, with the `row` of the call that did it first."""
+"""A closed or revised candle: a `Candle` of the kernel, with the `row` at which it is told first."""
 
 _OUT_ROWS = 1024
 _QUEUE_ROWS = 32
 _FORM = 1
 _WATERMARK_AT, _CLOSED_AT = map(tuple(HEAD.fields or ()).index, ("watermark", "closed"))
-_COUNTS = slice(_CLOSED_AT, _CLOSED_AT + 3)
-"""Of the head: candles closed, trades late and trades revising, as integers at once: by name is slower."""
-_LENGTHS = np.array(kernel.LENGTHS)
+_COUNTS = slice(_CLOSED_AT, _CLOSED_AT + 2)
+"""Of the head: candles closed and trades late or revising, as integers at once: by name is slower."""
+_LENGTHS = np.array(LENGTHS)
 
 
 class Folded(NamedTuple):
-    """What rows did. `closed` are in order of rows, then of closing; `late` and `revising` are indices of
-    rows: of trades beyond the horizon, and of trades that revised instead of entering an open candle."""
+    """What rows did. `closed` are in order of rows, then of closing; a candle that rows have revised is told
+    once behind all of them, or where it makes room for a new one. `late` and `revising` are indices of rows:
+    of trades beyond the horizon, and of trades that revised instead of entering an open candle."""
 
     closed: npt.NDArray[np.void]
     late: I8
@@ -286,12 +287,12 @@ class CandleBook:
 
     def _taken(self) -> Folded:
         """Copies what the last call wrote."""
-        closed_rows, late_rows, revising_rows = self._head_words[_COUNTS].tolist()
+        closed_rows, late_rows = self._head_words[_COUNTS].tolist()
         closed = _closed(self._out[: closed_rows * WIDTH])
-        late = self._late[:late_rows].copy()
-        if not revising_rows:
-            return Folded(closed, late, _NONE.revising)
-        return Folded(closed, late, closed["row"][(closed["timeframe"] == 0) & (closed["revision"] > 0)])
+        if not late_rows:
+            return Folded(closed, _NONE.late, _NONE.revising)
+        late = self._late[:late_rows]
+        return Folded(closed, late[late >= 0], ~late[late < 0])
 
     def _make_room(self) -> None:
         """Moves the queue of open minutes to its beginning, and doubles its room when it needs it."""

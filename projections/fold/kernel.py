@@ -1,6 +1,7 @@
 """The compiled part of `projections.fold.candles`: rows of one market → closed candles, in integers.
 
-Everything compiled stands in this one file: numba's disk cache does not notice a change in another.
+Everything compiled stands in this one file: numba's disk cache does not notice a change in another. A change
+of the records, which stand in `projections.fold.kernel_records`, is a change of `RECORDS_SHA256` here.
 
 **One rule for both conventions.** With `left` = 1 for markets grouped [start, end) and 0 for (start, end],
 let u = time + left. Then the minute of a trade ends at u rounded up to minutes, and it closes the candle
@@ -16,77 +17,17 @@ ahead of the clock.
 
 **Room.** A row that finds no room (in `out`, `late` or the queue) returns before it changes anything that
 a second attempt would change again; the caller makes room and calls again from `head.row`.
-
-**Records.** A class names the fields of a record, all int64; its dtype is made of them. Records come in as
-arrays of int64 and are viewed here: numba takes 70 ns longer to recognise an array of records, and a call
-with one trade takes a microsecond.
 """
 
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
-import numpy as np
-import numpy.typing as npt
 from numba import njit, types
 
-from streams.events import BACKFILL, MINUTE_NS, TIMEFRAMES_NS, CandleFlag, RowKind
+from projections.fold.kernel_records import CANDLE, FRAMES, GAP, HEAD, LENGTHS, Candle, Head, V
+from streams.events import BACKFILL, MINUTE_NS, CandleFlag, RowKind
 from streams.ticks import I8, U1
 
-V = npt.NDArray[np.void]
-
-LENGTHS: Final = tuple(TIMEFRAMES_NS.values())
-FRAMES: Final = len(LENGTHS)
-
-
-class Candle(Protocol):
-    """`holes`: how many of its minutes are incomplete. In `out` the row that closed it stands there."""
-
-    holes: int
-    timeframe: int  # index into `LENGTHS`
-    end: int
-    revision: int
-    first_time: int  # these two: of its trades; of an empty candle, its end
-    open: int
-    high: int
-    low: int
-    last_time: int
-    close: int
-    volume: int
-    trades: int
-    flags: int  # `CandleFlag`
-    first_offset: int  # in the journal; of an empty candle, of the record that closed or revised it
-    last_offset: int
-
-
-class Head(Protocol):
-    """What is not a candle. The first `KEPT` fields are state, the rest follows from the configuration or is
-    written by the last call."""
-
-    watermark: int
-    first_end: int  # end of the first candle, −1 before the first trade
-    next_end: int
-    previous_close: int
-    left: int
-    grace: int
-    horizon: int
-    queue: int  # the first row behind the rings
-    first: int
-    last: int
-    row: int
-    closed: int  # these three: how many of them the last call wrote or met
-    late: int
-    revising: int
-    fault: int
-    starts: I8  # of the rings, by timeframe
-    capacities: I8
-
-
-KEPT: Final = 4
-WIDTH: Final = len(Candle.__annotations__)
-CANDLE: Final = np.dtype([(name, np.int64) for name in Candle.__annotations__])
-HEAD: Final = np.dtype(
-    [(name, np.int64, () if kind is int else FRAMES) for name, kind in Head.__annotations__.items()]
-)
-GAP: Final = np.dtype([("start", np.int64), ("end", np.int64)])
+RECORDS_SHA256: Final = "88507db0e7abf254482f0f13010bd0198d0cae9edf51b043b4caa1cb3b05226c"
 
 NOTHING, DONE, OUT_FULL, QUEUE_FULL, FAULTY = range(5)
 """What a call says."""
@@ -104,6 +45,8 @@ RUN: Final = 1023
 _CLOCK: Final = int(RowKind.CLOCK)
 EMPTY: Final = int(CandleFlag.EMPTY)
 INCOMPLETE: Final = int(CandleFlag.INCOMPLETE)
+CHANGED: Final = 4
+"""In `flags` of a closed candle: changed since it was told."""
 
 _OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy", "fastmath": False}
 
@@ -206,6 +149,8 @@ def absorb(candle: Candle, time: I8, price: I8, size: I8, first: int, stop: int,
 @njit(**_OPTIONS)
 def emit(head: Head, candle: Candle, row: int, out: V) -> None:
     """Writes the candle as it is now to `out`."""
+    if candle.flags & CHANGED:
+        head.changed -= 1
     candle.flags = (EMPTY if candle.trades == 0 else 0) | (INCOMPLETE if candle.holes > 0 else 0)
     out[head.closed] = candle
     out[head.closed].holes = row
@@ -222,10 +167,13 @@ def make_flat(minute: Candle, price: int, end: int, offset: int) -> None:
 
 @njit(**_OPTIONS)
 def close_minute(head: Head, candles: V, gaps: V, row: int, offset: int, out: V) -> None:
-    """Closes the minute `head.next_end` and what ends with it; at most six candles."""
+    """Closes the minute `head.next_end` and what ends with it, and tells what makes room for it and has
+    changed: at most twelve candles."""
     end = head.next_end
     at = slot(head, 0, end)
     minute: Candle = candles[at]
+    if minute.flags & CHANGED:
+        emit(head, minute, row, out)
     first = head.first
     if first < head.last and candles[first].end == end:
         candles[at] = candles[first]
@@ -247,6 +195,8 @@ def close_minute(head: Head, candles: V, gaps: V, row: int, offset: int, out: V)
         at = slot(head, frame, higher_end)
         higher: Candle = candles[at]
         if higher.end != higher_end:
+            if higher.flags & CHANGED:
+                emit(head, higher, row, out)
             candles[at] = part
             higher.timeframe = frame
             higher.end = higher_end
@@ -268,20 +218,63 @@ def can_revise(head: Head, end: int) -> bool:
 
 
 @njit(**_OPTIONS)
-def revise(
-    head: Head, candles: V, time: I8, price: I8, size: I8, row: int, end: int, offset: int, out: V
-) -> None:
-    """The trade enters its closed minute, the closed candles around it (revisions) and the first open one."""
+def change(head: Head, candle: Candle) -> None:
+    """The closed candle is another now, and will be told again, once a record."""
+    if candle.flags & CHANGED == 0:
+        candle.flags |= CHANGED
+        candle.revision += 1
+        head.changed += 1
+
+
+@njit(**_OPTIONS)
+def revise(head: Head, candles: V, time: I8, price: I8, size: I8, row: int, end: int, offset: int) -> None:
+    """The trade enters its closed minute, the closed candles around it and the first open one."""
+    head.changed_from = end if head.changed_from == 0 else min(end, head.changed_from)
+    head.unsettled = end if head.unsettled == 0 else min(end, head.unsettled)
     for frame in range(FRAMES):
         around = up_to(end, LENGTHS[frame])
         candle: Candle = candles[slot(head, frame, around)]
         head.fault = absorb(candle, time, price, size, row, row + 1, offset)
         if head.fault != 0 or around >= head.next_end:
             return
-        candle.revision += 1
-        emit(head, candle, row, out)
-        if frame == 0 and end == head.next_end - MINUTE_NS:
-            head.previous_close = candle.close
+        change(head, candle)
+
+
+@njit(**_OPTIONS)
+def settle(head: Head, candles: V, offset: int) -> None:
+    """Closed minutes without trades behind the changed ones take their close, and so do the longer candles
+    without trades around them."""
+    price = candles[slot(head, 0, head.unsettled)].close
+    for end in range(head.unsettled + MINUTE_NS, head.next_end, MINUTE_NS):
+        minute: Candle = candles[slot(head, 0, end)]
+        if minute.trades > 0:
+            price = minute.close
+        elif minute.close != price:
+            for frame in range(FRAMES):
+                around = up_to(end, LENGTHS[frame])
+                candle: Candle = candles[slot(head, frame, around)]
+                if candle.trades == 0:
+                    candle.open = candle.high = candle.low = candle.close = price
+                if around >= head.next_end:
+                    break
+                if candle.trades == 0:
+                    candle.first_offset = candle.last_offset = offset
+                    change(head, candle)
+    head.previous_close = price
+    head.unsettled = 0
+
+
+@njit(**_OPTIONS)
+def tell_changed(head: Head, candles: V, row: int, out: V) -> int:
+    """Tells the changed candles as they are now, by timeframe and end."""
+    for frame in range(FRAMES):
+        for end in range(up_to(head.changed_from, LENGTHS[frame]), head.next_end, LENGTHS[frame]):
+            candle: Candle = candles[slot(head, frame, end)]
+            if candle.flags & CHANGED and candle.end == end:
+                if head.closed == out.shape[0]:
+                    return OUT_FULL
+                emit(head, candle, row, out)
+    return DONE
 
 
 @njit(**_OPTIONS)
@@ -328,7 +321,9 @@ def close_before(head: Head, candles: V, gaps: V, u: int, row: int, offset: int,
         head.fault = BAD_SILENCE
         return FAULTY
     while u - head.grace > head.next_end:
-        if head.closed + FRAMES > out.shape[0]:
+        if head.unsettled > 0:
+            settle(head, candles, offset)
+        if head.closed + 2 * FRAMES > out.shape[0]:
             return OUT_FULL
         close_minute(head, candles, gaps, row, offset, out)
         if head.fault != 0:
@@ -338,7 +333,7 @@ def close_before(head: Head, candles: V, gaps: V, u: int, row: int, offset: int,
 
 @njit(**_OPTIONS)
 def trade(
-    time: I8, price: I8, size: I8, kind: U1, row: int, offset: int, head: Head, candles: V, out: V, late: I8
+    time: I8, price: I8, size: I8, kind: U1, row: int, offset: int, head: Head, candles: V, late: I8
 ) -> int:
     """Takes the trade at `row` and, when it is live, the run which it begins; `head.row` is then behind
     them."""
@@ -355,11 +350,12 @@ def trade(
             stop = run_end(time, kind, row, time_max)
             head.watermark = max(head.watermark, time[stop - 1])
         head.fault = absorb(candles[at], time, price, size, row, stop, offset)
-    elif head.closed + FRAMES > out.shape[0] or head.late == late.size:
+    elif head.late == late.size:
         return OUT_FULL
     elif can_revise(head, end):
-        revise(head, candles, time, price, size, row, end, offset, out)
-        head.revising += 1
+        revise(head, candles, time, price, size, row, end, offset)
+        late[head.late] = ~row
+        head.late += 1
     else:
         late[head.late] = row
         head.late += 1
@@ -384,12 +380,13 @@ def records(head: I8, candles: I8, gaps: I8, out: I8) -> tuple[V, V, V, V]:
 def fold_rows(
     time: I8, price: I8, size: I8, kind: U1, offset: int, head_: I8, words: I8, gaps_: I8, out_: I8, late: I8
 ) -> int:
-    """Folds the rows from `head.row` on. Returns NOTHING (all folded, nothing written), DONE, OUT_FULL,
-    QUEUE_FULL or FAULTY (`head.fault` at `head.row`)."""
+    """Folds the rows from `head.row` on. `late` takes rows beyond the horizon, and ~row of those that change
+    closed candles, which are told behind all rows. Returns NOTHING (all folded, nothing written), DONE,
+    OUT_FULL, QUEUE_FULL or FAULTY (`head.fault` at `head.row`)."""
     rows = time.size
     heads, candles, gaps, out = records(head_, words, gaps_, out_)
     head: Head = heads[0]
-    head.fault = head.closed = head.late = head.revising = 0
+    head.fault = head.closed = head.late = 0
     if price.size != rows or size.size != rows or kind.size != rows:
         head.fault = BAD_LENGTH
         return FAULTY
@@ -412,10 +409,14 @@ def fold_rows(
         if side == _CLOCK:
             head.row = row + 1
             continue
-        told = trade(time, price, size, kind, row, offset, head, candles, out, late)
+        told = trade(time, price, size, kind, row, offset, head, candles, late)
         if told != DONE:
             return told
-    head.row = 0
+    if head.unsettled > 0:
+        settle(head, candles, offset)
+    if head.changed > 0 and tell_changed(head, candles, rows, out) != DONE:
+        return OUT_FULL
+    head.row = head.changed_from = 0
     return DONE if head.closed + head.late > 0 else NOTHING
 
 

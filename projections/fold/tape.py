@@ -87,7 +87,7 @@ class Tape:
                 self._late(turn, late.pop(0), time, price, size)
             fill_waiting(turn, self.bots, rows, cursor, row)
             for candle in closed:
-                self._candle(turn, candle, int(time[row]))
+                self._candle(turn, candle, time)
             cursor = row
         fill_waiting(turn, self.bots, rows, cursor, len(time))
         for row in late:
@@ -101,7 +101,7 @@ class Tape:
             raise CommandError(str(error)) from error
         mark = self.candles.gap if isinstance(event, Gap) else self.candles.gap_filled
         for candle in mark(event.start, event.end, turn.offset).closed.tolist():
-            self._candle(turn, candle, self.candles.watermark)
+            turn.emit(CANDLES, candle_event(candle, self.market))
 
     def _late(self, turn: Turn, row: int, time: I8, price: I8, size: I8) -> None:
         late = LateTick(
@@ -113,11 +113,12 @@ class Tape:
         )
         turn.emit(CANDLES, late)
 
-    def _candle(self, turn: Turn, closed: tuple[int, ...], now: int) -> None:
+    def _candle(self, turn: Turn, closed: tuple[int, ...], time: I8) -> None:
         candle = candle_event(closed, self.market)
         cause = turn.emit(CANDLES, candle)
         if candle.revision == 0:
-            desk.closed(turn, self.bots, candle, cause, now, closed[0])
+            row = closed[0]
+            desk.closed(turn, self.bots, candle, cause, int(time[row]), row)
 
     def respecify(self, market: Market) -> None:
         """Take a changed specification; grown scales rescale the state exactly. Raises `CommandError`."""

@@ -11,7 +11,7 @@ import pytest
 
 from projections.aggregate import aggregate_to_timeframe
 from projections.fold.candles import TIMEFRAMES, CandleBook
-from streams.events import MINUTE_NS, TIMEFRAMES_NS, CandleFlag, RowKind
+from streams.events import BACKFILL, MINUTE_NS, TIMEFRAMES_NS, CandleFlag, RowKind
 
 LENGTHS = list(TIMEFRAMES_NS.values())
 DAY = LENGTHS[-1]
@@ -85,6 +85,40 @@ def test_both_conventions_equal_what_pandas_resamples(bitmex, timeframe, closed)
     assert ((candles["flags"] & CandleFlag.EMPTY) == ~traded).all()
     for name in ("open", "high", "low", "close", "volume", "trades"):
         assert (candles[name][traded] == expected[name][traded]).all(), name
+
+
+@pytest.fixture(scope="module", params=["right", "left"])
+def delayed(request, bitmex):
+    """Some of the trades, a tenth of them late or backfilled, in records of 50 rows: what pandas is given,
+    and the newest revision of each candle."""
+    time, price, size = (column[::400] for column in bitmex)
+    random = np.random.default_rng(5)
+    late = random.random(len(time)) < 0.1
+    order = np.argsort(np.arange(len(time)) + late * random.integers(1, 100, len(time)), kind="stable")
+    kind = np.where(late & (random.random(len(time)) < 0.5), 1 | BACKFILL, 1).astype(np.uint8)
+    rows = [column[order] for column in (time, price, size, kind)]
+    book = CandleBook(closed=request.param, grace_ns=0, horizon_ns=2 * DAY)
+    told = [book.fold(*(c[at : at + 50] for c in rows), 0).closed for at in range(0, len(time), 50)]
+    end = np.array([int(time[-1]) // DAY * DAY + DAY])
+    told.append(book.fold(end, end, end, np.array([RowKind.CLOCK], np.uint8), 1).closed)
+    newest = {(int(c["timeframe"]), int(c["end"])): c for part in told for c in part}
+    assert sum(c["revision"] > 0 for c in newest.values()) > 500
+    frame = pd.DataFrame({"price": rows[1], "size": rows[2]}, index=pd.DatetimeIndex(rows[0]))
+    return frame.sort_index(kind="stable"), request.param, newest
+
+
+@pytest.mark.parametrize("timeframe", TIMEFRAMES)
+def test_late_trades_give_in_the_end_what_pandas_makes_of_all(delayed, timeframe):
+    """Empty minutes, too, have the close of the last trade before them, wherever that came from."""
+    trades, closed, newest = delayed
+    bins = trades.resample(pd.Timedelta(TIMEFRAMES_NS[timeframe]), closed=closed, label="right")
+    expected = bins["price"].ohlc().assign(volume=bins["size"].sum(), trades=bins["price"].count())
+    close = expected["close"].ffill()
+    expected = expected.fillna(dict.fromkeys(("open", "high", "low", "close"), close))
+    assert timeframe not in ("1m", "5m") or (expected["trades"] == 0).any()
+    for end, candle in zip(expected.index.as_unit("ns").asi8, expected.to_dict("records"), strict=True):
+        told = newest[TIMEFRAMES.index(timeframe), end]
+        assert {name: told[name] for name in candle} == candle, (end, told)
 
 
 @pytest.fixture(scope="module")

@@ -86,7 +86,23 @@ def test_the_same_rows_in_any_batches_give_the_same_content(strategies, data, ma
     whole = fold(Pipeline(0, strategies), records(journal_of(market, strategies, [trades], ids)))
     parts = [trades[a:b] for a, b in pairwise(at)]
     split = fold(Pipeline(0, strategies), records(journal_of(market, strategies, parts, ids)))
-    assert content(split) == content(whole)
+    assert first_and_last(content(split)) == first_and_last(content(whole))
+
+
+def first_and_last(found: dict[str, list]) -> dict[str, tuple[list, dict]]:
+    """Everything but revisions, and every candle as it is in the end: how often it is told in between depends
+    on the batches."""
+    return {
+        key: (
+            [event for event in events if not event.get("revision")],
+            {
+                (event["timeframe"], event["timestamp"]): event | {"revision": None}
+                for event in events
+                if "revision" in event
+            },
+        )
+        for key, events in found.items()
+    }
 
 
 @settings(max_examples=60, deadline=None)

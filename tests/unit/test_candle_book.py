@@ -1,8 +1,12 @@
 """The rules of closing, one by one, on candles small enough to check by eye."""
 
+from hashlib import sha256
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from projections.fold import kernel, kernel_records
 from projections.fold.candles import TIMEFRAMES, CandleBook
 from streams.events import BACKFILL, MINUTE_NS, TIMEFRAMES_NS, CandleFlag, RowKind
 
@@ -95,7 +99,7 @@ def test_open_and_close_go_by_time_and_then_by_arrival():
     assert brief(fold(candles, (60, CLOCK)).closed) == [("1m", 60, 7, 8, 3, 4, 6, 6)]
 
 
-def test_a_late_trade_revises_its_closed_candles_and_enters_the_open_ones_in_silence():
+def test_late_trades_revise_their_closed_candles_once_and_enter_the_open_ones_in_silence():
     candles = book()
     fold(candles, (1, 1, 5, 1), (61, 1, 6, 1))
     told = fold(candles, (2, 1, 9, 3), offset=4)
@@ -104,21 +108,85 @@ def test_a_late_trade_revises_its_closed_candles_and_enters_the_open_ones_in_sil
     assert told.closed[["first_offset", "last_offset"]].tolist() == [(0, 4)]
     assert told.revising.tolist() == [0]
     assert brief(fold(candles, (300, CLOCK)).closed)[-1] == ("5m", 300, 5, 9, 5, 6, 5, 3)
-    told = fold(candles, (3, 1, 1, 1), (62, 1, 2, 1))
-    assert [(c["timeframe"], c["revision"], c["row"]) for c in told.closed] == [
-        (0, 2, 0),
-        (1, 1, 0),
-        (0, 1, 1),
-        (1, 2, 1),
+    told = fold(candles, (3, 1, 1, 1), (60.5, 1, 2, 1), (4, 1, 3, 1))
+    assert [(c["timeframe"], int(c["end"] - NOON) // SECOND, c["revision"]) for c in told.closed] == [
+        (0, 60, 2),
+        (0, 120, 1),
+        (1, 300, 1),
     ]
+    assert told.closed["row"].tolist() == [3] * 3
+    assert brief(told.closed)[0] == ("1m", 60, 5, 9, 1, 3, 6, 4)
+
+
+def test_thousands_of_backfilled_trades_of_two_minutes_are_a_revision_a_candle():
+    candles = book()
+    start = 12 * 3600 - 120
+    fold(candles, (start + 1, 1, 5, 1), (start + 61, 1, 5, 1), (start + 120, CLOCK))
+    told = fold(candles, *[(start + n / 30, LATE_BUY, 5 + n % 7, 1) for n in range(1, 3001)])
+    assert [(TIMEFRAMES[c["timeframe"]], c["revision"]) for c in told.closed] == [
+        ("1m", 1), *((frame, 1) for frame in TIMEFRAMES),
+    ]  # fmt: skip
+    assert told.closed["trades"].tolist() == [1801, 1201, 3002, 3002, 3002, 3002, 3002]
+
+
+def test_a_candle_that_closes_in_the_record_that_revises_it_is_told_twice():
+    candles = book()
+    told = fold(candles, (1, 1, 5, 1), (61, 1, 6, 1), (2, 1, 9, 1), (120, CLOCK), (3, 1, 8, 1))
+    assert [(int(c["end"] - NOON) // SECOND, c["revision"], c["trades"]) for c in told.closed] == [
+        (60, 0, 1),
+        (120, 0, 1),
+        (60, 1, 3),
+    ]
+
+
+def test_a_revised_candle_that_makes_room_for_a_new_one_is_told_before_it():
+    candles = book(horizon_ns=2 * MINUTE_NS)
+    fold(candles, (1, 1, 5, 1), (61, 1, 6, 1))
+    told = fold(candles, (2, 1, 9, 1), (600, CLOCK))
+    ones = told.closed[told.closed["timeframe"] == 0]
+    assert [(int(c["end"] - NOON) // SECOND, c["revision"]) for c in ones] == [
+        (120, 0), (180, 0), (240, 0), (60, 1), *((end, 0) for end in range(300, 601, 60)),
+    ]  # fmt: skip
+    assert ones["trades"][3] == 2
 
 
 def test_a_late_trade_fills_an_empty_minute_and_later_flat_minutes_start_from_it():
     candles = book()
     fold(candles, (1, 1, 5, 1), (120, CLOCK))
     told = fold(candles, (100, 1, 8, 2), (180, CLOCK))
-    assert brief(told.closed) == [("1m", 120, 8, 8, 8, 8, 2, 1), ("1m", 180, 8, 8, 8, 8, 0, 0)]
-    assert told.closed["flags"].tolist() == [0, CandleFlag.EMPTY]
+    assert brief(told.closed) == [("1m", 180, 8, 8, 8, 8, 0, 0), ("1m", 120, 8, 8, 8, 8, 2, 1)]
+    assert told.closed["flags"].tolist() == [CandleFlag.EMPTY, 0]
+
+
+def test_empty_candles_behind_a_revised_one_take_its_close_up_to_the_next_trade():
+    candles = book()
+    fold(candles, (1, 1, 5, 1), (1111, 1, 7, 1), (1270, CLOCK))
+    told = fold(candles, (2, 1, 6, 1), offset=8)
+    revised = brief(told.closed)
+    assert [one[1] for one in revised if one[0] == "1m"] == list(range(60, 1081, 60))
+    assert revised[1] == ("1m", 120, 6, 6, 6, 6, 0, 0)
+    assert [one for one in revised if one[0] != "1m"] == [
+        ("5m", 300, 5, 6, 5, 6, 2, 2),
+        ("5m", 600, 6, 6, 6, 6, 0, 0),
+        ("5m", 900, 6, 6, 6, 6, 0, 0),
+        ("15m", 900, 5, 6, 5, 6, 2, 2),
+    ]
+    assert (told.closed["revision"] == 1).all()
+    assert set(told.closed["last_offset"].tolist()) == {8}
+    assert brief(fold(candles, (1500, CLOCK)).closed)[-1] == ("5m", 1500, 7, 7, 7, 7, 0, 0)
+
+
+def test_an_open_longer_candle_without_trades_takes_the_revised_close_too():
+    candles = book()
+    fold(candles, (250, 1, 5, 1), (420, CLOCK))
+    fold(candles, (251, 1, 8, 1))
+    assert brief(fold(candles, (600, CLOCK)).closed)[-1] == ("5m", 600, 8, 8, 8, 8, 0, 0)
+
+
+def test_a_late_trade_that_leaves_the_close_leaves_the_empty_minutes():
+    candles = book()
+    fold(candles, (20, 1, 5, 1), (240, CLOCK))
+    assert brief(fold(candles, (10, 1, 9, 1)).closed) == [("1m", 60, 9, 9, 5, 5, 2, 2)]
 
 
 def test_a_trade_beyond_the_horizon_or_before_the_first_candle_is_late_and_changes_nothing():
@@ -209,7 +277,21 @@ def test_more_late_trades_than_a_buffer_holds_are_all_reported():
     fold(candles, (1, 1, 5, 1), (600, CLOCK))
     told = fold(candles, *[(2, 1, 5, 1)] * 5000)
     assert told.revising.tolist() == list(range(5000))
-    assert told.closed["revision"][-1] == 5000
+    assert told.closed[["revision", "trades"]].tolist() == [(1, 5001), (1, 5001)]
+
+
+def test_more_revisions_than_a_buffer_holds_are_all_told():
+    candles = book(horizon_ns=7 * 1440 * MINUTE_NS)
+    fold(candles, (1, 1, 5, 1), (5 * 86_400, CLOCK))
+    told = fold(candles, (2, 1, 6, 1))
+    ones = told.closed[told.closed["timeframe"] == 0]
+    assert np.array_equal(ones["end"], NOON + np.arange(1, 5 * 1440 + 1) * MINUTE_NS)
+    assert (told.closed["close"] == 6).all()
+    assert (told.closed["revision"] == 1).all()
+
+
+def test_a_change_of_the_records_is_a_change_of_the_file_that_is_compiled():
+    assert sha256(Path(kernel_records.__file__).read_bytes()).hexdigest() == kernel.RECORDS_SHA256
 
 
 def test_the_forming_candle_is_the_open_minute():
