@@ -136,6 +136,14 @@ def concatenate(parts: Sequence[Ticks]) -> Ticks:
     )
 
 
+def trade_id(ids: Ids, row: int) -> str:
+    """The id of a row as a text: a number, or of 128 bits 32 hexadecimal digits."""
+    if ids.ndim == 1:
+        return str(int(ids[row]))
+    low, high = ids[row].tolist()
+    return f"{high:016x}{low:016x}"
+
+
 def _no_ids(rows: int, width: tuple[int, ...]) -> Ids:
     if width:
         return np.full((rows, *width), np.iinfo(np.uint64).max, _WIDE)

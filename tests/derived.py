@@ -18,6 +18,7 @@ from streams.events import (
     DerivedEvent,
     Equity,
     Fill,
+    IdsReused,
     LateTick,
     Order,
     OrderClosed,
@@ -210,6 +211,7 @@ def _one(
     if rng.random() < 0.1:
         emit(BOTS, markets[0], bot_changed(traders[0].bot_id, markets[0], status="stopped", timestamp=time))
         emit(SYSTEM, markets[0], SourceHole(source="file", epoch=1, expected=offset, got=offset + 1))
+        emit(SYSTEM, markets[0], IdsReused(trades=2, venue_id=str(offset), timestamp=time))
     if offset % 8 == 7:
         emit(BOTS, markets[1], checkpoint(journal_sha256=f"{offset:064x}"))
     return [

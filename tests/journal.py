@@ -15,7 +15,7 @@ from streams.events import BACKFILL, Candle, DerivedEvent, JournalEvent, Market,
 from streams.genesis import genesis
 from streams.log import Log
 from streams.records import Input, Record
-from streams.ticks import Ticks, pack
+from streams.ticks import Ids, Ticks, pack
 from streams.topics import JOURNAL, SYSTEM
 
 MINUTE = events.MINUTE_NS
@@ -38,12 +38,12 @@ Row = tuple
 """(seconds after START, price, size) or (seconds, price, size, "backfill") or (seconds,) for a clock row."""
 
 
-def batch(market: Market, rows: Sequence[Row], *, ids: Sequence[int] | None = None) -> events.TickBatch:
+def batch(market: Market, rows: Sequence[Row], *, ids: Sequence[int] | Ids | None = None) -> events.TickBatch:
     return batch_of({market: list(rows)}, [(market, row) for row in rows], ids=ids)
 
 
 def batch_of(
-    markets: Iterable[Market], rows: Sequence[tuple[Market, Row]], *, ids: Sequence[int] | None = None
+    markets: Iterable[Market], rows: Sequence[tuple[Market, Row]], *, ids: Sequence[int] | Ids | None = None
 ) -> events.TickBatch:
     """Rows of several markets, in the order of arrival; prices in units, sizes in 10**-size_scale."""
     table = list(markets)
@@ -54,7 +54,7 @@ def batch_of(
         np.array([START + round(row[0] * 1_000_000_000) for _, row in rows], np.int64),
         np.array([row[1] * 10**m.price_scale if len(row) > 1 else 0 for m, row in rows], np.int64),
         np.array([row[2] if len(row) > 1 else 0 for _, row in rows], np.int64),
-        None if ids is None else np.array(ids, np.int64),
+        ids if ids is None or isinstance(ids, np.ndarray) else np.array(ids, np.int64),
     )
     return pack([RowMarket(m.key, m.price_scale, m.size_scale) for m in table], ticks)
 

@@ -36,6 +36,7 @@ from streams.events import (
     DerivedEvent,
     Equity,
     Fill,
+    IdsReused,
     LateTick,
     Order,
     OrderClosed,
@@ -154,6 +155,7 @@ EXAMPLES: tuple[DerivedEvent, ...] = (
         reason="not an event record: truncated", sha256="0" * 64, size=14, data=b"\x94bitmex\x01 ...",
     ),
     SourceHole(source="file", epoch=1, expected=7, got=9),
+    IdsReused(trades=2, venue_id="812345", timestamp=_TIME),
     WorkerStarted(worker="worker-1", epoch=1_767_225_600_000, at=_TIME),
     WorkerStopped(worker="worker-1", epoch=1_767_225_600_000, at=_TIME + MINUTE_NS, reason="stopped"),
 )  # fmt: skip

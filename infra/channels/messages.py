@@ -32,6 +32,7 @@ from streams.events import (
     Equity,
     Event,
     Fill,
+    IdsReused,
     Order,
     OrderClosed,
     Signal,
@@ -44,7 +45,7 @@ from streams.journal import event_tag
 SYSTEM_EVENTS = "system_events"
 GAP = "gap"
 _TRADE_UPDATES = (Order, Fill, OrderClosed)
-_SYSTEM = (BotChanged, DeadLetter, SourceHole, WorkerStarted, WorkerStopped)
+_SYSTEM = (BotChanged, DeadLetter, SourceHole, IdsReused, WorkerStarted, WorkerStopped)
 _MARK = per_row(Equity)
 _CANDLE = event_tag(Candle)
 _json = msgspec.json.Encoder()

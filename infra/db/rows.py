@@ -24,6 +24,7 @@ from streams.events import (
     Equity,
     Event,
     Fill,
+    IdsReused,
     LateTick,
     Order,
     OrderClosed,
@@ -40,7 +41,7 @@ OrderKey = tuple[int, int, int, int]
 """bot_id and the order's cause."""
 Row = dict[str, Any]
 
-SYSTEM_EVENTS = (DeadLetter, SourceHole, WorkerStarted, WorkerStopped)
+SYSTEM_EVENTS = (DeadLetter, SourceHole, IdsReused, WorkerStarted, WorkerStopped)
 """Events about the machinery; with `Checkpoint` the only ones that need no market."""
 
 

@@ -22,6 +22,9 @@ TICKS = Counter("tcpd_ticks_folded", "Trades in the journal records that were fo
 TICKS_COLLECTED = Counter("tcpd_ticks_collected", "Trades that were appended to the journal.")
 RECORDS_COLLECTED = Counter("tcpd_records_collected", "Records that were appended to the journal.")
 FOLD_SECONDS = Histogram("tcpd_fold_seconds", "Time to fold one journal record.", buckets=FOLD_S)
+REPEATS = Counter("tcpd_trades_repeated", "Trades that were folded before, by id, time, price and size.")
+IDS_REUSED = Counter("tcpd_trades_with_reused_id", "Trades whose id another trade of their market has.")
+UNDECIDED = Counter("tcpd_trades_undecided", "Trades that count as new and may be repeats.")
 DEAD_LETTERS = Counter("tcpd_dead_letters", "Records and messages that could not be read or folded.")
 PUBLISH_DELAY_SECONDS = Histogram(
     "tcpd_publish_delay_seconds",

@@ -73,6 +73,9 @@ class MeasuredFold:
         if report.kinds is not None:
             telemetry.TICKS.inc(report.ticks)
             self._state.newest.update(dict.fromkeys(report.watermarks, record.time_ns))
+        telemetry.REPEATS.inc(report.account.repeats)
+        telemetry.IDS_REUSED.inc(report.account.ids_reused)
+        telemetry.UNDECIDED.inc(report.account.undecided)
         for letter in report.dead_letters:
             telemetry.DEAD_LETTERS.inc()
             logger.warning("dead letter: %s", letter.reason)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from msgspec import Struct, field
 
-from projections.fold.turn import CommandError
+from projections.fold.turn import Account, CommandError
 from streams.causes import Cause
 from streams.codec import encode
 from streams.events import BotChanged, DeadLetter, DerivedEvent
@@ -30,6 +30,7 @@ class Report(Struct):
     """What the fold of a record did. `kinds`: of the rows that it brought, see `RowKind`. By market that it
     touched: the watermark (ns) and, where there are any, the open gaps."""
 
+    account: Account = field(default_factory=Account)
     kinds: U1 | None = None
     watermarks: dict[str, int] = field(default_factory=dict[str, int])
     gaps: dict[str, list[KnownGap]] = field(default_factory=dict[str, list[KnownGap]])

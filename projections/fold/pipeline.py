@@ -259,7 +259,13 @@ class Pipeline:
         outbox.key = key.encode()
         outbox.report.watermarks[key] = watermark = tape.candles.watermark
         return tape, Turn(
-            tape.market, record.offset, watermark, outbox.emit, outbox.next_cause, self.progress
+            tape.market,
+            record.offset,
+            watermark,
+            outbox.emit,
+            outbox.next_cause,
+            self.progress,
+            outbox.report.account,
         )
 
     def _complete(self, report: Report) -> None:
@@ -316,8 +322,7 @@ class Pipeline:
 
     def snapshot(self) -> bytes:
         """The whole state; the same journal gives the same bytes."""
-        self._rebase()
-        return self._base
+        return self._state()
 
     def restore(self, state: bytes) -> None:
         """Become the fold whose `snapshot` this was.
@@ -333,16 +338,16 @@ class Pipeline:
         self._registered, self._repeats = held.registered, held.repeats
         self._home, self._rules = held.home, held.rules
         self._tapes = {tape.market.key: Tape.restore(tape, self.strategies) for tape in held.tapes}
-        self._base, self._since_base, self._bytes_since_base = state, [], 0
+        self._base, self._since_base, self._bytes_since_base = b"", [], 0
 
-    def _state(self) -> bytes:
+    def _state(self, *, identities: bool = True) -> bytes:
         return msgspec.msgpack.encode(
             PipelineState(
                 STATE_VERSION,
                 self.applied,
                 self._chain,
                 self._chain_before,
-                [tape.state() for tape in self._tapes.values()],
+                [tape.state(identities=identities) for tape in self._tapes.values()],
                 self._sources,
                 list(self._requests),
                 self._registered,
@@ -353,7 +358,9 @@ class Pipeline:
         )
 
     def _rebase(self) -> None:
-        self._base, self._since_base, self._bytes_since_base = self._state(), [], 0
+        self._base, self._since_base, self._bytes_since_base = self._state(identities=False), [], 0
+        for tape in self._tapes.values():
+            tape.seen.begin()
 
     def _rebase_if_due(self, record: Record) -> None:
         if (
@@ -366,8 +373,11 @@ class Pipeline:
 
     def _roll_back(self) -> None:
         """The state before the record that raised: the base, and what was folded since."""
-        tail = self._since_base
+        tail, seen = self._since_base, {key: tape.seen for key, tape in self._tapes.items()}
         self.restore(self._base)
+        for key, tape in self._tapes.items():
+            tape.seen = seen[key]
+            tape.seen.go_back()
         for record in tail:
             with suppress(UndecodableError):
                 self._apply(record, Outbox(record))

@@ -1,76 +1,138 @@
-"""Which trade ids of a market have been folded: a bounded set."""
+"""Which trades of a market that its venue numbers have been folded: a bounded set of identities."""
 
-from bisect import bisect_right
-
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from streams.ticks import NO_WIDE_ID, WIDE_BYTES, Ids
+from projections.fold import identities
+from projections.fold.identities import NEWEST_ID, REUSED, RING, SPANS_USED, UNDECIDED, WRITTEN, Table
+from streams.ticks import I8, NO_ID, Ids
 
-RANGES_MAX = 1024
-WIDE_MAX = 65_536
+
+class SeenState(msgspec.Struct, frozen=True, array_like=True):
+    """Everything of a `SeenIds`, canonical: `ring` in the order of arrival."""
+
+    head: bytes = b""
+    ring: bytes = b""
+    spans: bytes = b""
+
+
+class Found(msgspec.Struct, frozen=True):
+    """Of rows [n]: which are `fresh`, the first whose id another trade has (−1: none), and how many are such
+    and how many can't be decided any more. All of those are fresh."""
+
+    fresh: npt.NDArray[np.bool_]
+    first_reused: int
+    reused: int
+    undecided: int
 
 
 class SeenIds:
-    """Ids of 64 bits as disjoint ranges [low, high], rising; the newest `WIDE_MAX` of 128 bits one by one.
+    """Identities: id, time, price and size. The newest 65,536 exactly (by hashes, see `identities`), older
+    ones with ids of 64 bits as ranges of ids with their times.
 
-    Contiguous ids need one range; scattered ones a range each. Beyond `RANGES_MAX` the lowest range is
-    forgotten: its ids would count as new again, since to lose a trade is worse than to repeat one.
+    A trade with a known id and other content is another trade. One that can't be told from a repeat any more
+    counts as new, since to lose a trade is worse than to repeat one.
     """
 
-    def __init__(self, ranges: list[list[int]] | None = None, wide: bytes = b"") -> None:
-        self.ranges: list[list[int]] = ranges or []
-        starts = range(0, len(wide), WIDE_BYTES)
-        self._wide = {wide[at : at + WIDE_BYTES]: None for at in starts}
+    def __init__(self, state: SeenState | None = None) -> None:
+        self._state = state or SeenState()
+        self._table: Table | None = None
+        """Made when it is needed: most who look at a fold add nothing. Until then `_state` counts."""
+        self._base: _Base | None = None
 
-    def wide(self) -> bytes:
-        """The ids of 128 bits, in their order of arrival."""
-        return b"".join(self._wide)
+    @property
+    def newest_id(self) -> int:
+        """The highest of 64 bits, `NO_ID` for none."""
+        return self._count(NEWEST_ID, NO_ID)
 
-    def add(self, ids: Ids) -> npt.NDArray[np.bool_]:
-        """Mark `ids` as seen; True where an id is new or a row has none. Shape (n,)."""
-        if ids.ndim == 2:
-            return np.array([self._add_wide(row.tobytes()) for row in ids], np.bool_)
-        known = ids[ids >= 0]
-        top = self.ranges[-1][1] if self.ranges else -1
-        if len(known) and known[0] > top and bool((np.diff(known) == 1).all()):
-            self._add_range(int(known[0]), int(known[-1]))
-            return np.ones(len(ids), np.bool_)
-        return np.array([value < 0 or self._add_one(value) for value in ids.tolist()], np.bool_)
+    @property
+    def reused(self) -> int:
+        """How many trades had an id that another trade has."""
+        return self._count(REUSED, 0)
 
-    def _add_wide(self, value: bytes) -> bool:
-        if value in self._wide:
-            return False
-        if value != NO_WIDE_ID:
-            self._wide[value] = None
-            if len(self._wide) > WIDE_MAX:
-                del self._wide[next(iter(self._wide))]
-        return True
+    @property
+    def undecided(self) -> int:
+        """How many trades count as new that may be repeats."""
+        return self._count(UNDECIDED, 0)
 
-    def _add_range(self, low: int, high: int) -> None:
-        if self.ranges and self.ranges[-1][1] == low - 1:
-            self.ranges[-1][1] = high
-        else:
-            self.ranges.append([low, high])
-            self._bound()
+    def add(self, ids: Ids, time: I8, price: I8, size: I8, scales: tuple[int, int]) -> Found:
+        """Take rows, shape (n,) each, at the scales of price and size."""
+        table = self._opened()
+        if self._base is not None:
+            self._base.keep(table, len(ids))
+        reused, undecided = int(table.head[REUSED]), int(table.head[UNDECIDED])
+        fresh = np.empty(len(ids), np.bool_)
+        rows = ids.view(np.int64).reshape(len(ids), ids.ndim)
+        first = identities.add(table, rows, time, price, size, scales, fresh)
+        return Found(fresh, first, int(table.head[REUSED]) - reused, int(table.head[UNDECIDED]) - undecided)
 
-    def _add_one(self, value: int) -> bool:
-        at = bisect_right(self.ranges, value, key=lambda r: r[0])
-        if at and self.ranges[at - 1][1] >= value:
-            return False
-        joins_left = at > 0 and self.ranges[at - 1][1] == value - 1
-        joins_right = at < len(self.ranges) and self.ranges[at][0] == value + 1
-        if joins_left and joins_right:
-            self.ranges[at - 1][1] = self.ranges.pop(at)[1]
-        elif joins_left:
-            self.ranges[at - 1][1] = value
-        elif joins_right:
-            self.ranges[at][0] = value
-        else:
-            self.ranges.insert(at, [value, value])
-            self._bound()
-        return True
+    def state(self) -> SeenState:
+        if self._table is None:
+            return self._state
+        head, ring, spans = self._table[:3]
+        written = int(head[WRITTEN])
+        rows = ring[:written] if written <= RING else np.roll(ring, -written, axis=0)
+        return SeenState(head.tobytes(), rows.tobytes(), spans[: int(head[SPANS_USED])].tobytes())
 
-    def _bound(self) -> None:
-        if len(self.ranges) > RANGES_MAX:
-            self.ranges.pop(0)
+    def begin(self) -> None:
+        """From here on `go_back` comes back to what it holds now."""
+        if self._table is not None:
+            self._state, self._base = SeenState(), _Base(self._table.head.copy())
+
+    def go_back(self) -> None:
+        """Become what it was at the last `begin`, or when it was made."""
+        if self._table is None or self._base is None:
+            self._table = None
+            return
+        self._base.put_back(self._table)
+        self.begin()
+
+    def _count(self, field: int, otherwise: int) -> int:
+        head = np.frombuffer(self._state.head, np.int64) if self._table is None else self._table.head
+        return int(head[field]) if len(head) else otherwise
+
+    def _opened(self) -> Table:
+        if self._table is None:
+            table = identities.table()
+            if self._state.head:
+                _load(table, self._state)
+            self._table = table
+        return self._table
+
+
+class _Base:
+    """What of a table is overwritten since it had this `head`."""
+
+    def __init__(self, head: I8) -> None:
+        self._head = head
+        self._rows: list[tuple[I8, I8]] = []
+        self._spans: I8 | None = None
+
+    def keep(self, table: Table, rows: int) -> None:
+        """Keep what so many more rows may overwrite."""
+        written = int(table.head[WRITTEN])
+        if written + rows <= RING:
+            return
+        if self._spans is None:
+            self._spans = table.spans[: int(table.head[SPANS_USED])].copy()
+        last = min(written + rows, int(self._head[WRITTEN]) + RING)
+        slots = np.arange(max(written, RING), last) % RING
+        self._rows.append((slots, table.ring[slots]))
+
+    def put_back(self, table: Table) -> None:
+        for slots, rows in self._rows:
+            table.ring[slots] = rows
+        if self._spans is not None:
+            table.spans[: len(self._spans)] = self._spans
+        table.head[:] = self._head
+        identities.index(table)
+
+
+def _load(table: Table, state: SeenState) -> None:
+    table.head[:] = np.frombuffer(state.head, np.int64)
+    rows, spans = np.frombuffer(state.ring, np.int64), np.frombuffer(state.spans, np.int64)
+    rows = rows.reshape(-1, table.ring.shape[1])
+    table.ring[: len(rows)] = np.roll(rows, int(table.head[WRITTEN]) - len(rows), axis=0)
+    table.spans[: len(spans) // table.spans.shape[1]] = spans.reshape(-1, table.spans.shape[1])
+    identities.index(table)

@@ -11,20 +11,21 @@ So the closing trade never fills what it decided, and a strategy never sees a ca
 from itertools import groupby
 
 import numpy as np
+import numpy.typing as npt
 from msgspec import Struct
 
 from projections.fold import desk
 from projections.fold.book import BookState, BotBook
 from projections.fold.candles import CandleBook, candle_event
 from projections.fold.matching import fill_waiting
-from projections.fold.seen_ids import SeenIds
+from projections.fold.seen_ids import SeenIds, SeenState
 from projections.fold.specification import check_change
 from projections.fold.turn import CommandError, Rows, Turn
 from projections.strategies.code import Strategies
-from streams.events import BACKFILL, MINUTE_NS, Gap, GapFilled, LateTick, Market
+from streams.events import BACKFILL, MINUTE_NS, Gap, GapFilled, IdsReused, LateTick, Market
 from streams.gaps import Gaps, KnownGap
-from streams.ticks import I8, U1, Ids
-from streams.topics import CANDLES
+from streams.ticks import I8, U1, Ids, trade_id
+from streams.topics import CANDLES, SYSTEM
 
 
 class TapeState(Struct, frozen=True, array_like=True):
@@ -32,10 +33,9 @@ class TapeState(Struct, frozen=True, array_like=True):
 
     market: Market
     candles: bytes
-    seen: list[list[int]]
+    seen: SeenState
     repeats: int
     bots: BookState
-    seen_wide: bytes
     gaps: list[KnownGap]
 
 
@@ -69,9 +69,8 @@ class Tape:
         `numbers` are those of the rows in the journal record; None: 0 … n − 1.
         """
         if ids is not None:
-            fresh = self.seen.add(ids)
+            fresh = self._fresh(turn, time, price, size, ids)
             if not fresh.all():
-                self.repeats += len(fresh) - int(fresh.sum())
                 time, price, size, kind = time[fresh], price[fresh], size[fresh], kind[fresh]
                 numbers = np.flatnonzero(fresh) if numbers is None else numbers[fresh]
         folded = self.candles.fold(time, price, size, kind, turn.offset)
@@ -92,6 +91,21 @@ class Tape:
         fill_waiting(turn, self.bots, rows, cursor, len(time))
         for row in late:
             self._late(turn, row, time, price, size)
+
+    def _fresh(self, turn: Turn, time: I8, price: I8, size: I8, ids: Ids) -> npt.NDArray[np.bool_]:
+        """Which rows are no repeats, shape (n,). That ids were used again is told once a record."""
+        market, account = self.market, turn.account
+        found = self.seen.add(ids, time, price, size, (market.price_scale, market.size_scale))
+        repeats = len(ids) - int(found.fresh.sum())
+        self.repeats += repeats
+        account.repeats += repeats
+        account.ids_reused += found.reused
+        account.undecided += found.undecided
+        if found.reused:
+            row = found.first_reused
+            told = IdsReused(trades=found.reused, venue_id=trade_id(ids, row), timestamp=int(time[row]))
+            turn.emit(SYSTEM, told)
+        return found.fresh
 
     def gap(self, turn: Turn, event: Gap | GapFilled) -> None:
         """Mark a range as possibly missing, or as complete again. Raises `CommandError`."""
@@ -130,15 +144,14 @@ class Tape:
         self.bots.rescale(old, market)
         self.market = market
 
-    def state(self) -> TapeState:
-        seen = self.seen
+    def state(self, *, identities: bool = True) -> TapeState:
+        """Without `identities` it is much smaller; they go back by themselves (`SeenIds.go_back`)."""
         return TapeState(
             self.market,
             self.candles.state(),
-            seen.ranges,
+            self.seen.state() if identities else SeenState(),
             self.repeats,
             self.bots.state(),
-            seen.wide(),
             self.gaps.known,
         )
 
@@ -146,7 +159,7 @@ class Tape:
     def restore(cls, state: TapeState, strategies: Strategies) -> "Tape":
         tape = cls(state.market, strategies)
         tape.candles = CandleBook.restore(state.candles)
-        tape.seen, tape.repeats = SeenIds(state.seen, state.seen_wide), state.repeats
+        tape.seen, tape.repeats = SeenIds(state.seen), state.repeats
         tape.gaps = Gaps(state.gaps)
         tape.bots = BotBook.restore(state.market.key, state.bots, strategies)
         return tape

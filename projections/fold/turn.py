@@ -24,6 +24,15 @@ class Progress(Struct):
     steps: int = 0
 
 
+class Account(Struct):
+    """How many trades were folded before (`repeats`), have an id that another trade has (`ids_reused`), and
+    count as new though they may be repeats (`undecided`)."""
+
+    repeats: int = 0
+    ids_reused: int = 0
+    undecided: int = 0
+
+
 class Rows(Struct, frozen=True):
     """Columns (n,) of a market's rows by which orders fill; those that may not fill carry `BACKFILL`.
 
@@ -45,6 +54,7 @@ class Turn(Struct, frozen=True):
     emit: Emit
     next_cause: Callable[[], Cause]
     progress: Progress
+    account: Account
 
 
 class Moment(Struct, frozen=True):

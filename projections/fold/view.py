@@ -11,9 +11,9 @@ from msgspec import Struct
 
 from projections.fold.bots import Bot
 from projections.fold.tape import Tape
+from projections.fold.turn import Account
 from streams.events import Market
 from streams.gaps import Gaps
-from streams.ticks import NO_ID
 
 
 class Source(Struct):
@@ -41,8 +41,12 @@ class MarketView:
     @property
     def newest_id(self) -> int:
         """The highest trade id of 64 bits that was folded, `NO_ID` for none."""
-        ranges = self._tape.seen.ranges
-        return ranges[-1][1] if ranges else NO_ID
+        return self._tape.seen.newest_id
+
+    @property
+    def account(self) -> Account:
+        """Of all its trades so far."""
+        return Account(self._tape.repeats, self._tape.seen.reused, self._tape.seen.undecided)
 
     @property
     def gaps(self) -> Gaps:

@@ -231,6 +231,16 @@ class SourceHole(Event, frozen=True, kw_only=True, tag="source_hole.v1"):
     got: Int
 
 
+class IdsReused(Event, frozen=True, kw_only=True, tag="ids_reused.v1"):
+    """So many `trades` of a record have ids that other trades of their market have: all are kept. `venue_id`
+    and `timestamp` are those of the first. Not content: in other records the same trades are told otherwise.
+    """
+
+    trades: Annotated[Int, Meta(extra={"content": False})]
+    venue_id: Annotated[str, Meta(extra={"content": False})]
+    timestamp: Annotated[Int, Meta(extra={"unit": "time", "content": False})]
+
+
 class WorkerStarted(Event, frozen=True, kw_only=True, tag="worker_started.v1"):
     worker: str
     epoch: Int
@@ -256,6 +266,7 @@ DerivedEvent: TypeAlias = (
     | Checkpoint
     | DeadLetter
     | SourceHole
+    | IdsReused
     | WorkerStarted
     | WorkerStopped
 )

@@ -12,6 +12,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import numpy as np
+
 from infra.upkeep.fresh_home import fold_home
 from projections.audit.verify import verify
 from projections.fold.pipeline import Pipeline
@@ -46,6 +48,9 @@ def main() -> None:
         with_bots = journals.with_two_bots(market, code) + batches
         many, dealt = journals.interleaved(market, ticks, MARKETS, rows)
         fold(f"fold, no bots, {size}", ticks.rows, code, [(market.key, market), *batches])
+        numbered = ticks._replace(id=np.arange(ticks.rows))
+        with_ids = journals.batches(market, numbered, rows)
+        fold(f"fold, trade ids, no bots, {size}", ticks.rows, code, [(market.key, market), *with_ids])
         fold(f"fold, two bots, {size}", ticks.rows, code, with_bots)
         fold(
             f"fold, {MARKETS} markets, no bots, {size}", ticks.rows, code, [(m.key, m) for m in many] + dealt

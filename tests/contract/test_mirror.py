@@ -28,6 +28,7 @@ from streams.events import (
     DerivedEvent,
     Equity,
     Fill,
+    IdsReused,
     Order,
     OrderClosed,
     Signal,
@@ -137,7 +138,7 @@ def channels_of(market: str, event: DerivedEvent) -> list[str]:
             return [f"portfolio:{event.bot_id[0]}"]
         case BotChanged():
             return ["system_events", f"bot_status:{event.bot_id}"]
-        case SourceHole() | WorkerStarted():
+        case SourceHole() | IdsReused() | WorkerStarted():
             return ["system_events"]
         case _:
             return []

@@ -54,11 +54,12 @@ def bots(market, strategies, first: int = 1) -> list[tuple[str, events.JournalEv
 
 
 def content(derived) -> dict[str, list]:
-    """Events by market and topic without what is no content."""
+    """Events by market and topic without what is no content; some have none."""
     found: dict[str, list] = {}
     for item in derived:
         made = [event_to_json(event, content_only=True) for _, event in emitted([item])]
-        found.setdefault(f"{item.topic} {item.key.decode()}", []).extend(made)
+        if with_content := [fields for fields in made if fields]:
+            found.setdefault(f"{item.topic} {item.key.decode()}", []).extend(with_content)
     return found
 
 

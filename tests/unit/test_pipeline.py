@@ -3,11 +3,13 @@
 from hashlib import sha256
 
 import msgspec
+import numpy as np
 import pytest
 from msgspec import structs
 
 from projections.fold.bots import CodeMissingError
-from projections.fold.pipeline import Pipeline, PositionError
+from projections.fold.pipeline import Pipeline, PipelineState, PositionError
+from projections.fold.turn import Account
 from streams import events
 from streams.events import (
     BotChanged,
@@ -15,6 +17,7 @@ from streams.events import (
     DeadLetter,
     Equity,
     Fill,
+    IdsReused,
     LateTick,
     Order,
     OrderClosed,
@@ -367,6 +370,35 @@ def test_a_trade_id_is_folded_once(strategies) -> None:
         (BTC.key, batch(BTC, [(60,)])),
     ]
     assert [c.trades for c in of(fold(Pipeline(0, strategies), records(journal)), Candle)] == [4]
+
+
+def test_another_trade_with_a_known_id_is_kept_and_told_once_a_record(strategies) -> None:
+    wide = np.array([[7, 1], [8, 1]], np.uint64)
+    for ids, name in (([7, 8], "7"), (wide, "0000000000000001" + "0000000000000007")):
+        pipeline = Pipeline(0, strategies)
+        rows = [(1, 100, 1), (2, 100, 1)], [(3, 100, 1), (4, 101, 1)], [(3, 100, 1), (2, 100, 1)]
+        journal = [(BTC.key, BTC), *((BTC.key, batch(BTC, part, ids=ids)) for part in rows)]
+        reports = [
+            pipeline.fold(record).report for record in records([*journal, (BTC.key, batch(BTC, [(60,)]))])
+        ]
+        derived = fold(Pipeline(0, strategies), records([*journal, (BTC.key, batch(BTC, [(60,)]))]))
+        assert of(derived, IdsReused) == [IdsReused(trades=2, venue_id=name, timestamp=START + 3_000_000_000)]
+        assert [c.trades for c in of(derived, Candle)] == [4]
+        assert [(r.account.repeats, r.account.ids_reused) for r in reports[2:5]] == [(0, 0), (0, 2), (2, 0)]
+        assert pipeline.view().markets[BTC.key].account == Account(repeats=2, ids_reused=2, undecided=0)
+
+
+def test_a_record_that_is_undone_leaves_no_id_behind(strategies) -> None:
+    def traded(*seconds: int, price: int = 100) -> tuple[str, events.TickBatch]:
+        return BTC.key, batch(BTC, [(second, price, 1) for second in seconds], ids=seconds)
+
+    too_high = traded(5, 6, price=2**53)
+    with_bad, without = Pipeline(0, strategies), Pipeline(0, strategies)
+    fold(with_bad, records([(BTC.key, BTC), traded(1, 2), traded(3), too_high, traded(4, 5)]))
+    fold(without, records([(BTC.key, BTC), traded(1, 2), traded(3), traded(4, 5)]))
+    tapes = [msgspec.msgpack.decode(p.snapshot(), type=PipelineState).tapes for p in (with_bad, without)]
+    assert tapes[0][0].seen == tapes[1][0].seen
+    assert tapes[0][0].candles != b""
 
 
 def test_a_grown_scale_rescales_the_state_exactly(strategies) -> None:

@@ -145,6 +145,8 @@ function line(event) {
       `Dead letter at ${placeOf(event)}: ${event.reason}`,
     "source_hole.v1": () =>
       `Records of ${event.source} are missing: ${event.expected} was due, ${event.got} came`,
+    "ids_reused.v1": () =>
+      `${event.trades} trades of ${event.symbol} have ids of other trades, the first is ${event.venue_id}: all are kept`,
     "worker_started.v1": () => `Worker ${event.worker} started`,
     "worker_stopped.v1": () => `Worker ${event.worker} stopped: ${event.reason}`,
     gap: () => "Some events are no longer in the log",
