@@ -5,6 +5,8 @@
 #   make check   lint, format, types, what imports what
 #   make test    `make check`, then all tests, two files at once, on real services where this machine can have
 #                them. With ARGS pytest alone: "-k candles"; "-n 0" for one process, as a debugger needs it
+#   make fuzz    wrong records through every door, for twenty minutes; a failing one is printed with what repeats it.
+#                With ARGS: "--seconds 60 --seed 7"
 #   make bench   the measurements of docs/performance.md
 #   make lock    new requirements*.lock from pyproject.toml
 
@@ -21,7 +23,7 @@ TSC := .venv/page/node_modules/typescript/bin/tsc
 WITH_NODE := PATH="$$PATH:$(CURDIR)/$(BIN)"
 NPM_CI := $(WITH_NODE) npm ci --prefix .venv/page --ignore-scripts --no-audit --no-fund --no-update-notifier --silent
 
-.PHONY: setup run test check bench lock
+.PHONY: setup run test check fuzz bench lock
 .DELETE_ON_ERROR:
 
 setup: .venv/setup.stamp $(PAGE)
@@ -39,6 +41,12 @@ check: .venv/dev.stamp $(TSC)
 	$(BIN)/pyright
 	$(WITH_NODE) $(TSC) --project api/page/jsconfig.json
 	$(BIN)/lint-imports --no-logo
+
+fuzz: .venv/dev.stamp
+	@for file in tests/fuzz/fuzz_*.py; do \
+		echo "== $$file"; \
+		$(BIN)/python -m tests.fuzz.$$(basename $$file .py) $(ARGS) || exit 1; \
+	done
 
 bench: .venv/dev.stamp
 	@for file in tests/bench/bench_*.py; do \
