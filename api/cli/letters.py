@@ -51,7 +51,7 @@ def show(
         from infra.upkeep.letters import LetterError, find_letter
 
         try:
-            letter = find_letter(session.log, id_)
+            letter = find_letter(session.log, session.database, id_)
         except LetterError as error:
             raise CommandFailedError(str(error)) from None
     if letter.cut:

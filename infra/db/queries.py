@@ -6,6 +6,7 @@ How they look at the doors is `infra.present.facts`' to say.
 from collections.abc import Iterable
 from typing import Any
 
+import msgspec
 from sqlalchemy import ColumnElement, Engine, Row, Select, Table, and_, case, exists, func, select
 
 from infra.db import tables
@@ -19,6 +20,10 @@ CANDLE_KEY = ("timestamp", "revision")
 EVENT_KEY = tables.CAUSE
 BOT_KEY = ("bot_id",)
 LETTER_KEY = ("timestamp", "partition", "offset", "index", "stream_number")
+
+
+class _Reason(msgspec.Struct):
+    reason: str
 
 
 def candles(
@@ -156,6 +161,16 @@ def letters(database: Engine, window: Window) -> Page:
         .subquery()
     )
     return page(database, select(found), found, LETTER_KEY, window)
+
+
+def why_refused(database: Engine, topic: str, partition: int, offset: int) -> str | None:
+    """Why a derived record became a dead letter when it was projected; None for one that did not."""
+    event = tables.system_events.c
+    place = (event.topic == topic, event.partition == partition, event.offset == offset)
+    query = select(event.event).where(*place, event.type == "dead_letter.v1", event.cause_offset < 0)
+    with database.connect() as connection:
+        text = connection.scalar(query)
+    return None if text is None else msgspec.json.decode(text, type=_Reason).reason
 
 
 def lost(database: Engine, partition: int, first: int, end: int) -> dict[str, int]:

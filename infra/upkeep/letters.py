@@ -3,7 +3,10 @@
 from hashlib import sha256
 from typing import NamedTuple
 
+from sqlalchemy import Engine
+
 from infra.db.projector import check_output
+from infra.db.queries import why_refused
 from streams.codec import UndecodableError, decode_output
 from streams.events import DeadLetter, Event
 from streams.journal import event_tag
@@ -29,8 +32,9 @@ class Letter(NamedTuple):
         return len(self.data) < self.event.size
 
 
-def find_letter(log: Log, id_: str) -> Letter:
-    """`id_` is `partition:offset:index` in the stream `system`; another stream has its name in front.
+def find_letter(log: Log, database: Engine, id_: str) -> Letter:
+    """`id_` is `partition:offset:index` in the stream `system`; another stream has its name in front, and the
+    database says why its record could not be projected.
 
     Raises `LetterError`.
     """
@@ -38,7 +42,8 @@ def find_letter(log: Log, id_: str) -> Letter:
     record = _record(log, stream, partition, offset)
     if record is None:
         raise LetterError(f"there is no record {stream}:{partition}:{offset}; `dead-letters` lists them")
-    event = _event(record, index)
+    reason = None if stream == SYSTEM else why_refused(database, stream, partition, offset)
+    event = _event(record, index) if reason is None else dead_letter(record, reason)
     if not isinstance(event, DeadLetter):
         kind = "nothing" if event is None else event_tag(event)
         raise LetterError(f"{id_} is no dead letter but {kind}; `dead-letters` lists them")

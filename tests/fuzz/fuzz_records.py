@@ -17,12 +17,14 @@ from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from infra.strategies.registry import Strategies, load_strategies
 from projections.fold.outbox import Outbox
 from projections.fold.pipeline import Pipeline
 from streams.codec import decode_input, decode_output
-from streams.events import Clock, JournalEvent, TickBatch
-from streams.records import Input, Record
+from streams.events import Clock, Event, JournalEvent, TickBatch
+from streams.records import Input, Output, Record
 from streams.ticks import unpack
 from streams.topics import JOURNAL, PROJECTED
 from tests.fuzz.doors import EscapedError, Home, door
@@ -39,7 +41,10 @@ DOORS_EACH = 16
 AHEAD_NS, YEARS_NS = 2 * 86_400 * 10**9, 6 * 366 * 86_400 * 10**9
 EVENT_AT = (3,)
 """Where the event of an `Input` stands, as `plain` gives it."""
-DERIVED_WRONG = 100
+UNSEEN = 1_000_000
+"""A journal offset that no world reaches."""
+LONG_KEY = b"a:" + b"b" * 9_000
+DERIVED_WRONG = 300
 """Wrong records behind those of each derived stream."""
 
 
@@ -133,16 +138,23 @@ def fold(wrong: Wrong, strategies: Strategies, counts: Counter[str]) -> dict[str
 
 
 def wrong_derived(chance: Random, derived: list[Record], count: int) -> Iterator[Record]:
-    """Derived records with something wrong in them."""
-    for _ in range(count if derived else 0):
-        record, other = chance.choice(derived), chance.choice(derived)
-        if chance.random() < 0.5:
-            parts = plain(decode_output(record.value))
-            mutate_event(chance, parts, chance.choice(((), (3,), (3,), (3,))))
+    """Derived records with something wrong in them, of each kind of event as many, of causes not seen yet."""
+    kinds: dict[type[Event], list[tuple[Record, Output]]] = {}
+    for record in derived:
+        output = decode_output(record.value)
+        kinds.setdefault(type(output.events[-1]), []).append((record, output))
+    for number in range(count if derived else 0):
+        record, output = chance.choice(kinds[chance.choice(list(kinds))])
+        other = chance.choice(derived)
+        new = replace(output, offset=UNSEEN + number)
+        if chance.random() < 0.6:
+            parts = plain(new)
+            # a cause of the far future would have all that follow taken for repeats: last
+            mutate_event(chance, parts, () if number > 0.9 * count else chance.choice(((3,), (3, -1))))
             value = encoded(parts)
         else:
-            value = mutate_bytes(chance, record.value, other.value)
-        key = chance.choice((record.key, other.key, b"", b"no market", b"\xff:\xfe", None))
+            value = mutate_bytes(chance, encoded(new), other.value)
+        key = chance.choice((record.key, other.key, b"", b"no market", b"\xff:\xfe", LONG_KEY, None))
         time_ms = chance.choice((record.time_ms, 0, -(2**62), 2**62))
         yield record._replace(value=value, key=key if chance.random() < 0.2 else record.key, time_ms=time_ms)
 
