@@ -11,10 +11,12 @@ from typing import Any, TypeVar, cast, get_args
 import msgspec
 
 from streams.events import DerivedEvent, Event, JournalEvent
-from streams.records import Input, Output
+from streams.records import Input, Output, Record
 
 UPCASTERS: dict[str, Callable[[dict[str, Any]], Event]] = {}
 """Old tag → function that makes today's event of the old fields."""
+
+DAMAGED = "changed since it was appended, by its checksum; restore the log from a copy"
 
 T = TypeVar("T", Input, Output)
 
@@ -29,6 +31,22 @@ class UndecodableError(ValueError):
 
 def encode(value: Input | Output) -> bytes:
     return _encoder.encode(value)
+
+
+def input_of(record: Record) -> Input:
+    """What a journal record holds. Raises `UndecodableError`."""
+    return decode_input(_whole(record))
+
+
+def output_of(record: Record) -> Output:
+    """What a derived record holds. Raises `UndecodableError`."""
+    return decode_output(_whole(record))
+
+
+def _whole(record: Record) -> bytes:
+    if record.damaged:
+        raise UndecodableError(DAMAGED)
+    return record.value
 
 
 def decode_input(value: bytes) -> Input:

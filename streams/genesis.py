@@ -5,7 +5,7 @@ Why: ADR 17.
 
 from hashlib import sha256
 
-from streams.codec import UndecodableError, decode_input, encode
+from streams.codec import UndecodableError, encode, input_of
 from streams.events import Genesis, Rules
 from streams.records import Input, Record
 
@@ -39,7 +39,7 @@ def genesis_of(record: Record) -> Genesis:
     """The genesis that a partition's record 0 holds. Raises `JournalRefusedError` for anything else."""
     place = f"{record.topic}:{record.partition}:{record.offset}"
     try:
-        event = decode_input(record.value).event
+        event = input_of(record).event
     except UndecodableError as error:
         raise JournalRefusedError(f"{place}: the genesis is damaged: {error}; {_RESTORE}") from error
     if not isinstance(event, Genesis):

@@ -293,7 +293,7 @@ class JournalState:
     def note(self, record: Record) -> None:
         """What follows from a record. One that cannot be decoded is the fold's to report."""
         try:
-            entry = codec.decode_input(record.value)
+            entry = codec.input_of(record)
         except codec.UndecodableError:
             return
         source = SourceState()

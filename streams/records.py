@@ -14,7 +14,10 @@ from streams.events import DeadLetter, DerivedEvent, JournalEvent
 
 
 class Record(NamedTuple):
-    """One record as it stands in the log. `time_ms` is UTC; headers are not part of a record's content."""
+    """One record as it stands in the log. `time_ms` is UTC; headers are not part of a record's content.
+
+    `damaged`: it is not what was appended, by its checksum; `streams.codec` decodes none such.
+    """
 
     topic: str
     partition: int
@@ -23,6 +26,11 @@ class Record(NamedTuple):
     key: bytes | None
     value: bytes
     headers: tuple[tuple[str, bytes], ...] = ()
+    damaged: bool = False
+
+    @property
+    def place(self) -> str:
+        return f"{self.topic}:{self.partition}:{self.offset}"
 
     @property
     def time_ns(self) -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from msgspec import to_builtins
 
 from api.cli.failures import CommandFailedError
 from api.cli.options import From, Json, To, time_of
@@ -86,8 +87,10 @@ def verify(json: Json = False) -> None:
     Values, keys, times and headers are compared, the newest snapshots, and that no stream ends before what
     snapshots, commits and the database say was read of it.
 
-    Exit code 0: all is equal. 1: something differs or is missing. 3: nothing is folded, so nothing was
-    compared and nothing is proven.
+    Every record of every stream is read and held against its checksum; all that are damaged are named.
+
+    Exit code 0: all is equal. 1: something differs, is missing or damaged. 3: nothing is folded, or nothing
+    follows from it, so nothing was compared and nothing is proven.
     """
     began = time.monotonic()
     with Session() as session:
@@ -101,10 +104,10 @@ def verify(json: Json = False) -> None:
         worker = {} if result.difference is None else _worker(log, result.difference)
     if json:
         print_json(_verified(result, worker))
-    if result.difference is not None:
+    if not result.equal:
         if not json:
-            _print_versions(result.difference)
-        raise CommandFailedError(_message(result.difference, worker))
+            _print_found(result)
+        raise CommandFailedError(_message(result, worker))
     if not result.proven:
         say(_unproven(result))
         raise typer.Exit(UNPROVEN)
@@ -204,8 +207,9 @@ def _unproven(result: "Verified") -> str:
     if not result.records:
         return "nothing is proven: the journal is empty"
     message = (
-        f"nothing is proven: of {result.records:,} journal records none is folded, as far as derived streams,"
-        " snapshots, commits and the database tell, so there is nothing to compare"
+        f"nothing is proven: of {result.records:,} journal records {result.behind:,} are not folded, as far"
+        " as derived streams, snapshots, commits and the database tell, and from the others no event follows:"
+        " there is nothing to compare"
     )
     if not result.started:
         return f"{message}; no worker was ever started here"
@@ -223,6 +227,7 @@ def _verified(result: "Verified", worker: dict[str, str]) -> dict[str, Any]:
         "records": result.records,
         "states_unchecked": result.states_unchecked,
         "state_hash": result.state_hash,
+        "damaged": [to_builtins(damage) for damage in result.damaged],
     }
     if result.difference is not None:
         d = result.difference
@@ -235,7 +240,18 @@ def _verified(result: "Verified", worker: dict[str, str]) -> dict[str, Any]:
     return found
 
 
-def _message(difference: "Difference", worker: dict[str, str]) -> str:
+def _message(result: "Verified", worker: dict[str, str]) -> str:
+    parts: list[str] = []
+    if result.damaged:
+        first = result.damaged[0]
+        place = f"{first.topic}:{first.partition}:{first.offset}"
+        parts.append(f"{len(result.damaged)} records are damaged, the first is {place}: {first.why}")
+    if result.difference is not None:
+        parts.append(_difference(result.difference, worker))
+    return "; ".join(parts)
+
+
+def _difference(difference: "Difference", worker: dict[str, str]) -> str:
     offset = "" if difference.offset is None else f":{difference.offset}"
     by = ", ".join(f"{name} {value}" for name, value in worker.items())
     return (
@@ -254,6 +270,13 @@ def _version(difference: "Difference", value: bytes | None) -> list[dict[str, An
 
     record = Record(difference.topic, difference.partition, difference.offset or 0, 0, None, value)
     return [{"cause": cause, "type": kind, "event": event} for cause, kind, event in decoded(record)]
+
+
+def _print_found(result: "Verified") -> None:
+    for damage in result.damaged:
+        typer.echo(f"{damage.topic}:{damage.partition}:{damage.offset}: {damage.why}")
+    if result.difference is not None:
+        _print_versions(result.difference)
 
 
 def _print_versions(difference: "Difference") -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from infra.worker.root import Progress
     from streams.log import Log
+    from streams.records import Record
 
 EVERY_S = 1.0
 TERMINAL_EVERY_S = 0.5
@@ -53,19 +54,19 @@ class Board:
     def update(self) -> None:
         for partition, start in self._at.items():
             for record in self._log.read(self._journal, partition, start):
-                self._note(record.value)
+                self._note(record)
                 self._at[partition] = record.offset + 1
 
-    def _note(self, value: bytes) -> None:
+    def _note(self, record: "Record") -> None:
         import numpy as np
 
         from infra.present.values import decimal_string
-        from streams.codec import UndecodableError, decode_input
+        from streams.codec import UndecodableError, input_of
         from streams.events import RowKind, TickBatch
         from streams.ticks import unpack
 
         try:
-            event = decode_input(value).event
+            event = input_of(record).event
             rows = unpack(event) if isinstance(event, TickBatch) else None
         except (UndecodableError, ValueError):
             return  # the fold reports it as a dead letter

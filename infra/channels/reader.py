@@ -10,7 +10,7 @@ from infra.channels.messages import Publication, gap_body, message, publications
 from infra.channels.store import ChannelStore, Run
 from infra.db.projector import check_output
 from streams.causes import Seen
-from streams.codec import UndecodableError, decode_output
+from streams.codec import UndecodableError, output_of
 from streams.log import Log
 from streams.records import Record, dead_letter
 
@@ -27,7 +27,7 @@ def publications_of(record: Record, seen: Seen, only: str | None = None) -> list
     """What a record brings to the channels, or to the channel `only`; its causes count as seen then."""
     market = (record.key or b"").decode(errors="replace")
     try:
-        output = decode_output(record.value)
+        output = output_of(record)
         check_output(record, output, market)
     except UndecodableError as error:
         return publications(market, dead_letter(record, str(error)), None, only)

@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from infra.db.connect import use_wal
-from streams.codec import UndecodableError, decode_input
+from streams.codec import UndecodableError, input_of
 from streams.events import Command, CreateBot
 from streams.log import Log
 from streams.records import Position
@@ -107,7 +107,7 @@ class Requests:
         for partition, start in enumerate(ends):
             for record in self._log.read(JOURNAL, partition, start):
                 try:
-                    event = decode_input(record.value).event
+                    event = input_of(record).event
                 except UndecodableError:
                     continue  # the fold reports it as a dead letter
                 if isinstance(event, Command) and event.request == request:

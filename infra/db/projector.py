@@ -23,7 +23,7 @@ from infra.process import telemetry
 from infra.process.errors import one_line
 from streams.agents.sinks import SinkUnreachableError
 from streams.causes import Seen
-from streams.codec import UndecodableError, decode_output
+from streams.codec import UndecodableError, output_of
 from streams.events import Checkpoint
 from streams.log import Log
 from streams.records import Output, Record, dead_letter
@@ -164,7 +164,7 @@ def project(
     """`DatabaseSink.apply` within the caller's transaction."""
     try:
         with connection.begin_nested():
-            return _project(connection, records, decode_output, update_bot)
+            return _project(connection, records, output_of, update_bot)
     except (*_UNFIT, RowTakenError):
         # of some record no table takes all; to check each beforehand would cost a third of the speed
         return sum((_project_one(connection, record, update_bot) for record in records), Applied())
@@ -174,7 +174,7 @@ def _project_one(connection: Connection, record: Record, update_bot: UpdateBot) 
     """A record that the tables cannot take becomes a dead letter."""
     reason = ""
 
-    def refused(_: bytes) -> Output:
+    def refused(_: Record) -> Output:
         raise UndecodableError(reason)
 
     try:
@@ -192,7 +192,7 @@ def _project_one(connection: Connection, record: Record, update_bot: UpdateBot) 
 def _project(
     connection: Connection,
     records: Sequence[Record],
-    decode: Callable[[bytes], Output],
+    decode: Callable[[Record], Output],
     update_bot: UpdateBot,
 ) -> Applied:
     reached = _load_positions(connection, {(record.topic, record.partition) for record in records})
@@ -218,9 +218,9 @@ def _project(
     return Applied(applied, known, repeats, dead)
 
 
-def _add(changes: Changes, record: Record, decode: Callable[[bytes], Output], position: Reached) -> int:
+def _add(changes: Changes, record: Record, decode: Callable[[Record], Output], position: Reached) -> int:
     """Add a record's new events to `changes` and move the cause of `position`; returns the repeats."""
-    output = decode(record.value)
+    output = decode(record)
     market = _text(record.key)
     check_output(record, output, market)
     if record.topic != SYSTEM and _is_market_key(market):
@@ -251,8 +251,8 @@ def _text(key: bytes | None) -> str:
     return (key or b"").decode(errors="replace").replace("\0", "\ufffd")
 
 
-def _decode_checked(value: bytes) -> Output:
-    output = decode_output(value)
+def _decode_checked(record: Record) -> Output:
+    output = output_of(record)
     for leaf in _leaves(output):
         if isinstance(leaf, str) and "\0" in leaf:
             raise UndecodableError(f"the text {leaf!r} holds a NUL, which PostgreSQL does not store")

@@ -3,7 +3,7 @@
 from typing import Any
 
 from infra.present.values import event_to_json, text_of
-from streams.codec import decode_input, decode_output
+from streams.codec import input_of, output_of
 from streams.events import Clock, Event, Market, TickBatch
 from streams.journal import event_tag
 from streams.records import Record
@@ -25,9 +25,9 @@ def decoded(record: Record, *, content: bool = False) -> list[tuple[str | None, 
 
 def _lines(record: Record, content: bool) -> list[tuple[str | None, str, dict[str, Any]]]:
     if record.topic == JOURNAL:
-        event = decode_input(record.value).event
+        event = input_of(record).event
         return [(None, event_tag(event), _shown(event, record, content))]
-    output = decode_output(record.value)
+    output = output_of(record)
     causes = [str(cause) if output.offset >= 0 else None for cause in output.causes()]
     shown = (_shown(event, record, content) for event in output.events)
     tags = map(event_tag, output.events)

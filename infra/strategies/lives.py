@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from infra.db.projector import check_output
 from streams.causes import Seen
-from streams.codec import UndecodableError, decode_output
+from streams.codec import UndecodableError, output_of
 from streams.events import BotChanged
 from streams.log import Log
 from streams.records import Record, partition_of
@@ -58,7 +58,7 @@ class BotHistory:
     def _note(self, record: Record, seen: Seen) -> None:
         market = (record.key or b"").decode(errors="replace")
         try:
-            output = decode_output(record.value)
+            output = output_of(record)
             check_output(record, output, market)
         except UndecodableError:
             return  # the projector reports it

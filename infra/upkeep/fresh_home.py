@@ -15,7 +15,7 @@ from infra.commands.manager import BotSpec, RefusedError, Signed, create_command
 from projections.fold.pipeline import Pipeline, linked
 from projections.replay import replay
 from projections.strategies.code import Strategies
-from streams.codec import UndecodableError, decode_input, encode
+from streams.codec import DAMAGED, UndecodableError, decode_input, encode, input_of
 from streams.events import (
     Bars,
     Clock,
@@ -168,7 +168,7 @@ class _Cutter:
         """What is kept of a record, after the commands held back for it, each with its trades."""
         whole, self._time_ms = self._span == WHOLE, record.time_ms
         try:
-            entry = decode_input(record.value)
+            entry = input_of(record)
             rows = _trades(entry.event)
         except ValueError:
             self.left_out += not whole
@@ -303,6 +303,8 @@ def _market_of(entry: Entry) -> Market | None:
 
 
 def _copy(record: Record, value: bytes | None = None) -> Entry:
+    if record.damaged:
+        value = DAMAGED.encode()  # in its place: its bytes must not look sound in the copy
     return Entry(JOURNAL, record.key, value or record.value, record.time_ms, record.partition, record.headers)
 
 

@@ -7,7 +7,7 @@ from sqlalchemy import Engine
 
 from infra.db.projector import check_output
 from infra.db.queries import why_refused
-from streams.codec import UndecodableError, decode_output
+from streams.codec import UndecodableError, output_of
 from streams.events import DeadLetter, Event
 from streams.journal import event_tag
 from streams.log import Log
@@ -68,7 +68,7 @@ def _record(log: Log, topic: str, partition: int, offset: int) -> Record | None:
 def _event(record: Record, index: int) -> Event | None:
     """The event of this number, or the dead letter that the projector makes of what it cannot read."""
     try:
-        output = decode_output(record.value)
+        output = output_of(record)
         check_output(record, output, (record.key or b"").decode(errors="replace"))
     except UndecodableError as error:
         return dead_letter(record, str(error))

@@ -35,7 +35,7 @@ from streams.journal import command_entry, genesis_at
 from streams.log import Log, LogError
 from streams.records import Entry, Output
 from streams.snapshots import latest
-from streams.topics import JOURNAL, PROJECTED, SYSTEM
+from streams.topics import DERIVED, JOURNAL, PROJECTED, SYSTEM
 
 logger = logging.getLogger(__name__)
 
@@ -200,7 +200,7 @@ class _Worker:
                 observe(self.progress)
             return side.failed or bool(until and until(self.progress))
 
-        self._notice(WorkerStarted(worker=self.settings.worker, epoch=self.epoch, at=time.time_ns()))
+        self._notice(self._started())
         try:
             with side, telemetry.asked(self._gauges()):
                 followers, doing = [self.engine, self.projector], self.folding.doing
@@ -286,9 +286,18 @@ class _Worker:
             if entries:
                 self.log.append(entries)
 
+    def _started(self) -> WorkerStarted:
+        ends = self.log.ends((topic, p) for topic in DERIVED for p in range(self.log.partitions))
+        return WorkerStarted(
+            worker=self.settings.worker,
+            epoch=self.epoch,
+            at=time.time_ns(),
+            ends={f"{topic}:{p}": end for (topic, p), end in ends.items() if end} or None,
+        )
+
     def _notice(self, event: WorkerStarted | WorkerStopped) -> None:
         value = encode(Output(0, -1, (0,), (event,)))
-        self.log.append([Entry(SYSTEM, self.settings.worker.encode(), value, time.time_ns() // 1_000_000, 0)])
+        self.log.append([Entry(SYSTEM, event.worker.encode(), value, event.at // 1_000_000, 0)])
 
 
 def _changed(pipeline: Pipeline, strategies: Strategies) -> list[Entry]:

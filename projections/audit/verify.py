@@ -7,6 +7,7 @@ from typing import NamedTuple
 import msgspec
 from msgspec import Struct
 
+from projections.audit.damage import Damage, damage
 from projections.audit.recorded import Recorded, head_of, recorded
 from projections.audit.writers import Writers
 from projections.fold.outbox import Derived
@@ -14,6 +15,7 @@ from projections.fold.pipeline import STATE_VERSION, Pipeline, PositionError, St
 from projections.strategies.code import Strategies
 from streams.codec import UndecodableError, decode_output, encode
 from streams.events import Checkpoint
+from streams.genesis import JournalRefusedError, genesis_of
 from streams.log import Log
 from streams.records import Record
 from streams.topics import DERIVED, JOURNAL
@@ -38,7 +40,8 @@ class Verified(Struct):
     first on whose outputs are not recorded, as if no engine had folded them yet; nothing is proven of them.
     `states_unchecked` counts checkpoints and snapshots of an older version of the state than the one that is
     folded today: of them the journal's hash alone was compared. `started` says when workers started, in ns
-    UTC, by their epochs. `state_hash` is a hash over the state hashes of all partitions.
+    UTC, by their epochs. `state_hash` is a hash over the state hashes of all partitions. `damaged`: of all
+    streams; they are all named, whatever else differs.
     """
 
     compared: dict[str, int]
@@ -49,15 +52,16 @@ class Verified(Struct):
     started: dict[int, int] = {}
     state_hash: str = ""
     difference: Difference | None = None
+    damaged: list[Damage] = []
 
     @property
     def equal(self) -> bool:
-        return self.difference is None
+        return self.difference is None and not self.damaged
 
     @property
     def proven(self) -> bool:
-        """Whether there was anything to compare with."""
-        return self.behind < self.records
+        """Whether anything was compared."""
+        return any(self.compared.values())
 
 
 State = tuple[int, bytes]
@@ -94,7 +98,7 @@ def verify(
     last checkpoint. `witnesses` know how far a partition was folded: what is missing before that was removed.
     `progress` is told the number of journal records folded so far.
     """
-    result = Verified(dict.fromkeys(DERIVED, 0))
+    result = Verified(dict.fromkeys(DERIVED, 0), damaged=list(damage(log)))
     states, writers = sha256(), Writers(log)
     for partition in range(log.partitions):
         pipeline = Pipeline(partition, strategies)
@@ -123,10 +127,9 @@ def _partition(
     stop = behind = log.highwater(JOURNAL, partition)
     before = sum(result.compared.values())
     for record in log.read(JOURNAL, partition, 0, stop):
-        try:
-            derived = pipeline.fold(record).derived
-        except PositionError as error:
-            return Difference(JOURNAL, partition, record.offset, "unknown", str(error), None, None)
+        derived = _folded(pipeline, record, log.partitions)
+        if isinstance(derived, Difference):
+            return derived
         for item in derived:
             stream = streams.get(item.topic)
             if stream is None:
@@ -154,6 +157,22 @@ def _partition(
         if not stream.ended:
             return stream.surplus()
     return None
+
+
+def _folded(pipeline: Pipeline, record: Record, partitions: int) -> list[Derived] | Difference:
+    try:
+        derived = pipeline.fold(record).derived
+        begun = genesis_of(record).partitions if record.offset == 0 else partitions
+        if begun == partitions:
+            return derived
+        why = f"the journal began with {begun} partitions, the log has {partitions}"
+    except JournalRefusedError as error:
+        if not record.damaged:
+            raise
+        why = str(error)
+    except PositionError as error:
+        why = str(error)
+    return Difference(JOURNAL, record.partition, record.offset, "unknown", why, None, None)
 
 
 def _same_state(state: bytes, pipeline: Pipeline, result: Verified) -> bool:
@@ -236,20 +255,26 @@ class _Stream:
         return None
 
     def surplus(self) -> Difference:
-        assert self._next is not None
-        return self._difference(None, self._next.record, "the journal does not give this record")
+        found = self._next
+        assert found is not None
+        why = self._fault_of_repeat(found) if found.repeat else "the journal does not give this record"
+        return self._difference(None, found.record, why)
 
     def _fault(self, expected: Derived, found: Recorded) -> str:
         record = found.record
+        if found.repeat:
+            return self._fault_of_repeat(found)
         if record.key != expected.key or (
             record.value != expected.value and not self._is_of_another_state(expected.value, record.value)
         ):
             return "the record differs from what the journal gives"
-        if found.conflict or found.head is None:
-            return "a repeat of the record has other bytes or another time"
         if record.time_ms != expected.time_ms:
             return f"the record's time is {record.time_ms} ms, that of its cause is {expected.time_ms} ms"
-        return self._writers.fault(record.headers)
+        return self._writers.fault(record)
+
+    def _fault_of_repeat(self, found: Recorded) -> str:
+        other = "it has other bytes or another time" if found.conflict else self._writers.fault(found.record)
+        return f"a repeat of an earlier record: {other}"
 
     def _is_of_another_state(self, expected: bytes, found: bytes) -> bool:
         """Whether it is a checkpoint of an older version of the state, and all else in it is the same."""
@@ -269,10 +294,12 @@ class _Stream:
         return alike and encode(msgspec.structs.replace(theirs, events=ours.events)) == expected
 
     def _advance(self) -> None:
-        self._next = next(self._records, None)
-        while self._next is not None and self._next.repeat and not self._next.conflict:
+        for item in self._records:
+            if not item.repeat or item.conflict or self._writers.fault(item.record):
+                self._next = item
+                return
             self.result.repeats += 1
-            self._next = next(self._records, None)
+        self._next = None
 
     def _difference(self, expected: bytes | None, found: Record | None, why: str) -> Difference:
         head = head_of(expected if expected is not None else found.value if found else b"")

@@ -33,7 +33,7 @@ from projections.fold.turn import CommandError, Progress, Turn
 from projections.fold.view import Source, View
 from projections.strategies.code import Strategies
 from streams import events
-from streams.codec import UndecodableError, decode_input
+from streams.codec import UndecodableError, input_of
 from streams.events import Checkpoint, Clock, Market, RowKind, SourceHole, TickBatch
 from streams.genesis import RULES, JournalRefusedError, check_rules, fits, genesis_of
 from streams.records import KEY_SHOWN_BYTES, Input, Record, dead_letter
@@ -158,7 +158,7 @@ class Pipeline:
         return Folded(derived, outbox.report)
 
     def _apply(self, record: Record, outbox: Outbox) -> None:
-        entry = decode_input(record.value)
+        entry = input_of(record)
         if self._is_new(entry, outbox):
             self._by_kind(entry.event, record, outbox)
 
@@ -180,7 +180,7 @@ class Pipeline:
         outbox.key = outbox.key[:KEY_SHOWN_BYTES]
         outbox.emit(SYSTEM, dead_letter(record, _reason(error)))
         with suppress(UndecodableError, CommandError):
-            self._is_new(decode_input(record.value), outbox)
+            self._is_new(input_of(record), outbox)
         return outbox
 
     def _by_kind(self, event: events.JournalEvent, record: Record, outbox: Outbox) -> None:

@@ -43,7 +43,8 @@ def record_of(app: App, event: EventT[Any]) -> Record:
     stream, time_ms = app.stream_of(message.topic), round(message.timestamp * 1000)
     value = message.value or b""
     headers = headers_of(cast(list[tuple[str, bytes | None]], message.headers or ()))
-    return Record(stream, message.partition, message.offset, time_ms, message.key, value, headers)
+    damaged = message.checksum == b""  # so says the embedded log's transport
+    return Record(stream, message.partition, message.offset, time_ms, message.key, value, headers, damaged)
 
 
 def hole(who: str, record: Record, applied: int) -> str:

@@ -24,6 +24,7 @@ from faust.types import EventT, StreamT
 
 from streams.agents.app import App, end_process, ending_process, raw_topic, stop_flow
 from streams.agents.consuming import SETTLE_S, assigned, hole, record_of, resume_behind, unacknowledged
+from streams.codec import DAMAGED
 from streams.log import Log
 from streams.records import Record
 from streams.snapshots import Snapshot, SnapshotWriter, latest
@@ -222,6 +223,12 @@ class Engine:
                 f" [{start}, {end}): it was cut or replaced; restore it, or begin a new log"
             )
         for record in self._log.read(JOURNAL, number, fold.applied + 1, sent + 1):
+            if record.damaged:
+                end_process(
+                    f"engine: {record.place} was folded, and is {DAMAGED}: to fold it again would make"
+                    " another history. Without a copy, make a new home without this record:"
+                    " `tcpdashboard replay --into DIR`"
+                )
             fold.fold(record)
         logger.info("engine: partition %d goes on behind %d", number, fold.applied)
         return Partition(fold, generation, self._writer(number, snapshot))

@@ -3,6 +3,7 @@
 import shutil
 import sqlite3
 import time
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, closing
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from streams.log import LogError
 FOLD_LOCK = "fold.lock"
 FREE_MIN_BYTES = 100 << 20
 """With less there is no telling how soon nothing more can be appended."""
+SHOWN_MAX = 5
 
 
 class EmbeddedBackend:
@@ -68,7 +70,8 @@ class EmbeddedBackend:
             with closing(read_only(path, busy_s=BUSY_S if answer_s is None else answer_s)) as connection:
                 meta = dict(connection.execute("SELECT name, value FROM meta"))
                 file.check_meta(self.url, meta, partitions)
-                damage, whole = _damage(connection, answer_s)
+                file.check_held(self.url, connection, int(meta["partitions"]))
+                damage, whole = _damage(connection, int(meta["partitions"]), answer_s)
         except LogError as error:
             return Finding("failed", str(error), "do what it says; the log is not opened before")
         except sqlite3.Error as error:
@@ -94,15 +97,35 @@ class EmbeddedBackend:
         return Broker([self.url], "", Transport)
 
 
-def _damage(connection: sqlite3.Connection, answer_s: float | None) -> tuple[str, bool]:
+def _damage(connection: sqlite3.Connection, partitions: int, answer_s: float | None) -> tuple[str, bool]:
     """What is wrong with the file, and whether all of it was looked at in time."""
     if answer_s is not None:
         ends_s = time.monotonic() + answer_s
         connection.set_progress_handler(lambda: time.monotonic() > ends_s, 1_000)
+    records: list[str] = []
     try:
         (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+        if found == "ok":
+            records.extend(_damaged_records(connection, partitions))
+            found = _told(records)
     except sqlite3.OperationalError as error:
         if error.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT:
-            return "", False
+            return _told(records), False
         raise
-    return ("" if found == "ok" else found), True
+    return found, True
+
+
+def _damaged_records(connection: sqlite3.Connection, partitions: int) -> Iterator[str]:
+    for topic, topic_id in connection.execute("SELECT name, id FROM topics").fetchall():
+        for partition in range(partitions):
+            base = file.base_of(topic_id, partition)
+            rows = file.Rows(topic, partition, base, 0)
+            for row in connection.execute(file.CHUNK, (base, base + file.OFFSETS_MAX, -1)):
+                if (record := rows.record(row)).damaged:
+                    yield record.place
+
+
+def _told(places: Sequence[str]) -> str:
+    more = f" and {len(places) - SHOWN_MAX} more" if len(places) > SHOWN_MAX else ""
+    named = ", ".join(places[:SHOWN_MAX])
+    return f"by their checksums, these records were changed: {named}{more}" if places else ""

@@ -2,7 +2,7 @@
 
 What an outsider needs to look at a record, or to alter one, with `sqlite3 log.db`:
 
-    records(id, topic, partition, "offset", time_ms, high_ms, key, headers, value)
+    records(id, topic, partition, "offset", time_ms, high_ms, key, headers, value, crc)
     topics(id, name)                             commits(consumer, topic, partition, "offset")
     meta(name, value)                            -- `format` and `partitions`
 
@@ -13,18 +13,25 @@ What an outsider needs to look at a record, or to alter one, with `sqlite3 log.d
 by side in one B-tree and are read by their position alone (`WHERE id = …` is the fast form of the
 above); `partition` and `offset` are computed from it. `high_ms` is the highest `time_ms` of the
 partition so far, by which a time is found in a few steps. `headers` is a MessagePack list of pairs,
-NULL without any. `value` is MessagePack too (`streams.codec`).
+NULL without any. `value` is MessagePack too (`streams.codec`). `crc` is the record's `checksum`: a record
+that was altered without it is given to readers as damaged.
 """
 
 import sqlite3
 from collections.abc import Mapping
 from pathlib import Path
+from struct import Struct, error
+from typing import Any
 from urllib.parse import unquote, urlsplit
+from zlib import crc32
+
+import msgspec
 
 from streams.log import LogError
+from streams.records import Record
 
 NAME = "log.db"
-FORMAT = "2"
+FORMAT = "3"
 PARTITIONS_MAX = 1 << 12
 OFFSETS_MAX = 1 << 40
 
@@ -40,7 +47,8 @@ CREATE TABLE IF NOT EXISTS records (
     high_ms INTEGER NOT NULL,
     key BLOB,
     headers BLOB,
-    value BLOB NOT NULL
+    value BLOB NOT NULL,
+    crc INTEGER NOT NULL
 );
 CREATE TABLE IF NOT EXISTS commits (
     consumer TEXT, topic TEXT, partition INTEGER, "offset" INTEGER NOT NULL,
@@ -48,16 +56,24 @@ CREATE TABLE IF NOT EXISTS commits (
 ) WITHOUT ROWID;
 """
 INSERT = """
-INSERT INTO records (id, topic, time_ms, high_ms, key, headers, value) VALUES (?, ?, ?, ?, ?, ?, ?)
+INSERT INTO records (id, topic, time_ms, high_ms, key, headers, value, crc) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 """
 CHUNK = """
-SELECT id, time_ms, key, headers, value FROM records WHERE id >= ? AND id < ? ORDER BY id LIMIT ?
+SELECT id, CAST(topic AS BLOB), time_ms, high_ms,
+    CAST(key AS BLOB), CAST(headers AS BLOB), CAST(value AS BLOB), crc
+FROM records WHERE id >= ? AND id < ? ORDER BY id LIMIT ?
 """
+"""Blobs even where a flipped bit made a text of one, which may be none that can be decoded."""
 FIRST = "SELECT id, high_ms FROM records WHERE id >= ? AND id < ? ORDER BY id LIMIT 1"
 LAST = "SELECT id, high_ms FROM records WHERE id >= ? AND id < ? ORDER BY id DESC LIMIT 1"
 FROM_TIME = "SELECT id FROM records WHERE id >= ? AND id < ? AND time_ms >= ? ORDER BY id LIMIT 1"
 COMPACT = "DELETE FROM records WHERE id >= ? AND id < ? AND key = ?"
 COMMIT_OFFSET = "INSERT OR REPLACE INTO commits VALUES (?, ?, ?, ?)"
+
+_HEAD = Struct("<qqqqqq")
+_headers = msgspec.msgpack.Decoder(tuple[tuple[str, bytes], ...])
+TIMES_MS = range(1 << 47)
+"""What a damaged record's time may be: within the years that a reader can print."""
 
 _HINTS = {
     sqlite3.SQLITE_FULL: "the disk is full: nothing of this was appended; free space, start again",
@@ -92,7 +108,82 @@ def check_meta(url: str, meta: Mapping[str, str], partitions: int | None) -> Non
         )
 
 
+def base_of(topic_id: int, partition: int) -> int:
+    """The id that offset 0 of a partition has."""
+    return (topic_id * PARTITIONS_MAX + partition) * OFFSETS_MAX
+
+
+def check_held(url: str, connection: sqlite3.Connection, partitions: int) -> None:
+    """Raises `LogError` where partitions hold records that `meta` does not count."""
+    for name, topic_id in connection.execute("SELECT name, id FROM topics").fetchall():
+        span = (base_of(topic_id, partitions), base_of(topic_id + 1, 0))
+        row = connection.execute(FIRST, span).fetchone()
+        if row is not None:
+            held = row[0] // OFFSETS_MAX % PARTITIONS_MAX
+            raise LogError(
+                f"log {url}: its table meta says {partitions} partitions, but partition {held} of {name!r}"
+                " holds records: the file was altered; restore it from a copy"
+            )
+
+
 def hint_for(error: sqlite3.Error) -> str:
     """What is to be done about it."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     return _HINTS.get(code, "the file may be of another make, or damaged")
+
+
+# ------------------------------------------------------------------ records as rows
+
+
+def checksum(
+    record_id: int,
+    topic: bytes,
+    time_ms: int,
+    high_ms: int,
+    key: bytes | None,
+    headers: bytes | None,
+    value: bytes,
+) -> int:
+    """CRC-32 over all columns of a record: none of its bits can change unseen."""
+    sizes = (len(topic), -1 if key is None else len(key), -1 if headers is None else len(headers))
+    head = _HEAD.pack(record_id, time_ms, high_ms, *sizes)
+    return crc32(value, crc32(b"".join((head, topic, key or b"", headers or b""))))
+
+
+class Rows:
+    """Reads rows of a partition in order; `start` is the offset of the first."""
+
+    def __init__(self, topic: str, partition: int, base: int, start: int) -> None:
+        self._topic, self._partition, self._base = topic, partition, base
+        self._name = topic.encode()
+        self._before = base - 1 if start == 0 else -1
+        self._high_ms = 0
+
+    def record(self, row: tuple[Any, ...]) -> Record:
+        record_id, topic, time_ms, high_ms, key, headers, value, crc = row
+        offset = record_id - self._base
+        try:
+            whole = (
+                checksum(*row[:-1]) == crc
+                and topic == self._name
+                and self._rises(record_id, time_ms, high_ms)
+            )
+        except (TypeError, error):
+            whole = False
+        if whole:
+            self._before, self._high_ms = record_id, high_ms
+            pairs = _headers.decode(headers) if headers else ()
+            return Record(self._topic, self._partition, offset, time_ms, key, value, pairs)
+        self._before = -1
+        shown_ms = time_ms if isinstance(time_ms, int) and time_ms in TIMES_MS else 0
+        try:
+            pairs = _headers.decode(headers or b"\x90")
+        except msgspec.DecodeError:
+            pairs = ()
+        return Record(self._topic, self._partition, offset, shown_ms, key, value, pairs, damaged=True)
+
+    def _rises(self, record_id: int, time_ms: int, high_ms: int) -> bool:
+        """Whether `high_ms` follows from the record before; where that is not known, whether it may."""
+        if record_id == self._before + 1:
+            return high_ms == max(self._high_ms, time_ms)
+        return high_ms >= time_ms

@@ -37,7 +37,6 @@ CHECKPOINT_BYTES = 8 << 20
 PAGE_BYTES = 4096
 
 _headers_encoder = msgspec.msgpack.Encoder()
-_headers_decoder = msgspec.msgpack.Decoder(tuple[tuple[str, bytes], ...])
 
 
 class EmbeddedLog:
@@ -148,7 +147,12 @@ class EmbeddedLog:
             next_id, high_ms = ends.get(base) or self._end(base)
             high_ms = max(high_ms, entry.time_ms)
             ends[base] = (next_id + 1, high_ms)
-            rows.append((next_id, entry.topic, entry.time_ms, high_ms, entry.key, headers, entry.value))
+            columns = (entry.time_ms, high_ms, entry.key, headers, entry.value)
+            try:
+                crc = file.checksum(next_id, entry.topic.encode(), *columns)
+            except TypeError as error:
+                raise LogError(f"log {self.url}: append: a record for {entry.topic!r}: {error}") from error
+            rows.append((next_id, entry.topic, *columns, crc))
             if entry.topic in COMPACTED and entry.key is not None:
                 replaced.append((base, next_id, entry.key))
             offset = next_id - base
@@ -173,14 +177,15 @@ class EmbeddedLog:
     def _records(self, topic: str, partition: int, start: int, end: int) -> Iterator[Record]:
         """In chunks: a read transaction left open between records keeps the WAL growing."""
         base = self._base(topic, partition)
+        reading = file.Rows(topic, partition, base, start)
         limit = 16
         while start < end:
             rows = self._query(file.CHUNK, base + start, base + min(end, file.OFFSETS_MAX), limit)
             size_bytes = 1
-            for record_id, time_ms, key, headers, value in rows:
-                size_bytes += len(value)
-                pairs = _headers_decoder.decode(headers) if headers else ()
-                yield Record(topic, partition, record_id - base, time_ms, key, value, pairs)
+            for row in rows:
+                record = reading.record(row)
+                size_bytes += len(record.value)
+                yield record
             if len(rows) < limit:
                 return
             start = rows[-1][0] - base + 1
@@ -274,7 +279,7 @@ class EmbeddedLog:
             raise LogError(
                 f"log {self.url}: {topic!r} has partitions 0 to {self.partitions - 1}, not {partition}"
             )
-        return (self._topics[topic] * file.PARTITIONS_MAX + partition) * file.OFFSETS_MAX
+        return file.base_of(self._topics[topic], partition)
 
     # ------------------------------------------------------------ the file
 
@@ -304,6 +309,7 @@ class EmbeddedLog:
             self._writer.executemany("INSERT OR IGNORE INTO meta VALUES (?, ?)", made.items())
             meta = dict(self._writer.execute("SELECT name, value FROM meta").fetchall())
             file.check_meta(self.url, meta, partitions)
+            file.check_held(self.url, self._writer, int(meta["partitions"]))
             names = [(name,) for name in topics.ALL]
             self._writer.executemany("INSERT OR IGNORE INTO topics (name) VALUES (?)", names)
             self._writer.execute("COMMIT")

@@ -202,7 +202,7 @@ class Consumer(base.Consumer):
             list(record.headers),
             record.key,
             record.value,
-            None,
+            b"" if record.damaged else None,  # in the place of the checksum, which does not fit
             tp=tp,
             generation_id=self.app.consumer_generation_id,
         )

@@ -37,6 +37,10 @@ Cashes = Annotated[tuple[Int, ...], Meta(description="in 10**-cash_scale of sett
 Rate = Annotated[Int, Meta(description="in 1e-8 of the value", extra={"unit": "rate"})]
 Offset = Annotated[Int, Meta(description="journal offset; not content", extra={"content": False})]
 CauseField = Annotated[Cause, Meta(description="a cause; not content", extra={"content": False})]
+Ends = Annotated[
+    dict[str, int],
+    Meta(description="the next offset, by stream:partition; not content", extra={"content": False}),
+]
 Raw = Annotated[bytes, Meta(description="bytes as they came", extra={"unit": "bytes"})]
 Timeframe = Literal["1m", "5m", "15m", "1h", "4h", "1d"]
 BotStatus = Literal["stopped", "running", "halted"]

@@ -10,6 +10,7 @@ from streams.events.base import (
     Cash,
     Cashes,
     CauseField,
+    Ends,
     Event,
     Int,
     Offset,
@@ -242,9 +243,12 @@ class IdsReused(Event, frozen=True, kw_only=True, tag="ids_reused.v1"):
 
 
 class WorkerStarted(Event, frozen=True, kw_only=True, tag="worker_started.v1"):
+    """`ends`: of the derived streams that held anything; behind there, workers wrote every record."""
+
     worker: str
     epoch: Int
     at: Time
+    ends: Ends | None = None
 
 
 class WorkerStopped(Event, frozen=True, kw_only=True, tag="worker_stopped.v1"):

@@ -16,7 +16,13 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.errors import KafkaError, KafkaTimeoutError, OffsetOutOfRangeError, ProducerClosed
+from aiokafka.errors import (
+    CorruptRecordException,
+    KafkaError,
+    KafkaTimeoutError,
+    OffsetOutOfRangeError,
+    ProducerClosed,
+)
 
 from streams import topics
 from streams.kafka import logging as kafka_logging
@@ -98,6 +104,7 @@ class KafkaLog:
             request_timeout_ms=int(self._answer_s * 1000),
             enable_auto_commit=False,
             auto_offset_reset="none",
+            check_crcs=True,
             max_partition_fetch_bytes=FETCH_BYTES,
             fetch_max_wait_ms=wait_ms,
         )
@@ -218,6 +225,11 @@ class KafkaLog:
             while True:
                 try:
                     got = await reader.getmany(source, timeout_ms=FETCH_STEP_MS)
+                except CorruptRecordException as error:
+                    raise LogError(
+                        f"log {self.url}: {source.topic}:{source.partition}:{start} or a record behind it was"
+                        f" changed after it was appended: {error}; restore the partition from a replica"
+                    ) from error
                 except OffsetOutOfRangeError as error:
                     first = (await self._asker.beginning_offsets([source]))[source]
                     raise LogError(

@@ -19,10 +19,14 @@ from projections.audit.verify import Verified, verify
 from projections.fold import pipeline
 from projections.fold.pipeline import STATE_VERSION, Pipeline, PipelineState
 from streams.codec import decode_output, encode
+from streams.embedded import file
+from streams.embedded.backend import EmbeddedBackend
 from streams.embedded.log import EmbeddedLog
 from streams.events import WorkerStarted
+from streams.log import LogError
 from streams.records import Entry, Output
 from streams.topics import BOTS, CANDLES, DERIVED, GROUP, JOURNAL, SIGNALS, SNAPSHOTS, SYSTEM
+from tests.forging import seal
 from tests.journal import batch, create, records, spot
 
 BTC = spot()
@@ -71,17 +75,28 @@ class Home:
             asked = witnesses(log, self.database, self.warned.append)
             return verify(log, self.strategies, lambda _: self.state, asked)
 
-    def sql(self, statement: str, *values: object) -> int:
-        with closing(sqlite3.connect(self.folder / "log" / "log.db")) as connection, connection:
-            return connection.execute(statement, values).rowcount
+    def connect(self) -> sqlite3.Connection:
+        return sqlite3.connect(self.folder / "log" / "log.db")
+
+    def sql(self, statement: str, *values: object, sealed: bool = True) -> int:
+        with closing(self.connect()) as connection, connection:
+            changed = connection.execute(statement, values).rowcount
+            if sealed:
+                seal(connection)
+            return changed
+
+    def id_of(self, topic: str, offset: int) -> int:
+        with closing(self.connect()) as connection:
+            (topic_id,) = connection.execute("SELECT id FROM topics WHERE name = ?", (topic,)).fetchone()
+        return file.base_of(topic_id, 0) + offset
 
     def delete(self, *topics: str) -> None:
         for topic in topics:
             self.sql("DELETE FROM records WHERE topic = ?", topic)
 
-    def alter(self, topic: str, offset: int, column: str, value: object) -> None:
+    def alter(self, topic: str, offset: int, column: str, value: object, *, sealed: bool = True) -> None:
         statement = f'UPDATE records SET {column} = ? WHERE topic = ? AND partition = 0 AND "offset" = ?'  # noqa: S608 - names of this file
-        assert self.sql(statement, value, topic, offset) == 1
+        assert self.sql(statement, value, topic, offset, sealed=sealed) == 1
 
     def commit(self) -> None:
         with closing(EmbeddedLog(self.url)) as log:
@@ -280,3 +295,135 @@ def test_a_state_of_the_same_version_must_be_the_same(home: Home) -> None:
     home.state = None
     home.alter_checkpoint(state_sha256="0" * 64)
     assert home.verify().difference is not None
+
+
+# ------------------------------------------------------------------ checksums
+
+
+def alterations() -> list[tuple[str, object]]:
+    return [
+        ("key", b"test:BTC/USDU"),
+        ("key", None),
+        ("key", "no blob"),
+        ("value", b""),
+        ("time_ms", EPOCH),
+        ("time_ms", 2**62),
+        ("time_ms", "soon"),
+        ("high_ms", 2**62),
+        ("headers", b"\x90"),
+        ("headers", b"\x91\xc1"),
+        ("topic", "trades"),
+        ("topic", b"\xff"),
+        ("crc", 0),
+    ]
+
+
+@pytest.mark.parametrize(("column", "value"), alterations())
+@pytest.mark.parametrize("topic", [JOURNAL, CANDLES])
+def test_a_record_altered_without_its_checksum_is_damaged_for_every_reader(
+    home: Home, topic: str, column: str, value: object
+) -> None:
+    home.sql(f"UPDATE records SET {column} = ? WHERE id = ?", value, home.id_of(topic, 7), sealed=False)  # noqa: S608 - names of this file
+    with closing(EmbeddedLog(home.url)) as log, closing(log.tail({(topic, 0): 0})) as tail:
+        assert [r.offset for r in log.read(topic, 0) if r.damaged] == [7]
+        assert [r.offset for r in log.read(topic, 0, 5, 9) if r.damaged] == [7]
+        assert [r.offset for r in tail.read(0) if r.damaged] == [7]
+    assert [(d.topic, d.partition, d.offset) for d in home.verify().damaged] == [(topic, 0, 7)]
+    assert f"changed: {topic}:0:7" in EmbeddedBackend(home.url).examine().message
+
+
+def test_all_that_is_damaged_is_named(home: Home) -> None:
+    places = [(JOURNAL, 5), (CANDLES, 3), (CANDLES, 8), (BOTS, 2), (SYSTEM, 0)]
+    for topic, offset in places:
+        home.sql("UPDATE records SET value = X'00' WHERE id = ?", home.id_of(topic, offset), sealed=False)
+    result = home.verify()
+    assert not result.equal
+    assert {(d.topic, d.offset) for d in result.damaged} == set(places)
+
+
+def test_records_that_are_gone_are_named(home: Home) -> None:
+    home.sql('DELETE FROM records WHERE topic = ? AND "offset" IN (3, 4)', CANDLES)
+    (gone,) = home.verify().damaged
+    assert (gone.topic, gone.offset) == (CANDLES, 3)
+    assert "2 records from here on are gone" in gone.why
+
+
+@pytest.mark.parametrize("high_ms", [EPOCH * 2, 0])
+def test_a_high_time_with_its_checksum_is_found(home: Home, high_ms: int) -> None:
+    home.alter(CANDLES, 7, "high_ms", high_ms, sealed=False)
+    with closing(home.connect()) as connection, connection:
+        columns = "id, CAST(topic AS BLOB), time_ms, high_ms, key, headers, value"
+        row = connection.execute(f"SELECT {columns} FROM records WHERE id = ?", (home.id_of(CANDLES, 7),))  # noqa: S608 - as above
+        record_id, *rest = row.fetchone()
+        crc = file.checksum(record_id, *rest)
+        connection.execute("UPDATE records SET crc = ? WHERE id = ?", (crc, record_id))
+    assert [(d.topic, d.offset) for d in home.verify().damaged] == [(CANDLES, 7)]
+
+
+# ------------------------------------------------------------------ who wrote it
+
+
+def test_records_whose_headers_were_all_removed_are_found(home: Home) -> None:
+    home.sql("UPDATE records SET headers = NULL WHERE topic IN ('candles', 'signals', 'trades', 'bots')")
+    difference = home.verify().difference
+    assert difference is not None
+    assert "no headers" in difference.why
+
+
+def test_what_stood_there_before_the_first_worker_needs_no_headers(home: Home) -> None:
+    home.sql("UPDATE records SET headers = NULL WHERE topic = 'candles' AND \"offset\" < 9")
+    started = WorkerStarted(worker="w", epoch=EPOCH, at=EPOCH * 1_000_000, ends={"candles:0": 9})
+    home.alter(SYSTEM, 0, "value", encode(Output(0, -1, (0,), (started,))))
+    assert home.verify().equal
+    home.sql("UPDATE records SET headers = NULL WHERE topic = 'candles' AND \"offset\" = 9")
+    difference = home.verify().difference
+    assert difference is not None
+    assert difference.offset == 9
+
+
+def test_a_repeat_whose_headers_name_nobody_is_found(home: Home) -> None:
+    with closing(EmbeddedLog(home.url)) as log:
+        (first, *_) = log.read(CANDLES, 0)
+        log.append([Entry(CANDLES, first.key, first.value, first.time_ms, 0, (("epoch", b"7"), WRITTEN[1]))])
+    difference = home.verify().difference
+    assert difference is not None
+    assert "a repeat of an earlier record: no worker of the epoch" in difference.why
+
+
+@pytest.mark.parametrize("changed", [{"at": EPOCH * 1_000_000 + 1_000_000}, {"worker": "v"}, {"epoch": 7}])
+def test_a_start_of_another_time_or_name_is_found(home: Home, changed: dict[str, object]) -> None:
+    started = WorkerStarted(worker="w", epoch=EPOCH, at=EPOCH * 1_000_000)
+    other = msgspec.structs.replace(started, **changed)
+    home.alter(SYSTEM, 0, "value", encode(Output(0, -1, (0,), (other,))))
+    assert not home.verify().equal
+
+
+# ------------------------------------------------------------------ partitions, and nothing to compare
+
+
+def test_partitions_are_those_that_hold_records_whatever_meta_says(tmp_path: Path) -> None:
+    with closing(EmbeddedLog(f"embedded://{tmp_path}", partitions=2)) as log:
+        log.append([Entry(CANDLES, b"test:X/Y", b"", 1, 1)])
+    with closing(sqlite3.connect(tmp_path / "log.db")) as connection, connection:
+        connection.execute("UPDATE meta SET value = '1' WHERE name = 'partitions'")
+    with pytest.raises(LogError, match="partition 1 of 'candles' holds records"):
+        EmbeddedLog(f"embedded://{tmp_path}")
+    assert "partition 1 of 'candles'" in EmbeddedBackend(f"embedded://{tmp_path}").examine().message
+
+
+def test_more_partitions_than_the_journal_began_with_are_found(home: Home) -> None:
+    home.sql("UPDATE meta SET value = '2' WHERE name = 'partitions'")
+    difference = home.verify().difference
+    assert difference is not None
+    assert "the journal began with 1 partitions, the log has 2" in difference.why
+
+
+def test_a_journal_from_which_nothing_follows_proves_nothing(tmp_path: Path, strategies: Strategies) -> None:
+    pipeline = Pipeline(0, strategies)
+    with closing(EmbeddedLog(f"embedded://{tmp_path}", partitions=1)) as log:
+        for record in records([(BTC.key, BTC)]):
+            log.append([Entry(JOURNAL, record.key, record.value, record.time_ms, 0)])
+            assert not pipeline.fold(record).derived
+        result = verify(log, strategies, lambda _: (pipeline.applied, pipeline.snapshot()))
+    assert result.equal
+    assert not result.proven
