@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from msgspec import to_builtins
 
-from api.cli.failures import CommandFailedError
+from api.cli.failures import CommandFailedError, refusing
 from api.cli.options import From, Json, To, time_of
 from api.cli.output import print_json, print_table, progress, say
 from api.cli.session import Session
 
 if TYPE_CHECKING:
     from infra.commands.manager import BotSpec
+    from projections.audit.anchors import Anchor
     from projections.audit.verify import Difference, State, Verified
     from streams.log import Log
 
@@ -81,7 +82,33 @@ def replay(
     )
 
 
-def verify(json: Json = False) -> None:
+def anchor(
+    append: Annotated[
+        Path | None, typer.Option("--append", metavar="FILE", help="Write it behind what this file holds.")
+    ] = None,
+) -> None:
+    """The chain of every stream up to now, as text, to be kept where nobody who can write here can write.
+
+    `verify --anchor FILE` finds by it what was forged with everything that follows from it.
+    """
+    with Session() as session:
+        from infra.worker.anchoring import append_anchor
+        from projections.audit.anchors import Chains
+
+        text = Chains(session.log, {}).text()
+        if append is None:
+            typer.echo(text, nl=False)
+        else:
+            append_anchor(append, text)
+
+
+def verify(
+    anchor: Annotated[
+        Path | None,
+        typer.Option("--anchor", metavar="FILE", help="Fail where the log does not contain its chains."),
+    ] = None,
+    json: Json = False,
+) -> None:
     """Fold the journal again in memory and compare every derived record with the recorded one.
 
     Values, keys, times and headers are compared, the newest snapshots, and that no stream ends before what
@@ -99,8 +126,9 @@ def verify(json: Json = False) -> None:
 
         log, total = session.log, _journal_records(session.log)
         asked = witnesses(log, session.settings.database_url, say)
+        anchors = _anchors(anchor)
         with progress("verifying", total) as advance:
-            result = verify_log(log, session.strategies, lambda p: _state(log, p), asked, advance)
+            result = verify_log(log, session.strategies, lambda p: _state(log, p), asked, anchors, advance)
         worker = {} if result.difference is None else _worker(log, result.difference)
     if json:
         print_json(_verified(result, worker))
@@ -183,6 +211,15 @@ def _summary(target: Session) -> list[dict[str, Any]]:
 # ------------------------------------------------------------------ verify
 
 
+def _anchors(file: Path | None) -> "list[Anchor]":
+    if file is None:
+        return []
+    from projections.audit.anchors import anchors_in
+
+    with refusing():
+        return anchors_in(file.read_text(encoding="utf-8", errors="replace"), str(file))
+
+
 def _state(log: "Log", partition: int) -> "State | None":
     from streams.snapshots import latest
 
@@ -245,7 +282,8 @@ def _message(result: "Verified", worker: dict[str, str]) -> str:
     if result.damaged:
         first = result.damaged[0]
         place = f"{first.topic}:{first.partition}:{first.offset}"
-        parts.append(f"{len(result.damaged)} records are damaged, the first is {place}: {first.why}")
+        count = len(result.damaged)
+        parts.append(f"{place}: {first.why}" + (f"; and {count - 1} more like it" if count > 1 else ""))
     if result.difference is not None:
         parts.append(_difference(result.difference, worker))
     return "; ".join(parts)

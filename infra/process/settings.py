@@ -109,6 +109,7 @@ KNOWN = {
     "strategies": Setting(_files, "files with strategies of your own"),
     "kernels": Setting(_folder, "folder of compiled strategy kernels"),
     "worker": Setting(_text, "name of this worker, by default the host's; on Kafka each worker has another"),
+    "anchor": Setting(_folder, "file to which workers append an anchor, one a day and one at their end"),
     "sim_seed": Setting(_whole(0, 2**31 - 1), "seed of the simulated exchange"),
 }
 
@@ -128,6 +129,7 @@ class Settings:
     partitions: int | None = None
     strategies: tuple[Path, ...] = ()
     worker: str = field(default_factory=socket.gethostname)
+    anchor: Path | None = None
     sim_seed: int = 1
     origins: Mapping[str, str] = field(default_factory=dict)
 

@@ -20,6 +20,7 @@ from infra.process import telemetry
 from infra.process.bundled_redis import RedisServer
 from infra.process.settings import Settings
 from infra.strategies.registry import Strategies, load_strategies
+from infra.worker.anchoring import anchoring
 from infra.worker.fold_code import fold_code_hash
 from infra.worker.forming import Forming
 from infra.worker.measured import Folding, MeasuredFold
@@ -82,7 +83,10 @@ def work(
     log = open_log(settings.log_url, partitions=settings.partitions)
     try:
         worker = _Worker(settings, log)
-        with _mirroring(settings, log, redis, counting=counting) as mirror:
+        with (
+            anchoring(log, settings.anchor),
+            _mirroring(settings, log, redis, counting=counting) as mirror,
+        ):
             worker.forming.show = mirror.show_forming if mirror is not None else None
             return worker.run(feeds, until, observe, stalled_s)
     finally:

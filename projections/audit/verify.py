@@ -1,12 +1,13 @@
 """Verify: fold the journal again and compare every derived record with the recorded one, byte by byte."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
 from typing import NamedTuple
 
 import msgspec
 from msgspec import Struct
 
+from projections.audit.anchors import Anchor, Anchored
 from projections.audit.damage import Damage, damage
 from projections.audit.recorded import Recorded, head_of, recorded
 from projections.audit.writers import Writers
@@ -89,6 +90,7 @@ def verify(
     strategies: Strategies,
     stored: Callable[[int], State | None],
     witnesses: Callable[[int], Iterable[Witness]] = _nobody,
+    anchors: Sequence[Anchor] = (),
     progress: Callable[[int], None] = lambda records: None,
 ) -> Verified:
     """Fold every journal partition from its beginning and compare; stops at the first difference.
@@ -96,9 +98,12 @@ def verify(
     Compared are values, keys and times of records, and of their headers what binds them (`writers`). `stored`
     gives the newest snapshot of a partition; its bytes are compared too, which covers the records since the
     last checkpoint. `witnesses` know how far a partition was folded: what is missing before that was removed.
-    `progress` is told the number of journal records folded so far.
+    What `anchors` say is damage where the log does not contain it. `progress` is told the number of journal
+    records folded so far.
     """
-    result = Verified(dict.fromkeys(DERIVED, 0), damaged=list(damage(log)))
+    anchored = Anchored(log, anchors)
+    result = Verified(dict.fromkeys(DERIVED, 0), damaged=list(damage(log, anchored.note)))
+    result.damaged.extend(anchored.faults())
     states, writers = sha256(), Writers(log)
     for partition in range(log.partitions):
         pipeline = Pipeline(partition, strategies)

@@ -11,10 +11,6 @@ from tests.e2e.conftest import Home
 from tests.forging import seal
 from tests.integration.test_worker import journal
 
-FOLD = (
-    "from infra.process.settings import load_settings; from infra.worker.root import work;"
-    " work(load_settings(), until=lambda progress: progress.caught_up)"
-)
 CHANGE = "UPDATE records SET value = value || X'00' WHERE topic = 'journal' AND \"offset\" = {}"
 SPOIL_SNAPSHOTS = (
     "UPDATE records SET value = CAST(substr(value, 1, length(value) - 1) || X'FF' AS BLOB)"
@@ -31,7 +27,7 @@ def alter(home: Path, statement: str, *, sealed: bool = False) -> None:
 
 def fold(home: Home, code: int = 0) -> str:
     """What a worker says that ends when all is folded and projected, or with `code`."""
-    command = [sys.executable, "-c", FOLD]
+    command = [sys.executable, "-m", "tests.crash.platform", "work", "--until-caught-up"]
     done = subprocess.run(
         command, env=home.environment, capture_output=True, text=True, timeout=280, check=False
     )
@@ -45,7 +41,7 @@ def test_a_damaged_record_that_was_not_folded_becomes_a_dead_letter(tmp_path: Pa
     alter(tmp_path / "home", CHANGE.format(3))
     fold(home)
     assert "changed since it was appended" in home.run("dead-letters")
-    assert "1 records are damaged, the first is journal:0:3" in home.run("verify", code=1)
+    assert "journal:0:3: changed since it was appended" in home.run("verify", code=1)
     assert "journal:0:3" in home.run("doctor", code=1)
     home.run("replay", "--into", tmp_path / "copy")
     assert Home(tmp_path / "copy").json("verify")["proven"], "the record is no event there, and sound"

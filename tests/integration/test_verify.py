@@ -7,6 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 
 from infra.db.projector import DatabaseSink
@@ -15,14 +16,16 @@ from infra.strategies.registry import Strategies
 from infra.upkeep.rebuild import rebuild
 from infra.upkeep.witnesses import witnesses
 from projections.audit import verify as audit
+from projections.audit.anchors import AnchorError, Chains, anchors_in
 from projections.audit.verify import Verified, verify
 from projections.fold import pipeline
-from projections.fold.pipeline import STATE_VERSION, Pipeline, PipelineState
-from streams.codec import decode_output, encode
+from projections.fold.pipeline import STATE_VERSION, Pipeline, PipelineState, StateHead
+from streams.codec import decode_input, decode_output, encode
 from streams.embedded import file
 from streams.embedded.backend import EmbeddedBackend
 from streams.embedded.log import EmbeddedLog
-from streams.events import WorkerStarted
+from streams.events import TickBatch, WorkerStarted
+from streams.journal import genesis_at
 from streams.log import LogError
 from streams.records import Entry, Output
 from streams.topics import BOTS, CANDLES, DERIVED, GROUP, JOURNAL, SIGNALS, SNAPSHOTS, SYSTEM
@@ -427,3 +430,107 @@ def test_a_journal_from_which_nothing_follows_proves_nothing(tmp_path: Path, str
         result = verify(log, strategies, lambda _: (pipeline.applied, pipeline.snapshot()))
     assert result.equal
     assert not result.proven
+
+
+# ------------------------------------------------------------------ anchors
+
+
+def anchor_of(home: Home) -> str:
+    with closing(EmbeddedLog(home.url)) as log:
+        return Chains(log, {}).text()
+
+
+def anchored(home: Home, *texts: str) -> Verified:
+    with closing(EmbeddedLog(home.url)) as log:
+        return verify(log, home.strategies, lambda _: None, anchors=anchors_in("".join(texts), "kept"))
+
+
+def test_an_anchor_is_the_homes_identity_and_a_chain_for_each_stream(home: Home) -> None:
+    first, *lines = anchor_of(home).splitlines()
+    with closing(EmbeddedLog(home.url)) as log:
+        assert first == f"home {genesis_at(log, 0).home}"
+        ends = {topic: log.highwater(topic, 0) for topic in (JOURNAL, *DERIVED, SYSTEM)}
+    assert {line.split()[0]: int(line.split()[2]) + 1 for line in lines} == ends
+    assert home.state is not None
+    chain = msgspec.msgpack.decode(home.state[1], type=StateHead).chain.hex()
+    assert lines[0] == f"journal 0 {home.state[0]} {chain}"
+
+
+def test_chains_go_on_from_a_kept_anchor(home: Home) -> None:
+    before = anchor_of(home)
+    with closing(EmbeddedLog(home.url)) as log:
+        (known,) = anchors_in(before, "kept")
+        log.append([Entry(SYSTEM, b"w", b"", EPOCH, 0)])
+        assert Chains(log, known.links).text() == Chains(log, {}).text() != before
+    assert anchored(home, before, anchor_of(home)).equal
+
+
+def forged_code(home: Home) -> None:
+    """One code hash for another, in all headers."""
+    other = msgspec.msgpack.encode((WRITTEN[0], ("code", b"0" * 64)))
+    home.sql("UPDATE records SET headers = ? WHERE headers IS NOT NULL AND topic != 'journal'", other)
+
+
+def forged_trade(home: Home) -> None:
+    """Another size of one trade, and everything that follows from it."""
+    with closing(EmbeddedLog(home.url)) as log:
+        entries = [Entry(r.topic, r.key, r.value, r.time_ms, 0, r.headers) for r in log.read(JOURNAL, 0)]
+        system = [Entry(r.topic, r.key, r.value, r.time_ms, 0, r.headers) for r in log.read(SYSTEM, 0)]
+    place = 9
+    given = decode_input(entries[place].value)
+    assert isinstance(given.event, TickBatch)
+    (size,) = np.frombuffer(given.event.size, np.int64)
+    event = msgspec.structs.replace(given.event, size=(size + 1).tobytes())
+    value = encode(msgspec.structs.replace(given, event=event))
+    entries[place] = entries[place]._replace(value=value)
+    shutil.rmtree(home.folder / "log")
+    pipeline = Pipeline(0, home.strategies)
+    with closing(EmbeddedLog(home.url, partitions=1)) as log:
+        log.append([*system, *entries])
+        for record in log.read(JOURNAL, 0):
+            derived = pipeline.fold(record).derived
+            log.append([Entry(d.topic, d.key, d.value, d.time_ms, 0, WRITTEN) for d in derived], sync=False)
+    home.state = (pipeline.applied, pipeline.snapshot())
+
+
+@pytest.mark.parametrize(
+    ("forge", "streams"), [(forged_code, {*DERIVED}), (forged_trade, {JOURNAL, CANDLES})]
+)
+def test_a_consistent_forgery_is_found_by_an_anchor_and_by_nothing_else(
+    home: Home, forge: Callable[[Home], None], streams: set[str]
+) -> None:
+    kept = anchor_of(home)
+    assert anchored(home, kept).equal
+    forge(home)
+    plain = home.verify()
+    assert plain.equal
+    assert plain.proven
+    result = anchored(home, kept)
+    assert not result.equal
+    assert {fault.topic for fault in result.damaged} >= streams
+    later = anchored(home, kept, anchor_of(home))
+    assert not later.equal, "each anchor of a file counts"
+
+
+def test_a_log_that_ends_before_its_anchor_or_is_of_another_home_is_found(home: Home) -> None:
+    kept = anchor_of(home)
+    home.sql("DELETE FROM records WHERE topic = 'system'")
+    (cut,) = anchored(home, kept).damaged
+    assert (cut.topic, cut.offset) == (SYSTEM, 0)
+    lines = anchor_of(home).splitlines(keepends=True)
+    (other,) = anchored(home, "home 00ff\n", *lines[1:]).damaged
+    assert "is of the home 00ff" in other.why
+
+
+@pytest.mark.parametrize(
+    "text", ["", "home 00\n", "journal 0 1 00\n", "home 00\njournal 0 x 00\n", "home 00\n7"]
+)
+def test_a_text_that_is_no_anchor_is_refused_by_its_name(text: str) -> None:
+    with pytest.raises(AnchorError, match="kept"):
+        anchors_in(text, "kept")
+
+
+def test_a_damaged_log_gives_no_anchor(home: Home) -> None:
+    home.sql("UPDATE records SET crc = 0 WHERE id = ?", home.id_of(CANDLES, 7), sealed=False)
+    with pytest.raises(LogError, match="candles:0:7 is damaged"):
+        anchor_of(home)
