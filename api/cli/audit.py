@@ -4,6 +4,7 @@ import difflib
 import json as json_lines
 import time
 from contextlib import closing
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,10 +18,12 @@ from api.cli.session import Session
 
 if TYPE_CHECKING:
     from infra.commands.manager import BotSpec
+    from infra.upkeep.comparing import Unequal
     from projections.audit.anchors import Anchor
     from projections.audit.verify import Difference, State, Verified
     from streams.log import Log
 
+UNEQUAL_MAX = 1_000
 UNPROVEN = 3
 """Exit code of a verification that had nothing to compare."""
 WORKER_HEADERS = ("epoch", "code")
@@ -107,6 +110,9 @@ def verify(
         Path | None,
         typer.Option("--anchor", metavar="FILE", help="Fail where the log does not contain its chains."),
     ] = None,
+    database: Annotated[
+        bool, typer.Option("--database", help="Compare the database too, up to what it has read.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Fold the journal again in memory and compare every derived record with the recorded one.
@@ -130,28 +136,23 @@ def verify(
         with progress("verifying", total) as advance:
             result = verify_log(log, session.strategies, lambda p: _state(log, p), asked, anchors, advance)
         worker = {} if result.difference is None else _worker(log, result.difference)
+        unequal = _unequal(session) if database and result.equal else []
     if json:
-        print_json(_verified(result, worker))
+        cells = {"database": [one._asdict() for one in unequal]} if database else {}
+        print_json(_verified(result, worker) | cells)
+    else:
+        _print_found(result, unequal)
     if not result.equal:
-        if not json:
-            _print_found(result)
         raise CommandFailedError(_message(result, worker))
+    if unequal:
+        raise CommandFailedError(_altered(unequal))
     if not result.proven:
         say(_unproven(result))
         raise typer.Exit(UNPROVEN)
     if not json:
-        counts = ", ".join(f"{count:,} {topic}" for topic, count in result.compared.items())
-        say(f"equal: {counts}; {result.repeats} repeats hidden; state {result.state_hash[:16]}")
-        if result.states_unchecked:
-            say(
-                f"{result.states_unchecked} state hashes could not be compared: they are of another version"
-                " of the fold's state; the journal's hashes beside them are equal"
-            )
-        if result.behind:
-            say(
-                f"{result.behind} journal records are not folded yet: nothing is recorded and nothing is"
-                " proven of them"
-            )
+        _say_equal(result)
+        if database:
+            say("the database holds what the log gives, up to what it has read")
         say(f"{result.records:,} journal records in {time.monotonic() - began:.2f} s")
 
 
@@ -211,6 +212,21 @@ def _summary(target: Session) -> list[dict[str, Any]]:
 # ------------------------------------------------------------------ verify
 
 
+def _say_equal(result: "Verified") -> None:
+    counts = ", ".join(f"{count:,} {topic}" for topic, count in result.compared.items())
+    say(f"equal: {counts}; {result.repeats} repeats hidden; state {result.state_hash[:16]}")
+    if result.states_unchecked:
+        say(
+            f"{result.states_unchecked} state hashes could not be compared: they are of another version"
+            " of the fold's state; the journal's hashes beside them are equal"
+        )
+    if result.behind:
+        say(
+            f"{result.behind} journal records are not folded yet: nothing is recorded and nothing is"
+            " proven of them"
+        )
+
+
 def _anchors(file: Path | None) -> "list[Anchor]":
     if file is None:
         return []
@@ -225,6 +241,19 @@ def _state(log: "Log", partition: int) -> "State | None":
 
     snapshot = latest(log, partition, say)
     return None if snapshot is None or snapshot.state is None else (snapshot.applied, snapshot.state)
+
+
+def _unequal(session: Session) -> "list[Unequal]":
+    """What differs in the database, at most `UNEQUAL_MAX` cells and rows."""
+    from infra.upkeep.comparing import compare
+
+    return list(islice(compare(session.log, session.settings.database_url), UNEQUAL_MAX))
+
+
+def _altered(unequal: "list[Unequal]") -> str:
+    more = len(unequal) - 1
+    also = f"; and {more} more{' at least' if len(unequal) == UNEQUAL_MAX else ''}" if more else ""
+    return f"database: {unequal[0]}{also}; `tcpdashboard rebuild` makes it anew from the log"
 
 
 def _worker(log: "Log", difference: "Difference") -> dict[str, str]:
@@ -310,11 +339,13 @@ def _version(difference: "Difference", value: bytes | None) -> list[dict[str, An
     return [{"cause": cause, "type": kind, "event": event} for cause, kind, event in decoded(record)]
 
 
-def _print_found(result: "Verified") -> None:
+def _print_found(result: "Verified", unequal: "list[Unequal]") -> None:
     for damage in result.damaged:
         typer.echo(f"{damage.topic}:{damage.partition}:{damage.offset}: {damage.why}")
     if result.difference is not None:
         _print_versions(result.difference)
+    for one in unequal:
+        typer.echo(str(one))
 
 
 def _print_versions(difference: "Difference") -> None:

@@ -14,6 +14,7 @@ from streams.backends import open_log
 from streams.codec import decode_input, encode
 from streams.events import TickBatch
 from streams.records import Entry
+from tests.forging import seal
 from tests.integration.command_line import (
     CREATE,
     FIRST,
@@ -115,14 +116,18 @@ def test_schemas_of_every_event_are_printed(cli: CommandLine) -> None:
 # ------------------------------------------------------------------ verify, replay, rebuild
 
 
-def alter(cli: CommandLine, topic: str, partition: int, offset: int, value: bytes) -> None:
-    """Change a record as an outsider would, with the table that the docs name."""
+def alter(
+    cli: CommandLine, topic: str, partition: int, offset: int, value: bytes, *, sealed: bool = False
+) -> None:
+    """Change a record as an outsider would, with the table that the docs name; `sealed`: and its checksum."""
     with sqlite3.connect(cli.home / "log" / "log.db") as connection:
         changed = connection.execute(
             'UPDATE records SET value = ? WHERE topic = ? AND partition = ? AND "offset" = ?',
             (value, topic, partition, offset),
         )
         assert changed.rowcount == 1
+        if sealed:
+            seal(connection)
     connection.close()
 
 
@@ -176,10 +181,32 @@ def test_a_tick_whose_size_no_candle_shows_is_found(recorded: CommandLine, tmp_p
     size = np.frombuffer(batch.size, np.int64).copy()
     size[:2] += (1, -1)
     changed = msgspec.structs.replace(batch, size=size.tobytes())
-    alter(cli, "journal", PART, 2, encode(msgspec.structs.replace(entry, event=changed)))
+    value = encode(msgspec.structs.replace(entry, event=changed))
+    alter(cli, "journal", PART, 2, value, sealed=True)
     done = cli.run("verify", "--json")
     assert done.returncode == 1
     assert "changed after it was folded" in done.stderr
+
+
+def test_doubled_prices_and_deleted_signals_in_the_database_are_named_and_mended(
+    recorded: CommandLine, tmp_path: Path
+) -> None:
+    cli = recorded.copy(tmp_path / "copy")
+    assert cli.line("verify", "--database")["database"] == []
+    with sqlite3.connect(cli.home / "projections.db") as connection:
+        connection.execute("UPDATE candles SET close = 2 * close WHERE timeframe = '1h'")
+        connection.execute("DELETE FROM signals")
+    connection.close()
+    assert cli.run("verify").returncode == 0, "the log is what it was"
+    done = cli.run("verify", "--database")
+    assert done.returncode == 1
+    assert "rebuild" in done.stderr
+    assert "candles (market bitmex:BTC/USD:BTC, timeframe 1h, " in done.stdout
+    assert ": close is " in done.stdout
+    assert "signals (bot_id 1, " in done.stdout
+    assert "the row is missing" in done.stdout
+    cli.out("rebuild")
+    assert cli.line("verify", "--database")["database"] == []
 
 
 def test_a_home_whose_outputs_were_deleted_fails_while_anything_says_that_there_were_some(
