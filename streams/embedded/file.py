@@ -160,30 +160,31 @@ class Rows:
         self._high_ms = 0
 
     def record(self, row: tuple[Any, ...]) -> Record:
-        record_id, topic, time_ms, high_ms, key, headers, value, crc = row
-        offset = record_id - self._base
-        try:
-            whole = (
-                checksum(*row[:-1]) == crc
-                and topic == self._name
-                and self._rises(record_id, time_ms, high_ms)
-            )
-        except (TypeError, error):
-            whole = False
-        if whole:
+        record_id, _, time_ms, high_ms, key, headers, value, _ = row
+        offset, pairs = record_id - self._base, _pairs(headers)
+        if pairs is not None and self._is_whole(*row):
             self._before, self._high_ms = record_id, high_ms
-            pairs = _headers.decode(headers) if headers else ()
             return Record(self._topic, self._partition, offset, time_ms, key, value, pairs)
         self._before = -1
         shown_ms = time_ms if isinstance(time_ms, int) and time_ms in TIMES_MS else 0
-        try:
-            pairs = _headers.decode(headers or b"\x90")
-        except msgspec.DecodeError:
-            pairs = ()
-        return Record(self._topic, self._partition, offset, shown_ms, key, value, pairs, damaged=True)
+        return Record(self._topic, self._partition, offset, shown_ms, key, value, pairs or (), damaged=True)
 
-    def _rises(self, record_id: int, time_ms: int, high_ms: int) -> bool:
-        """Whether `high_ms` follows from the record before; where that is not known, whether it may."""
+    def _is_whole(self, record_id: int, topic: bytes, time_ms: int, high_ms: int, *content: Any) -> bool:
+        """Its checksum fits, and its high time to the one before, or where that is not known, to its own."""
+        *columns, crc = content
+        try:
+            if checksum(record_id, topic, time_ms, high_ms, *columns) != crc or topic != self._name:
+                return False
+        except (TypeError, error):  # flipped bits can make another type of a column's value
+            return False
         if record_id == self._before + 1:
             return high_ms == max(self._high_ms, time_ms)
         return high_ms >= time_ms
+
+
+def _pairs(headers: bytes | None) -> tuple[tuple[str, bytes], ...] | None:
+    """None where they are none that were ever appended."""
+    try:
+        return _headers.decode(headers) if headers else ()
+    except Exception:  # noqa: BLE001 - nesting and bad UTF-8 are not DecodeErrors
+        return None
