@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from projections.audit.damage import Damage
 from projections.fold.pipeline import linked
-from streams.genesis import genesis_of
+from streams.genesis import JournalRefusedError, genesis_of
 from streams.log import Log, LogError
 from streams.records import Record
 from streams.topics import JOURNAL, PROJECTED
@@ -128,9 +128,9 @@ class Anchored:
 
     def faults(self) -> Iterator[Damage]:
         """What the log does not contain; to be asked when every record was given."""
-        home = home_of(self._log)
+        home = self._home() if self._anchors else ""
         for anchor in self._anchors:
-            if anchor.home != home:
+            if home and anchor.home != home:
                 why = f"the anchor of line {anchor.line} is of the home {anchor.home}, this is {home}"
                 yield Damage(JOURNAL, 0, 0, why)
         yield from self._faults
@@ -140,3 +140,10 @@ class Anchored:
                     f"the stream does not hold this record, which the anchor of line {lines[0][1]} ends with"
                 )
                 yield Damage(*place, offset, why)
+
+    def _home(self) -> str:
+        """Empty where the genesis is damaged, which is named as such."""
+        try:
+            return home_of(self._log)
+        except JournalRefusedError:
+            return ""

@@ -38,7 +38,7 @@ Rate = Annotated[Int, Meta(description="in 1e-8 of the value", extra={"unit": "r
 Offset = Annotated[Int, Meta(description="journal offset; not content", extra={"content": False})]
 CauseField = Annotated[Cause, Meta(description="a cause; not content", extra={"content": False})]
 Ends = Annotated[
-    dict[str, int],
+    dict[str, Int],
     Meta(description="the next offset, by stream:partition; not content", extra={"content": False}),
 ]
 Raw = Annotated[bytes, Meta(description="bytes as they came", extra={"unit": "bytes"})]
