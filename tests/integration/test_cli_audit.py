@@ -90,7 +90,7 @@ def test_repeats_are_hidden_and_counted(recorded: CommandLine, tmp_path: Path) -
     before = cli.lines("log", "candles")
     log = open_log(f"embedded://{cli.home}/log")
     (again, *_) = log.read("candles", PART)
-    log.append([Entry("candles", again.key, again.value, again.time_ms, PART)])
+    log.append([Entry("candles", again.key, again.value, again.time_ms, PART, again.headers)])
     log.close()
     assert cli.lines("log", "candles") == before
     assert cli.lines("log", "candles", "--partition", PART, "--from", 1) == [
