@@ -12,7 +12,7 @@ that only the records behind it are read (`infra.commands.journal_view`).
 import secrets
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -41,8 +41,9 @@ from streams.events import (
 from streams.gaps import Gaps, KnownGap
 from streams.genesis import JournalRefusedError, genesis, genesis_of
 from streams.log import Log, LogError
+from streams.pace import Pace
 from streams.records import DATA_BYTES_MAX, Entry, Input, Output, Position, Record, partition_of
-from streams.ticks import KIND_MASK, NO_ID, pack, trades, unpack
+from streams.ticks import KIND_MASK, NO_ID, part, trades, unpack
 from streams.topics import JOURNAL, RECORD_BYTES_MAX, SYSTEM
 
 SOURCE_HEADER = "source"
@@ -107,22 +108,27 @@ class JournalWriter:
     """One source's hand on the journal: numbered, encoded, below the size limit. Safe to use from
     threads.
 
-    `epoch` must be above every epoch that the source has in the journal (`next_epoch`). A send that
-    failed may or may not have reached the log, so the writer ends with it: every later call raises
+    `epoch` must be above every epoch that the source has in the journal (`next_epoch`), and `newest` says
+    how far its markets are there: a silence is written in clock records of a day each (`streams.pace`). A
+    send that failed may or may not have reached the log, so the writer ends with it: every later call raises
     `LogError`.
     """
 
-    def __init__(self, log: Log, source: str, epoch: int) -> None:
+    def __init__(
+        self, log: Log, source: str, epoch: int, newest: "Mapping[str, Reached] | None" = None
+    ) -> None:
         self.source = source
         self.epoch = epoch
         self._log = log
+        self._pace = Pace({key: at.time for key, at in (newest or {}).items() if at.time > 0})
         self._next: dict[int, int] = {}
         self._time_ms = 0
         self._failure: Exception | None = None
         self._lock = threading.Lock()
 
     def append(self, event: JournalEvent, *, key: str, sync: bool = True) -> list[Position]:
-        """Append one event under its market's key; a tick batch that is too large becomes several.
+        """Append one event under its market's key; a tick batch that is too large or too long becomes
+        several.
 
         Returns the positions. Raises `LogError` when the log refuses, `ValueError` for an event
         that cannot be split, or whose markets live in different partitions.
@@ -139,7 +145,8 @@ class JournalWriter:
                     "start it again, it goes on after what the journal holds"
                 )
             sequences = dict(self._next)
-            entries = [e for key, event in events for e in self._entries(key, event, sequences)]
+            pieces = [piece for key, event in events for piece in self._pace.pieces(key, event)]
+            entries = [e for key, event in pieces for e in self._entries(key, event, sequences)]
             if not entries:
                 return []
             try:
@@ -186,14 +193,8 @@ class JournalWriter:
 
 def halves(batch: TickBatch) -> tuple[TickBatch, TickBatch]:
     """The rows of a batch in two batches; the second knows its own first row of the file."""
-    ticks = unpack(batch)
-    middle = batch.rows // 2
-    first, second = ticks.take(slice(None, middle)), ticks.take(slice(middle, None))
-    next_row = batch.first_row if batch.first_row < 0 else batch.first_row + trades(first.kind)
-    return (
-        pack(batch.markets, first, first_row=batch.first_row, received=batch.received),
-        pack(batch.markets, second, first_row=next_row, received=batch.received),
-    )
+    ticks, middle = unpack(batch), batch.rows // 2
+    return part(batch, ticks, 0, middle), part(batch, ticks, middle, batch.rows)
 
 
 def event_tag(event: Event | type[Event]) -> str:

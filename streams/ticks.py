@@ -111,6 +111,13 @@ def pack(markets: Sequence[RowMarket], ticks: Ticks, *, first_row: int = -1, rec
     return batch
 
 
+def part(batch: TickBatch, ticks: Ticks, start: int, stop: int) -> TickBatch:
+    """The rows [start, stop) of a batch whose columns `ticks` are; it knows its own first row of the file."""
+    first_row = batch.first_row if batch.first_row < 0 else batch.first_row + trades(ticks.kind[:start])
+    rows = ticks.take(slice(start, stop))
+    return pack(batch.markets, rows, first_row=first_row, received=batch.received)
+
+
 def trades(kinds: U1) -> int:
     """How many rows are trades, not clock rows."""
     return int(np.count_nonzero((kinds & KIND_MASK) != RowKind.CLOCK))

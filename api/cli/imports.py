@@ -152,7 +152,7 @@ def _append(
         say(description)
     else:
         market = _respecified(file, known, given)
-    reached = None if known is None or backfill else watermark(session.log, key)
+    reached = None if known is None else watermark(session.log, key)
 
     start, before = import_place(session.log, key, file_source(path, key))
 

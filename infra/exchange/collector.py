@@ -73,7 +73,9 @@ class DataCollector:
         taken."""
         if name in self._feeds:
             raise ValueError(f"provider {name!r} is registered already; give this one another name")
-        writer = JournalWriter(self._log, name, next_epoch(self._state.source(name).epoch))
+        writer = JournalWriter(
+            self._log, name, next_epoch(self._state.source(name).epoch), self._state.newest
+        )
         self._feeds[name] = Feed(provider, writer, self._log.partitions)
 
     async def start_collection(self, symbols: Sequence[str]) -> None:

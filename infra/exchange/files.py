@@ -78,9 +78,10 @@ def import_file(
     source = file_source(path, market.key)
     state = scan(log, [_partition(log, market)], start=scan_from, source=source)
     place = state.source(source)
+    reached = max(watermark or 0, state.newest.get(market.key, Reached()).time)
     job = _Import(
         log,
-        JournalWriter(log, source, next_epoch(place.epoch)),
+        JournalWriter(log, source, next_epoch(place.epoch), {market.key: Reached(reached)}),
         market,
         place,
         kind_bits=BACKFILL if backfill else 0,

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from projections.fold import kernel
 from projections.fold.kernel_records import CANDLE, HEAD, KEPT, LENGTHS, WIDTH
-from streams.events import MINUTE_NS, TIMEFRAMES_NS, Candle, Closed, Market, RowKind, Timeframe
+from streams.events import BACKFILL, MINUTE_NS, TIMEFRAMES_NS, Candle, Closed, Market, RowKind, Timeframe
 from streams.ticks import I8, U1
 
 TIMEFRAMES: tuple[Timeframe, ...] = get_args(Timeframe)
@@ -149,6 +149,15 @@ class CandleBook:
                 self._make_room()
             elif told != kernel.OUT_FULL:
                 return _joined(parts)
+
+    def closing(self, time: I8, kind: U1) -> int:
+        """How many minutes these rows would close, from where the market's time is to the newest row."""
+        since = int(self._head["next_end"])
+        if since < 0:
+            trades = kind & ~np.uint8(BACKFILL) != RowKind.CLOCK
+            since = int(time[trades][0]) if trades.any() else kernel.TIME_MAX
+        newest = int(time[kind < BACKFILL].max(initial=0))
+        return (newest - int(self._head["grace"]) - max(since, self.watermark)) // MINUTE_NS
 
     def gap(self, start: int, end: int, offset: int) -> Folded:
         """Trades of (start, end] ns may be missing: its minutes are incomplete, closed ones by a revision,

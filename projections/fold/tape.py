@@ -17,6 +17,7 @@ from msgspec import Struct
 from projections.fold import desk
 from projections.fold.book import BookState, BotBook
 from projections.fold.candles import CandleBook, candle_event
+from projections.fold.kernel import SILENCE_MAX
 from projections.fold.matching import fill_waiting
 from projections.fold.seen_ids import SeenIds, SeenState
 from projections.fold.specification import check_change
@@ -26,6 +27,9 @@ from streams.events import BACKFILL, MINUTE_NS, Gap, GapFilled, IdsReused, LateT
 from streams.gaps import Gaps, KnownGap
 from streams.ticks import I8, U1, Ids, trade_id
 from streams.topics import CANDLES, SYSTEM
+
+CLOSING_MAX = 10_080
+"""So many minutes of a market one record may close: those of a week, about 2.5 MB of candles."""
 
 
 class TapeState(Struct, frozen=True, array_like=True):
@@ -73,6 +77,8 @@ class Tape:
             if not fresh.all():
                 time, price, size, kind = time[fresh], price[fresh], size[fresh], kind[fresh]
                 numbers = np.flatnonzero(fresh) if numbers is None else numbers[fresh]
+        if int(time.max(initial=0)) - turn.watermark > CLOSING_MAX * MINUTE_NS:
+            self._check_silence(time, kind)
         folded = self.candles.fold(time, price, size, kind, turn.offset)
         if len(folded.late) or len(folded.revising):
             kind = kind.copy()
@@ -116,6 +122,17 @@ class Tape:
         mark = self.candles.gap if isinstance(event, Gap) else self.candles.gap_filled
         for candle in mark(event.start, event.end, turn.offset).closed.tolist():
             turn.emit(CANDLES, candle_event(candle, self.market))
+
+    def _check_silence(self, time: I8, kind: U1) -> None:
+        minutes = self.candles.closing(time, kind)
+        if minutes > CLOSING_MAX:
+            way_out = "append clock records of at most a day each before it"
+            if minutes * MINUTE_NS > SILENCE_MAX:
+                way_out = "that is more than five years: if the time is right, give the market a new journal"
+            raise CommandError(
+                f"market {self.market.key}: the record would close {minutes} minutes, and may close"
+                f" {CLOSING_MAX}; {way_out}"
+            )
 
     def _late(self, turn: Turn, row: int, time: I8, price: I8, size: I8) -> None:
         late = LateTick(

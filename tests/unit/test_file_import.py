@@ -15,7 +15,7 @@ from infra.exchange.files import SEND_RECORDS, import_file
 from infra.exchange.readers import FileReadError
 from infra.exchange.trade_file import BadRowError, FileOptions, TradeFile
 from streams.backends import open_log
-from streams.events import MINUTE_NS, Market, RowKind
+from streams.events import MINUTE_NS, Clock, Market, RowKind
 from streams.log import Log, LogError
 from streams.records import Entry, Position
 from tests.journal import trades_in_candles
@@ -212,6 +212,23 @@ def test_of_two_imports_of_one_file_at_once_the_older_is_fenced_and_every_row_co
     import_file(Overtaken(log, 10**9), path, MARKET, record_rows=10)
     assert trades_in_candles(log, strategies) == {MARKET.key: 500}
     assert import_file(log, path, MARKET).ticks == 0
+
+
+@pytest.mark.parametrize("backfill", [False, True])
+def test_silences_within_and_between_files_are_appended_in_clock_records_that_the_fold_takes(
+    log, tmp_path, strategies, backfill
+):
+    day_ms, watermark = 86_400_000, None
+    for number, days in enumerate([(0, 0.1, 100), (140, 140.5, 141)]):
+        path = tmp_path / f"{number}.csv"
+        path.write_text("time,price,size\n" + "".join(f"{START_MS + int(d * day_ms)},5,1\n" for d in days))
+        import_file(
+            log, path, MARKET, known=MARKET if number else None, watermark=watermark, backfill=backfill
+        )
+        watermark = (START_MS + 100 * day_ms) * 10**6
+    clocks = [entry for entry in journal(log) if isinstance(entry.event, Clock)]
+    assert len(clocks) == (141 if backfill else 138)
+    assert trades_in_candles(log, strategies) == {MARKET.key: 6}
 
 
 def test_a_second_import_appends_nothing(log, whole):
