@@ -8,7 +8,20 @@ import logging
 
 import typer
 
-from api.cli import audit, bots, doctor, imports, letters, logs, markets, reads, run, serve, upkeep
+from api.cli import (
+    audit,
+    bots,
+    doctor,
+    imports,
+    letters,
+    logs,
+    markets,
+    reads,
+    run,
+    serve,
+    strategies,
+    upkeep,
+)
 from api.cli.failures import guarded
 
 app = typer.Typer(
@@ -43,7 +56,7 @@ app.command("rebuild")(upkeep.rebuild)
 app.command("migrate")(upkeep.migrate)
 app.command("settings")(upkeep.settings)
 app.command("doctor")(doctor.doctor)
-app.command("strategies")(upkeep.strategies)
+app.command("strategies")(strategies.strategies)
 
 
 def main() -> int:

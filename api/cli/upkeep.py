@@ -1,8 +1,7 @@
-"""`rebuild`, `migrate`, `settings` and `strategies`."""
+"""`rebuild`, `migrate` and `settings`."""
 
 import time
 
-from api.cli.failures import CommandFailedError
 from api.cli.options import Json
 from api.cli.output import print_json, print_rows, say
 from api.cli.session import Session
@@ -54,32 +53,3 @@ def _value(value: object) -> object:
     if isinstance(value, tuple):
         return [str(part) for part in value]
     return value if isinstance(value, int | None) else shown(value)
-
-
-def strategies(json: Json = False) -> None:
-    """Strategies and their parameters; exit code 1 when a file of yours is broken."""
-    with Session() as session:
-        known = session.strategies
-        rows = [
-            {
-                "strategy": code.name,
-                "params": {
-                    p.name: {"default": p.default, "range": p.range_text, "description": p.description}
-                    for p in code.parameters
-                },
-                "values": list(code.value_names),
-                "code_hash": code.code_hash,
-            }
-            for code in known
-        ]
-        table = (
-            {
-                "strategy": code.name,
-                "params": ", ".join(f"{p.name}={p.default} ({p.range_text})" for p in code.parameters),
-                "code_hash": code.code_hash[:12],
-            }
-            for code in known
-        )
-        print_rows(rows if json else table, ("strategy", "params", "code_hash"), json=json)
-        if known.broken:
-            raise CommandFailedError("; ".join(str(error) for error in known.broken))

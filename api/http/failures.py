@@ -16,7 +16,8 @@ from infra.db.schema import SchemaError
 from infra.process.errors import one_line
 from infra.process.settings import shown
 from infra.process.tokens import TokenError
-from infra.strategies.registry import StrategyFileError, UnknownStrategyError
+from infra.strategies.registry import UnknownStrategyError
+from infra.strategies.sources import StrategyFileError
 from projections.strategies.parameters import StrategyParameterError
 from streams.log import LogError
 

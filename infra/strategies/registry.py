@@ -1,25 +1,16 @@
-"""Strategies on disk: built-in ones, users' files, entry points; their generated modules; their old code.
+"""Strategies: built-in ones, users' files, entry points; and their old code, from the archive.
 
-The folder `kernels` holds, for every code that was ever used, the generated module `<code hash>.py` with
-numba's cache beside it, and `sources/<source hash>.py`, the author's file as it was. So a hash recorded in
-the journal can be folded again after the file has changed.
-
-Why: ADR 6.
+Why: ADR 6, 22.
 """
 
 import ast
 import functools
-import hashlib
 import importlib.util
 import logging
-import os
 import re
 import sys
-import sysconfig
-import tempfile
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
@@ -27,6 +18,9 @@ from typing import Any
 
 import projections.strategies as product
 from infra.process.signals import Foreign, note_interrupts
+from infra.strategies.archive import ArchiveError, Kept, keep, keep_sources, kept
+from infra.strategies.isolated import isolated
+from infra.strategies.sources import Sources, StrategyFileError, read_sources
 from projections.strategies import BUILT_IN, BaseStrategy
 from projections.strategies.code import (
     CompiledCode,
@@ -35,36 +29,14 @@ from projections.strategies.code import (
     StrategyCompileError,
     error_text,
 )
-from projections.strategies.generate import code_hash, module_text, source_module
+from projections.strategies.generate import Author, code_hash, module_text, source_module
 
 logger = logging.getLogger(__name__)
 ENTRY_POINTS = "tcpdashboard.strategies"
-PRODUCT = ("streams", "projections", "infra", "api")
-SITE_PACKAGES = {Path(sysconfig.get_path(kind)).resolve() for kind in ("purelib", "platlib")}
-
-
-class StrategyFileError(Exception):
-    """A strategy file that cannot be used, with file and line: for its author to mend."""
-
-    def __init__(self, file: str, line: int, reason: str) -> None:
-        super().__init__(f"{file}:{line}: {reason}")
-        self.file, self.line, self.reason = file, line, reason
 
 
 class UnknownStrategyError(LookupError):
     """No strategy of this name; the message lists those that exist and those that are broken."""
-
-
-@dataclass(frozen=True)
-class Source:
-    """A strategy file as text. `file` is where people find it; it is no part of its identity."""
-
-    file: str
-    text: str
-
-    @property
-    def hash(self) -> str:
-        return hashlib.sha256(self.text.encode()).hexdigest()
 
 
 class Strategies:
@@ -73,6 +45,7 @@ class Strategies:
     def __init__(self, kernels_dir: Path) -> None:
         self._kernels_dir = kernels_dir
         self._latest: dict[str, StrategyCode] = {}
+        self._sources: dict[str, Sources] = {}
         self._archived: dict[str, StrategyCode | None] = {}
         self.broken: list[StrategyFileError] = []
 
@@ -87,6 +60,10 @@ class Strategies:
             raise UnknownStrategyError(f"there is no strategy {name!r}; there are: {known}{broken}")
         return self._latest[name]
 
+    def sources(self, code: StrategyCode) -> Sources:
+        """The files of a strategy as it stands now."""
+        return self._sources[code.name]
+
     def get(self, name: str, code_hash: str | None = None) -> StrategyCode | None:
         """The strategy with this code, from the archive where it has changed since; None where it is unknown.
 
@@ -96,67 +73,79 @@ class Strategies:
         if code_hash is None or (code is not None and code.code_hash == code_hash):
             return code
         if code_hash not in self._archived:
+            self._archived[code_hash] = None
             try:
-                self._archived[code_hash] = _unarchived(self._kernels_dir, code_hash)
+                self._archived[code_hash] = _unarchived(self._kernels_dir, kept(self._kernels_dir, code_hash))
             except StrategyFileError as error:
                 self.broken.append(error)
-                self._archived[code_hash] = None
-            if self._archived[code_hash] is None:
+            except ArchiveError as error:
                 logger.warning(
-                    "strategy %s: code with hash %s is neither today's nor in the archive %s",
-                    name, code_hash, self._kernels_dir,
+                    "strategy %s: code with hash %s is neither today's nor in the archive %s: %s",
+                    name, code_hash, self._kernels_dir, error,
                 )  # fmt: skip
         code = self._archived[code_hash]
         return code if code is not None and code.name == name else None
 
-    def add(self, source: Source) -> None:
+    def add(self, file: Path) -> None:
         """Every strategy class of a file; a broken file is listed in `broken` and adds none."""
         found: dict[str, StrategyCode] = {}
         try:
-            for cls in _classes(source):
+            sources = self._read(file)
+            for cls in _classes(self._kernels_dir, sources):
                 name = cls.spec.name
                 if name in self._latest or name in found:
-                    raise _at_class(source, cls, f"there is already a strategy {name!r}")
-                found[name] = _code(self._kernels_dir, source, cls)
+                    raise _at_class(sources, cls, f"there is already a strategy {name!r}")
+                found[name] = _code(self._kernels_dir, sources, cls)
         except StrategyFileError as error:
             self.broken.append(error)
         else:
             self._latest |= found
+            self._sources |= dict.fromkeys(found, sources)
+
+    @staticmethod
+    def _read(file: Path) -> Sources:
+        try:
+            return read_sources(file)
+        except OSError as error:
+            raise StrategyFileError(str(file), 1, f"cannot be read: {error}") from error
 
 
 def load_strategies(kernels_dir: Path, files: Sequence[Path] = ()) -> Strategies:
     """Built-in strategies, those of installed packages by entry point, and those of these files."""
     note_interrupts()
     strategies = Strategies(kernels_dir)
+    importlib.invalidate_caches()
     folder = Path(product.__path__[0])
     for name in BUILT_IN:
-        strategies.add(_read(folder / f"{name}.py"))
+        strategies.add(folder / f"{name}.py")
     for entry in metadata.entry_points(group=ENTRY_POINTS):
         try:
-            file = _module_file(entry.module)
-            if file is None:
-                raise ImportError(f"there is no module {entry.module}")
-            strategies.add(_read(file))
-        except Exception as error:  # noqa: BLE001 - a package may fail in any way; the others still load
-            reason = f"the entry point {entry.name} of {ENTRY_POINTS} cannot be read: {error_text(error)}"
+            strategies.add(_module_file(entry.module))
+        except ImportError as error:
+            reason = f"the entry point {entry.name} of {ENTRY_POINTS} cannot be read: {error}"
             strategies.broken.append(StrategyFileError(entry.value, 1, reason))
     for file in files:
-        try:
-            strategies.add(_read(file))
-        except (OSError, UnicodeDecodeError) as error:
-            strategies.broken.append(StrategyFileError(str(file), 1, f"cannot be read: {error}"))
+        strategies.add(file)
     return strategies
 
 
-def _read(file: Path) -> Source:
-    return Source(str(file), file.read_text(encoding="utf-8"))
+def _module_file(name: str) -> Path:
+    """The file of a module, without importing it. Raises ImportError."""
+    with Foreign():
+        try:
+            spec = importlib.util.find_spec(name)
+        except BaseException as error:  # the packages above it are imported
+            raise ImportError(error_text(error)) from error
+    if spec is None or spec.origin is None:
+        raise ImportError(f"there is no module {name}")
+    return Path(spec.origin)
 
 
-# ---------------------------------------------------------------- the author's file
+# ---------------------------------------------------------------- the author's classes
 
 
-def _classes(source: Source) -> list[type[BaseStrategy]]:
-    module = _imported(source)
+def _classes(kernels_dir: Path, sources: Sources) -> list[type[BaseStrategy]]:
+    module = _imported(kernels_dir, sources)
     found = [
         value
         for value in dict.fromkeys(v for v in vars(module).values() if isinstance(v, type))
@@ -164,100 +153,72 @@ def _classes(source: Source) -> list[type[BaseStrategy]]:
     ]
     runnable = [c for c in found if c.spec.compiled or c.process_data is not BaseStrategy.process_data]
     if not runnable:
-        raise StrategyFileError(source.file, 1, "there is no BaseStrategy class with signal or process_data")
+        raise _at(sources, reason="there is no BaseStrategy class with signal or process_data")
     return runnable
 
 
-def _imported(source: Source) -> ModuleType:
-    """The file as a module named by its hash, so that old and new code stand side by side."""
-    name = source_module(source.hash)
-    if name in sys.modules:
-        return sys.modules[name]
-    module = ModuleType(name)
-    module.__file__ = source.file
-    sys.modules[name] = module
+def _imported(kernels_dir: Path, sources: Sources) -> ModuleType:
+    """The author's module, from copies of all the files, so that old and new code stand side by side."""
+    folder = keep_sources(kernels_dir, sources)
     with Foreign():
         try:
-            exec(compile(source.text, source.file, "exec"), vars(module))  # noqa: S102 - the user's own strategy
-            _settle_helpers(module)
+            modules = isolated(sources, folder)
+            _settle_helpers(modules)
         except BaseException as error:
-            del sys.modules[name]
-            raise StrategyFileError(source.file, _line(source, error), error_text(error)) from error
-    return module
+            raise _failed(sources, folder, error) from error
+    return modules[0]
 
 
-def _line(source: Source, error: BaseException) -> int:
-    """The last line of the file that the error went through."""
-    if isinstance(error, SyntaxError) and error.filename == source.file:
-        return error.lineno or 1
-    passed = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == source.file]
-    return (passed or [None])[-1] or 1
+def _failed(sources: Sources, folder: Path, error: BaseException) -> StrategyFileError:
+    """An error at the last line of the author's files that it went through."""
+    reason = error_text(error).replace(f"{source_module(sources.hash)}.", "")
+    if isinstance(error, SyntaxError) and error.filename:
+        frames = [(error.filename, error.lineno or 1)]
+    else:
+        frames = [(f.filename, f.lineno or 1) for f in traceback.extract_tb(error.__traceback__)]
+    paths = {str(folder / path): path for path in sources.files}
+    passed = [(paths[file], line) for file, line in frames if file in paths]
+    return _at(sources, *(passed or [(sources.main, 1)])[-1], reason=reason)
 
 
-def _settle_helpers(module: ModuleType) -> None:
+def _at(sources: Sources, path: str = "", line: int = 1, *, reason: str) -> StrategyFileError:
+    where = path or sources.main
+    return StrategyFileError(sources.origins.get(where, where), line, reason)
+
+
+def _settle_helpers(modules: Sequence[ModuleType]) -> None:
     """Give the author's compiled functions the step's options, or they take those of their first caller."""
-    for name, value in vars(module).items():
+    found = {id(value): (name, value) for module in modules for name, value in vars(module).items()}
+    wanted = {"error_model": "numpy", "fastmath": False, "nogil": True}
+    for name, value in found.values():
         options = getattr(value, "targetoptions", None)
         if isinstance(options, dict) and hasattr(value, "recompile"):
             if options.get("fastmath") or options.get("parallel"):
                 raise ValueError(f"{name} has fastmath or parallel: its results are not repeatable")
-            options |= {"error_model": "numpy", "fastmath": False, "nogil": True}
-            value.recompile()
+            if not wanted.items() <= options.items():
+                options |= wanted
+                value.recompile()
 
 
-def _at_class(source: Source, cls: type, reason: str) -> StrategyFileError:
+def _at_class(sources: Sources, cls: type, reason: str) -> StrategyFileError:
     """An error at the line where the class stands."""
-    for node in ast.walk(ast.parse(source.text)):
+    for node in ast.walk(sources.texts[sources.module].tree):
         if isinstance(node, ast.ClassDef) and node.name == cls.__name__:
-            return StrategyFileError(source.file, node.lineno, reason)
-    return StrategyFileError(source.file, 1, reason)
-
-
-def _versions(source: Source, packages: Sequence[str]) -> dict[str, str]:
-    """What else the results depend on: these packages and all that the file imports, with their versions."""
-    versions = {package: metadata.version(package) for package in packages}
-    for name in sorted(_imports(source) - set(PRODUCT) - set(packages) - set(sys.stdlib_module_names)):
-        file = _module_file(name)
-        if file is not None and not SITE_PACKAGES & set(file.parents):
-            versions[name] = _content_hash(file)
-        else:
-            found = metadata.packages_distributions().get(name, ())
-            versions |= {package: metadata.version(package) for package in found} or {name: "absent"}
-    return versions
-
-
-def _module_file(name: str) -> Path | None:
-    """The file of a module, without importing it; None where there is none."""
-    spec = importlib.util.find_spec(name)
-    return None if spec is None or spec.origin is None else Path(spec.origin).resolve()
-
-
-def _content_hash(file: Path) -> str:
-    """A module that is not installed has no version: the hash of its file, or of all of its package."""
-    files = sorted(file.parent.rglob("*.py")) if file.name == "__init__.py" else [file]
-    return hashlib.sha256(b"".join(f.read_bytes() for f in files)).hexdigest()
-
-
-def _imports(source: Source) -> set[str]:
-    names: set[str] = set()
-    for node in ast.walk(ast.parse(source.text)):
-        if isinstance(node, ast.Import):
-            names |= {alias.name.partition(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            names.add(node.module.partition(".")[0])
-    return names
+            return _at(sources, line=node.lineno, reason=reason)
+    return _at(sources, reason=reason)
 
 
 # ---------------------------------------------------------------- the generated module
 
 
-def _code(kernels_dir: Path, source: Source, cls: type[BaseStrategy]) -> StrategyCode:
+def _code(kernels_dir: Path, sources: Sources, cls: type[BaseStrategy]) -> StrategyCode:
     """Today's code of a class, written to the archive."""
     packages = ("numba", "llvmlite", "numpy") if cls.spec.compiled else ("numpy", "pandas")
-    text = module_text(cls.spec, cls.__name__, source.hash, _versions(source, packages), kernels_source())
-    _keep(kernels_dir / "sources" / f"{source.hash}.py", source.text)
-    _keep(kernels_dir / f"{code_hash(text)}.py", text)
-    load = functools.partial(_module, kernels_dir, code_hash(text), source)
+    versions = {package: metadata.version(package) for package in packages} | dict(sources.versions)
+    author = Author(cls.__name__, sources.module, sources.hashes, sources.absent, versions)
+    text = module_text(cls.spec, author, kernels_source())
+    keep(kernels_dir, text)
+    load = functools.partial(_module, kernels_dir, code_hash(text), sources.main)
     return _assembled(cls, code_hash(text), cls.spec.state_size, load, cls.spec.lookback)
 
 
@@ -276,40 +237,12 @@ def _assembled(
     return PandasCode(*common, 0, file, Foreign)
 
 
-def _unarchived(kernels_dir: Path, hash_: str) -> StrategyCode | None:
-    """Code by its hash from the archive; None where it, or its source, is not there as it was."""
-    text = _kept(kernels_dir / f"{hash_}.py", hash_)
-    if text is None:
-        return None
-    head = _literals(text)
-    file = kernels_dir / "sources" / f"{head['SOURCE']}.py"
-    author = _kept(file, head["SOURCE"])
-    if author is None:
-        return None
-    source = Source(str(file), author)
-    cls = getattr(_imported(source), head["CLASS"])
-    load = functools.partial(_module, kernels_dir, hash_, source)
+def _unarchived(kernels_dir: Path, code: Kept) -> StrategyCode:
+    """Code from the archive. Raises StrategyFileError where it does not load any more."""
+    cls = getattr(_imported(kernels_dir, code.sources), code.head.class_)
+    load = functools.partial(_module, kernels_dir, code.hash, code.sources.main)
     # the archived module says itself how much state it keeps and how far it reads: today's blocks may differ
-    return _assembled(cls, hash_, head.get("STATE_SIZE", 0), load, lambda p: load().lookback(p))
-
-
-def _kept(file: Path, hash_: str) -> str | None:
-    """The text of an archived file, if it still has this hash."""
-    if not re.fullmatch("[0-9a-f]{64}", hash_) or not file.is_file():
-        return None
-    text = file.read_text(encoding="utf-8")
-    return text if hashlib.sha256(text.encode()).hexdigest() == hash_ else None
-
-
-def _literals(text: str) -> dict[str, Any]:
-    """The constants at the head of a generated module, without importing it."""
-    return {
-        node.targets[0].id: ast.literal_eval(node.value)
-        for node in ast.parse(text).body
-        if isinstance(node, ast.Assign)
-        and isinstance(node.targets[0], ast.Name)
-        and node.targets[0].id in ("NAME", "CLASS", "SOURCE", "STATE_SIZE")
-    }
+    return _assembled(cls, code.hash, code.head.state_size, load, lambda p: load().lookback(p))
 
 
 @functools.cache
@@ -318,31 +251,21 @@ def kernels_source() -> str:
     return (Path(product.__path__[0]) / "kernels.py").read_text(encoding="utf-8")
 
 
-def _keep(file: Path, text: str) -> None:
-    """Write what is not there; what is there stays untouched, since numba's cache looks at its time."""
-    if file.is_file() and file.read_text(encoding="utf-8") == text:
-        return
-    file.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=file.parent, prefix=".new-")
-    with os.fdopen(handle, "w", encoding="utf-8") as new:
-        new.write(text)
-    os.replace(name, file)
-    importlib.invalidate_caches()
-
-
-def _module(kernels_dir: Path, hash_: str, source: Source) -> ModuleType:
-    loaded = _loaded(kernels_dir, hash_, source)
+def _module(kernels_dir: Path, hash_: str, main: str) -> ModuleType:
+    loaded = _loaded(kernels_dir, hash_, main)
     if isinstance(loaded, StrategyCompileError):
         raise StrategyCompileError(*loaded.args)
     return loaded
 
 
 @functools.cache
-def _loaded(kernels_dir: Path, hash_: str, source: Source) -> ModuleType | StrategyCompileError:
-    """Import a generated module; numba compiles its live step or has it cached. A failure is kept too."""
+def _loaded(kernels_dir: Path, hash_: str, main: str) -> ModuleType | StrategyCompileError:
+    """Import a generated module; numba compiles its live step or has it cached. A failure is kept too.
+
+    `main`: the path of the author's file.
+    """
     from numba.core.errors import NumbaError  # noqa: PLC0415 - a third of a second, for those who step
 
-    _imported(source)
     name = f"tcpdashboard_kernel_{hash_}"
     spec = importlib.util.spec_from_file_location(name, kernels_dir / f"{hash_}.py")
     assert spec is not None and spec.loader is not None
@@ -353,7 +276,7 @@ def _loaded(kernels_dir: Path, hash_: str, source: Source) -> ModuleType | Strat
             spec.loader.exec_module(module)
         except NumbaError as error:
             del sys.modules[name]
-            return StrategyCompileError(_compile_reason(source, str(error)))
+            return StrategyCompileError(_compile_reason(main, str(error)))
         except BaseException as error:
             del sys.modules[name]
             if isinstance(error, Exception):  # a full disk, say: not the author's fault
@@ -362,9 +285,9 @@ def _loaded(kernels_dir: Path, hash_: str, source: Source) -> ModuleType | Strat
     return module
 
 
-def _compile_reason(source: Source, text: str) -> str:
+def _compile_reason(main: str, text: str) -> str:
     """numba's reason and the line in the author's file; without paths, since it gets recorded."""
     said = (line.strip() for line in text.splitlines())
     reason = next((s for s in said if s and not s.startswith("Failed in nopython mode")), "no reason given")
-    lines = re.findall(rf'{re.escape(Path(source.file).name)}", line (\d+)', text)
+    lines = re.findall(rf'{re.escape(Path(main).name)}", line (\d+)', text)
     return f"line {lines[0]}: {reason}" if lines else reason

@@ -6,10 +6,10 @@ the hash of its own.
 Why: ADR 21.
 """
 
-import ast
-from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
+
+from infra.strategies.imports import Text, reach
 
 FOLD = "projections.fold.pipeline"
 OURS = ("projections", "streams")
@@ -26,29 +26,11 @@ def fold_code_hash(root: Path = ROOT) -> str:
 
 def fold_sources(root: Path = ROOT) -> list[Path]:
     """Every file that the fold imports, directly or indirectly, with the packages above it; in order."""
-    found: set[Path] = set()
-    waiting = [FOLD]
-    while waiting:
-        parts = waiting.pop().split(".")
-        for n in range(1, len(parts) + 1):
-            source = _source(root.joinpath(*parts[:n]))
-            if source is not None and source not in found:
-                found.add(source)
-                waiting += _imports(source)
-    return sorted(found)
 
+    def find(name: str) -> Text | None:
+        path = root.joinpath(*name.split("."))
+        files = (path / "__init__.py", path.with_suffix(".py")) if name.partition(".")[0] in OURS else ()
+        file = next((file for file in files if file.is_file()), None)
+        return None if file is None else Text(name, file, file.read_bytes())
 
-def _source(module: Path) -> Path | None:
-    files = (module / "__init__.py", module.with_suffix(".py"))
-    return next((file for file in files if file.is_file()), None)
-
-
-def _imports(source: Path) -> Iterator[str]:
-    """What may be a module of ours among the names that the file imports."""
-    for node in ast.walk(ast.parse(source.read_bytes())):
-        names: list[str] = []
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module is not None:
-            names = [f"{node.module}.{alias.name}" for alias in node.names]
-        yield from (name for name in names if name.partition(".")[0] in OURS)
+    return sorted(text.file for text in reach([FOLD], find).values())

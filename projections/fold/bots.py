@@ -189,7 +189,9 @@ class Group:
         if self.code is None:
             raise CodeMissingError(
                 f"the code of strategy {self.key.strategy!r} with hash {self.key.code_hash} is not at hand,"
-                " but bots are recorded with it: put its file back, or the archive folder that kept it"
+                " but bots are recorded with it: put its file back, or the archive folder that kept it;"
+                " or carry it here from another machine: `tcpdashboard strategies --archive FILE` there,"
+                " `--import FILE` here"
             )
         return self.code
 

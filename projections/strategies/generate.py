@@ -12,21 +12,23 @@ import ast
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import count
+from typing import NamedTuple
 
 from projections.strategies.base import Spec
 from projections.strategies.blocks import COLUMNS, Argument
 from projections.strategies.parameters import Parameter
 
-HEAD = '''"""Generated from the strategy {name}; not to be edited: its file's name is the hash of its text.
-
-Depends on {depends}.
-"""
+HEAD = '''"""Generated from the strategy {name}; not to be edited: its file's name is the hash of its text."""
 
 from __future__ import annotations
 
 NAME = {name!r}
 CLASS = {class_name!r}
 SOURCE = {source!r}
+MODULE = {module!r}
+FILES = {files!r}
+ABSENT = {absent!r}
+VERSIONS = {versions!r}
 COMPILED = {compiled!r}
 '''
 
@@ -44,7 +46,7 @@ from math import sqrt
 
 from numba import njit
 
-from {source_module} import {class_name} as Strategy
+from {source_module}.{module} import {class_name} as Strategy
 
 Bar = namedtuple("Bar", {columns!r})
 Values = namedtuple("Values", {indicators!r})
@@ -117,29 +119,51 @@ def code_hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def source_hash(module: str, files: Mapping[str, str], absent: Iterable[str]) -> str:
+    """Identity of an author's files: by path, each with its hash, and the modules that are not there."""
+    listed = [f"{path} {files[path]}" for path in sorted(files)]
+    return hashlib.sha256("\n".join([module, *listed, *sorted(absent)]).encode()).hexdigest()
+
+
 def source_module(source_hash: str) -> str:
-    """The name under which the author's file with this hash is imported."""
+    """The package under which the author's files with this hash are imported."""
     return f"tcpdashboard_source_{source_hash}"
 
 
-def module_text(
-    spec: Spec, class_name: str, source_hash: str, versions: Mapping[str, str], kernels: str
-) -> str:
+class Author(NamedTuple):
+    """An author's class, the module that defines it, and the files of both, by path with their hashes.
+
+    `absent` are modules that these try to import in vain; `versions` names everything else that the result
+    depends on (numba, numpy, imported packages) with its version.
+    """
+
+    class_name: str
+    module: str
+    files: Mapping[str, str]
+    absent: tuple[str, ...]
+    versions: Mapping[str, str]
+
+
+def module_text(spec: Spec, author: Author, kernels: str) -> str:
     """The module of a strategy; a pandas strategy has a head only.
 
-    `versions` names everything else that the result depends on (numba, numpy, imported packages) with its
-    version; `kernels` is the text of `kernels.py`, of which what the strategy uses is taken.
+    `kernels` is the text of `kernels.py`, of which what the strategy uses is taken.
     """
+    source = source_hash(author.module, author.files, author.absent)
     head = HEAD.format(
         name=spec.name,
-        depends=", ".join(f"{name} {version}" for name, version in sorted(versions.items())),
-        class_name=class_name,
-        source=source_hash,
+        class_name=author.class_name,
+        source=source,
+        module=author.module,
+        files=dict(sorted(author.files.items())),
+        absent=author.absent,
+        versions=dict(sorted(author.versions.items())),
         compiled=spec.compiled,
     )
     if not spec.compiled:
         return head
-    fields = _fields(spec, class_name, source_hash, kernels)
+    names = {"class_name": author.class_name, "module": author.module, "source_module": source_module(source)}
+    fields = _fields(spec, kernels) | names
     return head + COMPILED.format(**fields, loop=_loop(fields), sweep=_sweep(fields))
 
 
@@ -154,15 +178,13 @@ def _sweep(fields: Mapping[str, object]) -> str:
     )
 
 
-def _fields(spec: Spec, class_name: str, source_hash: str, kernels: str) -> dict[str, object]:
+def _fields(spec: Spec, kernels: str) -> dict[str, object]:
     state = [f"s{k}" for k in range(spec.state_size)]
     outputs = [f"x{k}" for k in range(len(spec.value_names))]
     return {
         "value_names": spec.value_names,
         "state_size": spec.state_size,
         "lookbacks": ", ".join(dict.fromkeys(_lookbacks(spec))),
-        "source_module": source_module(source_hash),
-        "class_name": class_name,
         "columns": COLUMNS,
         "indicators": tuple(spec.indicators),
         "parameters": tuple(p.name for p in spec.parameters),
