@@ -99,7 +99,8 @@ def up(
         def is_ready() -> bool:
             return standing.is_ready() and (collecting is None or collecting.is_connected())
 
-        probe = stack.enter_context(probing(session, probes, is_ready))
+        why = str if collecting is None else collecting.why
+        probe = stack.enter_context(probing(session, probes, is_ready, why=why))
         places = _places(session, api=url_of(listener), redis=redis_url, probe=probe)
         if json:
             ready = when_ready(lambda: is_ready() and api.is_ready(), lambda: announce(places, "", json=True))
@@ -163,7 +164,8 @@ def collect(
         with refusing():
             collecting = stack.enter_context(simulated(session.settings, names, speed=speed, name=as_))
         probes = listen_for_probes(probe_port, probe_host)
-        with probing(session, probes, collecting.is_ready, [probe_host, *(name or ())]) as probe:
+        hosts = [probe_host, *(name or ())]
+        with probing(session, probes, collecting.is_ready, hosts, collecting.why) as probe:
             places = _places(session, source=collecting.source, probe=probe)
             with (
                 when_ready(collecting.is_ready, lambda: announce(places, _message(places), json=json)),

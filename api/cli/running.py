@@ -137,7 +137,11 @@ def listen_for_probes(port: int | None, host: str = LOOPBACK) -> socket.socket:
 
 @contextmanager
 def probing(
-    session: Session, listener: socket.socket, ready: Callable[[], bool], names: list[str] | None = None
+    session: Session,
+    listener: socket.socket,
+    ready: Callable[[], bool],
+    names: list[str] | None = None,
+    why: Callable[[], str] = str,
 ) -> Generator[str]:
     """Health and metrics of this process on a listening socket, in a thread; gives their URL."""
     from api.http.probe import Probe
@@ -145,7 +149,7 @@ def probing(
 
     tokens = TokenFile(session.settings.home)
     tokens.first()
-    with listener, Probe(listener, tokens, ready, names or ()):
+    with listener, Probe(listener, tokens, ready, names or (), why):
         yield url_of(listener)
 
 

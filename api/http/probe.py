@@ -20,12 +20,18 @@ class Probe:
     """Serves `/health/live`, `/health/ready` and, to who has a token, `/metrics`. A context manager."""
 
     def __init__(
-        self, listener: socket.socket, tokens: TokenFile, ready: Callable[[], bool], names: Iterable[str] = ()
+        self,
+        listener: socket.socket,
+        tokens: TokenFile,
+        ready: Callable[[], bool],
+        names: Iterable[str] = (),
+        why: Callable[[], str] = str,
     ) -> None:
-        """`listener` listens; `ready` is asked in threads, and may take a while; `names`: see `Guard`."""
+        """`listener` listens; `ready` is asked in threads, and may take a while; `names`: see `Guard`.
+        `why`: what is known of why it is not ready, "" for nothing."""
         app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
         app.add_api_route("/health/live", health.live)
-        app.add_api_route("/health/ready", _ready_route(ready))
+        app.add_api_route("/health/ready", _ready_route(ready, why))
         app.add_api_route("/metrics", health.metrics)
         failures.register(app)
         app.add_middleware(Guard, tokens=tokens, names=tuple(names))
@@ -43,11 +49,12 @@ class Probe:
         self._thread.join(STOP_S)
 
 
-def _ready_route(ready: Callable[[], bool]) -> Callable[[], dict[str, str]]:
+def _ready_route(ready: Callable[[], bool], why: Callable[[], str]) -> Callable[[], dict[str, str]]:
     def route() -> dict[str, str]:
         if not ready():
             hint = "Its log says why; `/metrics` and `tcpdashboard settings` show the parts."
-            raise ApiError(503, "not_ready", "this process is not ready", hint)
+            reason = f": {said}" if (said := why()) else ""
+            raise ApiError(503, "not_ready", f"this process is not ready{reason}", hint)
         return {"status": "ok"}
 
     return route

@@ -19,6 +19,8 @@ from infra.db.connect import writing
 from infra.db.projector import BotState, write_bot_state
 from projections.fold.commands import code_check
 from projections.fold.money import INT64_MAX
+from projections.fold.specification import check_settled
+from projections.fold.turn import CommandError
 from projections.strategies import Signal
 from projections.strategies.code import Strategies, StrategyCode, StrategyCompileError
 from streams.events import (
@@ -261,6 +263,10 @@ def create_command(
     """Raises `RefusedError` and `StrategyParameterError` for a bot that cannot be."""
     if spec.timeframe not in TIMEFRAMES_NS:
         raise RefusedError(f"timeframe {spec.timeframe!r}: choose one of {', '.join(TIMEFRAMES_NS)}")
+    try:
+        check_settled(market)
+    except CommandError as error:
+        raise RefusedError(str(error)) from error
     cash = integer_of(spec.cash, market.cash_scale, f"cash in {market.settle}")
     return CreateBot(
         **signed,

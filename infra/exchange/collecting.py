@@ -7,7 +7,7 @@ from contextlib import closing, contextmanager
 
 from infra.commands.journal_view import source_state
 from infra.exchange.collector import DataCollector
-from infra.exchange.in_hand import in_hand
+from infra.exchange.in_hand import Tell, in_hand
 from infra.exchange.provider import DataProvider
 from infra.exchange.simulated import VENUE, SimulatedExchange
 from infra.process import telemetry
@@ -23,9 +23,10 @@ class Collecting:
     """A provider's symbols on their way into the journal; made by `simulated`."""
 
     def __init__(
-        self, settings: Settings, source: str, provider: DataProvider, symbols: Sequence[str]
+        self, settings: Settings, source: str, provider: DataProvider, symbols: Sequence[str], tell: Tell
     ) -> None:
         self.source = source
+        self._tell = tell
         self._settings, self._provider, self._symbols = settings, provider, symbols
         self._log: Log | None = None
         self._collector: DataCollector | None = None
@@ -37,7 +38,12 @@ class Collecting:
         """
         with closing(await asyncio.to_thread(self._open_log)) as self._log:
             state = await asyncio.to_thread(source_state, self._log, self.source)
-            self._collector = DataCollector(self._log, state)
+            self._collector = DataCollector(
+                self._log,
+                state,
+                ahead_s=self._settings.ahead_s,
+                told=lambda _, failing: self._tell(failing),
+            )
             self._collector.register_provider(self.source, self._provider)
             with telemetry.asked(self._collector.gauges()):
                 await self._collector.start_collection(self._symbols)
@@ -48,6 +54,11 @@ class Collecting:
     def is_connected(self) -> bool:
         """Whether the provider delivers."""
         return self._collector is not None and self._collector.is_connected
+
+    def why(self) -> str:
+        """With what the provider fails, as a sentence; "" while it does not. From any thread."""
+        failed = {} if self._collector is None else dict(self._collector.failed)
+        return "; ".join(f"provider {name} fails with {reason}" for name, reason in failed.items())
 
     def is_ready(self) -> bool:
         """Whether it delivers and the log answers; may be asked from any thread."""
@@ -67,8 +78,9 @@ def simulated(
     a name that is none.
     """
     source = _source(VENUE, name)
-    with in_hand(settings.home, source, symbols):
-        yield Collecting(settings, source, SimulatedExchange(seed=settings.sim_seed, speed=speed), symbols)
+    with in_hand(settings.home, source, symbols) as tell:
+        provider = SimulatedExchange(seed=settings.sim_seed, speed=speed)
+        yield Collecting(settings, source, provider, symbols, tell)
 
 
 def _source(provider: str, name: str | None) -> str:

@@ -4,27 +4,36 @@
 
 Each provider is a source of its own, with its writer and its task. What a provider promises by its
 clock is written as clock rows behind the ticks of the same batch; a `Clock` record of its own is
-written only where there are no ticks, once a second of real time and partition.
+written only where there are no ticks, once a second of real time and partition. A provider that fails is
+started again, alone, from where the journal then is.
 
 Why: ADR 20.
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+import stamina
+
+from infra.commands.journal_view import source_state
 from infra.exchange.feed import Feed, Processed, merged
 from infra.exchange.lost import Lost, bytes_of, check_form
-from infra.exchange.provider import DataProvider, is_new
+from infra.exchange.provider import DataProvider, Delivery, settled
+from infra.exchange.specification import check_kind
 from infra.process import telemetry
+from projections.fold.kernel import TIME_MAX
 from projections.fold.specification import check_specification
 from streams.events import Gap, GapFilled, JournalEvent, Market, TickBatch
 from streams.journal import JournalState, JournalWriter, Reached, lost_entry, next_epoch
 from streams.log import Log
 from streams.records import Entry, Position, partition_of
+
+logger = logging.getLogger(__name__)
 
 LINGER_MS = 2
 """Between two deliveries: dense messages share a record, one after a pause waits for nothing."""
@@ -34,18 +43,30 @@ QUEUE_MESSAGES = 64
 big."""
 
 
+AHEAD_S = 5.0
+WAIT_S_MAX = 60.0
+"""Between two starts of a provider that fails again and again; one that ran for longer begins anew."""
+
+
 class Message(NamedTuple):
-    """A provider's message, as it came."""
+    """A provider's message, as it came; `received`: when, in ns, 0 where that means nothing."""
 
     provider: str
     raw: Any
+    received: int = 0
+
+
+class ProviderFailedError(RuntimeError):
+    """A provider raised; it is started again."""
 
 
 class DataCollector:
     """Collects the market data of all registered providers into the journal.
 
     `state` is where the journal stands (`streams.journal.scan` of all partitions); the collector
-    goes on from there. `now_s` is the real clock.
+    goes on from there. A trade more than `ahead_s` ahead of its venue's clock is left out. `told` is
+    called with a provider's name and what it fails with, and with "" when it delivers again. `now_s` is the
+    real clock.
     """
 
     def __init__(
@@ -54,12 +75,15 @@ class DataCollector:
         state: JournalState,
         *,
         linger_ms: float = LINGER_MS,
+        ahead_s: float = AHEAD_S,
+        told: Callable[[str, str], None] = lambda provider, failing: None,
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._log, self._state, self._now_s = log, state, now_s
-        self._linger_s = linger_ms / 1000
+        self._log, self._state, self._now_s, self._told = log, state, now_s, told
+        self._linger_s, self._ahead_ns = linger_ms / 1000, int(ahead_s * 1e9)
         self._feeds: dict[str, Feed] = {}
         self._connected: set[str] = set()
+        self._failed: dict[str, str] = {}
         self._newest: dict[str, int] = {}
         """By market, when rows of it were appended last, in ns."""
 
@@ -67,6 +91,11 @@ class DataCollector:
     def is_connected(self) -> bool:
         """Whether every provider delivers: its markets are in the journal and its messages are read."""
         return bool(self._connected) and self._connected == set(self._feeds)
+
+    @property
+    def failed(self) -> Mapping[str, str]:
+        """By provider that failed and has not delivered since, with what."""
+        return self._failed
 
     def register_provider(self, name: str, provider: DataProvider) -> None:
         """Make a provider known; `name` is its source in the journal. Raises `ValueError` when
@@ -80,20 +109,31 @@ class DataCollector:
 
     async def start_collection(self, symbols: Sequence[str]) -> None:
         """Collect the symbols from every provider that has them, until all end or this is
-        cancelled.
+        cancelled. A provider that fails is started again.
 
         What has arrived is written before it returns. Raises `ValueError` for a symbol that no
-        provider has, and what a provider or the log raises.
+        provider has and where every market is refused, and what the log raises.
         """
-        served = {name: await feed.provider.markets(symbols) for name, feed in self._feeds.items()}
-        known = {market.symbol for markets in served.values() for market in markets}
-        if missing := [symbol for symbol in symbols if symbol not in known]:
+        asked: dict[str, Sequence[Market] | None] = {}
+        for name in self._feeds:
+            with suppress(ProviderFailedError):
+                asked[name] = None
+                asked[name] = await self._asked(name, symbols)
+        known = {market.symbol for markets in asked.values() for market in markets or ()}
+        missing = [symbol for symbol in symbols if symbol not in known]
+        if missing and None not in asked.values():
             at = ", ".join(self._feeds) or "no provider"
             raise ValueError(
                 f"symbol {missing[0]!r} does not exist at {at}; write it as BASE/QUOTE, such as BTC/USDT"
             )
+        kept = {name: markets and await self._specified(name, markets) for name, markets in asked.items()}
+        reasons = [reason for feed in self._feeds.values() for reason in feed.refused.values()]
+        if reasons and not any(markets is None or markets for markets in kept.values()):
+            raise ValueError(reasons[0])
         tasks = [
-            asyncio.ensure_future(self._collect(name, markets)) for name, markets in served.items() if markets
+            asyncio.ensure_future(self._collect(name, symbols, markets))
+            for name, markets in kept.items()
+            if markets is None or markets
         ]
         try:
             await asyncio.gather(*tasks)
@@ -109,8 +149,8 @@ class DataCollector:
         feed = self._feeds[raw.provider]
         try:
             delivery = feed.provider.parse(raw.raw)
-            markets, refused = self._new(delivery.markets, raw.raw)
-            processed = feed.read(delivery, raw.raw, markets)
+            markets, refused = self._taken(feed, delivery.markets, raw.raw)
+            processed = feed.read(delivery, raw.raw, markets, self._latest(delivery, raw.received))
             return replace(processed, lost=(*refused, *processed.lost))
         except MemoryError:
             raise
@@ -151,7 +191,18 @@ class DataCollector:
                 "market",
                 lambda: telemetry.ages(dict(self._newest)),
             ),
+            "tcpd_provider_connected": (
+                "1 while the provider's messages are read, 0 while it fails.",
+                "provider",
+                lambda: {name.partition("#")[0]: float(name in self._connected) for name in self._feeds},
+            ),
         }
+
+    def _latest(self, delivery: Delivery, received: int) -> int:
+        """The latest time that is taken, in ns: no trade is from the venue's future."""
+        if delivery.skew is None or not received:
+            return TIME_MAX
+        return received - delivery.skew + self._ahead_ns
 
     def _tell(self, processed: Processed) -> None:
         """Append a dead letter for everything that is left out."""
@@ -183,26 +234,81 @@ class DataCollector:
                 self._newest.update((market.key, time.time_ns()) for market in event.markets)
         return positions
 
-    def _new(self, markets: Iterable[Market], raw: Any) -> tuple[tuple[Market, ...], list[Lost]]:
-        """The specifications that are new, and those that the fold would refuse."""
+    def _taken(
+        self, feed: Feed, markets: Iterable[Market], raw: Any
+    ) -> tuple[tuple[Market, ...], list[Lost]]:
+        """The specifications that are new to the journal, and those whose markets are refused."""
         new: list[Market] = []
         refused: list[Lost] = []
         for market in markets:
-            if not is_new(market, self._state.markets.get(market.key)):
-                continue
+            known = self._state.markets.get(market.key)
             try:
                 check_form(market)
-                check_specification(market)
+                check_kind(market)
+                taken = settled(market, known)
+                check_specification(taken)
             except (ValueError, OverflowError) as error:
+                feed.refuse(market.key, str(error))
                 refused.append(Lost(market.key, f"specification: {error}", bytes_of(raw)))
-            else:
-                new.append(market)
+                continue
+            feed.take(market, taken)
+            if taken != known:
+                new.append(taken)
         return tuple(new), refused
 
     # ------------------------------------------------------------ live
 
-    async def _collect(self, name: str, markets: Sequence[Market]) -> None:
-        """One provider: its markets, then its messages in small groups, then what is left."""
+    async def _asked(self, name: str, symbols: Sequence[str]) -> Sequence[Market]:
+        """What a provider has of the symbols. Raises `ProviderFailedError`."""
+        try:
+            return await self._feeds[name].provider.markets(symbols, self._state.markets)
+        except Exception as error:
+            raise self._failure(name, error) from error
+
+    async def _specified(self, name: str, markets: Sequence[Market]) -> list[Market]:
+        """Those of the markets that are not refused; the journal has their specifications now."""
+        feed = self._feeds[name]
+        new, refused = self._taken(feed, markets, "")
+        await _finished(self.send_signal_to_bots, Processed(name, markets=new, lost=tuple(refused)))
+        return [market for market in markets if market.key not in feed.refused]
+
+    def _failure(self, name: str, error: Exception) -> ProviderFailedError:
+        """The failure of a provider, which is known from now on."""
+        self._failed[name] = reason = f"{type(error).__name__}: {error}"
+        telemetry.PROVIDER_FAILURES.inc()
+        self._told(name, reason)
+        logger.warning("provider %s failed and is started again: %s", name, reason)
+        return ProviderFailedError(f"provider {name}: {reason}")
+
+    async def _collect(self, name: str, symbols: Sequence[str], markets: Sequence[Market] | None) -> None:
+        """One provider until it ends; started again when it fails, the journal being read anew."""
+        while True:
+            async for attempt in stamina.retry_context(
+                on=ProviderFailedError, attempts=None, timeout=None, wait_max=WAIT_S_MAX
+            ):
+                with attempt:
+                    began_s = self._now_s()
+                    try:
+                        if markets is None:
+                            markets = await self._again(name, symbols)
+                        return await self._stream(name, markets)
+                    except ProviderFailedError:
+                        markets = None
+                        if self._now_s() - began_s < WAIT_S_MAX:
+                            raise
+
+    async def _again(self, name: str, symbols: Sequence[str]) -> list[Market]:
+        """The markets of a provider that failed. Raises `ProviderFailedError`."""
+        state = await asyncio.to_thread(source_state, self._log, name)
+        self._state.sources[name] = state.source(name)
+        self._state.gaps |= state.gaps
+        kept = await self._specified(name, await self._asked(name, symbols))
+        if not kept:
+            raise self._failure(name, ValueError("it has none of the symbols, or they are refused"))
+        return kept
+
+    async def _stream(self, name: str, markets: Sequence[Market]) -> None:
+        """A provider's messages in small groups, then what is left. Raises `ProviderFailedError`."""
         feed = self._feeds[name]
         # a market that was specified before the last stop, and then had no time for its first row
         begun = {market.key: Reached() for market in markets if market.key in self._state.markets}
@@ -210,18 +316,19 @@ class DataCollector:
         for key, gaps in self._state.gaps.items():
             if key in reached:
                 reached[key] = reached[key]._replace(gaps=tuple(gaps.open))
-        for market in markets:
-            feed.know(market)
-        new, refused = self._new(markets, "")
-        await _finished(self.send_signal_to_bots, Processed(name, markets=new, lost=tuple(refused)))
         queue: asyncio.Queue[Message | None] = asyncio.Queue(QUEUE_MESSAGES)
         pump = asyncio.ensure_future(self._pump(name, markets, reached, queue))
         group: list[Message | None] = []
-        self._connected.add(name)
+        if name not in self._failed:
+            self._connected.add(name)
         try:
             while None not in group:
                 group.clear()
                 await self._gather(feed, queue, group)
+                if any(group):
+                    self._connected.add(name)
+                    if self._failed.pop(name, None) is not None:
+                        self._told(name, "")
                 taken = group
                 group = [None] if None in group else []
                 await _finished(self._deliver, name, taken)
@@ -247,9 +354,12 @@ class DataCollector:
         try:
             async with aclosing(self._feeds[name].provider.messages(markets, reached)) as messages:
                 async for raw in messages:
-                    await queue.put(Message(name, raw))
+                    await queue.put(Message(name, raw, time.time_ns()))
         except asyncio.CancelledError:
             raise  # nobody reads the queue any more
+        except Exception as error:
+            await queue.put(None)
+            raise self._failure(name, error) from error
         except BaseException:
             await queue.put(None)
             raise

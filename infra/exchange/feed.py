@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from infra.exchange.lost import Lost, bytes_of, gap_fault, lost_row, right_rows
 from infra.exchange.ohlcv import minutes
 from infra.exchange.provider import DataProvider, Delivery, clock_rows
-from projections.fold.kernel import TIME_MAX
+from projections.fold.kernel import TIME_MAX, VALUE_MAX
 from streams.events import BACKFILL, MINUTE_NS, Candle, Clock, Gap, GapFilled, JournalEvent, Market, RowMarket
 from streams.journal import JournalWriter
 from streams.records import partition_of
-from streams.ticks import Ticks, concatenate, pack
+from streams.ticks import I8, Ticks, concatenate, pack
 
 
 @dataclass(frozen=True)
@@ -100,6 +100,11 @@ def _one(group: list[Processed]) -> Processed:
     )
 
 
+def _grown(column: I8, factor: I8) -> I8:
+    """What leaves its range is wrong at any scale."""
+    return np.where(np.abs(column) > VALUE_MAX // factor, VALUE_MAX + 1, column * factor)
+
+
 @dataclass
 class Feed:
     """A registered provider, and what has been written for it."""
@@ -118,6 +123,25 @@ class Feed:
     _told_s: dict[int, float] = field(default_factory=dict[int, float])
     """When a partition last heard of the time."""
 
+    refused: dict[str, str] = field(default_factory=dict[str, str])
+    """Keys of markets that are not collected, and why: what comes of them is left out."""
+    _factors: dict[str, tuple[int, int]] = field(default_factory=dict[str, tuple[int, int]])
+    """From a provider's prices and sizes to those of the journal, where their scales differ."""
+
+    def refuse(self, key: str, reason: str) -> None:
+        self.refused[key] = reason
+        self._arriving.pop(key, None)
+
+    def take(self, market: Market, taken: Market) -> None:
+        """What comes from here on is at the scales of `market`; the journal has or gets it as `taken`."""
+        self.refused.pop(market.key, None)
+        self._arriving[market.key] = self._place(taken)
+        self._places.setdefault(market.key, self._arriving[market.key])
+        self._factors[market.key] = (
+            10 ** (taken.price_scale - market.price_scale),
+            10 ** (taken.size_scale - market.size_scale),
+        )
+
     def know(self, market: Market) -> None:
         """The journal has this specification now."""
         self._places[market.key] = self._arriving[market.key] = self._place(market)
@@ -130,45 +154,57 @@ class Feed:
             table.append(market)
         return partition, table.index(market)
 
-    def read(self, delivery: Delivery, raw: Any, markets: tuple[Market, ...]) -> Processed:
+    def read(self, delivery: Delivery, raw: Any, markets: tuple[Market, ...], latest: int) -> Processed:
         """What of a delivery can be written, and what cannot; `raw` is the message, `markets` those of
-        its specifications that are new."""
+        its specifications that are new, `latest` the latest time (ns) that is taken."""
         faults = [(gap, gap_fault(gap)) for gap in delivery.gaps]
         lost = [Lost(gap.market, fault, bytes_of(raw)) for gap, fault in faults if fault]
-        self._arriving |= {market.key: self._place(market) for market in markets}
         known = [key for key in delivery.keys if key in self._arriving]
-        unknown = set(delivery.keys) - set(known)
+        unknown = set(delivery.keys) - set(known) - set(self.refused)
         lost += [Lost(key, "its specification never came", bytes_of(raw)) for key in sorted(unknown)]
         if not 0 <= delivery.clock <= TIME_MAX:
             lost.append(Lost("", f"clock {delivery.clock} is outside 0..2**62 ns", bytes_of(raw)))
             known = []
-        rows, wrong = self._sorted(delivery)
+        elif delivery.clock > latest:
+            reason = f"clock {delivery.clock} is ahead of the venue's: at most {latest} is taken"
+            lost.append(Lost("", reason, bytes_of(raw)))
+            known = []
+        rows, wrong = self._sorted(delivery, latest)
         return Processed(
             self.writer.source,
             rows=rows,
             tables=self._tables,
             clocks=dict.fromkeys(known, delivery.clock) if delivery.clock else {},
             markets=markets,
-            gaps=tuple(gap for gap, fault in faults if not fault),
+            gaps=tuple(gap for gap, fault in faults if not fault and gap.market not in self.refused),
             lost=(*lost, *wrong),
             first_row=delivery.first_row,
         )
 
-    def _sorted(self, delivery: Delivery) -> tuple[dict[int, Ticks], list[Lost]]:
+    def _sorted(self, delivery: Delivery, latest: int) -> tuple[dict[int, Ticks], list[Lost]]:
         """The right rows of known markets by partition, and the wrong ones."""
-        ticks = delivery.ticks
-        if not ticks.rows:
+        if not delivery.ticks.rows:
             return {}, []
+        ticks = self._scaled(delivery)
         places = np.array([self._arriving.get(key, (-1, -1)) for key in delivery.keys])
         partition, index = places[ticks.market].T
-        right = right_rows(ticks)
+        right = right_rows(ticks) & (ticks.time <= latest)
         wrong = [
-            lost_row(ticks, row, self._tables[partition[row]][index[row]])
+            lost_row(ticks, row, self._tables[partition[row]][index[row]], latest)
             for row in np.flatnonzero(~right & (partition >= 0)).tolist()
         ]
         ticks = ticks._replace(market=index.astype(np.uint16))
         right &= partition >= 0
         return {int(p): ticks.take(right & (partition == p)) for p in np.unique(partition[right])}, wrong
+
+    def _scaled(self, delivery: Delivery) -> Ticks:
+        """Rows at the journal's scales."""
+        ticks = delivery.ticks
+        factors = np.array([self._factors.get(key, (1, 1)) for key in delivery.keys], np.int64)
+        if (factors == 1).all():
+            return ticks
+        price, size = factors[ticks.market].T
+        return ticks._replace(price=_grown(ticks.price, price), size=_grown(ticks.size, size))
 
     def batch(self, partition: int, rows: Ticks, now_s: float, *, first_row: int) -> tuple[str, JournalEvent]:
         """Key and batch of a partition's rows, behind them the clock rows that are due."""

@@ -123,7 +123,7 @@ class FileReplay:
         self._file, self._market = TradeFile(path, options), market
         self.source = file_source(path, market.key)
 
-    async def markets(self, symbols: Sequence[str]) -> Sequence[Market]:
+    async def markets(self, symbols: Sequence[str], known: Mapping[str, Market]) -> Sequence[Market]:
         return [self._market] if self._market.symbol in symbols else []
 
     async def messages(

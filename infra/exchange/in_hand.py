@@ -10,7 +10,7 @@ noticed: trades that the venue numbers then count once, others twice.
 
 import fcntl
 import os
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,14 +25,21 @@ class InHandError(RuntimeError):
     """Another process of this home collects the symbol, or under the same source."""
 
 
-class _Holder(msgspec.Struct):
+class Holder(msgspec.Struct):
+    """A collector at work. `failing`: with what its provider fails, "" while it delivers."""
+
     source: str
     symbols: list[str]
     who: str
+    failing: str = ""
+
+
+Tell = Callable[[str], None]
+"""Leaves word of what the provider fails with, or "" that it delivers again."""
 
 
 @contextmanager
-def in_hand(home: Path, source: str, symbols: Sequence[str]) -> Generator[None]:
+def in_hand(home: Path, source: str, symbols: Sequence[str]) -> Generator[Tell]:
     """Have a provider's symbols in hand as `source`, which is `provider` or `provider#name`.
 
     Raises `InHandError` naming who has one of them, and `OSError`.
@@ -42,17 +49,37 @@ def in_hand(home: Path, source: str, symbols: Sequence[str]) -> Generator[None]:
     with _opened(folder / f"{quote(source, safe='')}.lock", os.O_RDWR | os.O_CREAT) as mine:
         with _opened(folder, os.O_RDONLY) as gate:
             fcntl.flock(gate, fcntl.LOCK_EX)  # one at a time looks and takes
-            for holder in _holders(folder):
+            for holder in _holders(home):
                 _refuse(holder, source, symbols)
             fcntl.flock(mine, fcntl.LOCK_EX)
             since = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-            holder = _Holder(source, list(symbols), f"pid {os.getpid()}, since {since}")
-            os.ftruncate(mine, 0)
-            os.pwrite(mine, msgspec.json.encode(holder), 0)
-        yield
+            holder = Holder(source, list(symbols), f"pid {os.getpid()}, since {since}")
+            _write(mine, holder)
+
+        def tell(failing: str) -> None:
+            with _opened(folder, os.O_RDONLY) as gate:
+                fcntl.flock(gate, fcntl.LOCK_EX)  # nobody reads the half of it
+                _write(mine, msgspec.structs.replace(holder, failing=failing))
+
+        yield tell
 
 
-def _refuse(holder: _Holder, source: str, symbols: Sequence[str]) -> None:
+def _write(handle: int, holder: Holder) -> None:
+    os.ftruncate(handle, 0)
+    os.pwrite(handle, msgspec.json.encode(holder), 0)
+
+
+def collectors(home: Path) -> list[Holder]:
+    """Those of this home that are at work."""
+    folder = home / FOLDER
+    if not folder.is_dir():
+        return []
+    with _opened(folder, os.O_RDONLY) as gate:
+        fcntl.flock(gate, fcntl.LOCK_SH)
+        return list(_holders(home))
+
+
+def _refuse(holder: Holder, source: str, symbols: Sequence[str]) -> None:
     if _provider(holder.source) != _provider(source):
         return
     for symbol in symbols:
@@ -71,13 +98,13 @@ def _provider(source: str) -> str:
     return source.partition("#")[0]
 
 
-def _holders(folder: Path) -> Iterator[_Holder]:
-    for path in sorted(folder.glob("*.lock")):
+def _holders(home: Path) -> Iterator[Holder]:
+    for path in sorted((home / FOLDER).glob("*.lock")):
         with _opened(path, os.O_RDONLY) as other:
             try:
                 fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                yield msgspec.json.decode(path.read_bytes(), type=_Holder)
+                yield msgspec.json.decode(path.read_bytes(), type=Holder)
 
 
 @contextmanager

@@ -44,8 +44,9 @@ def right_rows(ticks: Ticks) -> "np.ndarray[Any, np.dtype[np.bool_]]":
     return times & ((kind == RowKind.CLOCK) | (values & (kind < RowKind.CLOCK)))
 
 
-def lost_row(ticks: Ticks, row: int, market: Market) -> Lost:
-    """A row that is not right; its data is a line of a file that `import` reads, once it is mended."""
+def lost_row(ticks: Ticks, row: int, market: Market, latest: int = TIME_MAX) -> Lost:
+    """A row that is not right, or later than `latest`; its data is a line of a file that `import` reads, once
+    it is mended."""
     kind, time = int(ticks.kind[row]), int(ticks.time[row])
     price, size = int(ticks.price[row]), int(ticks.size[row])
     line: dict[str, Any] = {
@@ -58,14 +59,17 @@ def lost_row(ticks: Ticks, row: int, market: Market) -> Lost:
     venue_id = "" if ticks.id is None else str(trade_ids(ticks.id[row : row + 1])[0] or "")
     if venue_id:
         line["id"] = venue_id
-    return Lost(market.key, _fault(kind, time, price, size), msgspec.json.encode(line), row, venue_id)
+    reason = _fault(kind, time, price, size, latest)
+    return Lost(market.key, reason, msgspec.json.encode(line), row, venue_id)
 
 
-def _fault(kind: int, time: int, price: int, size: int) -> str:
+def _fault(kind: int, time: int, price: int, size: int, latest: int) -> str:
     if kind & ~BACKFILL > RowKind.CLOCK:
         return f"kind {kind} is none of RowKind, with or without BACKFILL"
     if not 0 <= time <= TIME_MAX:
         return f"time {time} is outside 0..2**62 ns"
+    if time > latest:
+        return f"time {time} is ahead of the venue's clock: at most {latest} is taken"
     name, value = ("size", size) if 0 < price <= VALUE_MAX else ("price", price)
     return f"{name} {value} is not positive" if value <= 0 else f"{name} {value} is beyond 2**53"
 

@@ -2,11 +2,14 @@
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Protocol
 
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
+from projections.fold.specification import FIXED
 from streams.events import Gap, GapFilled, Market, RowKind
 from streams.journal import Reached
 from streams.ticks import Ticks
@@ -21,7 +24,9 @@ class Delivery:
 
     `ticks.market` indexes `keys`, the markets' keys. `clock` (ns of the venue) promises that
     everything up to then of the markets `keys` has been delivered with this message; 0 promises
-    nothing. `first_row` numbers the rows of a file, all of which are right.
+    nothing. `first_row` numbers the rows of a file, all of which are right. `skew`, of a live
+    provider: how far, in ns, the clock here is ahead of the venue's, so that a row from the venue's
+    future is known for what it is; None: its times have nothing to do with the clock here.
 
     Raises `ValueError` for columns that are not of their form. A row whose values are wrong is the
     collector's to leave out.
@@ -33,6 +38,7 @@ class Delivery:
     markets: tuple[Market, ...] = ()
     gaps: tuple[Gap | GapFilled, ...] = ()
     first_row: int = -1
+    skew: int | None = None
 
     def __post_init__(self) -> None:
         rows = self.ticks.rows
@@ -48,8 +54,9 @@ class Delivery:
 class DataProvider(Protocol):
     """One venue's market data. The collector numbers and writes it under the provider's name."""
 
-    async def markets(self, symbols: Sequence[str]) -> Sequence[Market]:
-        """Specifications of those of the symbols that this venue has."""
+    async def markets(self, symbols: Sequence[str], known: Mapping[str, Market]) -> Sequence[Market]:
+        """Specifications of those of the symbols that this venue has; `known` are those of the journal, by
+        key, whatever their venue."""
         ...
 
     def messages(
@@ -78,6 +85,37 @@ def is_new(market: Market, known: Market | None) -> bool:
                 f"{market.key}: {name} is {old} in the journal and only grows; {new} is too small"
             )
     return market != known
+
+
+def settled(market: Market, known: Market | None) -> Market:
+    """A provider's specification as the journal takes it: what is `known` there and fixed stays, scales only
+    grow. Raises `ValueError` where it is another market: of another kind, or another multiplier."""
+    if known is None:
+        return market
+    for name in ("base", "quote", "settle", "contract", "multiplier"):
+        ours, theirs = _of_kind(known, name), _of_kind(market, name)
+        if ours != theirs:
+            raise ValueError(
+                f"{market.key}: {name} is {ours} in the journal, and its provider says {theirs}: that is"
+                " another market, which needs another venue or symbol"
+            )
+    price = max(0, known.price_scale - market.price_scale)
+    size = max(0, known.size_scale - market.size_scale)
+    return replace(
+        market,
+        **{name: getattr(known, name) for name in FIXED},
+        cash_scale=max(known.cash_scale, market.cash_scale),
+        price_scale=market.price_scale + price,
+        size_scale=market.size_scale + size,
+        price_step=market.price_step * 10**price,
+        size_step=market.size_step * 10**size,
+        min_size=market.min_size * 10**size,
+    )
+
+
+def _of_kind(market: Market, name: str) -> Any:
+    value = getattr(market, name)
+    return Decimal(value).scaleb(-market.multiplier_scale).normalize() if name == "multiplier" else value
 
 
 def clock_rows(market: NDArray[np.uint16], time: int | Sequence[int]) -> Ticks:

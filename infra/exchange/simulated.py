@@ -200,7 +200,7 @@ class SimulatedExchange:
         self._seed, self._speed, self._end_ns = seed, speed, end_ns
         self._now_s, self._wait = now_s, wait
 
-    async def markets(self, symbols: Sequence[str]) -> Sequence[Market]:
+    async def markets(self, symbols: Sequence[str], known: Mapping[str, Market]) -> Sequence[Market]:
         """Any BASE/USDT has a market."""
         return [market(s) for s in symbols if s.endswith("/USDT") and s.count("/") == 1 and s[0] != "/"]
 

@@ -11,6 +11,8 @@ VENUE = re.compile(r"(?!\.)[A-Za-z0-9_.-]{1,64}")
 _PART = r"(?!\.\.?(?:[/:]|$))([^/:\s\x00-\x1f\x7f]+)"
 SYMBOL = re.compile(rf"(?=.{{1,100}}$){_PART}/{_PART}(?::{_PART})?")
 """What stands in the path of a URL as it is: none with more can be asked for at the API."""
+_EXPIRY = re.compile(r"(?<=.)-\d{6}$")
+_OPTION = re.compile(r".+-\d{6}-[\d.]+-[CP]")
 
 
 def specification(
@@ -30,7 +32,8 @@ def specification(
     """A market's specification. Steps, minimum and multiplier are decimal texts, rates in 1e-8.
 
     The contract follows from the symbol unless given: `BASE/QUOTE` is spot, `BASE/QUOTE:BASE` inverse,
-    `BASE/QUOTE:SETTLE` linear (ccxt's unified symbols). Raises `ValueError` naming what is wrong.
+    `BASE/QUOTE:QUOTE` linear (ccxt's unified symbols); a date behind it, as in `BTC/USD:BTC-220527`, is that
+    of its expiry. Raises `ValueError` naming what is wrong.
     """
     base, quote, settle = _parts(venue, symbol)
     if contract is None:
@@ -73,7 +76,32 @@ def _parts(venue: str, symbol: str) -> tuple[str, str, str | None]:
             " in at most 100 characters that can be seen"
         )
     base, quote, settle = named.groups()
+    if settle is None:
+        return base, quote, None
+    settle = _EXPIRY.sub("", settle)
+    if kind := _other_kind(base, quote, settle):
+        raise ValueError(
+            f"symbol {symbol!r} is {kind}, a kind of contract that there is none of yet; there are spot"
+            " (BTC/USDT), linear (BTC/USDT:USDT) and inverse (BTC/USD:BTC), with a date or without"
+        )
     return base, quote, settle
+
+
+def _other_kind(base: str, quote: str, settle: str) -> str | None:
+    """Of which kind a contract is that can't be computed."""
+    if _OPTION.fullmatch(settle):
+        return "an option"
+    if settle not in (base, quote):
+        return f"a quanto, settled in {settle}, which is neither {base} nor {quote}"
+    return None
+
+
+def check_kind(market: Market) -> None:
+    """Raises `ValueError` for a provider's market of a kind that there is none of, and for one whose symbol
+    says another settle currency."""
+    _, _, settle = _parts(market.venue, market.symbol)
+    if settle is not None and settle != market.settle:
+        raise ValueError(f"{market.key} is settled in {market.settle}, but its symbol says {settle}")
 
 
 def described(market: Market, assumed: Sequence[str] = ()) -> str:

@@ -110,6 +110,9 @@ KNOWN = {
     "kernels": Setting(_folder, "folder of compiled strategy kernels"),
     "worker": Setting(_text, "name of this worker, by default the host's; on Kafka each worker has another"),
     "anchor": Setting(_folder, "file to which workers append an anchor, one a day and one at their end"),
+    "ahead_s": Setting(
+        _whole(0, 86_400), "seconds that a live trade may be ahead of its venue's clock, before it is refused"
+    ),
     "sim_seed": Setting(_whole(0, 2**31 - 1), "seed of the simulated exchange"),
 }
 
@@ -130,6 +133,7 @@ class Settings:
     strategies: tuple[Path, ...] = ()
     worker: str = field(default_factory=socket.gethostname)
     anchor: Path | None = None
+    ahead_s: int = 5
     sim_seed: int = 1
     origins: Mapping[str, str] = field(default_factory=dict)
 

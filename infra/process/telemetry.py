@@ -21,6 +21,7 @@ REQUEST_S = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30
 TICKS = Counter("tcpd_ticks_folded", "Trades in the journal records that were folded.")
 TICKS_COLLECTED = Counter("tcpd_ticks_collected", "Trades that were appended to the journal.")
 RECORDS_COLLECTED = Counter("tcpd_records_collected", "Records that were appended to the journal.")
+PROVIDER_FAILURES = Counter("tcpd_provider_failures", "Times that a provider failed and was started again.")
 FOLD_SECONDS = Histogram("tcpd_fold_seconds", "Time to fold one journal record.", buckets=FOLD_S)
 REPEATS = Counter("tcpd_trades_repeated", "Trades that were folded before, by id, time, price and size.")
 IDS_REUSED = Counter("tcpd_trades_with_reused_id", "Trades whose id another trade of their market has.")

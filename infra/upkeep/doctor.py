@@ -31,6 +31,7 @@ def examine(default: int, port: int | None = None) -> Findings:
     checks: list[tuple[str, Callable[[Settings], Findings]]] = [
         ("settings", machine.given), ("home", machine.home), ("tokens", machine.tokens),
         ("log", services.log), ("database", services.database), ("redis", services.redis),
+        ("collect", services.collecting),
         ("strategies", machine.strategies), ("kernels", machine.kernels),
     ]  # fmt: skip
     for part, check in checks:

@@ -12,7 +12,7 @@ from projections.fold.bots import Bot, Step
 from projections.fold.life import STRATEGY_CHANGED, Happening, check_allowed, happens
 from projections.fold.money import Account
 from projections.fold.orders import BANKRUPT, FLATTEN, place, signal
-from projections.fold.specification import SCALE_MAX, grown
+from projections.fold.specification import SCALE_MAX, check_settled, grown
 from projections.fold.turn import CommandError, Moment, Turn
 from projections.strategies.parameters import StrategyParameterError
 from streams.events import (
@@ -49,6 +49,7 @@ def _check_code(strategy: str, command: CreateBot | StartBot | ReconfigureBot) -
 def _create(turn: Turn, book: BotBook, command: CreateBot) -> None:
     if command.bot_id in book.bots:
         raise CommandError(f"bot {command.bot_id} exists already")
+    check_settled(turn.market)
     _check_sizing(command.sizing)
     _check_code(command.strategy, command)
     cash = command.cash * grown(command.cash_scale, turn.market.cash_scale, "cash")

@@ -25,6 +25,16 @@ def check_specification(market: Market) -> None:
             raise CommandError(f"market {market.key}: {field} is {value}, it must be from {low} to {high}")
 
 
+def check_settled(market: Market) -> None:
+    """Raises `CommandError` for a market that no bot can be on: its position would never be closed."""
+    settle, dash, date = market.symbol.partition(":")[2].rpartition("-")
+    if settle and dash and len(date) == 6 and date.isascii() and date.isdecimal():
+        raise CommandError(
+            f"no_settlement: {market.key} ends at a date, and its expiry is no event yet, so no bot can be on"
+            " it; its candles are kept like all others"
+        )
+
+
 def check_change(old: Market, new: Market) -> None:
     """Raises `CommandError` naming what of a recorded specification can't change so."""
     for field in FIXED:

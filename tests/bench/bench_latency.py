@@ -69,7 +69,7 @@ class Prober:
     def __init__(self) -> None:
         self.sent: dict[Probe, float] = {}
 
-    async def markets(self, symbols: Sequence[str]) -> Sequence[Market]:
+    async def markets(self, symbols: Sequence[str], known: Mapping[str, Market]) -> Sequence[Market]:
         return [MARKET]
 
     async def messages(

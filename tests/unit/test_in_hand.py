@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
-from infra.exchange.in_hand import InHandError, in_hand
+from infra.exchange.in_hand import InHandError, collectors, in_hand
+from infra.process.settings import load_settings
+from infra.upkeep.checks.services import collecting
 
 SPAWN = multiprocessing.get_context("spawn")
 
@@ -71,3 +73,22 @@ def test_a_killed_one_leaves_its_symbols_to_others(tmp_path: Path) -> None:
     holder.join()
     with in_hand(tmp_path, "sim#b", ["BTC/USDT"]):
         pass
+
+
+def test_a_collector_says_what_its_provider_fails_with_until_it_delivers_again(tmp_path: Path) -> None:
+    assert collectors(tmp_path) == []
+    with in_hand(tmp_path, "sim", ["BTC/USDT"]) as tell, in_hand(tmp_path, "other", ["BTC/USDT"]):
+        tell("ConnectionError: reset by peer, which is longer")
+        tell("TimeoutError: away")
+        assert [(c.source, c.failing) for c in collectors(tmp_path)] == [
+            ("other", ""), ("sim", "TimeoutError: away"),
+        ]  # fmt: skip
+        found = {
+            finding.message: finding.state
+            for finding in collecting(load_settings({"TCPD_HOME": str(tmp_path)}))
+        }
+        tell("")
+        assert [c.failing for c in collectors(tmp_path)] == ["", ""]
+    assert collectors(tmp_path) == []
+    assert found.pop("provider sim fails with TimeoutError: away") == "warning"
+    assert list(found.values()) == ["ok"]

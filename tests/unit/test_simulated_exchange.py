@@ -54,7 +54,7 @@ def run(names: list[str], reached: dict[str, Reached], *, end_ns: int, speed: fl
     async def collect():
         clock = HandClock()
         exchange = SimulatedExchange(speed=speed, end_ns=end_ns, now_s=clock.now, wait=clock.wait)
-        markets = await exchange.markets(names)
+        markets = await exchange.markets(names, {})
         return [exchange.parse(raw) async for raw in exchange.messages(markets, reached)]
 
     return asyncio.run(collect())
@@ -123,7 +123,7 @@ def test_there_is_no_end_of_markets():
 
 def test_it_has_markets_in_usdt_only():
     exchange = SimulatedExchange()
-    found = asyncio.run(exchange.markets([BTC, "BTC/EUR", "/USDT", "BTCUSDT"]))
+    found = asyncio.run(exchange.markets([BTC, "BTC/EUR", "/USDT", "BTCUSDT"], {}))
     assert [m.key for m in found] == ["sim:BTC/USDT"]
 
 

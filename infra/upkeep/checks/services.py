@@ -14,6 +14,7 @@ from sqlalchemy.engine import URL, make_url
 
 from infra.db.connect import database_at
 from infra.db.schema import newest_revision
+from infra.exchange.in_hand import collectors
 from infra.process.bundled_redis import bundled_binary
 from infra.process.errors import one_line
 from infra.process.settings import Settings
@@ -29,6 +30,17 @@ def log(settings: Settings) -> Findings:
     """Whether the log is there and as it must be."""
     backend = backend_of(settings.log_url)
     yield Finding("log", *backend.examine(partitions=settings.partitions, answer_s=ANSWER_S))
+
+
+def collecting(settings: Settings) -> Findings:
+    """Whether the providers of this home's collectors deliver."""
+    for collector in collectors(settings.home):
+        if collector.failing:
+            hint = "it is tried again at least once a minute; see whether the exchange can be reached"
+            message = f"provider {collector.source} fails with {collector.failing}"
+            yield Finding("collect", "warning", message, hint)
+        else:
+            yield Finding("collect", "ok", f"{collector.source} ({collector.who})")
 
 
 def database(settings: Settings) -> Findings:
