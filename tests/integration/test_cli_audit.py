@@ -201,7 +201,7 @@ def test_doubled_prices_and_deleted_signals_in_the_database_are_named_and_mended
     done = cli.run("verify", "--database")
     assert done.returncode == 1
     assert "rebuild" in done.stderr
-    assert "candles (market bitmex:BTC/USD:BTC, timeframe 1h, " in done.stdout
+    assert f"candles (market {KEY}, timeframe 1h, " in done.stdout
     assert ": close is " in done.stdout
     assert "signals (bot_id 1, " in done.stdout
     assert "the row is missing" in done.stdout
