@@ -1,15 +1,23 @@
 """Small files of trades, and what an import has made of them."""
 
 import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 from pyarrow import feather
 
+from infra.exchange.files import Imported, ImportOptions, import_files, in_order
+from infra.exchange.forms import FileOptions
+from infra.exchange.pieces import FileReadError
+from infra.exchange.specification import inferred
+from infra.exchange.trade_file import BadRowError, TradeFile
 from streams import codec
 from streams.events import Market, TickBatch
+from streams.journal import Reached, scan
 from streams.log import Log
 from streams.records import partition_of
 from streams.ticks import Ticks, concatenate, unpack
@@ -31,6 +39,52 @@ MARKET = Market(
     closed="left",
 )
 START_MS = 1514764800123
+
+
+def import_file(
+    log: Log,
+    path: Path,
+    market: Market,
+    options: FileOptions | None = None,
+    progress: Callable[[float, Path], None] | None = None,
+    watermark: int = 0,
+    **how: Any,
+) -> Imported:
+    """Import one file; `how`: see `ImportOptions`."""
+    return import_all(log, [path], market, options, progress, watermark, **how)
+
+
+def import_all(
+    log: Log,
+    paths: Sequence[Path],
+    market: Market,
+    options: FileOptions | None = None,
+    progress: Callable[[float, Path], None] | None = None,
+    watermark: int = 0,
+    **how: Any,
+) -> Imported:
+    state = scan(log, [partition_of(market.key.encode(), log.partitions)])
+    state.newest.setdefault(market.key, Reached(watermark))
+    files = in_order([TradeFile(path, options) for path in paths])
+    done = Imported()
+    try:
+        import_files(log, files, market, state, ImportOptions(**how), done, progress)
+    except (BadRowError, FileReadError):
+        assert_adds_up(done)
+        raise
+    assert_adds_up(done)
+    return done
+
+
+def assert_adds_up(done: Imported) -> None:
+    assert done.rows == done.appended + done.there + done.others + done.bad
+
+
+def market_of(
+    path: Path, venue: str, symbol: str, *, options: FileOptions | None = None, **given: Any
+) -> Market:
+    """As an import infers it."""
+    return inferred(venue, symbol, TradeFile(path, options).sample.decimals, **given)[0]
 
 
 def rows(count: int) -> list[dict]:

@@ -19,7 +19,7 @@ EXPECTED = {
     "infra.commands.manager.RefusedError",
     "infra.process.tokens.TokenError",
     "infra.exchange.in_hand.InHandError",
-    "infra.exchange.readers.FileReadError",
+    "infra.exchange.pieces.FileReadError",
     "infra.exchange.trade_file.BadRowError",
     "infra.exchange.files.OldFileError",
     "infra.strategies.archive.ArchiveError",

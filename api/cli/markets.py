@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import typer
 
 from api.cli.failures import CommandFailedError, refusing
-from api.cli.imports import rate
+from api.cli.import_market import rate
 from api.cli.options import Json, Symbol, Venue
 from api.cli.output import print_json, print_rows, say
 from api.cli.session import Session, who

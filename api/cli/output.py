@@ -177,14 +177,14 @@ def _chunks(rows: Rows) -> Iterator[list[dict[str, Any]]]:
 
 
 class Advance(Protocol):
-    def __call__(self, done: int) -> None: ...
+    def __call__(self, done: int, text: str | None = None) -> None: ...
 
 
 @contextmanager
 def progress(text: str, total: int | None) -> Generator[Advance]:
-    """A bar on standard error while people look at it; call the result with how much is done."""
+    """A bar on standard error while people look at it; call the result with how much is done, and at what."""
     if not sys.stderr.isatty():
-        yield lambda done: None
+        yield lambda done, text=None: None
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
@@ -192,4 +192,4 @@ def progress(text: str, total: int | None) -> Generator[Advance]:
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:,.0f}"))
     with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(text, total=total)
-        yield lambda done: bar.update(task, completed=done)
+        yield lambda done, text=None: bar.update(task, completed=done, description=text)

@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from infra.process.settings import Settings, load_settings
 
@@ -30,6 +31,12 @@ class Session:
         from streams.backends import open_log
 
         return open_log(self.settings.log_url, partitions=self.settings.partitions, answer_s=self._answer_s)
+
+    @property
+    def has_log(self) -> bool:
+        """Whether the log is there already; opening it would make it."""
+        url = urlsplit(self.settings.log_url)
+        return url.scheme != "embedded" or Path(url.path).exists()
 
     @cached_property
     def database(self) -> "Engine":

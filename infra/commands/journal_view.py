@@ -4,12 +4,12 @@ Read from the newest snapshot of the fold and the records behind it, so that it 
 """
 
 import logging
+from collections.abc import Collection
 
 from projections.fold.pipeline import Pipeline
 from projections.strategies.code import StrategyCode
-from streams.events import Market
 from streams.gaps import Gaps, KnownGap
-from streams.journal import JournalState, KnownBot, Reached, SourceState, scan
+from streams.journal import SOURCE_HEADER, JournalState, KnownBot, Reached, SourceState, scan
 from streams.log import Log
 from streams.records import partition_of
 from streams.snapshots import latest
@@ -37,13 +37,6 @@ def gaps(log: Log, *, only_open: bool) -> list[tuple[str, KnownGap]]:
     ]
 
 
-def watermark(log: Log, key: str) -> int | None:
-    """How far a market's time has come in the journal (ns), folded or not; None where it has no trade yet."""
-    partition, state = partition_of(key.encode(), log.partitions), JournalState()
-    scan(log, [partition], start=_folded(log, partition, state), state=state)
-    return state.newest.get(key, Reached()).time or None
-
-
 def source_state(log: Log, source: str) -> JournalState:
     """What `streams.journal.scan` says of one source, without reading what is folded already."""
     state = JournalState()
@@ -53,17 +46,20 @@ def source_state(log: Log, source: str) -> JournalState:
     return state
 
 
-def import_place(log: Log, key: str, source: str) -> tuple[int, Market | None]:
-    """From which offset an import must scan its market's partition, and the specification before that.
+def import_state(log: Log, key: str, sources: Collection[str]) -> JournalState:
+    """What the journal holds for an import into a market: its specification, how far it has come, and where
+    each of these files stands as a source.
 
     A source that the newest snapshot does not know has written nothing before it; of one that it knows, the
     last tick batch says how far the file came.
     """
     partition, state = partition_of(key.encode(), log.partitions), JournalState()
     folded = _folded(log, partition, state)
-    epoch = state.epochs.get((partition, source))
-    start = folded if epoch is None else _last_batch(log, partition, folded, source, epoch)
-    return (0, None) if start is None else (start, state.markets.get(key))
+    epochs = {name: state.epochs.get((partition, name)) for name in sources}
+    state.sources |= _last_batches(
+        log, partition, folded, {name: epoch for name, epoch in epochs.items() if epoch is not None}
+    )
+    return scan(log, [partition], start=folded, state=state)
 
 
 def registrations(log: Log, stop: int) -> int:
@@ -75,20 +71,34 @@ def registrations(log: Log, stop: int) -> int:
     return state.registered - scan(log, [0], start=stop, stop=folded, source="").registered
 
 
-def _last_batch(log: Log, partition: int, stop: int, source: str, epoch: int) -> int | None:
-    """The offset of a source's last tick batch before `stop`, looked for in growing windows from the end.
+def _last_batches(log: Log, partition: int, stop: int, epochs: dict[str, int]) -> dict[str, SourceState]:
+    """Where sources stand by their last tick batches before `stop`, looked for in growing windows from the
+    end.
 
-    Only batches of the newest epoch count: what an older writer appended later is no position.
+    Only batches of the newest epoch count: what an older writer appended later is no position. A source whose
+    newest writer appended none stands where all its writers brought it.
     """
-    earliest, window = log.earliest(JOURNAL, partition), WINDOW_RECORDS
-    while stop > earliest:
-        start = max(earliest, stop - window)
-        state = JournalState(epochs={(partition, source): epoch})
-        scan(log, [partition], start=start, stop=stop, source=source, state=state)
-        if state.source(source).batch >= 0:
-            return state.source(source).batch
-        stop, window = start, 2 * window
-    return None
+    found: dict[str, SourceState] = {}
+    end, earliest, window = stop, log.earliest(JOURNAL, partition), WINDOW_RECORDS
+    while end > earliest and len(found) < len(epochs):
+        start = max(earliest, end - window)
+        state = JournalState(epochs={(partition, name): epoch for name, epoch in epochs.items()})
+        _note(log, (partition, start, end), epochs.keys() - found.keys(), state)
+        found |= {name: source for name, source in state.sources.items() if source.batch >= 0}
+        end, window = start, 2 * window
+    if missing := epochs.keys() - found.keys():
+        state = JournalState()
+        _note(log, (partition, earliest, stop), missing, state)
+        found |= state.sources
+    return found
+
+
+def _note(log: Log, part: tuple[int, int, int], sources: Collection[str], state: JournalState) -> None:
+    """Put into `state` what sources wrote in a part (partition, start, stop) of the journal."""
+    names = {name.encode() for name in sources}
+    for record in log.read(JOURNAL, *part):
+        if dict(record.headers).get(SOURCE_HEADER) in names:
+            state.note(record)
 
 
 class _NoCode:

@@ -4,7 +4,7 @@ How they look at the doors is `infra.present.facts`' to say.
 """
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from sqlalchemy import ColumnElement, Engine, Row, Select, Table, and_, case, exists, func, select
@@ -173,20 +173,32 @@ def why_refused(database: Engine, topic: str, partition: int, offset: int) -> st
     return None if text is None else msgspec.json.decode(text, type=_Reason).reason
 
 
-def lost(database: Engine, partition: int, first: int, end: int) -> dict[str, int]:
-    """How many late trades and dead letters follow from the journal records first ≤ offset < end."""
+class Fate(NamedTuple):
+    """Of a market's trades: how many are `late`, in no candle, and how many are `repeats`; `dead`: offsets of
+    journal records that could not be folded."""
 
-    def follows(table: Table) -> ColumnElement[bool]:
-        cause = table.c
-        return and_(cause.cause_partition == partition, cause.cause_offset >= first, cause.cause_offset < end)
+    late: int
+    repeats: int
+    dead: list[int]
 
+
+def fate(database: Engine, market: str, partition: int, offsets: Iterable[range]) -> Fate:
+    """What became of the trades of a market in records of its journal partition."""
     late, system = tables.late_ticks, tables.system_events
-    letters = and_(follows(system), system.c.type == "dead_letter.v1")
+    found = Fate(0, 0, [])
     with database.connect() as connection:
-        return {
-            "late": connection.scalar(select(func.count()).select_from(late).where(follows(late))) or 0,
-            "dead_letters": connection.scalar(select(func.count()).select_from(system).where(letters)) or 0,
-        }
+        for part in offsets:
+
+            def follows(table: Table, part: range = part) -> ColumnElement[bool]:
+                cause = table.c
+                within = cause.cause_offset.between(part.start, part.stop - 1)
+                return and_(cause.cause_partition == partition, within)
+
+            count = select(func.count()).select_from(late).where(follows(late), late.c.market == market)
+            letters = and_(follows(system), system.c.type == "dead_letter.v1")
+            dead = connection.scalars(select(system.c.cause_offset).where(letters)).all()
+            found = Fate(found.late + (connection.scalar(count) or 0), 0, [*found.dead, *dead])
+    return found
 
 
 # ------------------------------------------------------------------ parts of queries

@@ -5,7 +5,7 @@ what it did; rows that it cannot prove are converted one by one in decimal arith
 the definition: a text means its decimal value, a float the shortest decimal that reads back as it.
 """
 
-from decimal import Context, Decimal, InvalidOperation
+from decimal import Context, Decimal
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute
 from numpy.typing import NDArray
 
+from infra.exchange.forms import ISO
 from projections.fold.money import INT64_MAX
 from streams.events import RowKind
 from streams.ticks import NO_ID
@@ -24,10 +25,15 @@ TIME_MAX = 2**62
 TEN_EXACT_MAX = 22
 """10**22 is the largest power of ten that a double holds exactly."""
 EXACT = Context(prec=80)
+DIGITS_MAX = 100
+"""A number with more digits before or behind its point is none of a trade."""
 
 UNITS = {"s": 9, "ms": 6, "us": 3, "ns": 0}
 """Units of numeric times, with the decimals of each in nanoseconds."""
-ISO = "iso"
+SAFE_NUMBER = r"^[+-]?\d{1,18}(\.\d{0,18})?([eE][+-]?\d{1,2})?$"
+"""Texts that may be handed to a cast: a long exponent ends the process in it."""
+SAFE_TIME = r"^\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d{1,9})?)?)?(Z|[+-]\d\d(:?\d\d)?)?$"
+WITHOUT_ZONE = r"^.{10}([T ][\d:.]*)?$"
 
 SIDES = {"buy": RowKind.BUY, "b": RowKind.BUY, "bid": RowKind.BUY, "true": RowKind.BUY}
 SIDES |= {"sell": RowKind.SELL, "s": RowKind.SELL, "ask": RowKind.SELL, "false": RowKind.SELL}
@@ -61,8 +67,12 @@ def decimals(column: pa.Array, scale: int) -> Converted:
 def exact(value: Any, scale: int) -> int | None:
     """One number or text as an integer in 10**-scale; None when it is not one of 64 bits."""
     try:
-        scaled = Decimal(str(value).replace("_", "?")).scaleb(scale, EXACT)
-    except InvalidOperation:
+        text = str(value)
+        number = Decimal(text if text.isascii() and "_" not in text else "")
+        if not number.is_finite() or abs(number.adjusted()) > DIGITS_MAX:
+            return 0 if number == 0 else None
+        scaled = number.scaleb(scale, EXACT)
+    except ArithmeticError:
         return None
     if not scaled.is_finite() or scaled.adjusted() > 18 or scaled != scaled.to_integral_value():
         return None
@@ -92,15 +102,23 @@ def _integers(x: NDArray[np.integer[Any]], scale: int) -> Converted:
 
 
 def _texts(column: pa.Array, scale: int) -> Converted:
+    texts = column if pa.types.is_decimal(column.type) else column.cast(pa.large_string())
+    values, ok = np.zeros(len(column), np.int64), np.zeros(len(column), np.bool_)
+    safe = texts
+    if not pa.types.is_decimal(texts.type):
+        safe = pc.if_else(pc.match_substring_regex(texts, SAFE_NUMBER), texts, None)
     try:
-        wide = column.cast(pa.decimal128(38, scale))
+        wide = safe.cast(pa.decimal128(38, scale))
     except pa.ArrowInvalid:
-        values, ok = np.zeros(len(column), np.int64), np.zeros(len(column), np.bool_)
         _one_by_one(values, ok, range(len(column)), column.to_pylist(), scale)
         return Converted(values, ok)
     words = np.frombuffer(wide.buffers()[1], "<i8").reshape(-1, 2)
     words = words[wide.offset : wide.offset + len(wide)]
-    return Converted(words[:, 0].copy(), words[:, 1] == words[:, 0] >> 63)
+    done = wide.is_valid().to_numpy(zero_copy_only=False)
+    values, ok = np.where(done, words[:, 0], 0), done & (words[:, 1] == words[:, 0] >> 63)
+    rest = np.flatnonzero(~done & texts.is_valid().to_numpy(zero_copy_only=False))
+    _one_by_one(values, ok, rest, texts.take(pa.array(rest)).to_pylist(), scale)
+    return Converted(values, ok)
 
 
 def _one_by_one(values: NDArray[np.int64], ok: NDArray[np.bool_], rows: Any, raw: Any, scale: int) -> None:
@@ -108,16 +126,6 @@ def _one_by_one(values: NDArray[np.int64], ok: NDArray[np.bool_], rows: Any, raw
         number = exact(value, scale)
         if number is not None:
             values[row], ok[row] = number, True
-
-
-def time_unit(value: Any) -> str:
-    """The unit of a numeric time by its magnitude (each covers the years 1973 to 5138), or
-    `ISO`."""
-    try:
-        number = abs(Decimal(str(value)))
-    except InvalidOperation:
-        return ISO
-    return next((u for u, limit in (("s", 11), ("ms", 14), ("us", 17)) if number < 10**limit), "ns")
 
 
 def times(column: pa.Array, unit: str) -> Converted:
@@ -150,25 +158,31 @@ def _float_times(column: pa.Array, digits: int) -> Converted:
 def _iso_times(column: pa.Array) -> Converted:
     """`2018-01-01T00:00:02.61Z`, with an offset, with a space or BitMEX's D for the T, or naive
     UTC."""
-    texts = pc.utf8_trim_whitespace(column.cast(pa.string()))
+    texts = pc.utf8_trim_whitespace(column.cast(pa.large_string()))
     texts = pc.replace_substring_regex(texts, r"^(\d{4}-\d\d-\d\d)D", r"\1T")
-    for zone in ("UTC", None):
-        try:
-            found = texts.cast(pa.timestamp("ns", zone)).cast(pa.int64())
-        except pa.ArrowInvalid:
-            continue
-        valid = found.is_valid().to_numpy(zero_copy_only=False)
-        return Converted(found.fill_null(0).to_numpy(zero_copy_only=False), valid)
-    if len(texts) == 1:
-        return Converted(np.zeros(1, np.int64), np.zeros(1, np.bool_))
-    parts = [_iso_times(texts.slice(row, 1)) for row in range(len(texts))]
-    return Converted(*(np.concatenate(both) for both in zip(*parts, strict=True)))
+    safe = pc.if_else(pc.match_substring_regex(texts, SAFE_TIME), texts, None)
+    safe = pc.replace_substring_regex(safe, r"^(.{10})(Z|$)", r"\1T00:00\2")
+    return _instants(pc.replace_substring_regex(safe, WITHOUT_ZONE, r"\0Z"))
+
+
+def _instants(texts: pa.Array) -> Converted:
+    """Times with a zone; of a part in which one is none, such as a 30th of February, each half alone."""
+    try:
+        found = texts.cast(pa.timestamp("ns", "UTC")).cast(pa.int64())
+    except pa.ArrowInvalid:
+        if len(texts) == 1:
+            return Converted(np.zeros(1, np.int64), np.zeros(1, np.bool_))
+        middle = len(texts) // 2
+        halves = _instants(texts.slice(0, middle)), _instants(texts.slice(middle))
+        return Converted(*(np.concatenate(both) for both in zip(*halves, strict=True)))
+    valid = found.is_valid().to_numpy(zero_copy_only=False)
+    return Converted(found.fill_null(0).to_numpy(zero_copy_only=False), valid)
 
 
 def sides(column: pa.Array, *, maker: bool) -> Converted:
     """The taker's side → `RowKind`. `maker`: the column says whether the buyer was the maker."""
     known = MAKER_SIDES if maker else SIDES
-    texts = pc.utf8_lower(pc.utf8_trim_whitespace(column.cast(pa.string()).fill_null("")))
+    texts = pc.utf8_lower(pc.utf8_trim_whitespace(column.cast(pa.large_string()).fill_null("")))
     encoded = texts.dictionary_encode()
     kinds = [known.get(word, -1) for word in encoded.dictionary.to_pylist()]
     codes = np.array(kinds, np.int16)[encoded.indices.to_numpy(zero_copy_only=False)]

@@ -1,22 +1,30 @@
-"""Import of recorded trades: a file → records of the journal, once each, whatever interrupts it."""
+"""Import of recorded trades: files → records of the journal, once each, whatever interrupts it.
 
-import asyncio
+    files in the order of their first trades ─► rows (`without_strays`) ─► records ─► journal
+
+Each file is a source of its own, so that every one goes on where it ended. The minute stays open between
+them, and is closed behind the last. Why: ADR 28.
+"""
+
 import hashlib
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
-from infra.exchange.provider import Delivery, clock_rows, is_new
-from infra.exchange.readers import FileReadError, reported
-from infra.exchange.trade_file import BadRowError, FileOptions, Run, TradeFile
-from streams.events import BACKFILL, MINUTE_NS, JournalEvent, Market, RowMarket
-from streams.journal import JournalWriter, Reached, SourceState, lost_entry, next_epoch, scan
+from infra.exchange.pieces import FileReadError
+from infra.exchange.provider import clock_rows, is_new
+from infra.exchange.readers import reported
+from infra.exchange.strays import without_strays
+from infra.exchange.trade_file import BadRowError, Others, Run, TradeFile
+from infra.present.values import iso
+from streams.events import BACKFILL, MINUTE_NS, Gap, JournalEvent, Market, RowMarket
+from streams.journal import JournalState, JournalWriter, Reached, SourceState, lost_entry, next_epoch
 from streams.log import Log
 from streams.records import Entry, partition_of
-from streams.ticks import Ticks, concatenate, pack
+from streams.pace import DAY_NS
+from streams.ticks import I8, Ticks, concatenate, pack
 
 RECORD_ROWS = 5_000
 SEND_RECORDS = 16
@@ -28,190 +36,189 @@ class OldFileError(ValueError):
     """A file that begins before the market's watermark."""
 
 
-class ImportResult(NamedTuple):
-    """ticks: appended by this run; total: of this file in the journal; records: appended by this
-    run, a market's specification among them; bad_rows: passed over, each a dead letter.
+@dataclass(frozen=True)
+class ImportOptions:
+    """`backfill` marks the trades as fetched afterwards, `skip_bad` makes a bad row a dead letter, `gaps`
+    records what seems to be missing. `more` leaves the last minute open; `until` (ns) closes up to there."""
+
+    backfill: bool = False
+    skip_bad: bool = False
+    gaps: bool = False
+    more: bool = False
+    until: int | None = None
+    record_rows: int = RECORD_ROWS
+
+
+@dataclass
+class Imported:
+    """What became of the rows that were read: `rows` is the sum of the next four.
+
+    `there`: the journal held them already. `records` were appended at the `offsets` of the market's
+    partition, a market's specification among them. `missing` says what seems to be missing.
     """
 
-    ticks: int
-    total: int
-    records: int
-    bad_rows: int
+    rows: int = 0
+    appended: int = 0
+    there: int = 0
+    others: int = 0
+    bad: int = 0
+    records: int = 0
+    offsets: list[range] = field(default_factory=list[range])
+    missing: list[str] = field(default_factory=list[str])
 
 
-Progress = Callable[[float, int], None]
-"""Called with the fraction of the file that is read, and the ticks appended so far."""
+Progress = Callable[[float, Path], None]
+"""Called with the fraction of all files that is read, and the file that is being read."""
 
 
-def file_source(path: Path, market: str) -> str:
-    """The name of a file's content as a source: a file that was moved, or has grown, goes on."""
-    with reported(path), path.open("rb") as file:
-        return f"file:{hashlib.sha256(file.read(IDENTITY_BYTES)).hexdigest()}:{market}"
+def file_source(file: TradeFile, market: str) -> str:
+    """The name of a file's content as a source: a file that was moved, or has grown, goes on.
+
+    One that is read from its end has its rows numbered from there, so it is known by all of its content.
+    """
+    with reported(file.path), file.path.open("rb") as raw:
+        if file.layout.newest_first:
+            what = hashlib.file_digest(raw, "sha256")
+        else:
+            what = hashlib.sha256(raw.read(IDENTITY_BYTES))
+    for part in (file.options.member, file.layout.symbol):
+        if part is not None:
+            what.update(b"\0" + part.encode())
+    return f"file:{what.hexdigest()}:{market}"
 
 
-def import_file(
+def in_order(files: Sequence[TradeFile]) -> list[TradeFile]:
+    """By their first trades."""
+    return sorted(files, key=lambda file: file.sample.first_time)
+
+
+def import_files(
     log: Log,
-    path: Path,
+    files: Sequence[TradeFile],
     market: Market,
-    *,
-    options: FileOptions | None = None,
-    known: Market | None = None,
-    scan_from: int = 0,
-    watermark: int | None = None,
-    backfill: bool = False,
-    skip_bad: bool = False,
-    record_rows: int = RECORD_ROWS,
+    state: JournalState,
+    options: ImportOptions,
+    imported: Imported,
     progress: Progress | None = None,
-) -> ImportResult:
-    """Append a file's trades to its market's journal partition, after those that are already there.
-
-    `known` is the market's specification at the journal offset `scan_from`, which must not be after
-    the last record of this file; without them the partition is read from its start. `watermark` is
-    the market's, in ns. `backfill` marks the trades as fetched afterwards. With `skip_bad` a bad
-    row becomes a dead letter.
-
-    Raises `FileReadError` and `BadRowError` (the rows before are then in the journal),
-    `OldFileError` (nothing is), `LogError`, and `ValueError` when the market's scales would
-    shrink.
-    """
-    file = TradeFile(path, options)
-    source = file_source(path, market.key)
-    state = scan(log, [_partition(log, market)], start=scan_from, source=source)
-    place = state.source(source)
-    reached = max(watermark or 0, state.newest.get(market.key, Reached()).time)
-    job = _Import(
-        log,
-        JournalWriter(log, source, next_epoch(place.epoch), {market.key: Reached(reached)}),
-        market,
-        place,
-        kind_bits=BACKFILL if backfill else 0,
-        record_rows=record_rows,
-    )
-    if is_new(market, state.markets.get(market.key, known)):
-        job.pending.append(market)
-    not_before = None if backfill or place.epoch >= 0 else watermark
-    _append(job, file, not_before, skip_bad=skip_bad, progress=progress)
-    job.finish()
-    return ImportResult(job.ticks, job.total, job.records, job.bad_rows)
-
-
-def _append(
-    job: "_Import", file: TradeFile, not_before: int | None, *, skip_bad: bool, progress: Progress | None
 ) -> None:
-    """The rows of the file, up to a damage; the first trade may not be before `not_before`, in ns."""
-    try:
-        for fraction, found in file.runs(job.market):
-            if isinstance(found, BadRowError):
-                job.bad(found, skip=skip_bad)
-            else:
-                _check_age(file.path, found.ticks, not_before)
-                not_before = None
-                job.good(found)
-            if progress is not None:
-                progress(fraction, job.ticks)
-    except (BadRowError, FileReadError):
-        job.stop()
-        raise
+    """Append the trades of files to their market's journal partition, after those that are already there.
 
-
-class FileReplay:
-    """A `DataProvider` that hands out a recorded file as a live exchange would: for a collector,
-    among other providers. Register it under its `source`, so that it goes on after the last row.
+    `state` is what the journal holds of the market and of each file as a source. `imported` says at any
+    time what became of the rows. Raises `FileReadError` and `BadRowError` (the rows before are then in the
+    journal), `OldFileError`, `LogError`, and `ValueError` when the market's scales would shrink.
     """
-
-    def __init__(self, path: Path, market: Market, options: FileOptions | None = None) -> None:
-        self._file, self._market = TradeFile(path, options), market
-        self.source = file_source(path, market.key)
-
-    async def markets(self, symbols: Sequence[str], known: Mapping[str, Market]) -> Sequence[Market]:
-        return [self._market] if self._market.symbol in symbols else []
-
-    async def messages(
-        self, markets: Sequence[Market], reached: Mapping[str, Reached]
-    ) -> AsyncGenerator[Run | BadRowError | int, None]:
-        """The trades and bad rows that are not in the journal, and the end (ns) of the last minute begun.
-
-        Raises `FileReadError`.
-        """
-        known = reached.get(self._market.key, Reached()).row
-        runs, last_time = self._file.runs(self._market), 0
-        while (found := await asyncio.to_thread(next, runs, None)) is not None:
-            if isinstance(found[1], BadRowError):
-                if found[1].row > known:  # else an earlier run has told of it
-                    yield found[1]
-                continue
-            first_row, ticks = found[1]
-            last_time = max(last_time, int(ticks.time.max()))
-            for start in range(max(0, known - first_row), ticks.rows, RECORD_ROWS):
-                yield Run(first_row + start, ticks.take(slice(start, start + RECORD_ROWS)))
-        yield _minute_end(last_time, self._market)
-
-    def parse(self, raw: Run | BadRowError | int) -> Delivery:
-        if isinstance(raw, BadRowError):
-            raise raw
-        keys = (self._market.key,)
-        if isinstance(raw, int):
-            return Delivery(keys, clock_rows(np.empty(0, np.uint16), raw), clock=raw)
-        return Delivery(keys, raw.ticks, first_row=raw.first_row)
-
-
-def _partition(log: Log, market: Market) -> int:
-    return partition_of(market.key.encode(), log.partitions)
-
-
-def _check_age(path: Path, ticks: Ticks, not_before: int | None) -> None:
-    first = int(ticks.time[0])
-    if not_before is not None and first < not_before:
-        raise OldFileError(
-            f"{path}: its first trade is of {_iso(first)}, and the market's candles are closed up to "
-            f"{_iso(not_before)}: import it into a fresh home (TCPD_HOME), or as a backfill "
-            "(--backfill), which revises candles and never fills an order"
-        )
-
-
-def _iso(time_ns: int) -> str:
-    return f"{np.datetime64(time_ns, 'ns')}Z"
+    newest = state.newest.get(market.key, Reached()).time
+    job = _Import(log, market, options, imported, newest)
+    if is_new(market, state.markets.get(market.key)):
+        job.pending.append(market)
+    before = SourceState()
+    for number, file in enumerate(files):
+        source = file_source(file, market.key)
+        place = state.source(source)
+        # where the file before was left open, an import was interrupted, or goes on as `more` said
+        goes_on = place.epoch >= 0 or (before.epoch >= 0 and not before.finished)
+        writer = JournalWriter(log, source, next_epoch(place.epoch), {market.key: Reached(job.newest)})
+        job.begin(file, writer, place)
+        for read in job.read(None if options.backfill or goes_on else newest):
+            if progress is not None:
+                progress((number + read) / len(files), file.path)
+        before = place
+    job.finish()
 
 
 @dataclass
 class _Import:
-    """One run of an import. The last trades are held back, because the clock row rides with
-    them."""
+    """One run of an import. The last trades are held back, because the clock row rides with them.
+
+    `newest`: how far the market's time has come (ns), 0 where it has none.
+    """
 
     log: Log
-    writer: JournalWriter
     market: Market
-    place: SourceState
-    kind_bits: int
-    record_rows: int
+    options: ImportOptions
+    imported: Imported
+    newest: int
     pending: list[JournalEvent] = field(default_factory=list[JournalEvent])
     letters: list[Entry] = field(default_factory=list[Entry])
     held: Run | None = None
     last_time: int = 0
-    ticks: int = 0
-    total: int = 0
-    records: int = 0
-    bad_rows: int = 0
+    numbered: "_Numbered | None" = None
+    before: "_Numbered | None" = None
+    file: TradeFile = field(init=False)
+    writer: JournalWriter = field(init=False)
+    place: SourceState = field(init=False)
+    next_row: int = field(init=False)
+    """The first row of the file that the journal did not hold when this run began."""
 
-    def good(self, run: Run) -> None:
-        """Trades; those that the journal holds already count in `total` only."""
-        self.total += run.ticks.rows
+    def begin(self, file: TradeFile, writer: JournalWriter, place: SourceState) -> None:
+        """Go on with a file, of which the journal holds the rows before `place`."""
+        if self.held is not None or self.numbered is not None:
+            self.stop()
+        self.file, self.writer, self.place = file, writer, place
+        self.next_row = place.reached.get(self.market.key, Reached()).row
+        self.before, self.numbered = self.numbered, None
+
+    def read(self, not_before: int | None) -> Iterator[float]:
+        """The rows of the file, up to a damage; the first trade may not be before `not_before`, in ns."""
+        try:
+            for read, found in without_strays(self.file, self.market, self.options.until):
+                if isinstance(found, Others):
+                    self.imported.rows += found.rows
+                    self.imported.others += found.rows
+                elif isinstance(found, BadRowError):
+                    self._bad(found)
+                else:
+                    _check_age(self.file, found.ticks, not_before)
+                    not_before = None
+                    self._good(found)
+                yield read
+        except (BadRowError, FileReadError):
+            self.stop()
+            raise
+
+    def _good(self, run: Run) -> None:
+        rows = run.ticks.rows
+        known = min(rows, max(0, self.next_row - run.first_row))
+        self.imported.rows += rows
+        self.imported.there += known
         self.last_time = max(self.last_time, int(run.ticks.time.max()))
-        known = min(run.ticks.rows, max(0, self.next_row - run.first_row))
-        for start in range(known, run.ticks.rows, self.record_rows):
+        if self.numbered is None:
+            self.numbered = _Numbered(self.file.path)
+            if self.before is not None and (jump := self.before.jump(run.ticks)):
+                self._missing(jump, self.before.time, int(run.ticks.time[0]), new=not known)
+        self.numbered.add(run.ticks)
+        while known < rows:
             self._release()
-            rows = run.ticks.take(slice(start, start + self.record_rows))
-            self.held = Run(run.first_row + start, rows)
+            end = known + self._rows_to_silence(run.ticks.time[known : known + self.options.record_rows])
+            self.held = run.part(known, end)
+            known = end
 
-    def bad(self, error: BadRowError, *, skip: bool) -> None:
-        """A row that is no trade. Raises it unless it is to be skipped."""
-        if error.row <= self.next_row:
-            return  # an earlier run has told of it
-        if not skip:
+    def _rows_to_silence(self, times: I8) -> int:
+        """How many of the rows come before a day without a trade, which is told where it ends."""
+        first = int(times[0])
+        if self.newest and first - self.newest > DAY_NS:
+            self._missing("no trade", self.newest, first, new=True)
+        newest = np.maximum.accumulate(np.maximum(times, self.newest))
+        silences = np.flatnonzero(times[1:] - newest[:-1] > DAY_NS)
+        rows = int(silences[0]) + 1 if len(silences) else len(times)
+        self.newest = int(newest[rows - 1])
+        return rows
+
+    def _missing(self, what: str, start: int, end: int, *, new: bool) -> None:
+        self.imported.missing.append(f"{self.file.path}: {what} between {iso(start)} and {iso(end)}")
+        if self.options.gaps and new and start < end - 1:
+            self.pending.append(Gap(market=self.market.key, start=start, end=end - 1, reason=what))
+
+    def _bad(self, error: BadRowError) -> None:
+        """A row that is no trade. Raises it unless it is to be skipped, or was by an earlier run."""
+        self.imported.rows += 1
+        self.imported.bad += 1
+        if error.place <= self.next_row:
+            return
+        if not self.options.skip_bad:
             raise error
-        self.bad_rows += 1
-        partition = _partition(self.log, self.market)
-        key, source = self.market.key.encode(), file_source(error.file, self.market.key)
+        partition = partition_of(self.market.key.encode(), self.log.partitions)
+        source, key = self.writer.source, self.market.key.encode()
         self.letters.append(
             lost_entry(str(error), key, partition, error.data, source=source, sequence=error.row)
         )
@@ -222,20 +229,17 @@ class _Import:
         self._send(sync=True)
 
     def finish(self) -> None:
-        """Write what is left, with a clock row at the end of the last minute begun."""
-        if self.held is not None or (self.total and not self.place.finished):
+        """Write what is left, and close the minutes up to the end of the last begun."""
+        end = self.options.until or minute_end(self.last_time, self.market)
+        closed = end < self.newest or (end == self.newest and self.place.finished)
+        if not self.options.more and self.last_time and (self.held is not None or not closed):
             ticks = [] if self.held is None else [self._marked(self.held.ticks)]
             first_row = self.next_row if self.held is None else self.held.first_row
-            clock = clock_rows(np.zeros(1, np.uint16), _minute_end(self.last_time, self.market))
+            clock = clock_rows(np.zeros(1, np.uint16), end)
             self.pending.append(pack(self._table, concatenate([*ticks, clock]), first_row=first_row))
-            self.ticks += sum(part.rows for part in ticks)
+            self.imported.appended += sum(part.rows for part in ticks)
             self.held = None
-        self._send(sync=True)
-
-    @property
-    def next_row(self) -> int:
-        """The first row that the journal did not hold when this run began."""
-        return self.place.reached.get(self.market.key, Reached()).row
+        self.stop()
 
     @property
     def _table(self) -> tuple[RowMarket]:
@@ -246,25 +250,76 @@ class _Import:
             return
         ticks = self._marked(self.held.ticks)
         self.pending.append(pack(self._table, ticks, first_row=self.held.first_row))
-        self.ticks += ticks.rows
+        self.imported.appended += ticks.rows
         self.held = None
         if len(self.pending) >= SEND_RECORDS:
             self._send(sync=False)
 
     def _marked(self, ticks: Ticks) -> Ticks:
-        return ticks._replace(kind=ticks.kind | np.uint8(self.kind_bits))
+        return ticks._replace(kind=ticks.kind | np.uint8(BACKFILL)) if self.options.backfill else ticks
 
     def _send(self, *, sync: bool) -> None:
         """Dead letters go first: a run that ends in between tells of a bad row twice, never not."""
         if self.letters:
             self.log.append(self.letters, sync=sync)
             self.letters = []
-        positions = self.writer.append_all([(self.market.key, e) for e in self.pending], sync=sync)
-        self.records += len(positions)
+        for position in self.writer.append_all([(self.market.key, e) for e in self.pending], sync=sync):
+            self.imported.records += 1
+            _extend(self.imported.offsets, position.offset)
         self.pending = []
 
 
-def _minute_end(time_ns: int, market: Market) -> int:
+@dataclass
+class _Numbered:
+    """The trade ids of a file: `contiguous` where each is the one before plus 1."""
+
+    path: Path
+    contiguous: bool = True
+    last: int | None = None
+    time: int = 0
+
+    def add(self, ticks: Ticks) -> None:
+        self.time = max(self.time, int(ticks.time.max()))
+        first = _first_of_contiguous(ticks)
+        self.contiguous &= first is not None and (self.last is None or first == self.last + 1)
+        if ticks.id is not None:
+            self.last = int(ticks.id[-1])
+
+    def jump(self, after: Ticks) -> str | None:
+        """What is missing between this file and the next, which begins with `after`."""
+        first = _first_of_contiguous(after)
+        if not self.contiguous or self.last is None or first is None or first <= self.last + 1:
+            return None
+        missing = first - self.last - 1
+        return f"ids jump from {self.last} in {self.path.name} to {first}: {missing:,} trades are missing"
+
+
+def _first_of_contiguous(ticks: Ticks) -> int | None:
+    ids = ticks.id
+    return int(ids[0]) if ids is not None and ids[0] >= 0 and bool((np.diff(ids) == 1).all()) else None
+
+
+def _extend(ranges: list[range], offset: int) -> None:
+    if ranges and ranges[-1].stop == offset:
+        ranges[-1] = range(ranges[-1].start, offset + 1)
+    else:
+        ranges.append(range(offset, offset + 1))
+
+
+def _check_age(file: TradeFile, ticks: Ticks, not_before: int | None) -> None:
+    first = int(ticks.time[0])
+    if not_before is not None and first < not_before:
+        newest_first = "; it is newest first, and one that has grown can't go on where it ended"
+        raise OldFileError(
+            f"{file.path}: its first trade is of {iso(first)}, and the market's candles are closed up to"
+            f" {iso(not_before)}: import it into a fresh home (TCPD_HOME), in one command with the files"
+            " before it, or after them where they were imported with --more, which leaves the last minute"
+            " open; or as a backfill (--backfill), which revises candles and never fills an order"
+            + (newest_first if file.layout.newest_first else "")
+        )
+
+
+def minute_end(time_ns: int, market: Market) -> int:
     """The end of the minute that a trade belongs to, by the market's `closed`."""
     shift = MINUTE_NS if market.closed == "left" else MINUTE_NS - 1
     return (time_ns + shift) // MINUTE_NS * MINUTE_NS

@@ -45,22 +45,28 @@ def right_rows(ticks: Ticks) -> "np.ndarray[Any, np.dtype[np.bool_]]":
 
 
 def lost_row(ticks: Ticks, row: int, market: Market, latest: int = TIME_MAX) -> Lost:
-    """A row that is not right, or later than `latest`; its data is a line of a file that `import` reads, once
-    it is mended."""
+    """A row that is not right, or later than `latest`."""
     kind, time = int(ticks.kind[row]), int(ticks.time[row])
-    price, size = int(ticks.price[row]), int(ticks.size[row])
+    fault = _fault(kind, time, int(ticks.price[row]), int(ticks.size[row]), latest)
+    return Lost(market.key, fault, line_of(ticks, row, market), row, _venue_id(ticks, row))
+
+
+def line_of(ticks: Ticks, row: int, market: Market) -> bytes:
+    """A row as a line of a file that `import` reads, once it is mended."""
     line: dict[str, Any] = {
-        "time": time,
-        "price": decimal_string(price, market.price_scale),
-        "size": decimal_string(size, market.size_scale),
+        "time": int(ticks.time[row]),
+        "price": decimal_string(int(ticks.price[row]), market.price_scale),
+        "size": decimal_string(int(ticks.size[row]), market.size_scale),
     }
-    if side := _SIDES.get(RowKind(kind & 3)):
+    if side := _SIDES.get(RowKind(int(ticks.kind[row]) & 3)):
         line["side"] = side
-    venue_id = "" if ticks.id is None else str(trade_ids(ticks.id[row : row + 1])[0] or "")
-    if venue_id:
+    if venue_id := _venue_id(ticks, row):
         line["id"] = venue_id
-    reason = _fault(kind, time, price, size, latest)
-    return Lost(market.key, reason, msgspec.json.encode(line), row, venue_id)
+    return msgspec.json.encode(line)
+
+
+def _venue_id(ticks: Ticks, row: int) -> str:
+    return "" if ticks.id is None else str(trade_ids(ticks.id[row : row + 1])[0] or "")
 
 
 def _fault(kind: int, time: int, price: int, size: int, latest: int) -> str:

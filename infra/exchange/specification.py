@@ -1,12 +1,13 @@
 """What a market is, said in terms of options: symbol, contract, steps."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 
 from streams.events import Closed, Contract, Market
 
 CASH_SCALE = 8
+SIZE_SCALE_DEFAULT = 8
 VENUE = re.compile(r"(?!\.)[A-Za-z0-9_.-]{1,64}")
 _PART = r"(?!\.\.?(?:[/:]|$))([^/:\s\x00-\x1f\x7f]+)"
 SYMBOL = re.compile(rf"(?=.{{1,100}}$){_PART}/{_PART}(?::{_PART})?")
@@ -63,6 +64,35 @@ def specification(
         fee=fee,
         slippage=slippage,
     )
+
+
+def inferred(
+    venue: str,
+    symbol: str,
+    decimals: Mapping[str, int],
+    *,
+    contract: Contract | None = None,
+    price_step: str | None = None,
+    size_step: str | None = None,
+    closed: Closed = "right",
+    fee: int = 0,
+    slippage: int = 0,
+) -> tuple[Market, str]:
+    """A market's specification, and a sentence on what was assumed. A step that is not given is one unit of
+    the last of the `decimals` that a price or size was seen with. Raises as `specification`."""
+    price = price_step or _unit(decimals["price"])
+    # sizes vary more than a sample shows
+    size = size_step or _unit(max(decimals["size"], SIZE_SCALE_DEFAULT) if decimals["size"] else 0)
+    market = specification(
+        venue, symbol, contract=contract, price_step=price, size_step=size,
+        closed=closed, fee=fee, slippage=slippage,
+    )  # fmt: skip
+    assumed = [name for name, given in (("price", price_step), ("size", size_step)) if given is None]
+    return market, f"{market.key} is new: {described(market, assumed)}"
+
+
+def _unit(decimals: int) -> str:
+    return str(Decimal(1).scaleb(-decimals))
 
 
 def _parts(venue: str, symbol: str) -> tuple[str, str, str | None]:

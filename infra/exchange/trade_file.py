@@ -1,10 +1,12 @@
-"""A file of recorded trades: which of its columns is what, and its rows as exact integers of a
-market."""
+"""A file of recorded trades: its rows, oldest first, as exact integers of a market.
 
-import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from decimal import Decimal, InvalidOperation
+    reader ─ pieces ─► those of the symbol ─► converted ─► good and bad rows in turn ─► strays taken out
+
+What a file is, is taken from its first rows (`TradeFile.layout`) and never changes behind them.
+"""
+
+from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,220 +15,249 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from infra.exchange import convert
-from infra.exchange.readers import FileReadError, Piece, open_rows
-from infra.exchange.specification import described, specification
-from streams.events import Closed, Contract, Market, RowKind
+from infra.exchange import convert, forms
+from infra.exchange.convert import pc
+from infra.exchange.forms import FileOptions, Form, Side
+from infra.exchange.newest_first import from_the_end
+from infra.exchange.pieces import FileReadError, Piece, Reader
+from infra.exchange.readers import open_rows, reported
+from projections.fold.specification import SCALE_MAX
+from streams.events import Market, RowKind
 from streams.ticks import Ticks
 
-NAMES = {
-    "time": "timestamp tradetime transacttime time ts datetime date T",
-    "price": "price p rate tradeprice px",
-    "size": "size amount qty quantity volume sz q v",
-    "side": "side takerside taker aggressor direction",
-    "maker": "isbuyermaker buyerismaker m",
-    "id": "id tradeid tid t",
-}
-"""Usual names of columns, best first, written without signs between words and without a unit. Those
-of one letter are told apart by case, as Binance does."""
-NEEDED = ("time", "price", "size")
 SAMPLE_ROWS = 10_000
 """The first rows, from which units, signs and scales are taken."""
 VALUE_MAX = 2**53
 """Larger prices and sizes are refused: no market has them, and indicators see them as floats."""
-SIZE_SCALE_DEFAULT = 8
+SHOWN_CHARACTERS = 200
 
 
 class BadRowError(ValueError):
-    """A row that is no trade of the market. Rows count from 1, without a header.
+    """A row that is no trade of the market. Rows count from 1, without a header, and from the end where that
+    is the oldest; `place` is its number among the rows of its symbol.
 
     `data`: the row as a line of JSON, which `import` reads once it is mended, or as it stands in the file.
     """
 
-    def __init__(self, file: Path, row: int, column: str, value: Any, hint: str, data: bytes) -> None:
+    def __init__(
+        self, file: Path, row: int, column: str, value: Any, hint: str, data: bytes, *, place: int = 0
+    ) -> None:
         self.file, self.row, self.column, self.value, self.hint = file, row, column, value, hint
-        self.data = data
-        super().__init__(f"{file}: row {row}: {column} is {value!r}: {hint}")
+        self.data, self.place = data, place or row
+        shown = value[:SHOWN_CHARACTERS] if isinstance(value, str) else value
+        super().__init__(f"{file}: row {row}: {column} is {shown!r}: {hint}")
 
 
-@dataclass(frozen=True)
-class FileOptions:
-    """What the user says about a file. `columns` names a column for `time`, `price`, `size`,
-    `side`, `maker` (True: the buyer was the maker) or `id`; `time_unit` is s, ms, us, ns or iso;
-    `signed` says whether the sign of a size is the taker's side. None: taken from the first rows.
-    """
-
-    columns: Mapping[str, str] = field(default_factory=dict[str, str])
-    time_unit: str | None = None
-    signed: bool | None = None
+class NoRowsError(FileReadError):
+    """A file without a single row."""
 
 
 class Layout(NamedTuple):
-    """How a file is understood: the column of each field, the unit of its times, signed sizes."""
+    """How a file is understood: the column of each field, the unit of its times, signed sizes, whose `side`
+    it is, the symbol whose rows are taken (None: it names none), and its form where that is known."""
 
     columns: dict[str, str]
     time_unit: str
     signed: bool
+    side: Side
+    symbol: str | None
+    newest_first: bool
+    form: Form | None
+
+
+class Sample(NamedTuple):
+    """What the first rows say: the decimals of prices and sizes, and the earliest time (ns)."""
+
+    decimals: dict[str, int]
+    first_time: int
 
 
 class Run(NamedTuple):
-    """Consecutive trades of a file; `first_row` counts from 0."""
+    """Consecutive trades; `first_row` counts those of the symbol from 0, `rows` are their numbers in the
+    file."""
 
     first_row: int
     ticks: Ticks
+    rows: NDArray[np.int64]
+
+    def part(self, start: int, end: int) -> "Run":
+        """The trades from `start` to before `end`."""
+        rows = slice(start, end)
+        return Run(self.first_row + start, self.ticks.take(rows), self.rows[rows])
+
+
+class Others(NamedTuple):
+    """So many rows of other symbols."""
+
+    rows: int
+
+
+Found = Run | BadRowError | Others
 
 
 class TradeFile:
     """A file of trades at `path`. Raises `FileReadError` when it cannot be understood."""
 
     def __init__(self, path: Path, options: FileOptions | None = None) -> None:
-        self.path = path
-        self.layout, self._sample = _recognise(path, options or FileOptions())
+        self.path, self.options = path, options or FileOptions()
+        self.layout, self.sample = _recognise(path, self.options)
 
-    def runs(self, market: Market) -> Iterator[tuple[float, Run | BadRowError]]:
-        """The rows in the file's order at the market's scales: (fraction of the file read, trades
-        between two bad rows, or a bad row).
-        """
-        with open_rows(self.path) as reader:
-            first_row = 0
-            for piece in reader.pieces(list(dict.fromkeys(self.layout.columns.values()))):
-                yield from self._piece(piece, market, first_row)
+    def rows(self, market: Market) -> Iterator[tuple[float, Found]]:
+        """The rows from the oldest at the market's scales: (fraction of the file read, trades between two bad
+        rows, a bad row, or how many there were of other symbols). Raises `FileReadError`."""
+        with open_rows(self.path, self.options) as reader, reported(self.path):
+            wanted = list(dict.fromkeys(self.layout.columns.values()))
+            backwards = self.layout.newest_first
+            first_row = place = 0
+            for piece in from_the_end(reader, wanted) if backwards else reader.pieces(wanted):
+                mine = self._mine(piece, first_row)
+                others = piece.rows - len(mine.rows)
+                if others:
+                    yield piece.read, Others(others)
+                for found in self._converted(mine, market, place):
+                    yield piece.read, found
                 first_row += piece.rows
+                place += len(mine.rows)
 
-    def _piece(
-        self, piece: Piece, market: Market, first_row: int
-    ) -> Iterator[tuple[float, Run | BadRowError]]:
-        ticks, oks = _converted(piece, self.layout, market)
+    def _mine(self, piece: Piece, first_row: int) -> "_Mine":
+        """The rows of a piece that are of the symbol, and those that are malformed."""
+        numbers = np.arange(first_row, first_row + piece.rows)
+        if self.layout.symbol is None:
+            return _Mine(piece.columns, piece.malformed, numbers)
+        symbols = _symbols(piece.columns[self.layout.columns["symbol"]])
+        mine = pc.equal(symbols, self.layout.symbol).to_numpy(zero_copy_only=False)
+        mine[list(piece.malformed)] = True
+        if mine.all():
+            return _Mine(piece.columns, piece.malformed, numbers)
+        if self.options.only is None:
+            row = int(np.argmin(mine))
+            raise FileReadError(
+                f"row {first_row + row + 1} is of {symbols[row].as_py()!r}, and those before are of"
+                f" {self.layout.symbol!r}: say whose rows to take, as --only {self.layout.symbol}"
+            )
+        kept = np.flatnonzero(mine)
+        places = {int(row): at for at, row in enumerate(kept)}
+        malformed = {places[row]: text for row, text in piece.malformed.items()}
+        columns = {name: column.take(pa.array(kept)) for name, column in piece.columns.items()}
+        return _Mine(columns, malformed, numbers[kept])
+
+    def _converted(self, mine: "_Mine", market: Market, place: int) -> Iterator[Run | BadRowError]:
+        rows = len(mine.rows)
+        ticks, oks = _converted(mine, self.layout, market)
         good = np.logical_and.reduce(list(oks.values()))
         start = 0
-        for bad in [*np.flatnonzero(~good).tolist(), piece.rows]:
+        for bad in [*np.flatnonzero(~good).tolist(), rows]:
             if start < bad:
-                yield piece.read, Run(first_row + start, ticks.take(slice(start, bad)))
-            if bad < piece.rows:
+                between = slice(start, bad)
+                yield Run(place + start, ticks.take(between), mine.rows[between])
+            if bad < rows:
                 name = next(name for name, ok in oks.items() if not ok[bad])
-                yield piece.read, self._bad_row(piece, market, name, bad, first_row)
+                yield self._bad_row(mine, market, name, bad, place)
             start = bad + 1
 
-    def _bad_row(self, piece: Piece, market: Market, name: str, row: int, first_row: int) -> BadRowError:
-        if row in piece.malformed:
-            text = piece.malformed[row]
+    def _bad_row(self, mine: "_Mine", market: Market, name: str, row: int, place: int) -> BadRowError:
+        number, place = int(mine.rows[row]) + 1, place + row + 1
+        if row in mine.malformed:
+            text = mine.malformed[row]
             hint = "no row of this file's form"
             data = text.encode(errors="backslashreplace")
-            return BadRowError(self.path, first_row + row + 1, "the row", text[:200], hint, data)
+            return BadRowError(self.path, number, "the row", text, hint, data, place=place)
         column = self.layout.columns[name]
-        value = piece.columns[column][row].as_py()
+        value = mine.columns[column][row].as_py()
         hint = _hint(name, value, self.layout, market)
-        values = {name: cells[row].as_py() for name, cells in piece.columns.items()}
+        values = {name: cells[row].as_py() for name, cells in mine.columns.items()}
         data = msgspec.json.encode(values, enc_hook=str)
-        return BadRowError(self.path, first_row + row + 1, column, value, hint, data)
-
-    def infer_market(
-        self,
-        venue: str,
-        symbol: str,
-        *,
-        contract: Contract | None = None,
-        price_step: str | None = None,
-        size_step: str | None = None,
-        closed: Closed = "right",
-        fee: int = 0,
-        slippage: int = 0,
-    ) -> tuple[Market, str]:
-        """A market's specification from its symbol and the file's first rows, and a sentence on
-        what was assumed. Steps are decimal texts. Raises `ValueError` for a symbol or step that is
-        none.
-        """
-        price, size = self._step("price", price_step), self._step("size", size_step)
-        market = specification(
-            venue, symbol, contract=contract, price_step=price, size_step=size,
-            closed=closed, fee=fee, slippage=slippage,
-        )  # fmt: skip
-        assumed = [n for n, given in (("price", price_step), ("size", size_step)) if given is None]
-        return market, f"{market.key} is new: {described(market, assumed)}"
-
-    def _step(self, name: str, given: str | None) -> str:
-        """As given, or one unit of the last decimal seen."""
-        if given is not None:
-            return given
-        decimals = _decimals(self._sample[self.layout.columns[name]])
-        if name == "size" and decimals:
-            decimals = max(decimals, SIZE_SCALE_DEFAULT)  # sizes vary more than a sample shows
-        return str(Decimal(1).scaleb(-decimals))
+        return BadRowError(self.path, number, column, value, hint, data, place=place)
 
 
-def _recognise(path: Path, options: FileOptions) -> tuple[Layout, dict[str, pa.Array]]:
-    with open_rows(path) as reader:
-        columns = _columns(path, reader.names, options)
+class _Mine(NamedTuple):
+    """Rows of a piece that are to be taken: their columns, the malformed by place, their numbers in the
+    file from 0."""
+
+    columns: dict[str, pa.Array]
+    malformed: dict[int, str]
+    rows: NDArray[np.int64]
+
+
+def _recognise(path: Path, options: FileOptions) -> tuple[Layout, Sample]:
+    with open_rows(path, options) as reader, reported(path):
+        columns = forms.field_columns(reader.names, options)
         wanted = list(dict.fromkeys(columns.values()))
         piece = next((piece for piece in reader.pieces(wanted) if piece.rows), None)
-    if piece is None:
-        raise FileReadError(f"{path}: has no rows")
-    sample = {name: column.slice(0, SAMPLE_ROWS) for name, column in piece.columns.items()}
-    for name, column in columns.items():
-        _check_type(path, name, column, sample[column].type)
-    if "id" in columns and not _has_integer_ids(sample[columns["id"]]):
-        del columns["id"]
-    unit = options.time_unit or _unit(sample[columns["time"]])
-    if unit not in (*convert.UNITS, convert.ISO):
-        raise FileReadError(f"{path}: time unit {unit!r} is unknown; use s, ms, us, ns or iso")
-    signed = options.signed
-    if signed is None:
-        signed = not {"side", "maker"} & columns.keys() and _any_negative(sample[columns["size"]])
-    return Layout(columns, unit, signed), sample
+        if piece is None:
+            raise NoRowsError(f"{path}: has no rows")
+        cells = {name: piece.columns[column] for name, column in columns.items()}
+        sample = {name: column.slice(0, SAMPLE_ROWS) for name, column in cells.items()}
+        for name, column in columns.items():
+            _check_type(name, column, sample[name].type)
+        if "id" in columns and not _has_integer_ids(sample["id"]):
+            del columns["id"]
+        unit = options.time_unit or _unit(sample["time"])
+        if unit not in (*convert.UNITS, convert.ISO):
+            raise FileReadError(f"time unit {unit!r} is unknown; use s, ms, us, ns or iso")
+        form = _form(reader, unit, options)
+        side = options.side or ("taker" if form is None else form.side)
+        signed = options.signed
+        if signed is None:
+            signed = not {"side", "maker"} & columns.keys() and _any_negative(sample["size"])
+        symbol = _symbol(cells, options)
+        times, ok = convert.times(cells["time"], unit)
+        newest_first = _descends(times[ok])
+        layout = Layout(columns, unit, signed, side, symbol, newest_first, form)
+        decimals = {name: _decimals(sample[name]) for name in ("price", "size")}
+        return layout, Sample(decimals, int(times[ok].min(initial=convert.TIME_MAX)))
 
 
-def _columns(path: Path, names: list[str], options: FileOptions) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for name, usual in NAMES.items():
-        given = options.columns.get(name)
-        if given is not None and given not in names:
-            raise FileReadError(f"{path}: has no column {given!r}; it has {', '.join(names)}")
-        column = given or _usual(usual.split(), names)
-        if column is not None:
-            found[name] = column
-    if unknown := options.columns.keys() - NAMES.keys():
-        raise ValueError(f"{min(unknown)!r} is no field of a trade; use one of {', '.join(NAMES)}")
-    for name in NEEDED:
-        if name not in found:
-            raise FileReadError(
-                f"{path}: none of its columns {', '.join(names)} is known as the {name}; "
-                f"say which is: {name}=COLUMN"
-            )
-        if names.count(found[name]) > 1:
-            raise FileReadError(f"{path}: has several columns {found[name]!r}; rename all but one")
-    return found
+def _form(reader: Reader, unit: str, options: FileOptions) -> Form | None:
+    if options.names:
+        return None
+    return forms.headed_form(reader.names, unit) if reader.first is None else forms.bare_form(reader.first)
 
 
-def _check_type(path: Path, name: str, column: str, kind: pa.DataType) -> None:
+def _symbol(cells: dict[str, pa.Array], options: FileOptions) -> str | None:
+    """The symbol whose rows are taken."""
+    if "symbol" not in cells:
+        if options.only is not None:
+            raise FileReadError("has no column of symbols for --only; name it: --column symbol=COLUMN")
+        return None
+    if options.only is not None:
+        return options.only
+    found = _symbols(cells["symbol"]).unique().to_pylist()
+    if len(found) > 1:
+        raise FileReadError(
+            f"has trades of {len(found)} symbols ({', '.join(found)[:1000]}): say whose to take, as"
+            f" --only {found[0]}"
+        )
+    return found[0]
+
+
+def _symbols(column: pa.Array) -> pa.Array:
+    return pc.utf8_trim_whitespace(column.cast(pa.large_string()).fill_null(""))
+
+
+def _descends(times: NDArray[np.int64]) -> bool:
+    """Whether the first rows go back in time, from newer to older."""
+    steps = np.diff(times)
+    return len(times) > 1 and bool(times[-1] < times[0]) and int((steps < 0).sum()) > int((steps > 0).sum())
+
+
+def _check_type(name: str, column: str, kind: pa.DataType) -> None:
     tests = ["integer", "floating", "decimal", "string", "large_string", "null"]
     tests += {"time": ["timestamp"], "side": ["boolean"], "maker": ["boolean"]}.get(name, [])
     if not any(getattr(pa.types, f"is_{test}")(kind) for test in tests):
-        raise FileReadError(
-            f"{path}: column {column!r} for the {name} holds {kind}; name another: {name}=COLUMN"
-        )
+        raise FileReadError(f"column {column!r} for the {name} holds {kind}; name another: {name}=COLUMN")
 
 
-def _usual(usual: list[str], names: list[str]) -> str | None:
-    plain = {_plain(name): name for name in reversed(names)}
-    return next((plain[name] for name in usual if name in plain), None)
-
-
-def _plain(name: str) -> str:
-    name = name.strip()
-    if len(name) == 1:
-        return name
-    return re.sub(r"[\W_]", "", re.sub(r"_(s|ms|us|ns)$", "", name.lower()))
-
-
-def _converted(piece: Piece, layout: Layout, market: Market) -> tuple[Ticks, dict[str, NDArray[np.bool_]]]:
-    """The rows of a piece, and by field which of them are right."""
-    column = {name: piece.columns[column] for name, column in layout.columns.items()}
+def _converted(mine: _Mine, layout: Layout, market: Market) -> tuple[Ticks, dict[str, NDArray[np.bool_]]]:
+    """Rows, and by field which of them are right."""
+    column = {name: mine.columns[column] for name, column in layout.columns.items()}
+    rows = len(mine.rows)
     time, time_ok = convert.times(column["time"], layout.time_unit)
     price, price_ok = convert.decimals(column["price"], market.price_scale)
     size, size_ok = convert.decimals(column["size"], market.size_scale)
     oks = {"time": time_ok}
     oks["price"] = price_ok & (price > 0) & (price <= VALUE_MAX) & (price % market.price_step == 0)
-    kind = np.full(piece.rows, RowKind.TRADE, np.uint8)
+    kind = np.full(rows, RowKind.TRADE, np.uint8)
     if layout.signed:
         kind = np.where(size < 0, RowKind.SELL, RowKind.BUY).astype(np.uint8)
         size = np.abs(size)
@@ -234,10 +265,16 @@ def _converted(piece: Piece, layout: Layout, market: Market) -> tuple[Ticks, dic
     for name in ("side", "maker"):
         if name in column:
             kind, oks[name] = convert.sides(column[name], maker=name == "maker")
+    if layout.side == "maker" and "maker" not in column:
+        kind = _OTHER_SIDE[kind]
     ids = None
     if "id" in column:
         ids, oks["id"] = convert.ids(column["id"])
-    return Ticks(np.zeros(piece.rows, np.uint16), kind, time, price, size, ids), oks
+    return Ticks(np.zeros(rows, np.uint16), kind, time, price, size, ids), oks
+
+
+_OTHER_SIDE = np.arange(len(RowKind), dtype=np.uint8)
+_OTHER_SIDE[[RowKind.BUY, RowKind.SELL]] = RowKind.SELL, RowKind.BUY
 
 
 def _hint(name: str, value: Any, layout: Layout, market: Market) -> str:
@@ -254,27 +291,32 @@ def _hint(name: str, value: Any, layout: Layout, market: Market) -> str:
         return "no side that is known: buy or sell, true or false"
     if name == "id":
         return "no trade id: a whole number from 0"
-    return _number_hint(name, value, market)
+    return _number_hint(name, str(value), market)
 
 
-def _number_hint(name: str, value: Any, market: Market) -> str:
+def _number_hint(name: str, text: str, market: Market) -> str:
     scale = market.price_scale if name == "price" else market.size_scale
     step = market.price_step if name == "price" else market.size_step
     try:
-        number = Decimal(str(value))
-    except InvalidOperation:
+        finite = Decimal(text).is_finite()
+    except ArithmeticError:
         return "no number"
-    if not number.is_finite():
-        return "no finite number"
+    number = forms.number(text)
+    if number is None:
+        return "no number" if finite else "no finite number"
     if number == 0:
         return f"a trade has a {name} above 0"
     if number < 0:
         return f"a trade has a {name} above 0" + (
-            "; if the sign is the taker's side, say so: signed" if name == "size" else ""
+            "; if the sign is the taker's side, say so: --signed" if name == "size" else ""
         )
-    if number.scaleb(scale, convert.EXACT) > VALUE_MAX:
+    if number.adjusted() + scale > 16 or number.scaleb(scale, convert.EXACT) > VALUE_MAX:
         return f"beyond 2**53 in units of 10**-{scale}"
-    return f"no multiple of the market's {name} step {Decimal(step).scaleb(-scale):f}"
+    finer = max(1, -int(number.normalize(convert.EXACT).as_tuple().exponent))
+    known = f"no multiple of the market's {name} step {Decimal(step).scaleb(-scale):f}"
+    if finer > SCALE_MAX:
+        return known
+    return f"{known}; if the market has finer ones, say --{name}-step {Decimal(1).scaleb(-finer):f}"
 
 
 def _has_integer_ids(column: pa.Array) -> bool:
@@ -286,21 +328,19 @@ def _unit(column: pa.Array) -> str:
     if pa.types.is_timestamp(column.type):
         return convert.ISO
     values = column.drop_null()
-    return convert.time_unit(values[0].as_py()) if len(values) else convert.ISO
+    return forms.time_unit(values[0].as_py()) if len(values) else convert.ISO
 
 
 def _any_negative(column: pa.Array) -> bool:
-    return any(str(value).startswith("-") for value in column.drop_null().to_pylist())
+    return any(str(value).startswith("-") for value in column.drop_null().unique().to_pylist())
 
 
 def _decimals(column: pa.Array) -> int:
     """The most decimals of any number in a column, trailing zeros left out."""
     most = 0
-    for value in column.drop_null().to_pylist():
-        try:
-            exponent = Decimal(str(value)).normalize(convert.EXACT).as_tuple().exponent
-        except InvalidOperation:
+    for value in column.drop_null().unique().to_pylist():
+        number = forms.number(str(value))
+        if number is None or abs(number.adjusted()) > SCALE_MAX:
             continue  # a bad row; the rows are judged one by one when they are read
-        if isinstance(exponent, int):
-            most = max(most, -exponent)
-    return most
+        most = max(most, -int(number.normalize(convert.EXACT).as_tuple().exponent))
+    return min(most, SCALE_MAX)

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import msgspec
 
-from infra.exchange.files import import_file
 from infra.process.settings import load_settings
 from infra.worker.root import work
 from streams.backends import open_log
 from streams.events import Market
+from tests.trade_files import import_file
 
 
 def main() -> None:

@@ -47,7 +47,7 @@ def test_left_closed_candles_equal_the_exchanges_own_in_every_minute_and_every_r
     home: Home, shared_data: Path
 ) -> None:
     done = home.json("import", shared_data / TRADES, *SPECIFICATION, "--closed", "left")
-    assert (done["ticks"], done["total"]) == (501_825, 501_825)
+    assert (done["ticks"], done["rows"]) == (501_825, 501_825)
     bins = own_bins(shared_data)
     assert equal(candles(home, "1m"), bins) == len(bins) == 2_880
     for timeframe in ("5m", "15m", "1h", "4h", "1d"):
@@ -58,7 +58,7 @@ def test_left_closed_candles_equal_the_exchanges_own_in_every_minute_and_every_r
             == 2_880 * TIMEFRAMES_NS["1m"] // TIMEFRAMES_NS[timeframe]
         )
     again = home.json("import", shared_data / TRADES, *SPECIFICATION, "--closed", "left")
-    assert (again["ticks"], again["total"]) == (0, 501_825)
+    assert (again["ticks"], again["rows"]) == (0, 501_825)
 
 
 def test_right_closed_candles_equal_a_pandas_recomputation(home: Home, shared_data: Path) -> None:

@@ -35,7 +35,7 @@ def test_commands_append_to_kafka_and_wait_for_the_worker(
         write_csv(tmp_path / "rest.csv", ROWS[HALF:]),
     )
     home.json("markets", "add", *MARKET, *SPECIFIED)
-    assert home.json("import", first, *MARKET)["total"] == HALF
+    assert home.json("import", first, *MARKET)["rows"] == HALF
     bot = ["bots", "create", *MARKET, "--strategy", "sma_cross", "--timeframe", "1m", "--cash", "1000"]
     created = home.json(*bot, "--param", "fast=3", "--param", "slow=8", "--short", "--start")
     assert created["bot_id"] == 1

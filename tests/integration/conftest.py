@@ -36,10 +36,10 @@ def recorded(tmp_path_factory: pytest.TempPathFactory, files: Path) -> CommandLi
     """A home where two bots have traded. It is only read: tests that change something take a copy."""
     cli = CommandLine(tmp_path_factory.mktemp("recorded") / "home")
     first = cli.line("import", files / "first.csv", *MARKET, *SPECIFIED)
-    assert {name: first[name] for name in ("ticks", "total")} == {"ticks": len(FIRST), "total": len(FIRST)}
+    assert {name: first[name] for name in ("ticks", "rows")} == {"ticks": len(FIRST), "rows": len(FIRST)}
     assert cli.line(*SMA, "--short", "--start") == {"bot_id": 1, "position": f"journal:{PART}:3"}
     assert cli.line(*CREATE, "rsi_reversion", "--param", "n=5", "--sizing", "cash:500")["bot_id"] == 2
     rest = cli.line("import", files / "rest.csv", *MARKET)
-    assert rest["ticks"] == rest["total"] == len(ROWS) - len(FIRST)
-    assert set(rest) >= {"ticks", "total", "records", "seconds"}
+    assert rest["ticks"] == rest["rows"] == len(ROWS) - len(FIRST)
+    assert set(rest) >= {"ticks", "rows", "records", "seconds"}
     return cli

@@ -13,11 +13,10 @@ from msgspec.structs import replace
 from infra.commands import BotManager
 from infra.commands.journal_view import (
     WINDOW_RECORDS,
-    import_place,
+    import_state,
     registrations,
     source_state,
     view,
-    watermark,
 )
 from infra.commands.manager import BotSpec, RefusedError, sizing_of
 from infra.db import queries
@@ -38,6 +37,7 @@ from streams.events import (
     RegisterBot,
     Sizing,
     StartBot,
+    TickBatch,
 )
 from streams.journal import JournalWriter, scan
 from streams.log import Log
@@ -219,7 +219,7 @@ def test_a_snapshot_of_another_version_is_passed_over(
     fold_home(log, strategies)
     monkeypatch.setattr(pipeline, "STATE_VERSION", pipeline.STATE_VERSION + 1)
     assert list(view(log, PART).bots) == [1]
-    assert watermark(log, MARKET.key) == START + 120 * 10**9
+    assert watermark(log) == START + 120 * 10**9
     assert manager.create_bot(SPEC).bot_id == 2
 
 
@@ -335,47 +335,55 @@ def test_a_source_stands_where_a_scan_of_the_whole_journal_says(
     assert known.markets == scanned.markets
     assert known.source("feed").epoch == scanned.source("feed").epoch == 0
     assert known.source("feed").reached == scanned.source("feed").reached
-    assert watermark(log, MARKET.key) == START + 240 * 10**9
+    assert watermark(log) == START + 240 * 10**9
 
 
 def test_a_market_is_as_far_in_time_as_its_newest_row(log: Log, market: JournalWriter) -> None:
-    assert watermark(log, MARKET.key) == START + 120 * 10**9
-    assert watermark(log, "test:B/USDT") is None
+    assert watermark(log) == START + 120 * 10**9
+    assert import_state(log, "test:B/USDT", []).newest == {}
 
 
-def test_an_import_scans_behind_the_snapshot_unless_its_source_stands_in_there(
+def test_an_import_knows_the_market_and_what_its_source_wrote_behind_the_snapshot(
     log: Log, market: JournalWriter, strategies: Strategies
 ) -> None:
-    assert import_place(log, MARKET.key, "file:x") == (0, None)
-    fold_home(log, strategies)
-    folded = log.highwater(JOURNAL, PART)
-    assert import_place(log, MARKET.key, "file:x") == (folded, MARKET)
-    JournalWriter(log, "file:x", 0).append(batch(MARKET, [(190, 102, 5)]), key=MARKET.key)
-    assert import_place(log, MARKET.key, "file:x") == (folded, MARKET)
+    for fold in (lambda: None, lambda: fold_home(log, strategies)):
+        fold()
+        state = import_state(log, MARKET.key, ["file:x"])
+        assert (state.markets, state.source("file:x").epoch) == ({MARKET.key: MARKET}, -1)
+    JournalWriter(log, "file:x", 0).append(file_batch(190, 0), key=MARKET.key)
+    assert import_state(log, MARKET.key, ["file:x"]).source("file:x").reached[MARKET.key].row == 1
 
 
-def test_an_import_scans_from_the_last_batch_of_its_source(
+def test_an_import_goes_on_from_the_last_batch_of_its_source(
     log: Log, market: JournalWriter, strategies: Strategies
 ) -> None:
     """Many records before the snapshot; what an older writer of the source appended later is passed over."""
     file, older = JournalWriter(log, "file:x", 1), JournalWriter(log, "file:x", 0)
     for row in (0, 1):
-        rows = replace(batch(MARKET, [(130 + row, 102, 5)]), first_row=row)
-        (last,) = file.append(rows, key=MARKET.key)
-    older.append(replace(batch(MARKET, [(132, 102, 5)]), first_row=7), key=MARKET.key)
+        file.append(file_batch(130 + row, row), key=MARKET.key)
+    older.append(file_batch(132, 7), key=MARKET.key)
     for second in range(3 * WINDOW_RECORDS):
         market.append(batch(MARKET, [(200 + second,)]), key=MARKET.key)
+    JournalWriter(log, "file:y", 0).append(file_batch(500, 3), key=MARKET.key)
     fold_home(log, strategies)
-    assert import_place(log, MARKET.key, "file:x") == (last.offset, MARKET)
-    known = scan(log, [PART], start=last.offset, source="file:x").source("file:x")
-    assert known.reached[MARKET.key].row == 2
-    assert known == scan(log, [PART], source="file:x").source("file:x")
+    state = import_state(log, MARKET.key, ["file:x", "file:y", "file:z"])
+    rows = {name: source.reached[MARKET.key].row for name, source in state.sources.items() if source.reached}
+    assert rows == {"file:x": 2, "file:y": 4}
 
 
-def test_an_import_whose_newest_writer_appended_no_batch_scans_from_the_start(
+def test_an_import_whose_newest_writer_appended_no_batch_goes_on_from_the_older_ones(
     log: Log, market: JournalWriter, strategies: Strategies
 ) -> None:
-    JournalWriter(log, "file:x", 0).append(batch(MARKET, [(130, 102, 5)]), key=MARKET.key)
+    JournalWriter(log, "file:x", 0).append(file_batch(130, 0), key=MARKET.key)
     JournalWriter(log, "file:x", 1).append(replace(MARKET, fee=5), key=MARKET.key)
     fold_home(log, strategies)
-    assert import_place(log, MARKET.key, "file:x") == (0, None)
+    known = import_state(log, MARKET.key, ["file:x"]).source("file:x")
+    assert (known.epoch, known.reached[MARKET.key].row) == (1, 1)
+
+
+def file_batch(second: int, row: int) -> TickBatch:
+    return replace(batch(MARKET, [(second, 102, 5)]), first_row=row)
+
+
+def watermark(log: Log) -> int:
+    return import_state(log, MARKET.key, []).newest[MARKET.key].time

@@ -73,7 +73,7 @@ def test_an_import_that_is_repeated_appends_nothing_and_says_what_is_there(
     recorded: CommandLine, files: Path
 ) -> None:
     again = recorded.line("import", files / "rest.csv", *MARKET)
-    assert (again["ticks"], again["total"]) == (0, len(ROWS) - len(FIRST))
+    assert (again["ticks"], again["rows"]) == (0, len(ROWS) - len(FIRST))
 
 
 def test_a_new_market_takes_a_specification_and_says_which(cli: CommandLine, files: Path) -> None:
@@ -104,7 +104,8 @@ def test_a_bad_row_ends_an_import_with_file_row_and_value_and_the_rows_before_co
     bad = write_csv(tmp_path / "bad.csv", [*FIRST[:20], (FIRST[20][0], "-1.0", "1.0"), *FIRST[21:]])
     said = cli.run("import", bad, *MARKET, "--json")
     assert said.returncode == 1
-    assert said.stdout == ""
+    done = json.loads(said.stdout)
+    assert (done["rows"], done["ticks"], done["bad_rows"], done["in_candles"]) == (21, 20, 1, 20)
     assert f"{bad}: row 21: price is " in said.stderr
     assert "-1" in said.stderr
     assert cli.line("import", bad, *MARKET, "--skip-bad")["bad_rows"] == 1

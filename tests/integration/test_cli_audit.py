@@ -8,7 +8,6 @@ import msgspec
 import numpy as np
 
 from infra.commands.journal_view import view
-from infra.exchange.files import import_file
 from infra.worker.fold_code import fold_code_hash
 from streams.backends import open_log
 from streams.codec import decode_input, encode
@@ -28,6 +27,7 @@ from tests.integration.command_line import (
     CommandLine,
     database,
 )
+from tests.trade_files import import_file
 
 # ------------------------------------------------------------------ log, topics, schemas
 
@@ -77,7 +77,7 @@ def test_of_one_input_in_other_batches_every_stream_has_the_same_content(
     import_file(log, files / "rest.csv", view(log, PART).markets[KEY], record_rows=3)
     log.close()
     for one in (cli, other):
-        assert one.line("import", files / "rest.csv", *MARKET)["total"] == len(ROWS) - len(FIRST)
+        assert one.line("import", files / "rest.csv", *MARKET)["rows"] == len(ROWS) - len(FIRST)
     assert "checkpoint.v1" in {line["type"] for line in other.lines("log", "bots")}
     for stream in ("candles", "signals", "trades", "bots"):
         content = cli.out("log", stream, "--content")

@@ -49,7 +49,7 @@ def test_an_import_that_fills_the_disk_goes_on_where_it_ended(
     assert done.returncode != 0
     assert FULL in done.stderr
     resize(small_disk, "60m")
-    assert crowded.line("import", file, *MARKET)["total"] == len(ROWS)
+    assert crowded.line("import", file, *MARKET)["rows"] == len(ROWS)
     check(crowded)
 
 

@@ -16,11 +16,10 @@ from hypothesis import strategies as st
 from prometheus_client import REGISTRY
 
 from infra.exchange.collector import DataCollector, Message
-from infra.exchange.files import FileReplay, import_file
+from infra.exchange.file_replay import FileReplay
 from infra.exchange.lost import bytes_of, lost_row
 from infra.exchange.provider import Delivery
 from infra.exchange.simulated import START_NS, SimulatedExchange, Slice, market, symbols, ticks
-from infra.exchange.trade_file import TradeFile
 from projections.fold.pipeline import Pipeline
 from streams import codec
 from streams.backends import open_log
@@ -42,6 +41,7 @@ from streams.records import Input, partition_of
 from streams.ticks import Ticks, concatenate, unpack
 from streams.topics import JOURNAL, SYSTEM
 from tests.journal import fold, of, trades_in_candles
+from tests.trade_files import import_file, market_of
 
 HOUR_NS = 60 * MINUTE_NS
 THREE = symbols(3)
@@ -419,7 +419,7 @@ def test_a_row_that_was_left_out_goes_in_again_once_it_is_mended(log, tmp_path):
     (line,) = [lost_row(message.ticks, 1, market("BTC/USDT")).data]
     file = tmp_path / "mended.jsonl"
     file.write_bytes(line.replace(b'"price":"0.00"', b'"price":"1.01"'))
-    assert import_file(log, file, market("BTC/USDT"), known=market("BTC/USDT"), backfill=True).ticks == 1
+    assert import_file(log, file, market("BTC/USDT"), backfill=True).appended == 1
     rows = rows_of(log, BTC)
     assert rows.price.tolist()[:3] == [100, 102, 101]
     assert rows.kind.tolist()[2] == RowKind.BUY | BACKFILL
@@ -683,7 +683,7 @@ def test_two_providers_write_as_two_sources(log):
 
 def test_a_file_is_replayed_once_through_the_collector(log, shared_data):
     path = shared_data / "trades_ids" / "XRP_ETH-trades.feather"
-    spec, _ = TradeFile(path).infer_market("binance", "XRP/ETH")
+    spec = market_of(path, "binance", "XRP/ETH")
     for _ in range(2):
         replay = FileReplay(path, spec)
         collector = DataCollector(log, scan(log, range(log.partitions)), linger_ms=0)
@@ -693,13 +693,13 @@ def test_a_file_is_replayed_once_through_the_collector(log, shared_data):
     assert rows.id.tolist() == list(range(13_519_807, 13_519_807 + 12_477))
     assert [b.first_row for b in events(log, TickBatch)] == [0, 5_000, 10_000]
     assert {c.time % MINUTE_NS for c in events(log, Clock)} == {0}
-    assert import_file(log, path, spec).ticks == 0
+    assert import_file(log, path, spec).appended == 0
 
 
 def test_a_bad_row_of_a_replayed_file_costs_that_row_and_is_told_once(log, tmp_path):
     path = tmp_path / "trades.csv"
     path.write_text("time,price,size\n" + "".join(f"{1_800_000_000 + n},{n},1\n" for n in (1, 2, 0, 4, 5)))
-    spec, _ = TradeFile(path).infer_market("binance", "XRP/ETH", price_step="1")
+    spec = market_of(path, "binance", "XRP/ETH", price_step="1")
     for _ in range(2):
         replay = FileReplay(path, spec)
         collector = DataCollector(log, scan(log, range(log.partitions)), linger_ms=0)

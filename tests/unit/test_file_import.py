@@ -11,9 +11,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from infra.exchange.files import SEND_RECORDS, import_file
-from infra.exchange.readers import FileReadError
-from infra.exchange.trade_file import BadRowError, FileOptions, TradeFile
+from infra.exchange.files import SEND_RECORDS
+from infra.exchange.forms import FileOptions
+from infra.exchange.pieces import FileReadError
+from infra.exchange.specification import inferred
+from infra.exchange.trade_file import BadRowError, TradeFile
 from streams.backends import open_log
 from streams.events import MINUTE_NS, Clock, Market, RowKind
 from streams.log import Log, LogError
@@ -25,8 +27,10 @@ from tests.trade_files import (
     START_MS,
     batches,
     content,
+    import_file,
     imported,
     journal,
+    market_of,
     rows,
     write_csv,
 )
@@ -54,7 +58,7 @@ def test_every_form_of_file_gives_the_same_rows_in_the_files_order(log, tmp_path
     if gzipped:
         path.write_bytes(gzip.compress(path.read_bytes()))
     result = import_file(log, path, MARKET, record_rows=64)
-    assert (result.ticks, result.total, result.bad_rows) == (200, 200, 0)
+    assert (result.rows, result.appended, result.bad) == (200, 200, 0)
     kind, time, price, size, ids = content(log)
     assert time[:-1] == [row["timestamp"] * 10**6 for row in table]
     assert price[:-1] == [round(row["price"] * 100) for row in table]
@@ -184,7 +188,7 @@ def test_an_import_that_dies_anywhere_goes_on_after_the_last_row(
         except LogError:
             continue
     result = import_file(log, whole[0], MARKET, record_rows=record_rows)
-    assert result.total == 500
+    assert (result.rows, result.appended + result.there) == (500, 500)
     assert content(log) == whole[1]
     assert sum(isinstance(i.event, Market) for i in journal(log)) == 1
     by_epoch: dict[int, list[int]] = {}
@@ -211,7 +215,7 @@ def test_of_two_imports_of_one_file_at_once_the_older_is_fenced_and_every_row_co
 
     import_file(Overtaken(log, 10**9), path, MARKET, record_rows=10)
     assert trades_in_candles(log, strategies) == {MARKET.key: 500}
-    assert import_file(log, path, MARKET).ticks == 0
+    assert import_file(log, path, MARKET).appended == 0
 
 
 @pytest.mark.parametrize("backfill", [False, True])
@@ -234,7 +238,8 @@ def test_silences_within_and_between_files_are_appended_in_clock_records_that_th
 def test_a_second_import_appends_nothing(log, whole):
     import_file(log, whole[0], MARKET)
     records = len(journal(log))
-    assert import_file(log, whole[0], MARKET) == (0, 500, 0, 0)
+    done = import_file(log, whole[0], MARKET)
+    assert (done.appended, done.there, done.records) == (0, 500, 0)
     assert len(journal(log)) == records
 
 
@@ -243,15 +248,9 @@ def test_a_file_that_was_moved_or_has_grown_goes_on(log, tmp_path):
     assert path.stat().st_size > 65536
     import_file(log, path, MARKET)
     grown = write_csv(tmp_path / "b.csv", rows(3100))
-    assert import_file(log, grown, MARKET)[:2] == (100, 3100)
+    done = import_file(log, grown, MARKET)
+    assert (done.appended, done.there) == (100, 3000)
     assert [i for i in content(log)[4] if i >= 0] == list(range(1000, 4100))
-
-
-def test_a_scan_goes_on_from_a_hint(log, whole):
-    import_file(log, whole[0], MARKET, record_rows=50)
-    end = len(journal(log))
-    result = import_file(log, whole[0], MARKET, known=MARKET, scan_from=end - 1)
-    assert (result.ticks, result.records) == (0, 0)
 
 
 def test_a_changed_specification_is_written_and_an_equal_one_is_not(log, whole):
@@ -264,10 +263,10 @@ def test_a_changed_specification_is_written_and_an_equal_one_is_not(log, whole):
         import_file(log, whole[0], smaller)
 
 
-def test_progress_tells_how_much_is_read_and_appended(log, tmp_path):
+def test_progress_tells_how_much_is_read_and_of_which_file(log, tmp_path):
     path, seen = write_csv(tmp_path / "a.csv", rows(1000)), []
-    import_file(log, path, MARKET, record_rows=10, progress=lambda part, ticks: seen.append((part, ticks)))
-    assert seen == sorted(seen) and seen[-1] == (1.0, 990)
+    import_file(log, path, MARKET, record_rows=10, progress=lambda part, file: seen.append((part, file)))
+    assert seen == sorted(seen) and seen[-1] == (1.0, path)
 
 
 def test_many_records_go_in_one_append(log, whole):
@@ -281,7 +280,7 @@ def test_many_records_go_in_one_append(log, whole):
 
 def test_a_market_is_inferred_from_the_first_rows_and_says_what_it_assumed(tmp_path):
     file = TradeFile(write_csv(tmp_path / "a.csv", rows(30)))
-    market, sentence = file.infer_market("v", "BTC/USD")
+    market, sentence = inferred("v", "BTC/USD", file.sample.decimals)
     assert (market.base, market.quote, market.settle, market.contract) == ("BTC", "USD", "USD", "spot")
     assert (market.price_scale, market.size_scale) == (2, 8)
     assert sentence == (
@@ -291,26 +290,26 @@ def test_a_market_is_inferred_from_the_first_rows_and_says_what_it_assumed(tmp_p
 
 
 def test_given_steps_and_a_settle_currency_make_a_contract(tmp_path):
-    file = TradeFile(write_csv(tmp_path / "a.csv", rows(30)))
-    market, _ = file.infer_market("v", "BTC/USD:BTC", price_step="0.5", size_step="100", closed="left")
+    path = write_csv(tmp_path / "a.csv", rows(30))
+    market = market_of(path, "v", "BTC/USD:BTC", price_step="0.5", size_step="100", closed="left")
     assert (market.contract, market.settle, market.closed) == ("inverse", "BTC", "left")
     assert (market.price_scale, market.price_step) == (1, 5)
     assert (market.size_scale, market.size_step, market.min_size) == (0, 100, 100)
-    assert file.infer_market("v", "BTC/USDT:USDT")[0].contract == "linear"
+    assert market_of(path, "v", "BTC/USDT:USDT").contract == "linear"
 
 
 @pytest.mark.parametrize("step", ["0", "-1", "x", "nan"])
 def test_a_step_that_is_none_is_refused(tmp_path, step):
-    file = TradeFile(write_csv(tmp_path / "a.csv", rows(3)))
+    path = write_csv(tmp_path / "a.csv", rows(3))
     with pytest.raises(ValueError, match=r"price step .* is no number above 0"):
-        file.infer_market("v", "BTC/USD", price_step=step)
+        market_of(path, "v", "BTC/USD", price_step=step)
 
 
 @pytest.mark.parametrize("symbol", ["BTCUSD", "BTC/", "BTC/USD:", "A/B/C"])
 def test_a_symbol_that_is_none_is_refused(tmp_path, symbol):
-    file = TradeFile(write_csv(tmp_path / "a.csv", rows(3)))
+    path = write_csv(tmp_path / "a.csv", rows(3))
     with pytest.raises(ValueError, match=f"symbol '{symbol}'"):
-        file.infer_market("v", symbol)
+        market_of(path, "v", symbol)
 
 
 # ---------------------------------------------------------------- recorded files
@@ -321,8 +320,8 @@ BITMEX = {"price_step": "0.5", "size_step": "1", "closed": "left"}
 @pytest.mark.parametrize("suffix", ["parquet", "csv.gz"])
 def test_bitmex_trades_are_imported_as_recorded(log, shared_data, suffix):
     path = shared_data / f"bitmex_XBTUSD_trades_20180101_20180102.{suffix}"
-    market, _ = TradeFile(path).infer_market("bitmex", "BTC/USD:BTC", **BITMEX)
-    assert import_file(log, path, market).ticks == 501_825
+    market = market_of(path, "bitmex", "BTC/USD:BTC", **BITMEX)
+    assert import_file(log, path, market).appended == 501_825
     ticks = imported(log, market)
     table = pq.read_table(path.with_name("bitmex_XBTUSD_trades_20180101_20180102.parquet"))
     size = table["size"].to_numpy()
@@ -335,7 +334,7 @@ def test_bitmex_trades_are_imported_as_recorded(log, shared_data, suffix):
 
 def test_binance_trades_keep_their_ids_and_sides(log, shared_data):
     path = shared_data / "trades_ids" / "binance_spot_BTCUSDT_20240808T2354_0005.parquet"
-    market, _ = TradeFile(path).infer_market("binance", "BTC/USDT")
+    market = market_of(path, "binance", "BTC/USDT")
     import_file(log, path, market)
     ticks, table = imported(log, market), pq.read_table(path)
     assert ticks.id is not None
@@ -348,8 +347,8 @@ def test_the_same_trades_from_feather_and_from_json_are_equal(log, shared_data):
     folder = shared_data / "trades_ids"
     found = []
     for venue, name in (("a", "XRP_ETH-trades.feather"), ("b", "XRP_OLD-trades.json.gz")):
-        market, _ = TradeFile(folder / name).infer_market(venue, "XRP/ETH")
-        assert import_file(log, folder / name, market).ticks == 12_477
+        market = market_of(folder / name, venue, "XRP/ETH")
+        assert import_file(log, folder / name, market).appended == 12_477
         found.append(imported(log, market))
     for one, other in zip(*found, strict=True):
         np.testing.assert_array_equal(one, other)
@@ -358,11 +357,11 @@ def test_the_same_trades_from_feather_and_from_json_are_equal(log, shared_data):
 
 def test_a_poor_source_is_imported_but_for_its_empty_trades(log, shared_data):
     path = shared_data / "trades_ids" / "bitstamp_trades_20131125_20131201_noids.csv.gz"
-    market, _ = TradeFile(path).infer_market("bitstamp", "BTC/USD")
+    market = market_of(path, "bitstamp", "BTC/USD")
     with pytest.raises(BadRowError, match=r"row 1374: amount is '0.000000000000'"):
         import_file(log, path, market)
     result = import_file(log, path, market, skip_bad=True)
-    assert result.total + result.bad_rows == 100_000
+    assert result.appended + result.there + result.bad == 100_000
     ticks = imported(log, market)
     assert ticks.id is None and ticks.time[0] == 1385337600 * 10**9
     assert (ticks.price[0], ticks.size[0], ticks.kind[0]) == (80001, 10_000_000, RowKind.TRADE)

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from infra.exchange.files import OldFileError, import_file
-from infra.exchange.readers import FileReadError
+from infra.exchange.files import OldFileError
+from infra.exchange.pieces import FileReadError
 from infra.exchange.trade_file import BadRowError, TradeFile
 from streams.backends import open_log
 from streams.events import BACKFILL, Market
@@ -21,6 +21,7 @@ from tests.trade_files import (
     START_MS,
     as_csv,
     as_json_lines,
+    import_file,
     imported,
     journal,
     letters,
@@ -39,11 +40,11 @@ def log(tmp_path: Path) -> Iterator[Log]:
 def test_a_file_older_than_the_watermark_is_refused_with_the_way_out(log, tmp_path):
     path = write_csv(tmp_path / "trades.csv", rows(500))
     later = (START_MS + 10**6) * 10**6
-    with pytest.raises(OldFileError, match=r"2018-01-01T00:00:00.123000000Z.*TCPD_HOME.*--backfill"):
+    with pytest.raises(OldFileError, match=r"2018-01-01T00:00:00.123Z.*TCPD_HOME.*--more.*--backfill"):
         import_file(log, path, MARKET, watermark=later)
     assert journal(log) == []
     import_file(log, path, MARKET, watermark=START_MS * 10**6)
-    assert import_file(log, path, MARKET, watermark=later).ticks == 0
+    assert import_file(log, path, MARKET, watermark=later).appended == 0
 
 
 def test_a_backfill_marks_its_trades(log, tmp_path):
@@ -94,11 +95,12 @@ def test_a_skipped_bad_row_becomes_a_dead_letter_and_nothing_else_is_lost(log, t
     with pytest.raises(BadRowError):
         import_file(log, path, MARKET)
     result = import_file(log, path, MARKET, skip_bad=True)
-    assert (result.ticks, result.total, result.bad_rows) == (3, 8, 1)
+    assert (result.appended, result.there, result.bad) == (3, 5, 1)
     assert imported(log).id.tolist() == [1000, 1001, 1002, 1003, 1004, 1006, 1007, 1008, -1]
     (letter,) = letters(log)
     assert f"{path}: row 6: {column}" in letter and hint in letter
-    assert import_file(log, path, MARKET, skip_bad=True) == (0, 8, 0, 0)
+    done = import_file(log, path, MARKET, skip_bad=True)
+    assert (done.appended, done.there, done.bad, done.records) == (0, 8, 1, 0)
     assert len(letters(log)) == 1
 
 
@@ -138,7 +140,7 @@ def test_a_line_of_another_form_is_a_bad_row_and_its_neighbours_are_kept(log, tm
     path.write_text(path.read_text() + "1514764800,1.5\n" + f"{START_MS},2.5,0.001,buy,1003\n")
     with pytest.raises(BadRowError, match=r"row 4: the row is '1514764800,1.5': no row of this file"):
         import_file(log, path, MARKET)
-    assert import_file(log, path, MARKET, skip_bad=True).total == 4
+    assert import_file(log, path, MARKET, skip_bad=True).rows == 5
     assert imported(log).id.tolist() == [1000, 1001, 1002, 1003, -1]
 
 
@@ -149,7 +151,7 @@ def test_a_broken_json_line_is_a_bad_row_and_its_neighbours_are_kept(log, tmp_pa
     path.write_text("\n".join([*lines[:2], line, *lines[2:]]))
     with pytest.raises(BadRowError, match="row 3: the row is "):
         import_file(log, path, MARKET)
-    assert import_file(log, path, MARKET, skip_bad=True).total == 4
+    assert import_file(log, path, MARKET, skip_bad=True).rows == 5
 
 
 def test_json_numbers_keep_every_digit(log, tmp_path):
@@ -192,7 +194,7 @@ def test_rows_before_the_damage_are_kept_and_the_whole_file_goes_on_after_them(l
     kept = imported(log).rows
     assert 0 < kept < 60_000
     cut.write_bytes(data)
-    assert import_file(log, cut, MARKET)[:2] == (60_000 - kept, 60_000)
+    assert import_file(log, cut, MARKET).appended == 60_000 - kept
     assert imported(log).id[:-1].tolist() == list(range(1000, 61_000))
 
 
@@ -201,7 +203,7 @@ def test_rows_before_the_damage_are_kept_and_the_whole_file_goes_on_after_them(l
     [
         (b"", "is empty"),
         (b"timestamp,price,size\n", "has no rows"),
-        (b"1514764800,13873.0,10\n1514764801,13873.0,10\n", "has no header"),
+        (b"1,13873.0,10,7\n2,13873.0,10,7\n", "has no header.*--header none --columns time"),
         (b"\xff\xfe\x00garbage\x00\xff\n", "unreadable"),
         (b"PAR1 this is no parquet file", "unreadable or truncated"),
         (b"ARROW1\x00\x00 this is no feather file", "unreadable or truncated"),

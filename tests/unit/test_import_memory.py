@@ -14,14 +14,13 @@ from pyarrow import feather
 IMPORT = """
 import sys
 from pathlib import Path
-from infra.exchange.files import import_file
-from infra.exchange.trade_file import TradeFile
 from streams.backends import open_log
+from tests.trade_files import import_file, market_of
 path = Path(sys.argv[1])
-market, _ = TradeFile(path).infer_market("v", "BTC/USD", closed="left")
+market = market_of(path, "v", "BTC/USD", closed="left")
 result = import_file(open_log("embedded://" + sys.argv[2]), path, market)
 status = Path("/proc/self/status").read_text()  # ru_maxrss would begin at the parent's peak
-print(result.ticks, int(status.split("VmHWM:")[1].split()[0]) // 1024)
+print(result.appended, int(status.split("VmHWM:")[1].split()[0]) // 1024)
 """
 SMALL, LARGE = 100_000, 800_000
 
