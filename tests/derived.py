@@ -22,6 +22,7 @@ from streams.events import (
     LateTick,
     Order,
     OrderClosed,
+    Repeats,
     Signal,
     Sizing,
     SourceHole,
@@ -212,6 +213,7 @@ def _one(
         emit(BOTS, markets[0], bot_changed(traders[0].bot_id, markets[0], status="stopped", timestamp=time))
         emit(SYSTEM, markets[0], SourceHole(source="file", epoch=1, expected=offset, got=offset + 1))
         emit(SYSTEM, markets[0], IdsReused(trades=2, venue_id=str(offset), timestamp=time))
+        emit(SYSTEM, markets[0], Repeats(trades=offset + 1))
     if offset % 8 == 7:
         emit(BOTS, markets[1], checkpoint(journal_sha256=f"{offset:064x}"))
     return [

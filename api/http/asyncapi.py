@@ -40,6 +40,7 @@ from streams.events import (
     LateTick,
     Order,
     OrderClosed,
+    Repeats,
     Signal,
     Sizing,
     SourceHole,
@@ -156,6 +157,7 @@ EXAMPLES: tuple[DerivedEvent, ...] = (
     ),
     SourceHole(source="file", epoch=1, expected=7, got=9),
     IdsReused(trades=2, venue_id="812345", timestamp=_TIME),
+    Repeats(trades=2),
     WorkerStarted(worker="worker-1", epoch=1_767_225_600_000, at=_TIME),
     WorkerStopped(worker="worker-1", epoch=1_767_225_600_000, at=_TIME + MINUTE_NS, reason="stopped"),
 )  # fmt: skip

@@ -3,6 +3,7 @@
 How they look at the doors is `infra.present.facts`' to say.
 """
 
+import json
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -14,6 +15,8 @@ from infra.db.pages import Page, Window, page
 from infra.present.facts import CANDLE_COLUMNS, HELD, MARKED
 from infra.present.rows import PARTS
 from projections.fold.money import INT64_MAX
+from streams.events import DeadLetter, Repeats
+from streams.journal import event_tag
 from streams.topics import PROJECTED, SYSTEM
 
 CANDLE_KEY = ("timestamp", "revision")
@@ -190,14 +193,20 @@ def fate(database: Engine, market: str, partition: int, offsets: Iterable[range]
         for part in offsets:
 
             def follows(table: Table, part: range = part) -> ColumnElement[bool]:
-                cause = table.c
-                within = cause.cause_offset.between(part.start, part.stop - 1)
-                return and_(cause.cause_partition == partition, within)
+                within = table.c.cause_offset.between(part.start, part.stop - 1)
+                return and_(table.c.cause_partition == partition, within)
 
-            count = select(func.count()).select_from(late).where(follows(late), late.c.market == market)
-            letters = and_(follows(system), system.c.type == "dead_letter.v1")
+            mine = and_(follows(late), late.c.market == market)
+            many = connection.scalar(select(func.count()).select_from(late).where(mine)) or 0
+            repeats = and_(follows(system), system.c.market == market, system.c.type == event_tag(Repeats))
+            told = connection.scalars(select(system.c.event).where(repeats))
+            letters = and_(follows(system), system.c.type == event_tag(DeadLetter))
             dead = connection.scalars(select(system.c.cause_offset).where(letters)).all()
-            found = Fate(found.late + (connection.scalar(count) or 0), 0, [*found.dead, *dead])
+            found = Fate(
+                found.late + many,
+                found.repeats + sum(json.loads(event)["trades"] for event in told),
+                [*found.dead, *dead],
+            )
     return found
 
 

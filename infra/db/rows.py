@@ -28,6 +28,7 @@ from streams.events import (
     LateTick,
     Order,
     OrderClosed,
+    Repeats,
     Signal,
     SourceHole,
     WorkerStarted,
@@ -41,7 +42,7 @@ OrderKey = tuple[int, int, int, int]
 """bot_id and the order's cause."""
 Row = dict[str, Any]
 
-SYSTEM_EVENTS = (DeadLetter, SourceHole, IdsReused, WorkerStarted, WorkerStopped)
+SYSTEM_EVENTS = (DeadLetter, SourceHole, IdsReused, Repeats, WorkerStarted, WorkerStopped)
 """Events about the machinery; with `Checkpoint` the only ones that need no market."""
 
 

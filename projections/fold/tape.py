@@ -23,7 +23,7 @@ from projections.fold.seen_ids import SeenIds, SeenState
 from projections.fold.specification import check_change
 from projections.fold.turn import CommandError, Rows, Turn
 from projections.strategies.code import Strategies
-from streams.events import BACKFILL, MINUTE_NS, Gap, GapFilled, IdsReused, LateTick, Market
+from streams.events import BACKFILL, MINUTE_NS, Gap, GapFilled, IdsReused, LateTick, Market, Repeats
 from streams.gaps import Gaps, KnownGap
 from streams.ticks import I8, U1, Ids, trade_id
 from streams.topics import CANDLES, SYSTEM
@@ -105,6 +105,8 @@ class Tape:
         repeats = len(ids) - int(found.fresh.sum())
         self.repeats += repeats
         account.repeats += repeats
+        if repeats:
+            turn.emit(SYSTEM, Repeats(trades=repeats))
         account.ids_reused += found.reused
         account.undecided += found.undecided
         if found.reused:

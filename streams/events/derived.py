@@ -242,6 +242,13 @@ class IdsReused(Event, frozen=True, kw_only=True, tag="ids_reused.v1"):
     timestamp: Annotated[Int, Meta(extra={"unit": "time", "content": False})]
 
 
+class Repeats(Event, frozen=True, kw_only=True, tag="repeats.v1"):
+    """So many `trades` of a record were folded before, and count for nothing. Not content: in other records
+    the same trades are told otherwise."""
+
+    trades: Annotated[Int, Meta(extra={"content": False})]
+
+
 class WorkerStarted(Event, frozen=True, kw_only=True, tag="worker_started.v1"):
     """`ends`: of the derived streams that held anything; behind there, workers wrote every record."""
 
@@ -271,6 +278,7 @@ DerivedEvent: TypeAlias = (
     | DeadLetter
     | SourceHole
     | IdsReused
+    | Repeats
     | WorkerStarted
     | WorkerStopped
 )

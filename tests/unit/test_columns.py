@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from infra.exchange import convert
+from infra.exchange import convert, forms
 from streams.events import RowKind
 from streams.ticks import NO_ID
 
@@ -103,7 +103,7 @@ def test_exponents_spaces_and_trailing_zeros_are_read():
     ],
 )
 def test_the_unit_of_a_time_is_known_by_its_magnitude(value, unit):
-    assert convert.time_unit(value) == unit
+    assert forms.time_unit(value) == unit
 
 
 T = 1514764802610000000
