@@ -3,7 +3,6 @@
 How they look at the doors is `infra.present.facts`' to say.
 """
 
-import json
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -204,7 +203,7 @@ def fate(database: Engine, market: str, partition: int, offsets: Iterable[range]
             dead = connection.scalars(select(system.c.cause_offset).where(letters)).all()
             found = Fate(
                 found.late + many,
-                found.repeats + sum(json.loads(event)["trades"] for event in told),
+                found.repeats + sum(msgspec.json.decode(event)["trades"] for event in told),
                 [*found.dead, *dead],
             )
     return found

@@ -22,8 +22,8 @@ from infra.present.values import iso
 from streams.events import BACKFILL, MINUTE_NS, Gap, JournalEvent, Market, RowMarket
 from streams.journal import JournalState, JournalWriter, Reached, SourceState, lost_entry, next_epoch
 from streams.log import Log
-from streams.records import Entry, partition_of
 from streams.pace import DAY_NS
+from streams.records import Entry, partition_of
 from streams.ticks import I8, Ticks, concatenate, pack
 
 RECORD_ROWS = 5_000

@@ -181,5 +181,7 @@ def test_equity_is_a_row_a_bot(sink: DatabaseSink, engine: Engine) -> None:
 def test_notices_of_the_machinery_are_kept_each_by_its_place(sink: DatabaseSink, engine: Engine) -> None:
     sink.apply([r for r in recorded(5) if r.topic == SYSTEM])
     notices = system_events(engine)
-    assert {notice["type"] for notice in notices} == {"worker_started.v1", "source_hole.v1"}
+    assert {notice["type"] for notice in notices} == {
+        "worker_started.v1", "source_hole.v1", "ids_reused.v1", "repeats.v1"
+    }  # fmt: skip
     assert len([n for n in notices if n["cause_offset"] < 0]) > 1

@@ -27,6 +27,7 @@ from tests.journal import fold, of
 from tests.programs import KERNELS
 from tests.trade_files import import_file, market_of
 
+SECONDS = 300.0
 ONLY = FileOptions(only="AAAUSD")
 
 
@@ -34,7 +35,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--count", type=int, default=10**9)
-    parser.add_argument("--seconds", type=float, default=10**9)
+    parser.add_argument("--seconds", type=float, default=SECONDS)
     given = parser.parse_args()
     strategies = load_strategies(KERNELS, ())
     end, read = time.monotonic() + given.seconds, 0

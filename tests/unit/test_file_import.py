@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from infra.exchange.files import SEND_RECORDS
+from infra.exchange.files import SEND_RECORDS, minute_end
 from infra.exchange.forms import FileOptions
 from infra.exchange.pieces import FileReadError
 from infra.exchange.specification import inferred
@@ -222,16 +222,14 @@ def test_of_two_imports_of_one_file_at_once_the_older_is_fenced_and_every_row_co
 def test_silences_within_and_between_files_are_appended_in_clock_records_that_the_fold_takes(
     log, tmp_path, strategies, backfill
 ):
-    day_ms, watermark = 86_400_000, None
+    day_ms = 86_400_000
     for number, days in enumerate([(0, 0.1, 100), (140, 140.5, 141)]):
         path = tmp_path / f"{number}.csv"
         path.write_text("time,price,size\n" + "".join(f"{START_MS + int(d * day_ms)},5,1\n" for d in days))
-        import_file(
-            log, path, MARKET, known=MARKET if number else None, watermark=watermark, backfill=backfill
-        )
-        watermark = (START_MS + 100 * day_ms) * 10**6
+        end = minute_end((START_MS + days[-1] * day_ms) * 10**6, MARKET)
+        import_file(log, path, MARKET, backfill=backfill, until=end)
     clocks = [entry for entry in journal(log) if isinstance(entry.event, Clock)]
-    assert len(clocks) == (141 if backfill else 138)
+    assert len(clocks) == (140 if backfill else 138)
     assert trades_in_candles(log, strategies) == {MARKET.key: 6}
 
 

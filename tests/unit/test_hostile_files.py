@@ -9,7 +9,7 @@ FILES = 200
 
 
 def test_hostile_files_end_in_a_refusal_or_in_rows_that_are_accounted_for() -> None:
-    command = [sys.executable, "-m", "tests.fuzz.fuzz_files", "--count", str(FILES)]
+    command = [sys.executable, "-m", "tests.fuzz.fuzz_files", "--count", str(FILES), "--seconds", "3000"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"exit {done.returncode} at {done.stdout[-100:]}: {done.stderr[-3000:]}"
     assert f"seed {FILES}\n" in done.stdout

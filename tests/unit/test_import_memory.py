@@ -40,6 +40,7 @@ WRITERS = {
     "csv.gz": lambda t, path: pa_csv.write_csv(t, pa.CompressedOutputStream(str(path), "gzip")),
     "parquet": lambda t, path: pq.write_table(t, path, row_group_size=500_000),
     "feather": feather.write_feather,
+    "newest-first.csv": lambda t, path: pa_csv.write_csv(t.take(np.arange(len(t))[::-1]), path),
 }
 
 
