@@ -1,9 +1,21 @@
 """Looking at folders and files without making or touching any."""
 
 import os
+import shutil
 import sqlite3
 from pathlib import Path
 from urllib.parse import quote
+
+ROOM_BYTES = 1 << 20
+"""With less than this a disk is full: SQLite needs files of its own beside its database."""
+
+
+def disk_is_full(error: sqlite3.Error, file: Path) -> bool:
+    """Whether SQLite failed for want of room, which it may call an I/O error."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN):
+        return shutil.disk_usage(existing(file)).free < ROOM_BYTES
+    return code == sqlite3.SQLITE_FULL
 
 
 def existing(path: Path) -> Path:

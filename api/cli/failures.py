@@ -1,5 +1,6 @@
 """From exceptions to one line on standard error and an exit code: the only place that does so."""
 
+import errno
 import os
 import sys
 from collections.abc import Generator, Iterable
@@ -39,6 +40,8 @@ EXPECTED = {
 }
 """Errors whose message says all: what is wrong and what to do. They are named, not imported, since their
 modules are heavy and loaded already where one of them is raised."""
+SAID = {"infra.db.connect.DatabaseGoneError", "infra.db.connect.DiskFullError"}
+"""Of a database's errors those that say themselves what to do."""
 DATABASE = "sqlalchemy.exc.SQLAlchemyError"
 
 
@@ -81,6 +84,10 @@ def guarded(app: typer.Typer) -> int:
 def told(error: Exception) -> str | None:
     """What people are told of an expected error; None for one that is a fault of ours."""
     names = set(_names(type(error)))
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return f"the disk is full: {one_line(error)}; free space, start again"
+    if names & SAID:
+        return one_line(error)
     if DATABASE in names:
         return f"database: {one_line(error)}; look at `tcpdashboard settings` for its URL"
     if names & EXPECTED:

@@ -1,14 +1,18 @@
 """Connecting to the database: one SQLAlchemy engine a process, by URL."""
 
+import os
 import sqlite3
 import time
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.engine import ExceptionContext, make_url
+from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from infra.db.bulk import listen_for_copy
+from streams.files import disk_is_full
 
 BUSY_TIMEOUT_MS = 60_000
 """How long a SQLite writer waits for another; a rebuild holds the lock for its whole length."""
@@ -25,6 +29,8 @@ own settings win."""
 ABANDONED_S = 120
 """PostgreSQL ends a writing transaction whose client says nothing for so long, as one whose machine is gone:
 its locks hold up the worker that took over."""
+_FILE = "file"
+"""Of a pooled connection to SQLite: which file it has open."""
 WRITE = {"tcpd_write": True}
 """Execution option of a connection that is going to write."""
 
@@ -44,12 +50,22 @@ def database_at(url: str) -> Engine:
     if dialect == "sqlite":
         database = create_engine(parsed)
         event.listen(database, "connect", _configure_sqlite)
+        event.listen(database, "connect", _note_file)
+        event.listen(database, "handle_error", _say_full)
         event.listen(database, "begin", _begin_sqlite)
     else:
         database = create_engine(parsed, connect_args=PATIENCE | dict(parsed.query))
         event.listen(database, "begin", _begin_postgresql)
         listen_for_copy(database)
     return database
+
+
+class DatabaseGoneError(SQLAlchemyError):
+    """The file of an open SQLite database was deleted or replaced: what is written goes nowhere."""
+
+
+class DiskFullError(SQLAlchemyError):
+    """There is no room for what an SQLite database was to write."""
 
 
 def writing(database: Engine) -> Engine:
@@ -101,7 +117,41 @@ def _configure_sqlite(connection: Any, _record: object) -> None:
         connection.execute(f"PRAGMA {pragma}").close()
 
 
+def _note_file(connection: sqlite3.Connection, record: ConnectionPoolEntry) -> None:
+    (_, _, path) = connection.execute("PRAGMA database_list").fetchone()
+    record.info[_FILE] = _identity(path)
+
+
+def _say_full(context: ExceptionContext) -> None:
+    error, engine = context.original_exception, context.engine
+    url = engine.url if engine is not None else None
+    if (
+        url is None
+        or not isinstance(error, sqlite3.Error)
+        or not disk_is_full(error, Path(url.database or "/"))
+    ):
+        return
+    raise DiskFullError(
+        f"database {url.render_as_string()}: the disk is full: nothing of this was written;"
+        " free space, start again"
+    )
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 def _begin_sqlite(connection: Connection) -> None:
+    path = str(connection.engine.url.database or "")
+    if path not in ("", ":memory:") and _identity(path) != connection.info[_FILE]:
+        raise DatabaseGoneError(
+            f"database {connection.engine.url.render_as_string()} was deleted or replaced while it was open:"
+            " start again, `tcpdashboard up` makes it anew from the log"
+        )
     write = connection.get_execution_options().get("tcpd_write", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
 

@@ -75,7 +75,8 @@ class EmbeddedBackend:
         except LogError as error:
             return Finding("failed", str(error), "do what it says; the log is not opened before")
         except sqlite3.Error as error:
-            return Finding("failed", f"{path} cannot be read: {error}", file.hint_for(error))
+            what, hint = file.told(error, path)
+            return Finding("failed", f"{path} cannot be read: {what}", hint)
         if damage:
             hint = "end all that use it, then restore a copy, or try `sqlite3 log.db .recover`"
             return Finding("failed", f"{path} is damaged: {damage}", hint)

@@ -27,6 +27,7 @@ from zlib import crc32
 
 import msgspec
 
+from streams.files import disk_is_full
 from streams.log import LogError
 from streams.records import Record
 
@@ -76,7 +77,6 @@ TIMES_MS = range(1 << 47)
 """What a damaged record's time may be: within the years that a reader can print."""
 
 _HINTS = {
-    sqlite3.SQLITE_FULL: "the disk is full: nothing of this was appended; free space, start again",
     sqlite3.SQLITE_CORRUPT: "the file is damaged: restore a copy, or try `sqlite3 log.db .recover`",
     sqlite3.SQLITE_NOTADB: "the file is no log: restore it from a copy, or name another folder",
     sqlite3.SQLITE_BUSY: "another program holds the file: end its transaction",
@@ -126,10 +126,12 @@ def check_held(url: str, connection: sqlite3.Connection, partitions: int) -> Non
             )
 
 
-def hint_for(error: sqlite3.Error) -> str:
-    """What is to be done about it."""
+def told(error: sqlite3.Error, path: Path) -> tuple[str, str]:
+    """What it is, and what is to be done about it."""
+    if disk_is_full(error, path):
+        return "the disk is full", "nothing of this was appended; free space, start again"
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    return _HINTS.get(code, "the file may be of another make, or damaged")
+    return str(error), _HINTS.get(code, "the file may be of another make, or damaged")
 
 
 # ------------------------------------------------------------------ records as rows

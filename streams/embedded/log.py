@@ -384,5 +384,5 @@ class EmbeddedLog:
         except sqlite3.Error as error:
             if self._closed:
                 raise LogError(f"log {self.url} is closed; open it again") from error
-            hint = file.hint_for(error)
-            raise LogError(f"log {self.url}: {doing}: {error}; {hint} ({self._path})") from error
+            what, hint = file.told(error, self._path)
+            raise LogError(f"log {self.url}: {doing}: {what}; {hint} ({self._path})") from error

@@ -1,5 +1,6 @@
 """A disk that fills up ends what writes to it with a word; with space again everything goes on, exactly."""
 
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -66,3 +67,32 @@ def test_a_worker_that_finds_the_disk_full_ends_and_the_next_one_goes_on(
     resize(small_disk, "60m")
     assert crowded.line("import", file, *MARKET)["ticks"] == 0
     check(crowded)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("log", "journal"),
+        ("verify",),
+        ("bots", "list"),
+        ("candles", *MARKET, "--timeframe", "1m"),
+        ("up", "--seconds", "1"),
+    ],
+    ids=lambda words: words[0],
+)
+def test_a_command_that_finds_no_room_says_so_and_what_to_do(
+    crowded: CommandLine, small_disk: Path, words: tuple[str, ...]
+) -> None:
+    """SQLite calls it an I/O error where it cannot make the files beside its database."""
+    _fill(small_disk / "fill")
+    done = crowded.run(*words)
+    assert done.returncode == 1
+    assert FULL in done.stderr
+    assert "free space, start again" in done.stderr
+    assert "I/O" not in done.stderr
+
+
+def _fill(file: Path) -> None:
+    with file.open("wb", buffering=0) as out, suppress(OSError):
+        while True:
+            out.write(bytes(1_024))

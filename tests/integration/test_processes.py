@@ -282,3 +282,19 @@ def test_a_database_that_refuses_is_not_waited_for(
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         return probe.getsockname()[1]
+
+
+def test_a_database_that_is_deleted_under_an_up_is_told_and_the_next_start_makes_it_anew(
+    tmp_path: Path,
+) -> None:
+    home = CommandLine(tmp_path / "home")
+    with Running(home, "up", "--demo", "--markets", "1") as up:
+        up.until(lambda: up.items(CANDLES), "a candle")
+        for file in home.home.glob("projections.db*"):
+            file.unlink()
+        assert up.wait() == 70
+        assert "was deleted or replaced while it was open" in up.errors
+    with Running(home, "up", "--markets", "1") as up:
+        up.until(lambda: up.items(CANDLES), "a candle")
+        up.finish()
+    assert home.line("verify")["equal"]

@@ -47,11 +47,19 @@ def _last_time(log: Log, partition: int) -> int:
 
 def _worker(log: Log, database: Engine) -> Finding:
     unfolded = records = 0
+    cut: list[str] = []
     for partition in range(log.partitions):
         end = log.highwater(JOURNAL, partition)
         snapshot = latest(log, partition, lambda _: None)
+        if snapshot is not None and snapshot.sent >= end:
+            cut.append(
+                f"{JOURNAL}:{partition} ends before offset {end}, but was folded up to {snapshot.sent}"
+            )
         records += end
         unfolded += end - 1 - (snapshot.sent if snapshot is not None else -1)
+    if cut:
+        hint = "it was cut or replaced: restore it from a copy, or begin a new home; no worker starts on it"
+        return Finding("worker", "failed", "; ".join(cut), hint)
     behind = _behind(log, {place: offset for place, (offset, _) in queries.reached(database).items()})
     message = (
         f"of {records} records of the journal {unfolded} are not folded,"

@@ -86,3 +86,11 @@ def test_an_answer_and_a_socket_may_take_longer_than_a_request(
     with world(tmp_path, strategies) as made, made.connect(MARKET_PATH) as reader:
         assert received(reader)["type"] == "snapshot"
         assert msgspec.json.decode(reader.recv(timeout=WAIT_S))["type"] == "heartbeat"
+
+
+def test_a_database_whose_file_was_deleted_is_not_ready(fresh: Api) -> None:
+    assert fresh.client(None).get("/health/ready").status_code == 200
+    for file in fresh.services.settings.home.glob("projections.db*"):
+        file.unlink()
+    assert fresh.client(None).get("/health/ready").status_code == 503
+    assert fresh.client("read").get("/api/bots").status_code == 503
