@@ -21,6 +21,7 @@ from typing import NamedTuple, cast
 from streams import codec
 from streams.events import (
     BACKFILL,
+    Bars,
     Clock,
     Command,
     CreateBot,
@@ -37,6 +38,7 @@ from streams.events import (
     RowKind,
     StartBot,
     TickBatch,
+    Timeframe,
 )
 from streams.gaps import Gaps, KnownGap
 from streams.genesis import JournalRefusedError, genesis, genesis_of
@@ -208,6 +210,12 @@ def command_entry(command: Command, market: str, partition: int, time_ms: int) -
     return Entry(JOURNAL, market.encode(), value, time_ms, partition, _type_header(command))
 
 
+def bars_entry(bars: Bars, partition: int, time_ms: int) -> Entry:
+    """Candles for a command as a record: their order makes a repeat harmless."""
+    value = codec.encode(Input("", 0, 0, bars))
+    return Entry(JOURNAL, bars.market.encode(), value, time_ms, partition, _type_header(bars))
+
+
 def lost_entry(
     reason: str,
     key: bytes,
@@ -252,10 +260,14 @@ class Reached(NamedTuple):
 
 
 class KnownBot(NamedTuple):
+    """`steps`: False where its strategy is known to step no more."""
+
     market: str
+    timeframe: Timeframe
     strategy: str
     code_hash: str
     params: Params
+    steps: bool = True
 
 
 @dataclass
@@ -343,7 +355,7 @@ class JournalState:
                 self.registrations.add(request)
                 self.registered += 1
             case CreateBot() as bot:
-                known = KnownBot(bot.market, bot.strategy, bot.code_hash, bot.params)
+                known = KnownBot(bot.market, bot.timeframe, bot.strategy, bot.code_hash, bot.params)
                 self.bots.setdefault(bot.bot_id, known)
             case ReconfigureBot(bot_id=bot_id) | StartBot(bot_id=bot_id) as command if bot_id in self.bots:
                 bot = self.bots[bot_id]

@@ -9,6 +9,8 @@ from api.cli.output import print_json, print_rows, print_table, say
 from api.cli.session import Session
 
 if TYPE_CHECKING:
+    from infra.commands import warming
+    from infra.commands.manager import Begun
     from streams.records import Position
 
 app = typer.Typer(help="Create, start, stop and look at bots.", no_args_is_help=True, rich_markup_mode=None)
@@ -18,6 +20,11 @@ LISTED = (
     "cash", "currency", "realised_pnl", "message",
 )  # fmt: skip
 
+Warm = Annotated[
+    str | None,
+    typer.Option("--warm", metavar="N|all", help="Candles to warm on. [default: what its indicators need]"),
+]
+Cold = Annotated[bool, typer.Option("--cold", help="Begin without the candles before it.")]
 Short = Annotated[bool | None, typer.Option("--short/--no-short", help="Whether it may go short.")]
 
 
@@ -34,6 +41,8 @@ def create(
     name: Annotated[str, typer.Option("--name", help="What you call it.")] = "",
     tag: Annotated[list[str] | None, typer.Option("--tag", help="A word to find it by; repeatable.")] = None,
     start: Annotated[bool, typer.Option("--start", help="Start it at once.")] = False,
+    warm: Warm = None,
+    cold: Cold = False,
     no_fold: NoFold = False,
     json: Json = False,
 ) -> None:
@@ -45,16 +54,18 @@ def create(
             strategy, venue, symbol, timeframe, cash, params_of(param or ()),
             sizing_of(sizing or "equity:1"), bool(short), name, tuple(tag or ()),
         )  # fmt: skip
-        created = session.manager.create_bot(spec, start=start)
-        _done(session, [created.position], json, no_fold, f"bot {created.bot_id} created", created.bot_id)
+        begun = session.manager.create_bot(spec, start=start, warm=_warm(warm, cold=cold))
+        _begun(session, begun, json, no_fold, "created")
 
 
 @app.command()
-def start(bot_id: BotId, no_fold: NoFold = False, json: Json = False) -> None:
-    """Start a bot, with today's code of its strategy."""
+def start(
+    bot_id: BotId, warm: Warm = None, cold: Cold = False, no_fold: NoFold = False, json: Json = False
+) -> None:
+    """Start a bot, with today's code of its strategy; where that is other code, it begins anew."""
     with Session() as session:
-        position = session.manager.start_bot(bot_id)
-        _done(session, [position], json, no_fold, f"bot {bot_id} started", bot_id)
+        begun = session.manager.start_bot(bot_id, warm=_warm(warm, cold=cold))
+        _begun(session, begun, json, no_fold, "started")
 
 
 @app.command()
@@ -96,6 +107,8 @@ def reconfigure(
     param: Params = None,
     sizing: Sizing = None,
     short: Short = None,
+    warm: Warm = None,
+    cold: Cold = False,
     no_fold: NoFold = False,
     json: Json = False,
 ) -> None:
@@ -105,10 +118,14 @@ def reconfigure(
     with Session() as session:
         from infra.commands.manager import params_of, sizing_of
 
-        position = session.manager.reconfigure_bot(
-            bot_id, params_of(param or ()), sizing_of(sizing) if sizing else None, short
+        begun = session.manager.reconfigure_bot(
+            bot_id,
+            params_of(param or ()),
+            sizing_of(sizing) if sizing else None,
+            short,
+            warm=_warm(warm, cold=cold),
         )
-        _done(session, [position], json, no_fold, f"bot {bot_id} reconfigured", bot_id)
+        _begun(session, begun, json, no_fold, "reconfigured")
 
 
 @app.command("signal", context_settings={"ignore_unknown_options": True})
@@ -163,6 +180,27 @@ def _row(session: Session, bot_id: int) -> dict[str, Any]:
     return facts.bot(row)
 
 
+def _warm(text: str | None, *, cold: bool) -> "warming.Warm":
+    from infra.commands.manager import warm_of
+
+    if cold and text is not None:
+        raise typer.BadParameter("--warm and --cold contradict each other")
+    return 0 if cold else None if text is None else warm_of(text)
+
+
+def _begun(session: Session, begun: "Begun", json: bool, no_fold: bool, what: str) -> None:
+    """What became of a bot that begins or begins anew, and on what it was warmed."""
+    warmed, needed = begun.warm_up.candles, begun.warm_up.needed
+    message = f"bot {begun.bot_id} {what}"
+    if begun.warm_up.name:
+        message += f", warmed on {warmed} candles"
+    if begun.warm_up.name and warmed < needed:
+        message += (
+            f": {needed - warmed} are missing until its indicators are those of a bot that saw all before"
+        )
+    _done(session, [begun.position], json, no_fold, message, begun.bot_id, (warmed, needed))
+
+
 def _done(
     session: Session,
     positions: list["Position"],
@@ -170,6 +208,7 @@ def _done(
     no_fold: bool,
     message: str,
     bot_id: int | None = None,
+    warmed: tuple[int, int] | None = None,
 ) -> None:
     """Let the command take effect, then say where it stands."""
     if not no_fold:
@@ -178,6 +217,11 @@ def _done(
         fold_everything(session)
     if json:
         places = [str(position) for position in positions]
-        print_json({"positions": places} if bot_id is None else {"bot_id": bot_id, "position": places[0]})
+        told: dict[str, Any] = {"positions": places}
+        if bot_id is not None:
+            told = {"bot_id": bot_id, "position": places[0]}
+        if warmed is not None:
+            told |= zip(("warmed", "needed"), warmed, strict=True)
+        print_json(told)
     else:
         say(f"{message} at {', '.join(str(position) for position in positions)}")

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from api.http import models
-from api.http.commands import Give, answer
+from api.http.commands import Give, answer, begun
 from api.http.failures import ApiError
 from api.http.security import needs
 from api.http.services import (
@@ -23,7 +23,7 @@ from api.http.services import (
     paged,
 )
 from infra.commands import BotManager
-from infra.commands.manager import BotSpec, sizing_of
+from infra.commands.manager import Begun, BotSpec, sizing_of
 from infra.commands.requests import Answer
 from infra.db import queries
 from infra.db.pages import Window
@@ -31,7 +31,6 @@ from infra.present import facts
 from infra.present.values import iso
 from projections.strategies.code import StrategyCompileError, StrategyRunError
 from streams.events import BotStatus
-from streams.records import Position
 
 router = APIRouter(prefix="/api", tags=["bots"])
 commands = APIRouter(
@@ -126,8 +125,7 @@ async def create(give: Give, asked: models.CreateBot) -> models.Accepted:
             asked.strategy, asked.venue, asked.symbol, asked.timeframe, asked.cash, asked.params,
             sizing_of(asked.sizing), asked.short, asked.name, tuple(asked.tags),
         )  # fmt: skip
-        created = manager.create_bot(spec, start=asked.start, request=named)
-        return answer(created.position, bot_id=created.bot_id)
+        return begun(manager.create_bot(spec, start=asked.start, warm=asked.asked_warm, request=named))
 
     return await give(command)
 
@@ -140,9 +138,10 @@ async def halt_all(give: Give, asked: models.HaltBot | None = None) -> models.Ac
 
 
 @commands.post("/bots/{bot_id}/start", response_model=models.Accepted, status_code=202)
-async def start(give: Give, bot_id: BotId) -> models.Accepted:
-    """Start a bot, with today's code of its strategy."""
-    return await give.to(bot_id, lambda manager, named: manager.start_bot(bot_id, request=named))
+async def start(give: Give, bot_id: BotId, asked: models.StartBot | None = None) -> models.Accepted:
+    """Start a bot, with today's code of its strategy; where that is other code, it begins anew."""
+    warm = None if asked is None else asked.asked_warm
+    return await give.to(bot_id, lambda manager, named: manager.start_bot(bot_id, warm=warm, request=named))
 
 
 @commands.post("/bots/{bot_id}/stop", response_model=models.Accepted, status_code=202)
@@ -168,8 +167,10 @@ async def reconfigure(give: Give, bot_id: BotId, asked: models.ReconfigureBot) -
         raise ApiError(422, "nothing_to_change", "nothing to change", "Give params, sizing or short.")
     sizing = None if asked.sizing is None else sizing_of(asked.sizing)
 
-    def command(manager: BotManager, named: str | None) -> Position:
-        return manager.reconfigure_bot(bot_id, asked.params, sizing, asked.short, request=named)
+    def command(manager: BotManager, named: str | None) -> Begun:
+        return manager.reconfigure_bot(
+            bot_id, asked.params, sizing, asked.short, warm=asked.asked_warm, request=named
+        )
 
     return await give.to(bot_id, command)
 

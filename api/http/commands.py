@@ -15,7 +15,7 @@ from api.http.models import Accepted
 from api.http.security import Who
 from api.http.services import Key, Served, Services, Wait, folded
 from infra.commands import BotManager
-from infra.commands.manager import RefusedError
+from infra.commands.manager import Begun, RefusedError
 from infra.commands.requests import Answer
 from infra.db import queries
 from streams.records import Position
@@ -32,6 +32,12 @@ Command = Callable[[BotManager, str | None], Answer]
 
 def answer(*positions: Position, bot_id: int | None = None) -> Answer:
     return Answer(tuple((p.partition, p.offset) for p in positions), bot_id)
+
+
+def begun(given: Begun) -> Answer:
+    """Of a bot that begins, or begins anew."""
+    place = (given.position.partition, given.position.offset)
+    return Answer((place,), given.bot_id, given.warm_up.candles, given.warm_up.needed)
 
 
 class Giver:
@@ -62,16 +68,27 @@ class Giver:
         applied = self._wait is not None and await _applied(self._services, given)
         self._response.status_code = 200 if applied else 202
         return Accepted(
-            positions=[str(position) for position in given.positions], bot_id=given.bot_id, applied=applied
+            positions=[str(position) for position in given.positions],
+            bot_id=given.bot_id,
+            warmed=given.warmed,
+            needed=given.needed,
+            applied=applied,
         )
 
-    async def to(self, bot_id: int, command: Callable[[BotManager, str | None], Position]) -> Accepted:
+    async def to(
+        self, bot_id: int, command: Callable[[BotManager, str | None], Position | Begun]
+    ) -> Accepted:
         """A command to one bot. Raises `ApiError` 404 where it does not exist."""
         try:
             await run_in_threadpool(self._services.manager(self._who).market_of, bot_id)
         except RefusedError as error:
             raise ApiError(404, "unknown_bot", str(error), "GET /api/bots lists them.") from None
-        return await self(lambda manager, named: answer(command(manager, named), bot_id=bot_id))
+
+        def answered(manager: BotManager, named: str | None) -> Answer:
+            given = command(manager, named)
+            return begun(given) if isinstance(given, Begun) else answer(given, bot_id=bot_id)
+
+        return await self(answered)
 
 
 Give = Annotated[Giver, Depends()]

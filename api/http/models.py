@@ -1,13 +1,15 @@
 """What the API takes and gives. Money, prices and sizes are decimal strings, times ISO 8601 with `Z`."""
 
 from inspect import cleandoc
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
 
 from api.http.services import SYMBOL, VENUE
+from infra.commands.warming import Warm
 from infra.present import fields as forms
 from infra.process.tokens import Scope
+from projections.fold.warm import CANDLES_MAX
 from streams import events
 from streams.events import Timeframe
 
@@ -163,7 +165,26 @@ class Bots(Paged):
     items: list[Bot]
 
 
-class CreateBot(Asked):
+class Warmed(Asked):
+    warm: Literal["all"] | Annotated[int, Field(ge=1, le=CANDLES_MAX)] | None = Field(
+        None,
+        description="Candles before it that its strategy steps through first: as many as its indicators need,"
+        " unless given.",
+    )
+    cold: bool = Field(False, description="It begins without the candles before it.")
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if self.cold and self.warm is not None:
+            raise ValueError("warm and cold contradict each other")
+        return self
+
+    @property
+    def asked_warm(self) -> Warm:
+        return 0 if self.cold else self.warm
+
+
+class CreateBot(Warmed):
     strategy: Name
     venue: str = Field(pattern=VENUE, examples=["sim"])
     symbol: str = Field(pattern=SYMBOL, examples=["BTC/USDT"])
@@ -177,6 +198,10 @@ class CreateBot(Asked):
     tags: list[Annotated[str, Field(min_length=1, max_length=50)]] = Field([], max_length=20)
 
 
+class StartBot(Warmed):
+    """Where the bot goes on, with the code that it has, it is not warmed."""
+
+
 class StopBot(Asked):
     flatten: bool = Field(False, description="Close the position at the next trade.")
 
@@ -185,7 +210,7 @@ class HaltBot(Asked):
     reason: str = Field(default="halted by command", min_length=1, max_length=500)
 
 
-class ReconfigureBot(Asked):
+class ReconfigureBot(Warmed):
     """What is not given stays."""
 
     params: Params | None = None
@@ -202,6 +227,8 @@ class Accepted(BaseModel):
 
     positions: list[str] = Field(examples=[["journal:2:17"]])
     bot_id: int | None = Field(None, examples=[1])
+    warmed: int | None = Field(None, description="Candles that the bot steps through first.")
+    needed: int | None = Field(None, description="Candles that its indicators need for that.")
     applied: bool
 
 

@@ -116,7 +116,7 @@ def _folded(log: Log, partition: int, state: JournalState, source: str = "") -> 
 
     Of `source` it says no more than that everything of a market before its watermark was delivered.
     """
-    folded = _newest(log, partition).view()
+    folded = newest(log, partition).view()
     state.registered += folded.registered
     state.registrations.update(folded.requests)
     state.epochs |= {(partition, name): known.epoch for name, known in folded.sources.items()}
@@ -126,7 +126,9 @@ def _folded(log: Log, partition: int, state: JournalState, source: str = "") -> 
         state.markets[key] = market.specification
         state.gaps[key] = market.gaps
         for bot in market.bots.values():
-            state.bots[bot.bot_id] = KnownBot(key, bot.strategy, bot.code_hash, bot.params)
+            state.bots[bot.bot_id] = KnownBot(
+                key, bot.timeframe, bot.strategy, bot.code_hash, bot.params, bot.steps
+            )
         if market.watermark > 0:
             state.newest[key] = Reached(market.watermark, market.newest_id)
             # a batch cut in two may have brought some trades of its newest nanosecond: ids tell
@@ -134,8 +136,9 @@ def _folded(log: Log, partition: int, state: JournalState, source: str = "") -> 
     return folded.applied + 1
 
 
-def _newest(log: Log, partition: int) -> Pipeline:
-    pipeline = Pipeline(partition, _NoCode())
+def newest(log: Log, partition: int, *, bots: bool = True) -> Pipeline:
+    """The fold of a partition at its newest snapshot; it goes on only without bots."""
+    pipeline = Pipeline(partition, _NoCode(), bots=bots)
     snapshot = latest(log, partition, logger.warning)
     if snapshot is None or snapshot.state is None:
         return pipeline
@@ -145,5 +148,5 @@ def _newest(log: Log, partition: int) -> Pipeline:
         logger.warning(
             "partition %d: its snapshot is of another version, reading the journal: %s", partition, error
         )
-        return Pipeline(partition, _NoCode())
+        return Pipeline(partition, _NoCode(), bots=bots)
     return pipeline

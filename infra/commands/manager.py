@@ -11,9 +11,11 @@ from typing import Any, NamedTuple, TypedDict, cast
 from uuid import uuid4
 
 import msgspec
+from msgspec.structs import replace
 from sqlalchemy import Connection, Engine
 
 from infra.commands.journal_view import registrations, view
+from infra.commands.warming import Warm, WarmUp, warm_up
 from infra.db import queries
 from infra.db.connect import writing
 from infra.db.projector import BotState, write_bot_state
@@ -21,8 +23,10 @@ from projections.fold.commands import code_check
 from projections.fold.money import INT64_MAX
 from projections.fold.specification import check_settled
 from projections.fold.turn import CommandError
+from projections.fold.warm import CANDLES_MAX
 from projections.strategies import Signal
 from projections.strategies.code import Strategies, StrategyCode, StrategyCompileError
+from projections.strategies.parameters import StrategyParameterError
 from streams.events import (
     TIMEFRAMES_NS,
     Command,
@@ -37,6 +41,7 @@ from streams.events import (
     StartBot,
     StopBot,
     Timeframe,
+    WarmedCommand,
 )
 from streams.journal import KnownBot, command_entry
 from streams.log import Log
@@ -78,11 +83,12 @@ class BotSpec(NamedTuple):
         return market_key(self.venue, self.symbol)
 
 
-class Created(NamedTuple):
-    """A bot's id, and where its creation stands in the journal."""
+class Begun(NamedTuple):
+    """A bot that begins, or begins anew: where the command stands in the journal, and what it warms on."""
 
     bot_id: int
     position: Position
+    warm_up: WarmUp
 
 
 class BotManager:
@@ -91,6 +97,9 @@ class BotManager:
     `who` stands in every command, such as `cli:ann`. `database` is asked where a bot lives before the journal
     is; None where there is none yet. Every command may be given a `request` id: the fold takes the first of
     an id and drops its repeats.
+
+    A bot that begins, or begins anew, is warmed on the candles of its market before it: on as many as its
+    indicators need, unless `warm` says how many, "all", or 0 for none.
     """
 
     def __init__(
@@ -107,7 +116,9 @@ class BotManager:
         self._database = database
         self._now = now
 
-    def create_bot(self, spec: BotSpec, *, start: bool = False, request: str | None = None) -> Created:
+    def create_bot(
+        self, spec: BotSpec, *, start: bool = False, warm: Warm = None, request: str | None = None
+    ) -> Begun:
         """Register and create a bot, stopped unless `start`.
 
         Raises `RefusedError` for a market or timeframe that does not exist, for cash that does not fit and
@@ -117,30 +128,33 @@ class BotManager:
         code = self._compiled(spec.strategy)
         market = find_market(self._log, spec.market)
         # what is refused is refused here, before anything is written
-        create_command(spec, market, code, 0, self._signed(), start=start)
+        checked = create_command(spec, market, code, 0, self._signed(), start=start)
         registered = self._append(RegisterBot(**self._signed(), market=market.key), market.key, partition=0)
         bot_id = registrations(self._log, registered.offset + 1)
         # an id of its own: a repeated registration leaves an id unused, and never two bots with one id
         command = create_command(spec, market, code, bot_id, self._signed(request), start=start)
-        return Created(bot_id, self._append(command, market.key))
+        return self._begin(command, market.key, checked.timeframe, code.need(checked.params), warm)
 
-    def start_bot(self, bot_id: int, *, request: str | None = None) -> Position:
+    def start_bot(self, bot_id: int, *, warm: Warm = None, request: str | None = None) -> Begun:
         """Start a bot with today's code of its strategy, which must compile. A running bot is no error.
 
-        Raises `RefusedError` for a bot that the database knows as bankrupt; the fold refuses any other.
+        It begins anew where that is other code, or where its strategy had failed; else it goes on. Raises
+        `RefusedError` for a bot that the database knows as bankrupt; the fold refuses any other.
         """
-        bot = self._bot(bot_id)
+        bot = self._known(bot_id)
         row = queries.bot(self._database, bot_id) if self._database is not None else None
         if row is not None and row.code == "bankrupt":
             raise RefusedError(f"bot {bot_id} is bankrupt: {row.message}; it starts no more, create another")
-        code_hash = self._compiled(bot.strategy).code_hash
+        code = self._compiled(bot.strategy)
         command = StartBot(
             **self._signed(request),
             bot_id=bot_id,
-            code_hash=code_hash,
-            code_check=code_check(bot.strategy, code_hash),
+            code_hash=code.code_hash,
+            code_check=code_check(bot.strategy, code.code_hash),
         )
-        return self._append(command, bot.market)
+        if bot.steps and bot.code_hash == code.code_hash:
+            warm = 0
+        return self._begin(command, bot.market, bot.timeframe, _need(code, bot.params), warm)
 
     def stop_bot(self, bot_id: int, *, flatten: bool = False, request: str | None = None) -> Position:
         """Stop a bot; `flatten` closes its position at the next trade. A stopped bot is no error."""
@@ -171,18 +185,18 @@ class BotManager:
         sizing: Sizing | None = None,
         short: bool | None = None,
         *,
+        warm: Warm = None,
         request: str | None = None,
-    ) -> Position:
+    ) -> Begun:
         """Change what is given and keep the rest, single parameters and the strategy's code too.
 
         Parameters are checked by the bot's own code; a bot whose code is not at hand takes today's.
         """
-        bot = self._bot(bot_id)
+        bot = self._known(bot_id)
         checked: Params | None = None
         today: str | None = None
+        code = self._strategies.get(bot.strategy, bot.code_hash)
         if params:
-            bot = view(self._log, self._partition(bot.market)).bots.get(bot_id, bot)
-            code = self._strategies.get(bot.strategy, bot.code_hash)
             if code is None:
                 code = self._compiled(bot.strategy)
                 today = code.code_hash
@@ -196,7 +210,7 @@ class BotManager:
             short=short,
             code_check="" if today is None else code_check(bot.strategy, today),
         )
-        return self._append(command, bot.market)
+        return self._begin(command, bot.market, bot.timeframe, _need(code, checked or bot.params), warm)
 
     def process_signal(self, bot_id: int, signal: Signal | float, *, request: str | None = None) -> Position:
         """Give a bot a target that was decided outside; the engine takes it like its strategy's own."""
@@ -236,6 +250,14 @@ class BotManager:
     def _signed(self, request: str | None = None) -> Signed:
         return Signed(request=request or uuid4().hex, who=self._who, at=self._now())
 
+    def _begin(
+        self, command: WarmedCommand, market: str, timeframe: Timeframe, needed: int, warm: Warm
+    ) -> Begun:
+        """Append a command, behind the candles that it is to be warmed on."""
+        warmed = warm_up(self._log, market, timeframe, needed, warm, self._now() // 1_000_000)
+        command = replace(command, warm_up=warmed.name, warm_candles=warmed.candles)
+        return Begun(command.bot_id, self._append(command, market), warmed)
+
     def _append(self, command: Command, market: str, partition: int | None = None) -> Position:
         number = self._partition(market) if partition is None else partition
         return self._log.append([self._entry(command, market, number)])[0]
@@ -246,10 +268,16 @@ class BotManager:
     def _partition(self, market: str) -> int:
         return partition_of(market.encode(), self._log.partitions)
 
+    def _known(self, bot_id: int) -> KnownBot:
+        """A bot as the journal leaves it. Raises `RefusedError`."""
+        bot = self._bot(bot_id)
+        return view(self._log, self._partition(bot.market)).bots.get(bot_id, bot)._replace(steps=bot.steps)
+
     def _bot(self, bot_id: int) -> KnownBot:
         row = queries.bot(self._database, bot_id) if self._database is not None else None
         if row is not None:
-            return KnownBot(row.market, row.strategy, row.code_hash, msgspec.json.decode(row.params))
+            params = msgspec.json.decode(row.params)
+            return KnownBot(row.market, row.timeframe, row.strategy, row.code_hash, params, bool(row.steps))
         for partition in range(self._log.partitions):
             bots = view(self._log, partition).bots
             if bot_id in bots:
@@ -285,6 +313,23 @@ def create_command(
         tags=spec.tags,
         code_check=code_check(spec.strategy, code.code_hash),
     )
+
+
+def _need(code: StrategyCode | None, params: Params) -> int:
+    """Candles to warm on. A bot whose code is not at hand, or that refuses its parameters, warms on none."""
+    try:
+        return 0 if code is None else code.need(params)
+    except StrategyParameterError:
+        return 0
+
+
+def warm_of(text: str) -> Warm:
+    """`all`, or a number of candles. Raises `RefusedError`."""
+    if text == "all":
+        return "all"
+    if not text.isascii() or not text.isdigit() or not 0 < int(text) <= CANDLES_MAX:
+        raise RefusedError(f"warm {text!r}: write all, or a number of candles from 1 to {CANDLES_MAX}")
+    return int(text)
 
 
 def find_market(log: Log, key: str) -> Market:

@@ -35,10 +35,13 @@ class RequestReusedError(ValueError):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """Where the commands of a request stand in the journal, as (partition, offset), and the bot it made."""
+    """Where the commands of a request stand in the journal, as (partition, offset), and the bot it made; how
+    many candles that warms on, and how many its indicators need."""
 
     places: tuple[tuple[int, int], ...]
     bot_id: int | None = None
+    warmed: int | None = None
+    needed: int | None = None
 
     @property
     def positions(self) -> list[Position]:

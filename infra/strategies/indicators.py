@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from sqlalchemy import Connection, Engine, and_, select
+from sqlalchemy import Connection, Engine, and_, or_, select
 
 from infra.db import tables
 from infra.db.pages import Window
@@ -161,7 +161,7 @@ def _stepped(seen: "_Seen", code: StrategyCode, params: Params, wanted: Ints) ->
 
 
 class _Seen:
-    """The candles that a bot stepped on in one life, oldest first.
+    """The candles that a bot stepped on in one life, oldest first, behind those that it was warmed on.
 
     Their causes rise with their ends, so that a life, which is a range of causes, is a range of ends.
     """
@@ -173,14 +173,18 @@ class _Seen:
         self._mine = and_(_CANDLE.market == market, _CANDLE.timeframe == timeframe, _CANDLE.revision == 0)
         self._step_ns = TIMEFRAMES_NS[timeframe]
         # asked for by ends, which are indexed; the causes too, for candles that are projected meanwhile
-        within = [_CANDLE.timestamp > self._end_of(life.after), _CANDLE.cause_offset > life.after]
+        self._before = self._end_of(life.after)
+        within = [
+            _CANDLE.timestamp > self._before - life.change.warmed * self._step_ns,
+            or_(_CANDLE.timestamp <= self._before, _CANDLE.cause_offset > life.after),
+        ]
         if life.until is not None:
             within += [_CANDLE.timestamp <= self._end_of(life.until), _CANDLE.cause_offset <= life.until]
         self._mine = and_(self._mine, *within)
 
     def wanted(self, window: Window) -> Ints:
-        """The ends of those that a window asks for."""
-        read = select(_CANDLE.timestamp).where(self._mine)
+        """The ends of those that a window asks for: none before the life."""
+        read = select(_CANDLE.timestamp).where(self._mine, _CANDLE.timestamp > self._before)
         if window.after_ns is not None:
             read = read.where(_CANDLE.timestamp > window.after_ns)
         if window.until_ns is not None:

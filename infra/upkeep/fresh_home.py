@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from msgspec.structs import replace
 
 from infra.commands.manager import BotSpec, RefusedError, Signed, create_command, params_of, sizing_of
 from projections.fold.pipeline import Pipeline, linked
@@ -28,6 +29,7 @@ from streams.events import (
     RegisterBot,
     Rules,
     TickBatch,
+    WarmedCommand,
 )
 from streams.genesis import genesis
 from streams.journal import command_entry, genesis_at, genesis_entry, new_home
@@ -175,21 +177,26 @@ class _Cutter:
             if whole:
                 yield _copy(record), 0
             return
-        if isinstance(entry.event, Command):
-            yield from self._command(record, entry.event, whole=whole)
+        if isinstance(entry.event, Bars) and entry.event.warm_up:
+            if whole and self._with_commands:
+                yield _copy(record), 0  # for a command, which is there
+        elif isinstance(entry.event, Command):
+            yield from self._command(record, entry, whole=whole)
         elif whole:
             yield _copy(record), rows
         elif self._is_new(entry):
             yield from self._within(record, entry)
 
-    def _command(self, record: Record, command: Command, *, whole: bool) -> Iterator[tuple[Entry, int]]:
+    def _command(self, record: Record, entry: Input, *, whole: bool) -> Iterator[tuple[Entry, int]]:
         if not self._with_commands:
             return
         # registrations give ids, which a range does not change
-        if whole or isinstance(command, RegisterBot):
+        if whole or isinstance(entry.event, RegisterBot):
             yield _copy(record), 0
-        else:
-            self._held.append(_copy(record))
+            return
+        if isinstance(entry.event, WarmedCommand):  # the candles that it was warmed on are not in a range
+            entry = replace(entry, event=replace(entry.event, warm_up="", warm_candles=0))
+        self._held.append(_copy(record, encode(entry)))
 
     def _within(self, record: Record, entry: Input) -> Iterator[tuple[Entry, int]]:
         kept = self._kept(entry.event)

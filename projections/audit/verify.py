@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from projections.audit.anchors import Anchor, Anchored
+from projections.audit.bars import BarsCheck
 from projections.audit.damage import Damage, damage
 from projections.audit.recorded import Recorded, head_of, recorded
 from projections.audit.writers import Writers
@@ -19,7 +20,7 @@ from streams.events import Checkpoint
 from streams.genesis import JournalRefusedError, genesis_of
 from streams.log import Log
 from streams.records import Record
-from streams.topics import DERIVED, JOURNAL
+from streams.topics import CANDLES, DERIVED, JOURNAL, SYSTEM
 
 
 class Difference(Struct, frozen=True):
@@ -129,6 +130,7 @@ def _partition(
 ) -> Difference | None:
     partition, state = pipeline.partition, known.state
     streams = {topic: _Stream(log, topic, partition, writers, result) for topic in DERIVED}
+    bars = BarsCheck(log)
     stop = behind = log.highwater(JOURNAL, partition)
     before = sum(result.compared.values())
     for record in log.read(JOURNAL, partition, 0, stop):
@@ -146,6 +148,9 @@ def _partition(
             difference = stream.compare(item, says)
             if difference is not None:
                 return difference
+        difference = None if _dead(derived) else streams[CANDLES].bars(record, bars)
+        if difference is not None:
+            return difference
         if state is not None and state[0] == record.offset and not _same_state(state[1], pipeline, result):
             return _state_differs(record, pipeline)
         result.records += record.offset > 0  # nothing follows from the genesis
@@ -178,6 +183,11 @@ def _folded(pipeline: Pipeline, record: Record, partitions: int) -> list[Derived
     except PositionError as error:
         why = str(error)
     return Difference(JOURNAL, record.partition, record.offset, "unknown", why, None, None)
+
+
+def _dead(derived: list[Derived]) -> bool:
+    """Whether the record is a dead letter, which had no effect."""
+    return any(item.topic == SYSTEM for item in derived)
 
 
 def _same_state(state: bytes, pipeline: Pipeline, result: Verified) -> bool:
@@ -238,6 +248,7 @@ class _Stream:
         self._writers = writers
         self._records: Iterator[Recorded] = recorded(log, topic, partition)
         self._next: Recorded | None = None
+        self._end = log.highwater(topic, partition)
         self._advance()
 
     @property
@@ -258,6 +269,13 @@ class _Stream:
         self.result.compared[self.topic] += len(found.head.indexes)
         self._advance()
         return None
+
+    def bars(self, record: Record, check: BarsCheck) -> Difference | None:
+        """Of candles that a journal record brings: whether they are those of this stream up to here."""
+        stop = self._end if self._next is None else self._next.record.offset
+        why = check.fault(record, stop, whole=not self.ended)
+        cause = f"{record.partition}:{record.offset}"
+        return Difference(JOURNAL, record.partition, record.offset, cause, why, None, None) if why else None
 
     def surplus(self) -> Difference:
         found = self._next

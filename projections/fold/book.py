@@ -4,7 +4,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from projections.fold.bots import Bot, CandleHistory, Group, GroupKey
+from projections.fold.bots import Bot, CandleHistory, Group, GroupKey, Warming
 from projections.fold.money import INT64_MAX, Account
 from projections.fold.turn import CommandError
 from projections.strategies.code import Strategies
@@ -19,10 +19,13 @@ class BookState(Struct, frozen=True, array_like=True):
     histories: list[tuple[str, list[bytes]]]
     unmarked: list[list[int]]
     close: int
+    ends: dict[str, int]
+    warmings: dict[str, Warming]
 
 
 class BotBook:
-    """`close`: the market's last close, 0 before the first candle. `waiting`: bots whose order waits.
+    """`close`: the market's last close, 0 before the first candle. `ends`: where the last candle of each
+    timeframe ends. `warmings`: candles that wait for commands. `waiting`: bots whose order waits.
     `resuming`: bots that are to compare their target with what they hold. `unmarked`: by timeframe, bots
     whose mark may have changed."""
 
@@ -36,6 +39,8 @@ class BotBook:
         self.resuming: dict[int, Bot] = {}
         self.unmarked: dict[str, set[int]] = {timeframe: set() for timeframe in TIMEFRAMES_NS}
         self.close = 0
+        self.ends: dict[str, int] = {}
+        self.warmings: dict[str, Warming] = {}
 
     def bot(self, bot_id: int) -> Bot:
         """Raises `CommandError`."""
@@ -68,7 +73,7 @@ class BotBook:
         group.remove(bot.bot_id)
         if not group.rows:
             del self.groups[group.key]
-        bot.steps, bot.since = False, None
+        bot.steps, bot.since, bot.warmed = False, None, 0
 
     def resume(self, bot: Bot) -> None:
         """Let a bot compare its target with what it holds, at its next candle."""
@@ -109,6 +114,8 @@ class BotBook:
             [(timeframe, history.state()) for timeframe, history in self.histories.items()],
             [sorted(bots) for bots in self.unmarked.values()],
             self.close,
+            self.ends,
+            self.warmings,
         )
 
     @classmethod
@@ -125,7 +132,7 @@ class BotBook:
         book.waiting = {bot.bot_id: bot for bot in state.bots if bot.order is not None}
         book.resuming = {bot.bot_id: bot for bot in state.bots if bot.resumes}
         book.unmarked = {t: set(bots) for t, bots in zip(TIMEFRAMES_NS, state.unmarked, strict=True)}
-        book.close = state.close
+        book.close, book.ends, book.warmings = state.close, state.ends, state.warmings
         return book
 
 

@@ -1,16 +1,17 @@
 """Bots of one market: what a bot is, and groups of bots that step together."""
 
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from msgspec import Struct
+from msgspec import Struct, field
 
 from projections.fold.fills import Waiting
 from projections.fold.money import Account
+from projections.fold.turn import Progress
 from projections.strategies.code import History, Lanes, StrategyCode
 from streams.causes import Cause
-from streams.events import BotStatus, OnStale, Params, Sizing, Timeframe
+from streams.events import BotStatus, Candle, OnStale, Params, Sizing, Timeframe
 
 Standing = BotStatus | Literal["bankrupt"]
 
@@ -49,6 +50,8 @@ class Bot(Struct):
     """Whether it is in a group."""
     since: Cause | None = None
     """The change from which on `steps` is what it is; None where that change is not told yet."""
+    warmed: int = 0
+    """Candles before that change that it stepped through."""
 
     @property
     def standing(self) -> Standing:
@@ -124,6 +127,18 @@ class Group:
         row = self.rows[bot_id]
         values = self._named(self._lanes.values[row])
         return Step(bot_id, share, self.target(bot_id), values, origin="resumed")
+
+    def warm(self, bot_id: int, candles: History, progress: Progress) -> str | None:
+        """Let a bot that has seen nothing step through candles; returns how its strategy failed."""
+        code, row = self._code(), self.rows[bot_id]
+        lane = Lanes._make(array[row : row + 1] for array in self._lanes)
+        for i in range(len(candles.ends)):
+            progress.steps += 1
+            lane.seen[0] += 1
+            failure = code.step(candles, i, 0, lane)
+            if failure is not None:
+                return failure.message
+        return None
 
     def step(self, history: History, i: int) -> list[Step]:
         """Step every bot on row `i` of `history`; what changed, in the order of joining."""
@@ -206,6 +221,37 @@ class Group:
         self._lanes = Lanes._make(grown(array) for array in self._lanes)
 
 
+Row: TypeAlias = tuple[float, float, float, float, float]
+"""Open, high, low, close, volume."""
+
+
+def row_of(candle: Candle) -> Row:
+    """A candle as strategies see it."""
+    unit, lot = 10**candle.price_scale, 10**candle.size_scale
+    return (
+        candle.open / unit,
+        candle.high / unit,
+        candle.low / unit,
+        candle.close / unit,
+        candle.volume / lot,
+    )
+
+
+class Warming(Struct):
+    """Candles that wait for the command that lets a bot step through them.
+
+    `bars` of them came in records, the last ends at `end`: columns `ends` int64 and `values` float64 (n, 5),
+    a record each. `meanwhile` closed after the first record, with their ends.
+    """
+
+    timeframe: Timeframe
+    bars: int = 0
+    end: int = 0
+    ends: list[bytes] = field(default_factory=list[bytes])
+    values: list[bytes] = field(default_factory=list[bytes])
+    meanwhile: list[tuple[int, Row]] = field(default_factory=list[tuple[int, Row]])
+
+
 class CandleHistory:
     """The last closed candles of one timeframe as floats, oldest first, for the blocks to read back in.
 
@@ -223,7 +269,7 @@ class CandleHistory:
     def last(self) -> int:
         return self.count - 1
 
-    def append(self, end: int, row: tuple[float, float, float, float, float], keep: int) -> None:
+    def append(self, end: int, row: Row, keep: int) -> None:
         """Add a candle; at least the newest `keep` are held."""
         if self.count == len(self.ends):
             self._shift(keep)
@@ -232,18 +278,32 @@ class CandleHistory:
         self.count += 1
         self.held = min(self.held + 1, keep)
 
+    def precede(self, candles: History, keep: int) -> None:
+        """Put what `candles` know before the held ones, until `keep` are held. Both end with the candle that
+        closed last, unless no bot has stepped here since: then the held ones are of no more use."""
+        held = self.held if self.count and self.ends[self.last] == candles.ends[-1] else 0
+        before = slice(max(len(candles.ends) - keep, 0), len(candles.ends) - held)
+        if before.start >= before.stop:
+            return
+        mine = slice(self.count - held, self.count)
+        ends = np.concatenate([candles.ends[before], self.ends[mine]])
+        values = np.concatenate([candles.values[before], self.values[mine]])
+        self._hold(ends, values)
+
     def state(self) -> list[bytes]:
         first = self.count - self.held
         return [self.ends[first : self.count].tobytes(), self.values[first : self.count].tobytes()]
 
     def restore(self, state: list[bytes]) -> None:
-        ends = np.frombuffer(state[0], np.int64)
+        self._hold(np.frombuffer(state[0], np.int64), np.frombuffer(state[1]).reshape(-1, 5))
+
+    def _hold(self, ends: npt.NDArray[np.int64], values: npt.NDArray[np.float64]) -> None:
         self.count = self.held = len(ends)
         size = 2 * self.count + 64
         self.ends = np.zeros(size, np.int64)
         self.values = np.full((size, 5), np.nan)
         self.ends[: self.count] = ends
-        self.values[: self.count] = np.frombuffer(state[1]).reshape(-1, 5)
+        self.values[: self.count] = values
 
     def _shift(self, keep: int) -> None:
         held = min(keep, self.count)

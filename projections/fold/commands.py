@@ -5,17 +5,19 @@ What becomes of a bot's status is in the table of `projections.fold.life`.
 
 from collections.abc import Callable
 from hashlib import sha256
-from typing import Any
+from typing import Any, TypeAlias
 
 from projections.fold.book import BotBook
 from projections.fold.bots import Bot, Step
-from projections.fold.life import STRATEGY_CHANGED, Happening, check_allowed, happens
+from projections.fold.life import STRATEGY_CHANGED, Happening, check_allowed, fail, happens
 from projections.fold.money import Account
 from projections.fold.orders import BANKRUPT, FLATTEN, place, signal
 from projections.fold.specification import SCALE_MAX, check_settled, grown
 from projections.fold.turn import CommandError, Moment, Turn
+from projections.fold.warm import claim, take, warm
 from projections.strategies.parameters import StrategyParameterError
 from streams.events import (
+    Bars,
     Command,
     CreateBot,
     ExternalSignal,
@@ -24,10 +26,13 @@ from streams.events import (
     Sizing,
     StartBot,
     StopBot,
+    WarmedCommand,
 )
 
+ToBots: TypeAlias = Command | Bars
 
-def obey(turn: Turn, book: BotBook, command: Command) -> None:
+
+def obey(turn: Turn, book: BotBook, command: ToBots) -> None:
     """Carry out a command to bots of this market. Raises `CommandError` for one that cannot be."""
     _OBEYED[type(command)](turn, book, command)
 
@@ -72,6 +77,7 @@ def _start(turn: Turn, book: BotBook, command: StartBot) -> None:
     happening: Happening = "start, other code" if accepts else "start"
     check_allowed(bot, happening)
     if not accepts and bot.steps:
+        book.warmings.pop(command.warm_up, None)  # meant for code that it steps with by now
         if bot.status != "running":
             book.resume(bot)
         _happens(turn, book, bot, command, happening, "started")
@@ -127,13 +133,14 @@ def _signal(turn: Turn, book: BotBook, command: ExternalSignal) -> None:
     signal(turn, book, bot, step, _now(turn, book))
 
 
-_OBEYED: dict[type[Command], Callable[[Turn, BotBook, Any], None]] = {
+_OBEYED: dict[type[ToBots], Callable[[Turn, BotBook, Any], None]] = {
     CreateBot: _create,
     StartBot: _start,
     StopBot: _stop,
     HaltBot: _halt,
     ReconfigureBot: _reconfigure,
     ExternalSignal: _signal,
+    Bars: take,
 }
 
 
@@ -143,16 +150,27 @@ def _now(turn: Turn, book: BotBook) -> Moment:
 
 
 def _join(
-    turn: Turn, book: BotBook, bot: Bot, command: Command, target: float, happening: Happening, message: str
+    turn: Turn,
+    book: BotBook,
+    bot: Bot,
+    command: WarmedCommand,
+    target: float,
+    happening: Happening,
+    message: str,
 ) -> None:
-    """Let a bot step anew; where its parameters are refused, that happens instead."""
+    """Let a bot step anew, from a `target` or from what its warm-up leaves; where its parameters are refused,
+    that happens instead."""
+    candles = claim(book, command, bot.timeframe)
     try:
-        book.join(bot, target)
+        book.join(bot, 0.0 if len(candles.ends) else target)
     except StrategyParameterError as error:
         _happens(turn, book, bot, command, "bad parameters", str(error))
-    else:
-        book.resume(bot)
-        _happens(turn, book, bot, command, happening, message)
+        return
+    book.resume(bot)
+    failure = warm(turn, book, bot, candles)
+    _happens(turn, book, bot, command, happening, message)
+    if failure is not None:
+        fail(turn, book, bot, failure, turn.watermark)
 
 
 def _happens(

@@ -1,11 +1,12 @@
 """What a closed candle makes the bots of its market do: step, signal, and be marked."""
 
 from projections.fold.book import BotBook
-from projections.fold.bots import Group, Step
-from projections.fold.life import happens
+from projections.fold.bots import Group, Step, row_of
+from projections.fold.life import fail
 from projections.fold.marks import mark
 from projections.fold.orders import signal
 from projections.fold.turn import Moment, Turn
+from projections.fold.warm import keep
 from projections.strategies.code import History
 from streams.causes import Cause
 from streams.events import Candle
@@ -14,6 +15,9 @@ from streams.events import Candle
 def closed(turn: Turn, book: BotBook, candle: Candle, cause: Cause, now: int, row: int) -> None:
     """`row`, whose time is `now`, closed a candle: step the bots of its timeframe, and mark them."""
     book.close = candle.close
+    book.ends[candle.timeframe] = candle.timestamp
+    if book.warmings:
+        keep(book, candle)
     if not book.bots:
         return
     moment = Moment(candle.timestamp, now, row, candle.close, cause)
@@ -23,11 +27,7 @@ def closed(turn: Turn, book: BotBook, candle: Candle, cause: Cause, now: int, ro
         if step.failure is None:
             signal(turn, book, bot, step, moment)
             continue
-        book.leave(bot)
-        happens(
-            turn, book, bot, "strategy error",
-            who="engine", message=step.failure, at=candle.timestamp, cancelled_at=candle.timestamp,
-        )  # fmt: skip
+        fail(turn, book, bot, step.failure, candle.timestamp)
     if book.unmarked[candle.timeframe]:
         mark(turn, book, candle.timeframe, moment)
 
@@ -35,15 +35,7 @@ def closed(turn: Turn, book: BotBook, candle: Candle, cause: Cause, now: int, ro
 def _steps(turn: Turn, book: BotBook, candle: Candle, groups: list[Group]) -> list[Step]:
     """What changed by the step of every bot, and what is to be told again, by bot id."""
     history = book.histories[candle.timeframe]
-    unit, lot = 10**candle.price_scale, 10**candle.size_scale
-    floats = (
-        candle.open / unit,
-        candle.high / unit,
-        candle.low / unit,
-        candle.close / unit,
-        candle.volume / lot,
-    )
-    history.append(candle.timestamp, floats, max(group.lookback for group in groups))
+    history.append(candle.timestamp, row_of(candle), max(group.lookback for group in groups))
     seen = History(history.ends, history.values)
     steps: list[Step] = []
     for group in groups:

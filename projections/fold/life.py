@@ -117,6 +117,12 @@ def happens(
     _tell(turn, bot, at)
 
 
+def fail(turn: Turn, book: BotBook, bot: Bot, failure: str, at: int) -> None:
+    """The bot's strategy failed at event time `at`: it steps no more."""
+    book.leave(bot)
+    happens(turn, book, bot, "strategy error", who="engine", message=failure, at=at, cancelled_at=at)
+
+
 def _tell(turn: Turn, bot: Bot, at: int) -> None:
     """What the bot is now."""
     if bot.since is None:
@@ -145,5 +151,6 @@ def _tell(turn: Turn, bot: Bot, at: int) -> None:
             name=bot.name,
             tags=bot.tags,
             on_stale=bot.on_stale,
+            warmed=bot.warmed,
         ),
     )

@@ -22,9 +22,10 @@ import msgspec
 import numpy as np
 from msgspec import Struct
 
+from projections.fold.book import BotBook
 from projections.fold.bots import CodeMissingError
 from projections.fold.by_market import by_market
-from projections.fold.commands import obey
+from projections.fold.commands import ToBots, obey
 from projections.fold.money import INT64_MAX
 from projections.fold.outbox import Derived, Outbox, Report
 from projections.fold.specification import check_specification
@@ -94,12 +95,13 @@ class Pipeline:
     """The fold of one journal partition.
 
     `applied` is the offset of the last folded record, −1 before the first. `strategies` gives the code that
-    recorded hashes name.
+    recorded hashes name. Without `bots` nothing but candles follows.
     """
 
-    def __init__(self, partition: int, strategies: Strategies) -> None:
+    def __init__(self, partition: int, strategies: Strategies, *, bots: bool = True) -> None:
         self.partition = partition
         self.strategies = strategies
+        self._with_bots = bots
         self.applied = -1
         self._chain = self._chain_before = bytes(32)
         self._tapes: dict[str, Tape] = {}
@@ -195,7 +197,7 @@ class Pipeline:
                 self._repeats += record.offset > 0
             case events.Rules():
                 self._take_rules(event, record)
-            case events.Bars() | events.Feed():
+            case events.Feed():
                 self._turn(event.market, record, outbox)
             case events.Gap() | events.GapFilled():
                 tape, turn = self._turn(event.market, record, outbox)
@@ -205,14 +207,15 @@ class Pipeline:
             case events.HaltBot(bot_id=None):
                 for key in self._tapes:
                     self._command(key, event, record, outbox)
-            case events.CreateBot():
+            case events.CreateBot() | events.Bars():
                 self._command(event.market, event, record, outbox)
             case _:
                 self._command((record.key or b"").decode(), event, record, outbox)
 
-    def _command(self, key: str, command: events.Command, record: Record, outbox: Outbox) -> None:
+    def _command(self, key: str, command: ToBots, record: Record, outbox: Outbox) -> None:
         tape, turn = self._turn(key, record, outbox)
-        obey(turn, tape.bots, command)
+        if self._with_bots:
+            obey(turn, tape.bots, command)
 
     def _ticks(self, batch: TickBatch, record: Record, outbox: Outbox) -> None:
         ticks = unpack(batch)
@@ -338,6 +341,9 @@ class Pipeline:
         self._registered, self._repeats = held.registered, held.repeats
         self._home, self._rules = held.home, held.rules
         self._tapes = {tape.market.key: Tape.restore(tape, self.strategies) for tape in held.tapes}
+        if not self._with_bots:
+            for key, tape in self._tapes.items():
+                tape.bots = BotBook(key, self.strategies)
         self._base, self._since_base, self._bytes_since_base = b"", [], 0
 
     def _state(self, *, identities: bool = True) -> bytes:

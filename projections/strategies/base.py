@@ -82,9 +82,20 @@ class Spec:
         needed = 1
         for indicator in self.indicators.values():
             window, more = indicator.block.reads
-            given = dict(zip(indicator.block.arguments, indicator.arguments, strict=True)).get(window, 0)
-            needed = max(needed, int(parameters[given] if isinstance(given, str) else given) + more)
+            needed = max(needed, self._window(indicator, window, parameters) + more)
         return needed
+
+    def need(self, parameters: Mapping[str, Value]) -> int:
+        """Candles after which its indicators are, bit for bit, those of one that saw all before them too."""
+        needs = [
+            i.block.need({name: self._window(i, name, parameters) for name in i.block.windows})
+            for i in self.indicators.values()
+        ]
+        return max([1, *needs])
+
+    def _window(self, indicator: Indicator, name: str, parameters: Mapping[str, Value]) -> int:
+        given = dict(zip(indicator.block.arguments, indicator.arguments, strict=True)).get(name, 0)
+        return int(parameters[given] if isinstance(given, str) else given)
 
 
 class BaseStrategy:

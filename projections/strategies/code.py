@@ -167,6 +167,10 @@ class StrategyCode(ABC):
         """Candles of history that a step may read with these parameters, the current one included."""
 
     @abstractmethod
+    def need(self, params: Mapping[str, object]) -> int:
+        """Candles to warm on, after which its indicators are those of a bot that was always there."""
+
+    @abstractmethod
     def step(self, history: History, i: int, first: int, lanes: Lanes) -> StepFailure | None:
         """One candle's step for the bots first … B−1; row `i` of the history has just closed.
 
@@ -196,6 +200,9 @@ class CompiledCode(StrategyCode):
 
     def lookback(self, params: Mapping[str, object]) -> int:
         return self.reads(self.asked(params, lambda strategy: strategy.parameters))
+
+    def need(self, params: Mapping[str, object]) -> int:
+        return self.strategy.spec.need(self.strategy(params).parameters)
 
     def step(self, history: History, i: int, first: int, lanes: Lanes) -> StepFailure | None:
         fault = np.array([first, 0.0])
@@ -255,6 +262,9 @@ class PandasCode(StrategyCode):
 
     def lookback(self, params: Mapping[str, object]) -> int:
         return self.asked(params, lambda strategy: int(strategy.window))
+
+    def need(self, params: Mapping[str, object]) -> int:
+        return self.lookback(params)
 
     def step(self, history: History, i: int, first: int, lanes: Lanes) -> StepFailure | None:
         frames: dict[int, Any] = {}

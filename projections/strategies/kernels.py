@@ -123,32 +123,39 @@ def bollinger(
     width: float,
     total: float,
     total_low: float,
-    square: float,
-    square_low: float,
-) -> tuple[float, float, float, float, float, float, float]:
+    large: float,
+    large_low: float,
+    small: float,
+    small_low: float,
+) -> tuple[float, float, float, float, float, float, float, float, float]:
     """Middle, upper and lower band: mean ± width × population standard deviation of the last n.
 
-    Both sums are kept in about 106 bits: the difference of sums of squares would otherwise eat the variance
-    of a price that is large beside its changes.
+    The sums are kept in about 106 bits, that of squares once for their leading and once for their other
+    halves. The difference of sums of squares would otherwise eat the variance of a price that is large beside
+    its changes; and so every sum is exact, of prices within a factor of a million: the bands depend on the
+    last n alone, and on nothing that rounding left of older ones.
     """
     value = values[i, column]
     total, total_low = add_pair(total, total_low, value, 0.0)
     high, low = two_product(value, value)
-    square, square_low = add_pair(square, square_low, high, low)
+    large, large_low = add_pair(large, large_low, high, 0.0)
+    small, small_low = add_pair(small, small_low, low, 0.0)
     if seen > n:
         value = values[i - n, column]
         total, total_low = add_pair(total, total_low, -value, 0.0)
         high, low = two_product(value, value)
-        square, square_low = add_pair(square, square_low, -high, -low)
+        large, large_low = add_pair(large, large_low, -high, 0.0)
+        small, small_low = add_pair(small, small_low, -low, 0.0)
     if seen < n:
-        return NAN, NAN, NAN, total, total_low, square, square_low
+        return NAN, NAN, NAN, total, total_low, large, large_low, small, small_low
+    square, square_low = add_pair(large, large_low, small, small_low)
     mean = total / n
     # n² × variance = n × square − total², of which the leading digits cancel
     high, low = two_product(float(n), square)
     other, other_low = two_product(total, total)
     spread = (high - other) + ((low - other_low) + (n * square_low - 2.0 * total * total_low))
     deviation = width * (sqrt(spread) / n if spread > 0.0 else 0.0)
-    return mean, mean + deviation, mean - deviation, total, total_low, square, square_low
+    return mean, mean + deviation, mean - deviation, total, total_low, large, large_low, small, small_low
 
 
 def macd(

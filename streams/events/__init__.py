@@ -74,6 +74,7 @@ from streams.events.journal import (
     StartBot,
     StopBot,
     TickBatch,
+    WarmedCommand,
 )
 
 __all__ = [
@@ -139,6 +140,7 @@ __all__ = [
     "TickBatch",
     "Time",
     "Timeframe",
+    "WarmedCommand",
     "WorkerStarted",
     "WorkerStopped",
 ]

@@ -141,7 +141,7 @@ class BotChanged(Event, frozen=True, kw_only=True, tag="bot_changed.v1"):
     """The whole specification and status of a bot after a command or a failure, with who and why.
 
     `steps`: whether its strategy steps with each candle; `since`: the cause of the change from which on its
-    indicators count.
+    indicators count; `warmed`: so many candles before it they are warmed on.
     """
 
     bot_id: Int
@@ -165,6 +165,7 @@ class BotChanged(Event, frozen=True, kw_only=True, tag="bot_changed.v1"):
     name: str = ""
     tags: tuple[str, ...] = ()
     on_stale: OnStale = "hold"
+    warmed: Int = 0
 
 
 class Equity(Event, frozen=True, kw_only=True, tag="equity.v1"):

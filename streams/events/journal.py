@@ -171,7 +171,8 @@ class GapFilled(Event, frozen=True, kw_only=True, tag="gap_filled.v1"):
 class Bars(Event, frozen=True, kw_only=True, tag="bars.v1"):
     """Closed candles of a market and timeframe as columns, oldest first: history that a bot warms on.
 
-    `timestamp`: their ends. `origin`: whose they are.
+    `timestamp`: their ends. `origin`: whose they are; the market's own are those of revision 0. `warm_up`:
+    the command that names it lets its bot step through them, in the order of the records that carry it.
     """
 
     market: str
@@ -185,6 +186,7 @@ class Bars(Event, frozen=True, kw_only=True, tag="bars.v1"):
     price_scale: Scale
     size_scale: Scale
     origin: Literal["market", "venue", "file"] = "market"
+    warm_up: str = ""
 
 
 class Feed(Event, frozen=True, kw_only=True, tag="feed.v1"):
@@ -205,14 +207,22 @@ class Command(Event, frozen=True, kw_only=True):
     at: Time
 
 
+class WarmedCommand(Command, frozen=True, kw_only=True):
+    """Base of those that let a strategy begin anew. `warm_up` names the `Bars` before it that the strategy
+    steps through first, "" for none; `warm_candles` are in them."""
+
+    bot_id: Int
+    warm_up: str = ""
+    warm_candles: Int = 0
+
+
 class RegisterBot(Command, frozen=True, kw_only=True, tag="register_bot.v1"):
     """In partition 0 only: the n-th registration is bot n."""
 
     market: str
 
 
-class CreateBot(Command, frozen=True, kw_only=True, tag="create_bot.v1"):
-    bot_id: Int
+class CreateBot(WarmedCommand, frozen=True, kw_only=True, tag="create_bot.v1"):
     market: str
     timeframe: Timeframe
     strategy: str
@@ -230,10 +240,9 @@ class CreateBot(Command, frozen=True, kw_only=True, tag="create_bot.v1"):
     """Of the strategy and its hash (`projections.fold.commands.code_check`), so that damage names no code."""
 
 
-class StartBot(Command, frozen=True, kw_only=True, tag="start_bot.v1"):
+class StartBot(WarmedCommand, frozen=True, kw_only=True, tag="start_bot.v1"):
     """`code_hash` accepts strategy code that differs from the recorded; None keeps the recorded."""
 
-    bot_id: Int
     code_hash: str | None = None
     code_check: str = ""
 
@@ -253,10 +262,9 @@ class HaltBot(Command, frozen=True, kw_only=True, tag="halt_bot.v1"):
     code: str
 
 
-class ReconfigureBot(Command, frozen=True, kw_only=True, tag="reconfigure_bot.v1"):
+class ReconfigureBot(WarmedCommand, frozen=True, kw_only=True, tag="reconfigure_bot.v1"):
     """Fields that are None stay. Indicators begin anew; the position stays."""
 
-    bot_id: Int
     params: Params | None = None
     code_hash: str | None = None
     sizing: Sizing | None = None

@@ -37,7 +37,9 @@ def recorded(tmp_path_factory: pytest.TempPathFactory, files: Path) -> CommandLi
     cli = CommandLine(tmp_path_factory.mktemp("recorded") / "home")
     first = cli.line("import", files / "first.csv", *MARKET, *SPECIFIED)
     assert {name: first[name] for name in ("ticks", "rows")} == {"ticks": len(FIRST), "rows": len(FIRST)}
-    assert cli.line(*SMA, "--short", "--start") == {"bot_id": 1, "position": f"journal:{PART}:3"}
+    assert cli.line(*SMA, "--short", "--start") == {
+        "bot_id": 1, "position": f"journal:{PART}:4", "warmed": 8, "needed": 8,
+    }  # fmt: skip
     assert cli.line(*CREATE, "rsi_reversion", "--param", "n=5", "--sizing", "cash:500")["bot_id"] == 2
     rest = cli.line("import", files / "rest.csv", *MARKET)
     assert rest["ticks"] == rest["rows"] == len(ROWS) - len(FIRST)

@@ -132,7 +132,7 @@ def test_a_bot_is_found_in_the_journal_folded_or_not(
     manager.create_bot(SPEC)
     if folded:
         fold_home(log, strategies)
-    position = manager.start_bot(1)
+    position = manager.start_bot(1).position
     assert (position.topic, position.partition) == (JOURNAL, PART)
     start = commands(log, PART)[-1]
     assert isinstance(start, StartBot)

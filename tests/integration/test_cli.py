@@ -258,6 +258,25 @@ def test_a_bot_is_created_stopped_and_goes_through_its_life(recorded: CommandLin
     assert "the third" in cli.out("bots", "list")
 
 
+def test_a_bot_says_on_how_many_candles_it_was_warmed(recorded: CommandLine, tmp_path: Path) -> None:
+    cli = recorded.copy(tmp_path / "copy")
+    assert "bot 3 created, warmed on 8 candles at journal:" in cli.run(*SMA, "--start").stderr
+    hourly = cli.run(*SMA, "--timeframe", "1h").stderr
+    assert (
+        "bot 4 created, warmed on 3 candles: 5 are missing until its indicators are those of a bot that saw"
+        " all before at journal:"
+    ) in hourly
+    told = cli.line(*SMA, "--warm", "all")
+    assert (told["warmed"], told["needed"]) == (MINUTES, 8)
+    cold = cli.line(*SMA, "--cold")
+    assert (cold["warmed"], cold["needed"]) == (0, 8)
+    again = cli.run("bots", "reconfigure", 3, "--short", "--warm", 20).stderr
+    assert "reconfigured, warmed on 20 candles" in again
+    bots = cli.lines("bots", "list", "--json")
+    assert [bot["warmed"] for bot in bots][2:] == [20, 3, MINUTES, 0]
+    assert cli.run("verify").returncode == 0
+
+
 def test_flattening_closes_the_position_at_the_next_trade(recorded: CommandLine, tmp_path: Path) -> None:
     cli = recorded.copy(tmp_path / "copy")
     assert float(cli.line("bots", "show", 1)["position"]) != 0
@@ -313,6 +332,7 @@ def test_what_cannot_be_is_one_line_with_the_way_out(
         (("candles", *MARKET, "--timeframe", "1m", "--from", "noon"), "time 'noon' is not ISO 8601"),
         (("candles", *MARKET, "--timeframe", "1m", "--json", "--format", "csv"), "contradict each other"),
         (("bots", "halt"), "name one bot, or --all"),
+        (("bots", "start", "1", "--cold", "--warm", "7"), "--warm and --cold contradict each other"),
         (("bots", "reconfigure", "1"), "nothing to change"),
         (("log", "candels"), "there is no stream 'candels'; choose journal, candles, "),
         (("log", "journal", "--at", "x"), "write PARTITION:OFFSET"),

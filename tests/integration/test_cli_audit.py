@@ -49,13 +49,13 @@ def test_log_lines_name_their_place_and_cause(recorded: CommandLine) -> None:
 
 
 def test_one_record_is_found_by_the_place_that_a_command_printed(recorded: CommandLine) -> None:
-    (line,) = recorded.lines("log", "journal", "--at", f"journal:{PART}:3")
+    (line,) = recorded.lines("log", "journal", "--at", f"journal:{PART}:4")
     assert (line["offset"], line["type"], line["event"]["params"]) == (
-        3,
+        4,
         "create_bot.v1",
         {"fast": 3, "slow": 8},
     )
-    assert recorded.lines("log", "journal", "--partition", PART, "--from", 3)[0] == line
+    assert recorded.lines("log", "journal", "--partition", PART, "--from", 4)[0] == line
 
 
 def test_content_leaves_out_positions_causes_and_record_times(recorded: CommandLine) -> None:

@@ -225,7 +225,7 @@ def test_scan_for_nobodys_rows_sees_markets_and_bots_alone(log):
     log.append([command_entry(command, KEY, place(log, KEY), 1) for command in commands])
     state = scan(log, [place(log, KEY)], source="")
     assert state.markets == {KEY: market()}
-    assert state.bots == {1: KnownBot(KEY, "sma_cross", "new", {"fast": 3})}
+    assert state.bots == {1: KnownBot(KEY, "1m", "sma_cross", "new", {"fast": 3})}
     assert state.registered == 1
     assert state.newest == {}
 

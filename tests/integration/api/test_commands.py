@@ -66,6 +66,27 @@ def test_a_bot_is_created_as_asked(fresh: Api) -> None:
     assert (shown["name"], shown["tags"], shown["sizing"]) == ("the third", ["slow", "sma"], "equity:0.5")
 
 
+def test_a_bot_is_warmed_as_asked(fresh: Api) -> None:
+    params = {"fast": 3, "slow": 7}
+    asked = ({}, {"warm": 12}, {"warm": "all"}, {"cold": True})
+    told = [post(fresh, "/api/bots", {**SPEC, "params": params, **one}).json() for one in asked]
+    assert [answer["needed"] for answer in told] == [7] * 4
+    whole = told[2]["warmed"]
+    assert [answer["warmed"] for answer in told] == [7, 12, whole, 0]
+    again = post(fresh, "/api/bots", {**SPEC, "params": params}, key="k").json()
+    assert post(fresh, "/api/bots", {**SPEC, "params": params}, key="k").json() == again
+    assert (again["warmed"], again["needed"]) == (7, 7)
+    with fresh.client("trade") as client:
+        changed = client.patch("/api/bots/1", json={"params": {"slow": 9}, "warm": 20}).json()
+        started = client.post("/api/bots/1/start").json()
+    assert (changed["warmed"], started["warmed"]) == (20, 0)
+    fold_home(fresh.services.log, fresh.services.strategies)
+    fresh.fold()
+    assert [fresh.get(f"/api/bots/{bot}")["warmed"] for bot in (1, 3, 4, 5, 6)] == [20, 7, 12, whole, 0]
+    values = [fresh.get(f"/api/bots/{bot}/indicators")["items"] for bot in (3, 4, 5)]
+    assert values[0] == values[1] == values[2]
+
+
 def test_every_other_command_is_written(fresh: Api) -> None:
     with fresh.client("trade") as client:
         assert client.post("/api/bots/2/start").status_code == 202
@@ -156,6 +177,9 @@ def test_the_fold_drops_a_repeat_that_was_written_twice(fresh: Api) -> None:
         ("/api/bots", {**SPEC, "cash": "0"}, 422, "refused"),
         ("/api/bots", {**SPEC, "cash": "1e3"}, 422, "invalid_request"),
         ("/api/bots", {**SPEC, "colour": "red"}, 422, "invalid_request"),
+        ("/api/bots", {**SPEC, "warm": 0}, 422, "invalid_request"),
+        ("/api/bots", {**SPEC, "warm": "some"}, 422, "invalid_request"),
+        ("/api/bots", {**SPEC, "warm": 9, "cold": True}, 422, "invalid_request"),
         ("/api/bots", {**SPEC, "sizing": "equity:2"}, 422, "refused"),
         ("/api/bots/99/start", None, 404, "unknown_bot"),
         ("/api/bots/0/start", None, 422, "invalid_request"),

@@ -175,6 +175,7 @@ def _bots() -> None:
         _booleans("steps"),
         _integers("since_partition", "since_offset", "since_index"),
         _texts("name", "tags", "on_stale"),
+        _integers("warmed"),
         _integers(*CAUSE),
         key="bot_id",
     )

@@ -1,0 +1,79 @@
+"""Candles that were put before a command, held against the market's own."""
+
+import numpy as np
+
+from projections import history
+from projections.history import END, NONE, PRICE_SCALE, SIZE_SCALE, Rows
+from streams.codec import UndecodableError, decode_input
+from streams.events import Bars
+from streams.log import Log
+from streams.records import Record
+
+_TAG = str(Bars.__struct_config__.tag).encode()
+_NAMES = ("end", "open", "high", "low", "close", "volume")
+
+
+class BarsCheck:
+    """Compares with the recorded stream of candles. Keeps what it read last, since a year of candles is put
+    into many records."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self._of = ("", "")
+        self._rows = NONE
+
+    def fault(self, record: Record, stop: int, *, whole: bool) -> str:
+        """What differs from the candles before offset `stop`; "" for nothing.
+
+        `whole`: whether these are all that closed before the record.
+        """
+        if _TAG not in record.value:
+            return ""
+        try:
+            bars = decode_input(record.value).event
+        except UndecodableError:
+            return ""
+        if not isinstance(bars, Bars) or bars.origin != "market" or not bars.timestamp:
+            return ""
+        mine, own = _same_scale(_rows(bars), self._own(bars, stop))
+        last = own[-1, END] if len(own) else 0
+        places = np.searchsorted(own[:, END], mine[:, END])
+        for row, place in zip(mine, places.tolist(), strict=True):
+            if place < len(own) and (own[place] == row).all():
+                continue
+            if row[END] <= last or whole:
+                found = own[place : place + 1]
+                return _named(bars, row, found if len(found) and found[0, END] == row[END] else NONE)
+        return ""
+
+    def _own(self, bars: Bars, stop: int) -> Rows:
+        first, last, kept = bars.timestamp[0], bars.timestamp[-1], self._rows
+        if (
+            self._of != (bars.market, bars.timeframe)
+            or not len(kept)
+            or not kept[0, END] <= first <= last <= kept[-1, END]
+        ):
+            self._of = (bars.market, bars.timeframe)
+            self._rows = history.closed(self._log, *self._of, since=first, stop=stop)
+        return self._rows
+
+
+def _rows(bars: Bars) -> Rows:
+    columns = (bars.timestamp, bars.open, bars.high, bars.low, bars.close, bars.volume)
+    scales = np.full((len(bars.timestamp), 2), (bars.price_scale, bars.size_scale), np.int64)
+    return np.column_stack([np.array(columns, np.int64).T, scales])
+
+
+def _same_scale(mine: Rows, own: Rows) -> tuple[Rows, Rows]:
+    both = history.scaled(np.concatenate([mine, own]))
+    return both[: len(mine)], both[len(mine) :]
+
+
+def _named(bars: Bars, row: Rows, own: Rows) -> str:
+    end = int(row[END])
+    at = f"bars {bars.warm_up} of {bars.market}: the candle of {bars.timeframe} that ends at {end} ns"
+    if not len(own):
+        return f"{at} is none of the market's"
+    column = int(np.flatnonzero(own[0] != row)[0])
+    scales = int(row[PRICE_SCALE]), int(row[SIZE_SCALE])
+    return f"{at} has {_NAMES[column]} {row[column]}, the market's own {own[0, column]} (scales {scales})"
