@@ -1,15 +1,15 @@
-"""Candles that were put before a command, held against the market's own."""
+"""Candles that were put before a command, held against the market's own. Those without one have no effect."""
 
 import numpy as np
 
 from projections import history
 from projections.history import END, NONE, PRICE_SCALE, SIZE_SCALE, Rows
 from streams.codec import UndecodableError, decode_input
-from streams.events import Bars
+from streams.events import Bars, WarmedCommand
 from streams.log import Log
 from streams.records import Record
 
-_TAG = str(Bars.__struct_config__.tag).encode()
+_MARKS = (str(Bars.__struct_config__.tag).encode(), b"warm_up")
 _NAMES = ("end", "open", "high", "low", "close", "volume")
 
 
@@ -21,20 +21,28 @@ class BarsCheck:
         self._log = log
         self._of = ("", "")
         self._rows = NONE
+        self._faults: dict[str, tuple[Record, str]] = {}
 
-    def fault(self, record: Record, stop: int, *, whole: bool) -> str:
-        """What differs from the candles before offset `stop`; "" for nothing.
+    def fault(self, record: Record, stop: int, *, whole: bool) -> tuple[Record, str] | None:
+        """Of a command whose candles differ from those before offset `stop`: their record, and how.
 
-        `whole`: whether these are all that closed before the record.
+        `whole`: whether these are all that closed before it.
         """
-        if _TAG not in record.value:
-            return ""
+        if not any(mark in record.value for mark in _MARKS):
+            return None
         try:
-            bars = decode_input(record.value).event
+            event = decode_input(record.value).event
         except UndecodableError:
-            return ""
-        if not isinstance(bars, Bars) or bars.origin != "market" or not bars.timestamp:
-            return ""
+            return None
+        if isinstance(event, WarmedCommand):
+            return self._faults.get(event.warm_up)
+        if isinstance(event, Bars) and event.warm_up and event.timestamp:
+            why = self._differs(event, stop, whole=whole)
+            if why:
+                self._faults.setdefault(event.warm_up, (record, why))
+        return None
+
+    def _differs(self, bars: Bars, stop: int, *, whole: bool) -> str:
         mine, own = _same_scale(_rows(bars), self._own(bars, stop))
         last = own[-1, END] if len(own) else 0
         places = np.searchsorted(own[:, END], mine[:, END])

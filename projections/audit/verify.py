@@ -271,11 +271,14 @@ class _Stream:
         return None
 
     def bars(self, record: Record, check: BarsCheck) -> Difference | None:
-        """Of candles that a journal record brings: whether they are those of this stream up to here."""
+        """Of a command: whether its candles are those of this stream up to here."""
         stop = self._end if self._next is None else self._next.record.offset
-        why = check.fault(record, stop, whole=not self.ended)
-        cause = f"{record.partition}:{record.offset}"
-        return Difference(JOURNAL, record.partition, record.offset, cause, why, None, None) if why else None
+        fault = check.fault(record, stop, whole=not self.ended)
+        if fault is None:
+            return None
+        bars, why = fault
+        cause = f"{bars.partition}:{bars.offset}"
+        return Difference(JOURNAL, bars.partition, bars.offset, cause, why, None, None)
 
     def surplus(self) -> Difference:
         found = self._next

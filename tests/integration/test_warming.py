@@ -23,7 +23,7 @@ from projections.fold.pipeline import Pipeline
 from projections.history import END, closed
 from streams.backends import open_bare_log, open_log
 from streams.codec import decode_input, encode
-from streams.events import Bars, BotChanged, DeadLetter
+from streams.events import Bars, BotChanged, CreateBot, DeadLetter
 from streams.journal import JournalWriter
 from streams.log import Log
 from streams.records import Entry
@@ -206,8 +206,8 @@ def test_no_candle_is_lost_that_closes_while_the_command_is_given(
 # ------------------------------------------------------------------ who reads the journal again
 
 
-def altered(home: Home, change: Callable[[Bars], Bars]) -> Log:
-    """The log with other candles before the command, folded as they are now."""
+def altered(home: Home, change: Callable[[Bars], Bars], more: int = 0) -> Log:
+    """The log with other candles before the command, so many `more`, folded as they are now."""
     copy = open_bare_log(f"{home.log.url}-altered", partitions=1)
     for record in home.log.read(JOURNAL, 0):
         value = record.value
@@ -215,6 +215,11 @@ def altered(home: Home, change: Callable[[Bars], Bars]) -> Log:
             entry = decode_input(value)
             assert isinstance(entry.event, Bars)
             value = encode(replace(entry, event=change(entry.event)))
+        elif b"create_bot.v1" in value:
+            entry = decode_input(value)
+            assert isinstance(entry.event, CreateBot)
+            candles = entry.event.warm_candles + more
+            value = encode(replace(entry, event=replace(entry.event, warm_candles=candles)))
         copy.append([Entry(JOURNAL, record.key, value, record.time_ms, 0, record.headers)])
     fold_home(copy, home.strategies)
     return copy
@@ -252,13 +257,20 @@ def test_candles_of_before_the_market_began_are_none_of_its_own(home: Home) -> N
         first = {name: (getattr(bars, name)[0], *getattr(bars, name)) for name in COLUMNS}
         return replace(bars, **(first | {"timestamp": (bars.timestamp[0] - MINUTE, *bars.timestamp)}))
 
-    with closing(altered(home, older)) as log:
+    with closing(altered(home, older, more=1)) as log:
         found = verify(log, home.strategies, lambda _: None).difference
         assert found is not None
         assert f"ends at {START} ns is none of the market's" in found.why
 
 
 COLUMNS = ("open", "high", "low", "close", "volume")
+
+
+def test_candles_that_no_command_took_are_not_asked_about(home: Home) -> None:
+    home.manager.create_bot(SPEC)
+    with closing(altered(home, lambda bars: replace(bars, volume=(1, *bars.volume[1:])), more=1)) as log:
+        assert of(log.read(SYSTEM, 0), DeadLetter)
+        assert verify(log, home.strategies, lambda _: None).equal
 
 
 def test_a_whole_copy_warms_alike_and_a_range_begins_cold(home: Home, tmp_path: Path) -> None:
