@@ -83,7 +83,8 @@ def prices(market: Market, start: int) -> list[tuple[float, int, int]]:
 
 
 def record(settings: Settings, strategies: Strategies) -> None:
-    """A home with two markets and two bots that traded; the first one was reconfigured on the way."""
+    """A home with two markets and two bots that traded; the first one was reconfigured on the way, and always
+    began cold."""
     log = open_log(settings.log_url)
     writer = JournalWriter(log, "feed", 0)
     manager = BotManager(log, strategies, "test:ann", now=lambda: START)
@@ -91,7 +92,7 @@ def record(settings: Settings, strategies: Strategies) -> None:
         writer.append(market, key=market.key)
         writer.append(batch(market, prices(market, 0)), key=market.key)
     spec = BotSpec("sma_cross", "test", "A/USDT", "1m", "1000", {"fast": 2, "slow": 5}, short=True)
-    manager.create_bot(spec, start=True)
+    manager.create_bot(spec, start=True, warm=0)
     manager.create_bot(
         BotSpec("rsi_reversion", "test", "B/USD:B", "5m", "10", {"n": 2, "low": 45, "high": 55}, short=True),
         start=True,
@@ -99,7 +100,7 @@ def record(settings: Settings, strategies: Strategies) -> None:
     for turn in (1, 2):
         for market in (A, B):
             writer.append(batch(market, prices(market, turn * MINUTES * 60)), key=market.key)
-        manager.reconfigure_bot(1, {"fast": 3})
+        manager.reconfigure_bot(1, {"fast": 3}, warm=0)
     fold_home(log, strategies)
     log.close()
     migrate(settings.database_url)
