@@ -27,6 +27,7 @@ from streams.events import (
     CreateBot,
     DeadLetter,
     Event,
+    Feed,
     Gap,
     GapFilled,
     Genesis,
@@ -40,6 +41,7 @@ from streams.events import (
     TickBatch,
     Timeframe,
 )
+from streams.feeds import Feeds
 from streams.gaps import Gaps, KnownGap
 from streams.genesis import JournalRefusedError, genesis, genesis_of
 from streams.log import Log, LogError
@@ -285,7 +287,8 @@ class SourceState:
 @dataclass
 class JournalState:
     """What the journal holds: specifications by market key, bots by id, how many bots are registered, how far
-    each market has come (`newest`: its last row that is not backfilled), its gaps, and where sources stand.
+    each market has come (`newest`: its last row that is not backfilled), its gaps and feeds, and where
+    sources stand.
 
     `epochs`: those of the sources by partition, since a writer is fenced in each for itself.
     `registrations`: requests by which bots were registered; a repeat counts once.
@@ -296,6 +299,7 @@ class JournalState:
     registered: int = 0
     newest: dict[str, Reached] = field(default_factory=dict[str, Reached])
     gaps: dict[str, Gaps] = field(default_factory=dict[str, Gaps])
+    feeds: dict[str, Feeds] = field(default_factory=dict[str, Feeds])
     sources: dict[str, SourceState] = field(default_factory=dict[str, SourceState])
     epochs: dict[tuple[int, str], int] = field(default_factory=dict[tuple[int, str], int])
     registrations: set[str] = field(default_factory=set[str])
@@ -321,18 +325,24 @@ class JournalState:
             case Market() as market:
                 self.markets[market.key] = market
             case TickBatch() as batch:
-                self._note_batch(source, batch, record.offset)
+                self._note_batch(entry.source, source, batch, record.offset)
             case Clock(time=time, markets=keys):
                 for key in keys:
                     _advance(source.reached, key, Reached(time))
                     _advance(self.newest, key, Reached(time))
+                    self._feeds(key).rows(entry.source, time)
+            case Feed() as feed if feed.market in self.markets:
+                self._feeds(feed.market).note(feed)
             case Gap() | GapFilled() as gap if gap.market in self.markets:
                 with suppress(ValueError):  # the fold makes it a dead letter
                     self.gaps.setdefault(gap.market, Gaps()).note(gap)
             case event:
                 self._note_command(event)
 
-    def _note_batch(self, source: SourceState, batch: TickBatch, offset: int) -> None:
+    def _feeds(self, market: str) -> Feeds:
+        return self.feeds.setdefault(market, Feeds())
+
+    def _note_batch(self, name: str, source: SourceState, batch: TickBatch, offset: int) -> None:
         try:
             ticks = unpack(batch)
         except ValueError:
@@ -348,6 +358,8 @@ class JournalState:
             _advance(source.reached, market.key, Reached(promised, newest_id, row))
             newest = int(ticks.time[mine & (ticks.kind & BACKFILL == 0)].max(initial=0))
             _advance(self.newest, market.key, Reached(newest, newest_id))
+            if newest:
+                self._feeds(market.key).rows(name, newest)
 
     def _note_command(self, event: JournalEvent) -> None:
         match event:
@@ -379,8 +391,8 @@ def scan(
     """Read partitions of the journal from offset `start` to before `stop`, and say what they hold.
 
     `state`, what stands before `start`, goes on. With `source` the rows of others are passed over undecoded,
-    with "" those of all; markets, gaps and commands are always read. What a fenced writer appended does not
-    count.
+    with "" those of all; markets, gaps, feeds and commands are always read. What a fenced writer appended
+    does not count.
     """
     state = JournalState() if state is None else state
     for partition in partitions:
@@ -399,7 +411,7 @@ _NOTED = {
     b"",
     *(
         event_tag(e).encode()
-        for e in (Market, Gap, GapFilled, CreateBot, StartBot, ReconfigureBot, RegisterBot)
+        for e in (Market, Gap, GapFilled, Feed, CreateBot, StartBot, ReconfigureBot, RegisterBot)
     ),
 }
 """Tags in the headers of records that are always decoded; b"": a writer that gave none."""

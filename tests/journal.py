@@ -104,19 +104,24 @@ def named(strategy: str, code_hash: str | None) -> dict[str, str]:
     )
 
 
-def records(inputs: Iterable[tuple[str, JournalEvent] | Input], partition: int = 0) -> list[Record]:
-    """Journal records behind a genesis: of (market key, event) with a source per kind, or of whole inputs."""
+def records(
+    inputs: Iterable[tuple[str, JournalEvent] | Input], partition: int = 0, *, key: str = "test:BTC/USDT"
+) -> list[Record]:
+    """Journal records behind a genesis: of (market key, event) with a source per kind, or of whole inputs,
+    of the market `key`."""
     made = [begun(partition)]
     sequence = 0
     for item in inputs:
         if isinstance(item, Input):
-            entry, key = item, "test:BTC/USDT"
+            entry, of_market = item, key
         else:
-            key, event = item
+            of_market, event = item
             command = isinstance(event, events.Command)
             entry = Input("", 0, 0, event) if command else Input("tester", 1, sequence, event)
             sequence += not command
-        made.append(Record(JOURNAL, partition, len(made), 1_000 + len(made), key.encode(), encode(entry)))
+        made.append(
+            Record(JOURNAL, partition, len(made), 1_000 + len(made), of_market.encode(), encode(entry))
+        )
     return made
 
 

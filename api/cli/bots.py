@@ -1,6 +1,6 @@
 """`tcpdashboard bots …`: commands to bots, and what has become of them."""
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -26,6 +26,10 @@ Warm = Annotated[
 ]
 Cold = Annotated[bool, typer.Option("--cold", help="Begin without the candles before it.")]
 Short = Annotated[bool | None, typer.Option("--short/--no-short", help="Whether it may go short.")]
+OnStale = Annotated[
+    Literal["hold", "flatten", "ignore"] | None,
+    typer.Option("--on-stale", help="While the market's feed is not live: open nothing, close, or go on."),
+]
 
 
 @app.command()
@@ -38,6 +42,7 @@ def create(
     param: Params = None,
     sizing: Sizing = None,
     short: Short = None,
+    on_stale: OnStale = None,
     name: Annotated[str, typer.Option("--name", help="What you call it.")] = "",
     tag: Annotated[list[str] | None, typer.Option("--tag", help="A word to find it by; repeatable.")] = None,
     start: Annotated[bool, typer.Option("--start", help="Start it at once.")] = False,
@@ -53,6 +58,7 @@ def create(
         spec = BotSpec(
             strategy, venue, symbol, timeframe, cash, params_of(param or ()),
             sizing_of(sizing or "equity:1"), bool(short), name, tuple(tag or ()),
+            on_stale or "hold",
         )  # fmt: skip
         begun = session.manager.create_bot(spec, start=start, warm=_warm(warm, cold=cold))
         _begun(session, begun, json, no_fold, "created")
@@ -107,14 +113,15 @@ def reconfigure(
     param: Params = None,
     sizing: Sizing = None,
     short: Short = None,
+    on_stale: OnStale = None,
     warm: Warm = None,
     cold: Cold = False,
     no_fold: NoFold = False,
     json: Json = False,
 ) -> None:
-    """Change a bot's parameters or sizing; what is not given stays, its indicators begin anew."""
-    if not param and sizing is None and short is None:
-        raise typer.BadParameter("nothing to change: give --param, --sizing or --short/--no-short")
+    """Change what is given of a bot; the rest stays, its indicators begin anew."""
+    if not param and sizing is None and short is None and on_stale is None:
+        raise typer.BadParameter("nothing to change: give --param, --sizing, --short or --on-stale")
     with Session() as session:
         from infra.commands.manager import params_of, sizing_of
 
@@ -123,6 +130,7 @@ def reconfigure(
             params_of(param or ()),
             sizing_of(sizing) if sizing else None,
             short,
+            on_stale,
             warm=_warm(warm, cold=cold),
         )
         _begun(session, begun, json, no_fold, "reconfigured")
@@ -143,9 +151,10 @@ def signal_(
 
 @app.command()
 def show(bot_id: BotId, json: Json = False) -> None:
-    """One bot: its specification, status and holdings."""
+    """One bot: its specification, status and holdings, and why it opens nothing now, if so."""
     with Session() as session:
         row = _row(session, bot_id)
+        row["holds"] = _holds(session, row)
         if json:
             print_json(row)
         else:
@@ -199,6 +208,21 @@ def _begun(session: Session, begun: "Begun", json: bool, no_fold: bool, what: st
             f": {needed - warmed} are missing until its indicators are those of a bot that saw all before"
         )
     _done(session, [begun.position], json, no_fold, message, begun.bot_id, (warmed, needed))
+
+
+def _holds(session: Session, row: dict[str, Any]) -> str:
+    """Why a bot opens nothing now, "" where it may."""
+    from infra.commands.journal_view import view
+    from infra.present import facts
+    from streams.feeds import Feeds
+    from streams.records import partition_of
+
+    market = row["market"]
+    found = view(session.log, partition_of(market.encode(), session.log.partitions))
+    feed = facts.feed(found.feeds.get(market, Feeds()))
+    if row["on_stale"] == "ignore" or feed["feed"] == "live":
+        return ""
+    return facts.feed_words(feed)
 
 
 def _done(

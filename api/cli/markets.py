@@ -13,7 +13,10 @@ from api.cli.session import Session, who
 app = typer.Typer(help="Specify and list markets.", no_args_is_help=True, rich_markup_mode=None)
 
 GAPS = ("market", "start", "end", "filled", "final", "reason")
-LISTED = ("market", "contract", "settle", "price_step", "size_step", "min_size", "closed", "fee", "slippage")
+LISTED = (
+    "market", "contract", "settle", "price_step", "size_step", "min_size", "closed", "fee", "slippage",
+    "feed", "feed_since", "feed_reason",
+)  # fmt: skip
 
 
 @app.command()
@@ -72,17 +75,19 @@ def add(
 
 @app.command("list")
 def list_(json: Json = False) -> None:
-    """Markets in the journal."""
+    """Markets in the journal, and whether anybody vouches for their data."""
     with Session() as session:
         from infra.commands.journal_view import view
+        from infra.present import facts
         from infra.present.values import event_to_json
+        from streams.feeds import Feeds
 
-        found = {
-            key: market
-            for partition in range(session.log.partitions)
-            for key, market in view(session.log, partition).markets.items()
-        }
-        rows = ({"market": key} | event_to_json(found[key]) for key in sorted(found))
+        rows = [
+            {"market": key} | event_to_json(market) | facts.feed(seen.feeds.get(key, Feeds()))
+            for seen in (view(session.log, partition) for partition in range(session.log.partitions))
+            for key, market in seen.markets.items()
+        ]
+        rows.sort(key=lambda row: row["market"])
         print_rows(rows, LISTED, json=json)
 
 

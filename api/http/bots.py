@@ -123,7 +123,7 @@ async def create(give: Give, asked: models.CreateBot) -> models.Accepted:
     def command(manager: BotManager, named: str | None) -> Answer:
         spec = BotSpec(
             asked.strategy, asked.venue, asked.symbol, asked.timeframe, asked.cash, asked.params,
-            sizing_of(asked.sizing), asked.short, asked.name, tuple(asked.tags),
+            sizing_of(asked.sizing), asked.short, asked.name, tuple(asked.tags), asked.on_stale,
         )  # fmt: skip
         return begun(manager.create_bot(spec, start=asked.start, warm=asked.asked_warm, request=named))
 
@@ -162,14 +162,15 @@ async def halt(give: Give, bot_id: BotId, asked: models.HaltBot | None = None) -
 
 @commands.patch("/bots/{bot_id}", response_model=models.Accepted, status_code=202)
 async def reconfigure(give: Give, bot_id: BotId, asked: models.ReconfigureBot) -> models.Accepted:
-    """Change parameters, sizing or `short`; what is not given stays, its indicators begin anew."""
-    if asked.params is None and asked.sizing is None and asked.short is None:
-        raise ApiError(422, "nothing_to_change", "nothing to change", "Give params, sizing or short.")
+    """Change parameters, sizing, `short` or `on_stale`; what is not given stays, indicators begin anew."""
+    if asked.params is None and asked.sizing is None and asked.short is None and asked.on_stale is None:
+        hint = "Give params, sizing, short or on_stale."
+        raise ApiError(422, "nothing_to_change", "nothing to change", hint)
     sizing = None if asked.sizing is None else sizing_of(asked.sizing)
 
     def command(manager: BotManager, named: str | None) -> Begun:
         return manager.reconfigure_bot(
-            bot_id, asked.params, sizing, asked.short, warm=asked.asked_warm, request=named
+            bot_id, asked.params, sizing, asked.short, asked.on_stale, warm=asked.asked_warm, request=named
         )
 
     return await give.to(bot_id, command)

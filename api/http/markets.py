@@ -30,6 +30,7 @@ from infra.present import facts
 from infra.present.values import decimal_string, event_to_json, iso
 from streams import events
 from streams.events import Timeframe
+from streams.feeds import Feeds
 from streams.topics import market_key
 
 router = APIRouter(prefix="/api", tags=["markets"])
@@ -43,9 +44,9 @@ STREAMED = {
 @router.get("/markets", response_model=models.Markets)
 def markets(services: Served) -> dict[str, Any]:
     """Every market in the journal, by key."""
-    found = _specifications(services)
+    found = _known(services)
     newest = queries.newest(services.database)
-    return {"items": [_shown(found[key], newest) for key in sorted(found)]}
+    return {"items": [_shown(*found[key], newest) for key in sorted(found)]}
 
 
 @router.get("/markets/{venue}/{symbol:path}", response_model=models.Market)
@@ -53,7 +54,7 @@ def market(services: Served, venue: Venue, symbol: Symbol) -> dict[str, Any]:
     """One market."""
     check_market(services, venue, symbol)
     key = market_key(venue, symbol)
-    return _shown(_specifications(services)[key], queries.newest(services.database))
+    return _shown(*_known(services)[key], queries.newest(services.database))
 
 
 @router.get("/gaps", response_model=models.Gaps)
@@ -101,20 +102,22 @@ def _streamed(form: str, chunks: formats.Chunks) -> Response:
     return StreamingResponse(formats.arrow_of(chunks), media_type=formats.ARROW)
 
 
-def _specifications(services: Services) -> dict[str, events.Market]:
+def _known(services: Services) -> dict[str, tuple[events.Market, Feeds]]:
+    """Specifications and feeds by market."""
     return {
-        key: market
-        for partition in range(services.log.partitions)
-        for key, market in view(services.log, partition).markets.items()
+        key: (market, seen.feeds.get(key, Feeds()))
+        for seen in (view(services.log, partition) for partition in range(services.log.partitions))
+        for key, market in seen.markets.items()
     }
 
 
-def _shown(market: events.Market, newest: Mapping[str, Any]) -> dict[str, Any]:
+def _shown(market: events.Market, feeds: Feeds, newest: Mapping[str, Any]) -> dict[str, Any]:
     last = newest.get(market.key)
     return {
         **event_to_json(market),
         "market": market.key,
         "simulated": market.venue == simulated.VENUE,
         "newest": None if last is None else iso(last.timestamp),
+        **facts.feed(feeds),
         "price": None if last is None else decimal_string(last.close, last.price_scale),
     }

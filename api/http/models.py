@@ -17,13 +17,9 @@ Money = Annotated[str, Field(pattern=r"^-?\d+(\.\d+)?$", examples=["100000.00000
 Time = Annotated[str, Field(description="ISO 8601 UTC.", examples=["2026-01-01T00:05:00Z"])]
 CauseId = Annotated[str, Field(description="partition:offset:index in the journal.", examples=["2:17:0"])]
 Amount = Annotated[str, Field(pattern=r"^\d{1,40}(\.\d{1,40})?$", examples=["100000"])]
+_SIZING = r"^(amount|cash|equity):\d{1,40}(\.\d{1,40})?$"
 Sizing = Annotated[
-    str,
-    Field(
-        pattern=r"^(amount|cash|equity):\d{1,40}(\.\d{1,40})?$",
-        description="amount:X, cash:X or equity:F.",
-        examples=["equity:1"],
-    ),
+    str, Field(pattern=_SIZING, description="amount:X, cash:X or equity:F.", examples=["equity:1"])
 ]
 Value = bool | int | Annotated[float, Field(allow_inf_nan=False)] | Annotated[str, Field(max_length=200)]
 Params = Annotated[
@@ -72,6 +68,10 @@ class Market(described(events.Market)):
 
     market: str = Field(examples=["sim:BTC/USDT"])
     simulated: bool = Field(description="The venue is the simulated exchange.", examples=[True])
+    feed: events.FeedState = Field(description="What the source of its last row can vouch for.")
+    feed_source: str = Field(description="That source; one that says nothing is live.", examples=["sim"])
+    feed_since: Time | None
+    feed_reason: str
     newest: Time | None
     price: Money | None
 
@@ -193,6 +193,7 @@ class CreateBot(Warmed):
     params: Params = {}
     sizing: Sizing = "equity:1"
     short: bool = False
+    on_stale: events.OnStale = Field("hold", description="While the market's feed is not live.")
     start: bool = False
     name: str = Field("", max_length=100, examples=["my first"])
     tags: list[Annotated[str, Field(min_length=1, max_length=50)]] = Field([], max_length=20)
@@ -216,6 +217,7 @@ class ReconfigureBot(Warmed):
     params: Params | None = None
     sizing: Sizing | None = None
     short: bool | None = None
+    on_stale: events.OnStale | None = None
 
 
 class GiveSignal(Asked):

@@ -22,7 +22,10 @@ WINDOW_RECORDS = 64
 
 
 def view(log: Log, partition: int) -> JournalState:
-    """The markets, gaps and bots of a partition as they stand at its highwater. Raises `LogError`."""
+    """The markets, gaps, feeds and bots of a partition as they stand at its highwater. Raises `LogError`.
+
+    Whose row was a market's last is known from the newest snapshot.
+    """
     state = JournalState()
     return scan(log, [partition], start=_folded(log, partition, state), source="", state=state)
 
@@ -125,6 +128,7 @@ def _folded(log: Log, partition: int, state: JournalState, source: str = "") -> 
     for key, market in folded.markets.items():
         state.markets[key] = market.specification
         state.gaps[key] = market.gaps
+        state.feeds[key] = market.feeds
         for bot in market.bots.values():
             state.bots[bot.bot_id] = KnownBot(
                 key, bot.timeframe, bot.strategy, bot.code_hash, bot.params, bot.steps

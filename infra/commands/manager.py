@@ -34,6 +34,7 @@ from streams.events import (
     ExternalSignal,
     HaltBot,
     Market,
+    OnStale,
     Params,
     ReconfigureBot,
     RegisterBot,
@@ -77,6 +78,7 @@ class BotSpec(NamedTuple):
     short: bool = False
     name: str = ""
     tags: tuple[str, ...] = ()
+    on_stale: OnStale = "hold"
 
     @property
     def market(self) -> str:
@@ -184,6 +186,7 @@ class BotManager:
         params: Mapping[str, object] | None = None,
         sizing: Sizing | None = None,
         short: bool | None = None,
+        on_stale: OnStale | None = None,
         *,
         warm: Warm = None,
         request: str | None = None,
@@ -208,6 +211,7 @@ class BotManager:
             code_hash=today,
             sizing=sizing,
             short=short,
+            on_stale=on_stale,
             code_check="" if today is None else code_check(bot.strategy, today),
         )
         return self._begin(command, bot.market, bot.timeframe, _need(code, checked or bot.params), warm)
@@ -311,6 +315,7 @@ def create_command(
         start=start,
         name=spec.name,
         tags=spec.tags,
+        on_stale=spec.on_stale,
         code_check=code_check(spec.strategy, code.code_hash),
     )
 

@@ -22,6 +22,7 @@ import stamina
 
 from infra.commands.journal_view import source_state
 from infra.exchange.feed import Feed, Processed, merged
+from infra.exchange.feed_states import FeedStates
 from infra.exchange.lost import Lost, bytes_of, check_form
 from infra.exchange.provider import DataProvider, Delivery, settled
 from infra.exchange.specification import check_kind
@@ -105,7 +106,7 @@ class DataCollector:
         writer = JournalWriter(
             self._log, name, next_epoch(self._state.source(name).epoch), self._state.newest
         )
-        self._feeds[name] = Feed(provider, writer, self._log.partitions)
+        self._feeds[name] = Feed(provider, writer, self._log.partitions, FeedStates(name, self._state.feeds))
 
     async def start_collection(self, symbols: Sequence[str]) -> None:
         """Collect the symbols from every provider that has them, until all end or this is
@@ -170,6 +171,7 @@ class DataCollector:
             feed.know(market)
         feed.clocks.update(processed.clocks)
         events: list[tuple[str, JournalEvent]] = [(m.key, m) for m in processed.markets]
+        events += feed.states.changes(processed.feeds)
         events += [(gap.market, gap) for gap in processed.gaps if isinstance(gap, Gap)]
         before, behind = processed.parted
         events += [feed.before_filling(partition, rows) for partition, rows in before.items()]
@@ -179,6 +181,8 @@ class DataCollector:
             for partition, rows in behind.items()
         ]
         events += feed.clock_records(now_s, not_since_s=now_s - CLOCK_S)
+        if feed.states:
+            feed.states.rows(processed.times)
         positions = self._append(feed, events)
         self._state.markets.update({market.key: market for market in processed.markets})
         return positions
@@ -268,6 +272,7 @@ class DataCollector:
     async def _specified(self, name: str, markets: Sequence[Market]) -> list[Market]:
         """Those of the markets that are not refused; the journal has their specifications now."""
         feed = self._feeds[name]
+        await _finished(self._down, feed, "its collector ended without a word")
         new, refused = self._taken(feed, markets, "")
         await _finished(self.send_signal_to_bots, Processed(name, markets=new, lost=tuple(refused)))
         return [market for market in markets if market.key not in feed.refused]
@@ -334,10 +339,15 @@ class DataCollector:
                 await _finished(self._deliver, name, taken)
             await _finished(self._flush, feed)
             await pump
+            await _finished(self._down, feed, "its provider ended")
+        except ProviderFailedError as error:
+            await _finished(self._down, feed, str(error))
+            raise
         except asyncio.CancelledError:
             rest = [queue.get_nowait() for _ in range(queue.qsize())]
             await _finished(self._deliver, name, [*group, *rest])
             await _finished(self._flush, feed)
+            await _finished(self._down, feed, "its collector ended")
             raise
         finally:
             self._connected.discard(name)
@@ -385,6 +395,10 @@ class DataCollector:
         found = [self.process_raw_data(message) for message in messages if message is not None]
         for processed in merged(found) or [Processed(name)]:
             self.send_signal_to_bots(processed)
+
+    def _down(self, feed: Feed, reason: str) -> None:
+        """Nobody vouches for what this provider reported as anything else."""
+        self._append(feed, list(feed.states.down(reason)))
 
     def _flush(self, feed: Feed) -> None:
         """Write every promise that waits."""

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from infra.exchange.lost import Lost, bytes_of, gap_fault, lost_row, right_rows
+from infra.exchange.feed_states import FeedStates
+from infra.exchange.lost import Lost, bytes_of, feed_fault, gap_fault, lost_row, right_rows
 from infra.exchange.ohlcv import minutes
-from infra.exchange.provider import DataProvider, Delivery, clock_rows
+from infra.exchange.provider import DataProvider, Delivery, FeedReport, clock_rows
 from projections.fold.kernel import TIME_MAX, VALUE_MAX
 from streams.events import BACKFILL, MINUTE_NS, Candle, Clock, Gap, GapFilled, JournalEvent, Market, RowMarket
 from streams.journal import JournalWriter
@@ -32,6 +33,7 @@ class Processed:
     clocks: dict[str, int] = field(default_factory=dict[str, int])
     markets: tuple[Market, ...] = ()
     gaps: tuple[Gap | GapFilled, ...] = ()
+    feeds: tuple[FeedReport, ...] = ()
     lost: tuple[Lost, ...] = ()
     first_row: int = -1
     """Of a file."""
@@ -46,6 +48,18 @@ class Processed:
             for index, market in enumerate(self.tables[partition])
             for candle in minutes(market, rows.take(rows.market == index))
         ]
+
+    @property
+    def times(self) -> dict[str, int]:
+        """By market, up to when its rows and promises go, backfill aside; ns."""
+        times = dict(self.clocks)
+        for partition, rows in self.rows.items():
+            live = rows.kind & BACKFILL == 0
+            for index in np.unique(rows.market[live]).tolist():
+                newest = int(rows.time[live & (rows.market == index)].max())
+                key = self.tables[partition][index].key
+                times[key] = max(times.get(key, 0), newest)
+        return times
 
     @property
     def parted(self) -> tuple[dict[int, Ticks], dict[int, Ticks]]:
@@ -74,7 +88,7 @@ class Processed:
     @property
     def alone(self) -> bool:
         """It keeps its place, and the rows before and after are not put to its own."""
-        return bool(self.markets or self.gaps or self.first_row >= 0)
+        return bool(self.markets or self.gaps or self.feeds or self.first_row >= 0)
 
 
 def merged(parts: Iterable[Processed]) -> list[Processed]:
@@ -112,6 +126,7 @@ class Feed:
     provider: DataProvider
     writer: JournalWriter
     partitions: int
+    states: FeedStates
     clocks: dict[str, int] = field(default_factory=dict[str, int])
     """Promises (ns) by market key that are not written yet."""
     _places: dict[str, tuple[int, int]] = field(default_factory=dict[str, tuple[int, int]])
@@ -159,6 +174,8 @@ class Feed:
         its specifications that are new, `latest` the latest time (ns) that is taken."""
         faults = [(gap, gap_fault(gap)) for gap in delivery.gaps]
         lost = [Lost(gap.market, fault, bytes_of(raw)) for gap, fault in faults if fault]
+        reports = [(report, feed_fault(report)) for report in delivery.feeds]
+        lost += [Lost(report.market, fault, bytes_of(raw)) for report, fault in reports if fault]
         known = [key for key in delivery.keys if key in self._arriving]
         unknown = set(delivery.keys) - set(known) - set(self.refused)
         lost += [Lost(key, "its specification never came", bytes_of(raw)) for key in sorted(unknown)]
@@ -177,6 +194,7 @@ class Feed:
             clocks=dict.fromkeys(known, delivery.clock) if delivery.clock else {},
             markets=markets,
             gaps=tuple(gap for gap, fault in faults if not fault and gap.market not in self.refused),
+            feeds=tuple(r for r, fault in reports if not fault and r.market not in self.refused),
             lost=(*lost, *wrong),
             first_row=delivery.first_row,
         )

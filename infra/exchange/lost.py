@@ -8,10 +8,11 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 
+from infra.exchange.provider import FeedReport
 from infra.present.values import decimal_string, trade_ids
 from projections.fold.kernel import TIME_MAX, VALUE_MAX
 from streams import codec
-from streams.events import BACKFILL, Gap, GapFilled, JournalEvent, Market, RowKind
+from streams.events import BACKFILL, Feed, Gap, GapFilled, JournalEvent, Market, RowKind
 from streams.records import Input
 from streams.ticks import KIND_MASK, Ticks
 
@@ -89,6 +90,15 @@ def gap_fault(gap: Gap | GapFilled) -> str | None:
     if not 0 <= gap.start < gap.end <= TIME_MAX:
         return f"gap ({gap.start}, {gap.end}] is no range of times in ns: the start must be before the end"
     return None
+
+
+def feed_fault(report: FeedReport) -> str | None:
+    """Why what a provider says of its feed cannot be written; None where it can."""
+    try:
+        check_form(Feed(source="", **report._asdict()))
+    except (ValueError, OverflowError) as error:
+        return f"feed: {error}"
+    return None if 0 <= report.since <= TIME_MAX else f"feed: since {report.since} is outside 0..2**62 ns"
 
 
 def check_form(event: JournalEvent) -> None:

@@ -3,19 +3,28 @@
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from projections.fold.specification import FIXED
-from streams.events import Gap, GapFilled, Market, RowKind
+from streams.events import FeedState, Gap, GapFilled, Market, RowKind
 from streams.journal import Reached
 from streams.ticks import Ticks
 
 _DTYPES = tuple(map(np.dtype, (np.uint16, np.uint8, np.int64, np.int64, np.int64, np.int64)))
 """Of the columns of `Ticks`."""
+
+
+class FeedReport(NamedTuple):
+    """What a provider can vouch for of a market, since when (ns), and why; see `streams.events.Feed`."""
+
+    market: str
+    state: FeedState
+    since: int
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -24,7 +33,8 @@ class Delivery:
 
     `ticks.market` indexes `keys`, the markets' keys. `clock` (ns of the venue) promises that
     everything up to then of the markets `keys` has been delivered with this message; 0 promises
-    nothing. `first_row` numbers the rows of a file, all of which are right. `skew`, of a live
+    nothing. `feeds`: what the provider can vouch for from this message on; one that never reports is taken
+    to be live. `first_row` numbers the rows of a file, all of which are right. `skew`, of a live
     provider: how far, in ns, the clock here is ahead of the venue's, so that a row from the venue's
     future is known for what it is; None: its times have nothing to do with the clock here.
 
@@ -37,6 +47,7 @@ class Delivery:
     clock: int = 0
     markets: tuple[Market, ...] = ()
     gaps: tuple[Gap | GapFilled, ...] = ()
+    feeds: tuple[FeedReport, ...] = ()
     first_row: int = -1
     skew: int | None = None
 

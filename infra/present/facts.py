@@ -14,6 +14,7 @@ from infra.present.rows import CAUSE, cause_of, columns, columns_shown, shown
 from infra.present.values import decimal_string, iso
 from projections.fold.decide import WORDS
 from streams.events import BotChanged, Candle, Equity, Event, Fill, Order, Signal
+from streams.feeds import Feeds, KnownFeed
 from streams.gaps import KnownGap
 
 Json = dict[str, Any]
@@ -75,6 +76,23 @@ def gap(market: str, known: KnownGap) -> Json:
         "final": known.final,
         "filled": known.filled,
     }
+
+
+def feed(known: Feeds) -> Json:
+    """The word that counts on a market's data; a source that gave none is live."""
+    found = known.counting or KnownFeed(known.source, "live", 0, "")
+    return {
+        "feed": found.state,
+        "feed_source": found.source,
+        "feed_since": iso(found.since) if found.since else None,
+        "feed_reason": found.reason,
+    }
+
+
+def feed_words(feed: Json) -> str:
+    since = f" since {feed['feed_since']}" if feed["feed_since"] else ""
+    reason = f": {feed['feed_reason']}" if feed["feed_reason"] else ""
+    return f"the feed of {feed['feed_source']} is {feed['feed'].replace('_', ' ')}{since}{reason}"
 
 
 def lineage(row: Any) -> Json:

@@ -24,10 +24,10 @@ class BookState(Struct, frozen=True, array_like=True):
 
 
 class BotBook:
-    """`close`: the market's last close, 0 before the first candle. `ends`: where the last candle of each
-    timeframe ends. `warmings`: candles that wait for commands. `waiting`: bots whose order waits.
-    `resuming`: bots that are to compare their target with what they hold. `unmarked`: by timeframe, bots
-    whose mark may have changed."""
+    """`close`: the market's last close, 0 before the first candle. `live`: somebody vouches for its data.
+    `ends`: where the last candle of each timeframe ends. `warmings`: candles that wait for commands.
+    `waiting`: bots whose order waits. `resuming`: bots that are to compare their target with what they hold.
+    `unmarked`: by timeframe, bots whose mark may have changed."""
 
     def __init__(self, key: str, strategies: Strategies) -> None:
         self.key = key
@@ -41,6 +41,7 @@ class BotBook:
         self.close = 0
         self.ends: dict[str, int] = {}
         self.warmings: dict[str, Warming] = {}
+        self.live = True
 
     def bot(self, bot_id: int) -> Bot:
         """Raises `CommandError`."""
@@ -74,6 +75,10 @@ class BotBook:
         if not group.rows:
             del self.groups[group.key]
         bot.steps, bot.since, bot.warmed = False, None, 0
+
+    def holds(self, bot: Bot, *, incomplete: bool = False) -> bool:
+        """Whether a bot opens nothing now; `incomplete`: at a candle that is."""
+        return bot.on_stale != "ignore" and (incomplete or not self.live)
 
     def resume(self, bot: Bot) -> None:
         """Let a bot compare its target with what it holds, at its next candle."""

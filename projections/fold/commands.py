@@ -114,6 +114,7 @@ def _reconfigure(turn: Turn, book: BotBook, command: ReconfigureBot) -> None:
     bot.code_hash = command.code_hash or bot.code_hash
     bot.sizing = command.sizing or bot.sizing
     bot.short = bot.short if command.short is None else command.short
+    bot.on_stale = command.on_stale or bot.on_stale
     _join(turn, book, bot, command, bot.share, "reconfigure", "reconfigured")
 
 

@@ -11,6 +11,7 @@ from projections.fold.money import (
     Account,
     MoneyOverflowError,
     affordable,
+    closing,
     equity,
     floor_to_step,
     size_for,
@@ -26,6 +27,7 @@ WORDS = {
     "bot_stopped": "the bot is stopped",
     "bot_halted": "the bot is halted",
     "bankrupt": "the bot's equity is used up",
+    "stale_data": "nobody vouches for the market's data, so nothing is opened",
     "short_not_allowed": "the bot may not go short",
     "insufficient_cash": "the value and its fee exceed the free cash",
     "too_small": "the size is below the market's minimum or step",
@@ -50,6 +52,8 @@ class Rules(NamedTuple):
     standing: Standing
     sizing: Sizing
     short: bool
+    holds: bool = False
+    """Opens nothing now."""
 
 
 def decide(market: Market, rules: Rules, account: Account, target: float, price: int) -> Decision:
@@ -62,9 +66,12 @@ def decide(market: Market, rules: Rules, account: Account, target: float, price:
     if target < 0 and not rules.short:
         return _close_or_refuse(held, target, "short_not_allowed")
     try:
-        return _sized(market, rules, account, target, price)
+        decision = _sized(market, rules, account, target, price)
     except MoneyOverflowError:
         return _close_or_refuse(held, target, "overflow")
+    if rules.holds and abs(decision.size) > closing(account, abs(decision.size), buy=decision.size > 0):
+        return _close_or_refuse(held, target, "stale_data")
+    return decision
 
 
 def _sized(market: Market, rules: Rules, account: Account, target: float, price: int) -> Decision:

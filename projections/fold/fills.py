@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
-from projections.fold.money import Account, MoneyOverflowError, Traded, affordable, slipped, trade
+from projections.fold.money import Account, MoneyOverflowError, Traded, affordable, closing, slipped, trade
 from streams.causes import Cause
 from streams.events import Market
 
@@ -34,14 +34,19 @@ class Result(NamedTuple):
     rejected: str | None
 
 
-def fill(market: Market, account: Account, order: Waiting, price: int) -> Result:
-    """Fill `order` at a trade's `price`, with slippage and fee; only what is affordable there."""
+def fill(market: Market, account: Account, order: Waiting, price: int, *, holds: bool = False) -> Result:
+    """Fill `order` at a trade's `price`, with slippage and fee; only what is affordable there, and where its
+    bot `holds`, what closes."""
     at = slipped(market, price, buy=order.buy)
+    wanted = closing(account, order.size, buy=order.buy) if holds else order.size
+    if wanted == 0:
+        return Result(None, at, 0, "stale_data")
     try:
-        size = affordable(market, account, order.size, at, buy=order.buy)
+        size = affordable(market, account, wanted, at, buy=order.buy)
         if size == 0:
             return Result(None, at, 0, "insufficient_cash")
         traded = trade(market, account, size, at, buy=order.buy)
     except MoneyOverflowError:
         return Result(None, at, 0, "overflow")
-    return Result(traded, at, size, "cut_to_cash" if size < order.size else None)
+    cut = "stale_data" if wanted < order.size else "cut_to_cash" if size < wanted else None
+    return Result(traded, at, size, cut)

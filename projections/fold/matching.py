@@ -61,7 +61,7 @@ def _first_trade(time: I8, kind: U1, start: int, decided: int, stop: int) -> int
 def _fill(turn: Turn, book: BotBook, bot: Bot, rows: Rows, row: int) -> None:
     order, time, price = bot.order, int(rows.time[row]), int(rows.price[row])
     assert order is not None
-    result = fill(turn.market, bot.account, order, price)
+    result = fill(turn.market, bot.account, order, price, holds=book.holds(bot))
     bot.order = None
     del book.waiting[bot.bot_id]
     if result.traded is not None:

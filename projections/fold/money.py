@@ -83,18 +83,24 @@ def affordable(market: Market, account: Account, size: int, price: int, *, buy: 
     What opens is limited so that its value and fee fit the cash left after the close, and that the value of
     the whole position stays within equity.
     """
-    closing = min(size, abs(account.position)) if _reduces(account, buy) else 0
-    after = trade(market, account, closing, price, buy=buy).account if closing else account
+    closes = closing(account, size, buy=buy)
+    after = trade(market, account, closes, price, buy=buy).account if closes else account
     room = after.cash
     if after.position and _direction(market, after.position) < 0:
         held = value(market, abs(after.position), price, up=True)
         room = min(room, after.cash + 2 * (after.cost - held))
-    opening = size - closing
+    opening = size - closes
     if opening and value(market, opening, price, up=True) + fee(market, opening, price) > room:
         opening = min(opening, size_for(market, max(room, 0) * E8 // (E8 + market.fee), price))
         while opening > 0 and value(market, opening, price, up=True) + fee(market, opening, price) > room:
             opening -= market.size_step
-    return closing + max(opening, 0)
+    return closes + max(opening, 0)
+
+
+def closing(account: Account, size: int, *, buy: bool) -> int:
+    """The part of a trade of `size` that closes what is held."""
+    reduces = account.position < 0 if buy else account.position > 0
+    return min(size, abs(account.position)) if reduces else 0
 
 
 class Traded(NamedTuple):
@@ -107,15 +113,15 @@ def trade(market: Market, account: Account, size: int, price: int, *, buy: bool)
     """The account after a trade of `size` > 0 at `price`. Raises `MoneyOverflowError`."""
     cash, position, cost, realised, fees = account
     gain = 0
-    closing = min(size, abs(position)) if _reduces(account, buy) else 0
-    if closing:
+    closes = closing(account, size, buy=buy)
+    if closes:
         direction = _direction(market, position)
-        part = cost * closing // abs(position)
-        gain = direction * (value(market, closing, price, up=direction < 0) - part)
+        part = cost * closes // abs(position)
+        gain = direction * (value(market, closes, price, up=direction < 0) - part)
         cash += part + gain
         cost -= part
-        position += closing if buy else -closing
-    opening = size - closing
+        position += closes if buy else -closes
+    opening = size - closes
     if opening:
         signed = opening if buy else -opening
         entry = value(market, opening, price, up=_direction(market, signed) > 0)
@@ -164,10 +170,6 @@ def _ratio(market: Market, price: int) -> tuple[int, int]:
         price * market.multiplier * 10**market.cash_scale,
         10 ** (market.price_scale + market.size_scale + market.multiplier_scale),
     )
-
-
-def _reduces(account: Account, buy: bool) -> bool:
-    return account.position < 0 if buy else account.position > 0
 
 
 def _direction(market: Market, position: int) -> int:

@@ -27,7 +27,8 @@ def signal(turn: Turn, book: BotBook, bot: Bot, step: Step, moment: Moment) -> N
     A refused one leaves an order that closes the position of a bot, whatever its target, as it is.
     """
     market = turn.market
-    rules = Rules(bot.standing, bot.sizing, bot.short)
+    holds = book.holds(bot, incomplete=moment.incomplete)
+    rules = Rules(bot.standing, bot.sizing, bot.short, holds)
     decision = decide(market, rules, bot.account, step.target, moment.close)
     cause = turn.emit(
         SIGNALS,

@@ -46,12 +46,15 @@ class Report(Struct):
 class Outbox:
     """Collects the events of one record and gives each its cause.
 
+    `source`: whose the record is.
+
     Within a market the indexes rise in the order of emission; `streams.causes` says what readers make of it.
     """
 
     def __init__(self, record: Record, count: int = 0) -> None:
         self.record = record
         self.key = record.key or b""
+        self.source = ""
         self.count = count
         self.report = Report()
         self._boxes: dict[tuple[str, bytes], tuple[list[int], list[DerivedEvent]]] = {}

@@ -161,6 +161,7 @@ class Pipeline:
 
     def _apply(self, record: Record, outbox: Outbox) -> None:
         entry = input_of(record)
+        outbox.source = entry.source
         if self._is_new(entry, outbox):
             self._by_kind(entry.event, record, outbox)
 
@@ -197,11 +198,9 @@ class Pipeline:
                 self._repeats += record.offset > 0
             case events.Rules():
                 self._take_rules(event, record)
-            case events.Feed():
-                self._turn(event.market, record, outbox)
-            case events.Gap() | events.GapFilled():
+            case events.Feed() | events.Gap() | events.GapFilled():
                 tape, turn = self._turn(event.market, record, outbox)
-                tape.gap(turn, event)
+                tape.take(turn, event)
             case events.RegisterBot():
                 self._registered += 1
             case events.HaltBot(bot_id=None):
@@ -263,6 +262,7 @@ class Pipeline:
         outbox.report.watermarks[key] = watermark = tape.candles.watermark
         return tape, Turn(
             tape.market,
+            outbox.source,
             record.offset,
             watermark,
             outbox.emit,

@@ -21,9 +21,11 @@ from projections.fold.kernel import SILENCE_MAX
 from projections.fold.matching import fill_waiting
 from projections.fold.seen_ids import SeenIds, SeenState
 from projections.fold.specification import check_change
+from projections.fold.stale import vouch
 from projections.fold.turn import CommandError, Rows, Turn
 from projections.strategies.code import Strategies
-from streams.events import BACKFILL, MINUTE_NS, Gap, GapFilled, IdsReused, LateTick, Market, Repeats
+from streams.events import BACKFILL, MINUTE_NS, Feed, Gap, GapFilled, IdsReused, LateTick, Market, Repeats
+from streams.feeds import Feeds, KnownFeed
 from streams.gaps import Gaps, KnownGap
 from streams.ticks import I8, U1, Ids, trade_id
 from streams.topics import CANDLES, SYSTEM
@@ -41,10 +43,12 @@ class TapeState(Struct, frozen=True, array_like=True):
     repeats: int
     bots: BookState
     gaps: list[KnownGap]
+    source: str
+    feeds: list[KnownFeed]
 
 
 class Tape:
-    """State of one market: `candles`, `bots`, `gaps`, and which trades it has `seen`."""
+    """State of one market: `candles`, `bots`, `gaps`, `feeds`, and which trades it has `seen`."""
 
     def __init__(self, market: Market, strategies: Strategies) -> None:
         self.market = market
@@ -57,6 +61,7 @@ class Tape:
         self.seen = SeenIds()
         self.repeats = 0
         self.gaps = Gaps()
+        self.feeds = Feeds()
 
     def fold_rows(
         self,
@@ -79,6 +84,7 @@ class Tape:
                 numbers = np.flatnonzero(fresh) if numbers is None else numbers[fresh]
         if int(time.max(initial=0)) - turn.watermark > CLOSING_MAX * MINUTE_NS:
             self._check_silence(time, kind)
+        self._rows_of(turn, time, kind)
         folded = self.candles.fold(time, price, size, kind, turn.offset)
         if len(folded.late) or len(folded.revising):
             kind = kind.copy()
@@ -115,7 +121,24 @@ class Tape:
             turn.emit(SYSTEM, told)
         return found.fresh
 
-    def gap(self, turn: Turn, event: Gap | GapFilled) -> None:
+    def take(self, turn: Turn, event: Feed | Gap | GapFilled) -> None:
+        """Take what a source says of its data. Raises `CommandError`."""
+        if isinstance(event, Feed):
+            self.feeds.note(event)
+            vouch(turn, self.bots, live=self.feeds.live)
+        else:
+            self._gap(turn, event)
+
+    def _rows_of(self, turn: Turn, time: I8, kind: U1) -> None:
+        """Rows have come from the record's source, whose word on this market counts from here on."""
+        if turn.source == self.feeds.source and not self.feeds.known:
+            return
+        live = kind & BACKFILL == 0
+        if live.any():
+            self.feeds.rows(turn.source, int(time[live].max()))
+            vouch(turn, self.bots, live=self.feeds.live)
+
+    def _gap(self, turn: Turn, event: Gap | GapFilled) -> None:
         """Mark a range as possibly missing, or as complete again. Raises `CommandError`."""
         try:
             self.gaps.note(event)
@@ -172,6 +195,8 @@ class Tape:
             self.repeats,
             self.bots.state(),
             self.gaps.known,
+            self.feeds.source,
+            list(self.feeds.known.values()),
         )
 
     @classmethod
@@ -180,5 +205,7 @@ class Tape:
         tape.candles = CandleBook.restore(state.candles)
         tape.seen, tape.repeats = SeenIds(state.seen), state.repeats
         tape.gaps = Gaps(state.gaps)
+        tape.feeds = Feeds(state.source, state.feeds)
         tape.bots = BotBook.restore(state.market.key, state.bots, strategies)
+        tape.bots.live = tape.feeds.live
         return tape

@@ -46,9 +46,10 @@ class Rows(Struct, frozen=True):
 
 
 class Turn(Struct, frozen=True):
-    """One journal record's turn at one market. `watermark`: ns, before the record."""
+    """One journal record's turn at one market. `source`: whose it is; `watermark`: ns, before the record."""
 
     market: Market
+    source: str
     offset: int
     watermark: int
     emit: Emit
@@ -59,10 +60,12 @@ class Turn(Struct, frozen=True):
 
 class Moment(Struct, frozen=True):
     """When a decision is made: event `time` and the row's own time `now` in ns, `row` of the journal record
-    (−1: none), the market's last `close`, and the cause of the candle that closed with it, if any."""
+    (−1: none), the market's last `close`, and of the candle that closed with it, if any, the cause and
+    whether it is incomplete."""
 
     time: int
     now: int
     row: int
     close: int
     candle: Cause | None = None
+    incomplete: bool = False

@@ -13,6 +13,7 @@ from projections.fold.bots import Bot
 from projections.fold.tape import Tape
 from projections.fold.turn import Account
 from streams.events import Market
+from streams.feeds import Feeds
 from streams.gaps import Gaps
 
 
@@ -52,6 +53,11 @@ class MarketView:
     def gaps(self) -> Gaps:
         """What may be missing, and what was filled in."""
         return self._tape.gaps
+
+    @property
+    def feeds(self) -> Feeds:
+        """What its sources vouch for."""
+        return self._tape.feeds
 
     @property
     def bots(self) -> Mapping[int, Bot]:

@@ -269,6 +269,7 @@ class ReconfigureBot(WarmedCommand, frozen=True, kw_only=True, tag="reconfigure_
     code_hash: str | None = None
     sizing: Sizing | None = None
     short: bool | None = None
+    on_stale: OnStale | None = None
     code_check: str = ""
 
 

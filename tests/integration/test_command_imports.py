@@ -33,7 +33,7 @@ NEEDED = {
     "markets list": "numba",  # a snapshot is read by the fold, which is compiled
     "gaps --open": "numba",
     "bots list": "sqlalchemy",
-    "bots show 1": "sqlalchemy",
+    "bots show 1": "numba sqlalchemy",  # whether its market has a live feed stands in the journal
     "signals 1": "sqlalchemy",
     "trades 1": "sqlalchemy",
     "equity 1": "sqlalchemy",

@@ -1,6 +1,7 @@
 """Replay = live, split anywhere = whole, restart anywhere = uninterrupted: over generated journals."""
 
 from itertools import pairwise
+from typing import get_args
 
 import msgspec
 from hypothesis import given, settings
@@ -10,6 +11,7 @@ from infra.present.values import event_to_json
 from projections.fold.pipeline import Pipeline
 from streams import events
 from streams.events import Checkpoint, Fill, Sizing
+from streams.records import Input
 from tests.journal import MINUTE, START, batch, batch_of, create, emitted, fold, of, records, spot
 
 BTC = spot()
@@ -180,6 +182,72 @@ def test_money_balances_after_every_fill(strategies, market, trades) -> None:
         assert filled.cash + filled.cost + fees[filled.bot_id] - realised[filled.bot_id] == initial
         assert filled.size % market.size_step == 0
         assert filled.price % market.price_step == 0
+
+
+WORDS = st.sampled_from([None, None, "live", "live", "stale", "down", "gap", "stop", "start"])
+
+
+@st.composite
+def stretches(draw):
+    """Rows of two sources by turns, of which one gives its word, and says where it missed something."""
+    trades = draw(rows(least=20, most=120))
+    at = draw(cuts(None, len(trades)))
+    return [
+        (draw(WORDS), draw(st.sampled_from(["venue", "venue", "file"])), trades[a:b])
+        for a, b in pairwise(at)
+        if a < b
+    ]
+
+
+def journal_of_stretches(market, strategies, parts, split) -> list[Input]:
+    """`split`: whether each row is a record of its own."""
+    said: dict[str, events.JournalEvent] = {
+        "gap": events.Gap(market=market.key, start=START, end=START + 5 * MINUTE, reason=""),
+    }
+    made = [Input("spec", 1, 0, market)]
+    for (_, command), on_stale in zip(bots(market, strategies), get_args(events.OnStale), strict=True):
+        made.append(Input("", 0, 0, msgspec.structs.replace(command, on_stale=on_stale)))
+    numbers = {"venue": 0, "file": 0}
+    for place, (word, source, trades) in enumerate(parts):
+        command = {"request": f"{place}", "who": "ann", "at": START, "bot_id": 1}
+        if word in get_args(events.FeedState):
+            feed = events.Feed(market=market.key, source="venue", state=word, since=START)
+            made.append(Input("", 0, 0, feed))
+        elif word is not None:
+            commands = {"stop": events.StopBot, "start": events.StartBot}
+            made.append(Input("", 0, 0, said[word] if word in said else commands[word](**command)))
+        for part in [[row] for row in trades] if split else [trades]:
+            made.append(Input(source, 1, numbers[source], batch(market, part)))
+            numbers[source] += 1
+    return made
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.sampled_from([BTC, ETH, LINEAR, PERP]), stretches())
+def test_the_words_of_sources_are_heard_alike_however_their_rows_are_cut(strategies, market, parts) -> None:
+    whole, split = (
+        fold(
+            Pipeline(0, strategies),
+            records(journal_of_stretches(market, strategies, parts, cut), key=market.key),
+        )
+        for cut in (False, True)
+    )
+    assert first_and_last(content(split)) == first_and_last(content(whole))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data(), st.sampled_from([BTC, ETH, LINEAR, PERP]), stretches())
+def test_a_restart_in_a_stale_time_gives_the_same_bytes(strategies, data, market, parts) -> None:
+    journal = records(
+        journal_of_stretches(market, strategies, parts, data.draw(st.booleans())), key=market.key
+    )
+    uninterrupted, first, second = (Pipeline(0, strategies) for _ in range(3))
+    expected = fold(uninterrupted, journal)
+    stop = data.draw(st.integers(0, len(journal)))
+    derived = fold(first, journal[:stop])
+    second.restore(first.snapshot())
+    assert derived + fold(second, journal[stop:]) == expected
+    assert second.snapshot() == uninterrupted.snapshot()
 
 
 def test_checkpoints_stand_in_the_log_at_their_interval_and_name_the_state(strategies) -> None:

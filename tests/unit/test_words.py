@@ -22,6 +22,7 @@ SHORT = [(1, 102, 5), (61, 101, 5), (121, 100, 5), (122, 100, 5)]
 ASKED: dict[str, Any] = {"who": "me", "at": START, "bot_id": 1}
 STOP = events.StopBot(request="stop", **ASKED)
 HALT = events.HaltBot(request="halt", **ASKED, reason="fire", code="halted")
+DEAF = events.Feed(market=BTC.key, source="tester", state="stale", since=START)
 SLOWER = events.ReconfigureBot(request="params", **ASKED, params={"fast": 8, "slow": 9})
 
 
@@ -38,6 +39,7 @@ SIGNALS: dict[str, Reached] = {
     "bot_stopped": ([STOP, UP], {}),
     "bot_halted": ([HALT, UP], {}),
     "bankrupt": ([SHORT, [(123, 210, 5), (180,)], signal(-0.5)], {"short": True}),
+    "stale_data": ([UP[:2], DEAF, UP[2:]], {}),
     "short_not_allowed": ([SHORT], {}),
     "insufficient_cash": ([UP], {"sizing": Sizing("cash", 10_001, 0)}),
     "too_small": ([UP], {"sizing": Sizing("amount", 4, 0), "market": spot(min_size=4_001)}),
@@ -53,6 +55,7 @@ ENDS: dict[str, Reached] = {
         [UP, [(122, 20_000, 5)]],
         {"sizing": Sizing("amount", 1, 0), "market": spot(size_step=1_000)},
     ),
+    "stale_data": ([UP, DEAF, [(122, 102, 5)]], {}),
     "cut_to_cash": ([UP, [(122, 103, 5)]], {}),
     "overflow": (
         [SHORT, signal(0), [(123, 10**11, 5)]],
