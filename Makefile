@@ -23,7 +23,7 @@ TSC := .venv/page/node_modules/typescript/bin/tsc
 WITH_NODE := PATH="$$PATH:$(CURDIR)/$(BIN)"
 NPM_CI := $(WITH_NODE) npm ci --prefix .venv/page --ignore-scripts --no-audit --no-fund --no-update-notifier --silent
 
-.PHONY: setup run test check fuzz bench lock
+.PHONY: setup run test check fuzz bench soak lock
 .DELETE_ON_ERROR:
 
 setup: .venv/setup.stamp $(PAGE)
@@ -53,6 +53,9 @@ bench: .venv/dev.stamp
 		echo "== $$file"; \
 		$(BIN)/python -m tests.bench.$$(basename $$file .py) || exit 1; \
 	done
+
+soak: .venv/dev.stamp
+	$(BIN)/python -m tests.property.worlds 1000
 
 lock: .venv/dev.stamp
 	$(COMPILE) --upgrade --build-deps-for=editable --output-file=requirements.lock pyproject.toml
