@@ -69,7 +69,7 @@ def copy(tmp_path: Path) -> Path:
         )
     events = tmp_path / "streams" / "events" / "derived.py"
     text = events.read_text()
-    before = "    cash: Cash\n    price_scale: int\n    size_scale: int\n    cash_scale: int\n    row:"
+    before = "    cash: Cash\n    price_scale: Scale\n    size_scale: Scale\n    cash_scale: Scale\n    row:"
     assert text.count(before) == 1
     # in the middle, where a row that was made by position would shift money into another column
     events.write_text(text.replace(before, before.replace("    price_scale", f"{FIELD}    price_scale", 1)))

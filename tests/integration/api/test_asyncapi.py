@@ -45,7 +45,8 @@ def prices(start: int, hours: int) -> list[tuple[float, int, int]]:
 
 
 def record(log: Log, strategies: Strategies) -> None:
-    """More than a day of trades, two bots, orders that are replaced and bytes that are no event."""
+    """More than a day of trades, two bots, orders that are replaced, bytes that are no event, and behind a hole
+    trades of one id."""
     writer = JournalWriter(log, "feed", 0)
     manager = BotManager(log, strategies, "test:ann", now=lambda: START)
     writer.append(MARKET, key=MARKET.key)
@@ -60,7 +61,8 @@ def record(log: Log, strategies: Strategies) -> None:
         manager.process_signal(2, target)
     manager.stop_bot(1)
     place = partition_of(MARKET.key.encode(), log.partitions)
-    hole = encode(Input("other", 0, 7, batch(MARKET, prices((HOURS - 1) * 3600, 1))))
+    behind = batch(MARKET, prices((HOURS - 1) * 3600, 1), ids=[7] * 12)
+    hole = encode(Input("other", 0, 7, behind))
     time_ms = START // 1_000_000
     log.append([Entry(JOURNAL, MARKET.key.encode(), value, time_ms, place) for value in (b"garbage", hole)])
 
