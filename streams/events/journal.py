@@ -236,7 +236,7 @@ class CreateBot(WarmedCommand, frozen=True, kw_only=True, tag="create_bot.v1"):
     name: str = ""
     tags: tuple[str, ...] = ()
     on_stale: OnStale = "hold"
-    code_check: str = ""
+    code_check: str
     """Of the strategy and its hash (`projections.fold.commands.code_check`), so that damage names no code."""
 
 

@@ -14,6 +14,7 @@ from msgspec import structs
 
 from infra.exchange import simulated
 from infra.strategies.registry import Strategies, load_strategies
+from projections.fold.commands import code_check
 from streams.codec import encode
 from streams.events import Command, CreateBot, JournalEvent, Market, RowKind, RowMarket, Sizing
 from streams.log import Log
@@ -109,6 +110,7 @@ def interleaved(market: Market, ticks: Ticks, markets: int, rows: int) -> tuple[
 
 def create(market: Market, bot_id: int, name: str, params: dict, code: Strategies) -> Row:
     """A running bot on 1m with all its equity in each position."""
+    code_hash = code.latest(name).code_hash
     return market.key, CreateBot(
         request=f"bench-{bot_id}",
         who="bench",
@@ -117,7 +119,8 @@ def create(market: Market, bot_id: int, name: str, params: dict, code: Strategie
         market=market.key,
         timeframe="1m",
         strategy=name,
-        code_hash=code.latest(name).code_hash,
+        code_hash=code_hash,
+        code_check=code_check(name, code_hash),
         params=params,
         sizing=Sizing("equity", 1, 0),
         short=True,

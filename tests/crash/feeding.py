@@ -1,6 +1,7 @@
 """Markets, bots and trades for the log of a platform under attack."""
 
 from infra.exchange.simulated import ticks as simulated_ticks
+from projections.fold.commands import code_check
 from projections.strategies.code import Strategies
 from streams.events import MINUTE_NS, CreateBot, Market, RowMarket, Sizing
 from streams.journal import JournalWriter
@@ -16,6 +17,7 @@ def bots(log: Log, strategies: Strategies, market: Market, first: int = 1) -> No
     writer.append(market, key=market.key)
     params = {"sma_cross": {"fast": 2, "slow": 5}, "rsi_reversion": {"n": 3, "low": 40.0, "high": 60.0}}
     for bot_id, (name, chosen) in enumerate(params.items(), first):
+        code_hash = strategies.latest(name).code_hash
         command = CreateBot(
             request=f"create-{bot_id}",
             who="test",
@@ -24,7 +26,8 @@ def bots(log: Log, strategies: Strategies, market: Market, first: int = 1) -> No
             market=market.key,
             timeframe="1m",
             strategy=name,
-            code_hash=strategies.latest(name).code_hash,
+            code_hash=code_hash,
+            code_check=code_check(name, code_hash),
             params=chosen,
             sizing=Sizing("equity", 5, 1),
             short=True,

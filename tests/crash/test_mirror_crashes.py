@@ -12,6 +12,7 @@ from infra.db.schema import migrate
 from infra.exchange.simulated import market as simulated_market
 from infra.exchange.simulated import symbols
 from infra.exchange.simulated import ticks as simulated_ticks
+from projections.fold.commands import code_check
 from projections.strategies.code import Strategies
 from streams.events import MINUTE_NS, CreateBot, Market, RowMarket, Sizing
 from streams.journal import JournalWriter
@@ -59,6 +60,7 @@ class Source:
             timeframe="1m",
             strategy="rsi_reversion",
             code_hash=code,
+            code_check=code_check("rsi_reversion", code),
             params=params,
             sizing=Sizing("equity", 5, 1),
             short=True,

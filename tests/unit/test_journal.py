@@ -216,7 +216,13 @@ def test_scan_for_nobodys_rows_sees_markets_and_bots_alone(log):
     commands = [
         RegisterBot(request="a", who="tester", at=1, market=KEY),
         CreateBot(
-            **signed, **spec, request="b", code_hash="old", params={"fast": 2}, sizing=Sizing("equity", 1, 0)
+            **signed,
+            **spec,
+            request="b",
+            code_hash="old",
+            code_check="",
+            params={"fast": 2},
+            sizing=Sizing("equity", 1, 0),
         ),
         StartBot(**signed, request="c", code_hash="new"),
         ReconfigureBot(**signed, request="d", params={"fast": 3}),

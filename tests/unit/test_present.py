@@ -166,7 +166,8 @@ def test_rates_parameters_and_sizings_are_readable() -> None:
     sizing = Sizing("cash", 150, 2)
     command = CreateBot(
         request="r", who="w", at=TIME, bot_id=1, market="m:s", timeframe="1m", strategy="sma_cross",
-        code_hash="c0de", params={"fast": 7, "slow": 0.5}, sizing=sizing, short=False, cash=100, cash_scale=2,
+        code_hash="c0de", code_check="", params={"fast": 7, "slow": 0.5}, sizing=sizing, short=False,
+        cash=100, cash_scale=2,
     )  # fmt: skip
     shown = event_to_json(command)
     assert (shown["params"], shown["cash"]) == ({"fast": 7, "slow": 0.5}, "1.00")
