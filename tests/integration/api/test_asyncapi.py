@@ -45,8 +45,8 @@ def prices(start: int, hours: int) -> list[tuple[float, int, int]]:
 
 
 def record(log: Log, strategies: Strategies) -> None:
-    """More than a day of trades, two bots, orders that are replaced, bytes that are no event, and behind a hole
-    trades of one id."""
+    """More than a day of trades, two bots, orders that are replaced, bytes that are no event, and behind a
+    hole trades of one id."""
     writer = JournalWriter(log, "feed", 0)
     manager = BotManager(log, strategies, "test:ann", now=lambda: START)
     writer.append(MARKET, key=MARKET.key)
