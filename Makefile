@@ -7,6 +7,7 @@
 #                them. With ARGS pytest alone: "-k candles"; "-n 0" for one process, as a debugger needs it
 #   make fuzz    wrong records through every door, for twenty minutes; a failing one is printed with what repeats it.
 #                With ARGS: "--seconds 60 --seed 7"
+#   make soak    a thousand random worlds of bots, whose books must balance after each event
 #   make bench   the measurements of docs/performance.md
 #   make lock    new requirements*.lock from pyproject.toml
 
