@@ -52,6 +52,7 @@ class World:
         self.initial: dict[int, int] = {}
         self.spent: Counter[int] = Counter()
         """By bot, its fees less its realised profit, at cash scale 18."""
+        self.closed: dict[str, list[Candle]] = {"1m": [], "5m": []}
         self._fold("spec", self.market)
         for bot_id in range(1, BOTS + 1):
             self._fold("", self._bot(bot_id))
@@ -152,6 +153,22 @@ class World:
             on_stale=pick([None, *get_args(events.OnStale)]), params=pick([None, {"fast": 1, "slow": 3}]),
         )  # fmt: skip
 
+    def warm(self) -> None:
+        """A bot begins anew, warm; sometimes a candle closes before its command."""
+        bot_id, name = self.chance.randrange(1, BOTS + 1), f"w{self.pipeline.applied}"
+        timeframe = self.pipeline.view().markets[self.market.key].bots[bot_id].timeframe
+        candles = self.closed[timeframe][-self.chance.randrange(2, 12) :]
+        columns = {
+            field: tuple(getattr(candle, field) for candle in candles)
+            for field in ("timestamp", "open", "high", "low", "close", "volume")
+        }
+        scales = {"price_scale": self.market.price_scale, "size_scale": self.market.size_scale}
+        bars = events.Bars(market=self.market.key, timeframe=timeframe, warm_up=name, **columns, **scales)
+        self._fold("", bars)
+        if self.chance.random() < 0.3:
+            self.trades()
+        self.command(events.ReconfigureBot, bot_id=bot_id, warm_up=name, warm_candles=len(candles))
+
     # ------------------------------------------------------------ what must hold
 
     def _fold(self, source: str, event: events.JournalEvent) -> None:
@@ -177,6 +194,7 @@ class World:
             case BotChanged():
                 self.initial[event.bot_id] = event.initial_cash * 10 ** (18 - event.cash_scale)
                 self.happened[f"bot {event.code}"] += 1
+                self.happened["warmed"] += event.warmed > 0 and event.code == "reconfigured"
             case Fill():
                 unit = 10 ** (18 - event.cash_scale)
                 self.spent[event.bot_id] += (event.fee - event.realised_pnl) * unit
@@ -192,6 +210,8 @@ class World:
                 self.happened[f"order: {event.reason}"] += 1
             case Candle():
                 self.happened["incomplete"] += event.incomplete
+                if not event.revision and event.timeframe in self.closed:
+                    self.closed[event.timeframe].append(event)
             case Equity() | DeadLetter():
                 self.happened[type(event).__name__] += 1
             case _:
@@ -214,14 +234,16 @@ HAPPENINGS: dict[str, tuple[int, Callable[[World], None]]] = {
     "halt": (2, lambda world: world.command(events.HaltBot, reason="fire", code="halted")),
     "halt all": (1, lambda world: world.command(events.HaltBot, bot_id=None, reason="fire", code="halted")),
     "signal": (12, lambda world: world.command(events.ExternalSignal, target=world.target())),
+    "warm": (8, World.warm),
     "reconfigure": (12, World.reconfigure),
 }
 """By kind, how often beside the others, and what it does."""
 MUST = (
     *HAPPENINGS, "fill", "incomplete", "Equity", "order: signal", "order: flatten", "order: bankrupt",
-    "bot started", "bot stopped", "bot halted", "bot reconfigured", "bot bankrupt", "strategy", "external",
-    "resumed", "ok", "in_position", "closed_only", "bot_stopped", "bot_halted", "bankrupt", "stale_data",
-    "short_not_allowed", "insufficient_cash", "too_small", "superseded", "reconfigured", "cut_to_cash",
+    "warmed", "bot started", "bot stopped", "bot halted", "bot reconfigured", "bot bankrupt", "strategy",
+    "external", "resumed", "ok", "in_position", "closed_only", "bot_stopped", "bot_halted", "bankrupt",
+    "stale_data", "short_not_allowed", "insufficient_cash", "too_small", "superseded", "reconfigured",
+    "cut_to_cash",
 )  # fmt: skip
 """Kinds that a thousand worlds must have seen often."""
 
