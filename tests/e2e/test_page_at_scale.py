@@ -43,7 +43,8 @@ def large(tmp_path_factory: pytest.TempPathFactory, redis: Redis) -> Iterator[Si
     with home.start("up", "--markets", "0"), site(home) as served:
         for number in range(BOTS):
             strategy = {"strategy": STRATEGIES[number % len(STRATEGIES)], "timeframe": "1m", "cash": "100000"}
-            asked = {**strategy, "venue": "test", "symbol": "BTC/USDT", "short": True, "start": True}
+            begins = {"short": True, "start": True, "cold": True}
+            asked = {**strategy, "venue": "test", "symbol": "BTC/USDT", **begins}
             assert served.api.post("/api/bots", json=asked).status_code == 202
         home.json("import", trades(folder / "hour.csv", CANDLES, MORE), *MARKET)
         wait_for(lambda: bool(served.get(f"/api/bots/{BOTS}")["marked"]) and at_rest(served))

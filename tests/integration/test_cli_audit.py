@@ -36,7 +36,7 @@ def test_log_lines_name_their_place_and_cause(recorded: CommandLine) -> None:
     journal = recorded.lines("log", "journal", "--partition", PART)
     assert set(journal[0]) == {"topic", "partition", "offset", "timestamp", "cause", "type", "event"}
     assert [line["type"] for line in journal[:5]] == [
-        "genesis.v1", "market.v1", "ticks.v1", "create_bot.v1", "create_bot.v1",
+        "genesis.v1", "market.v1", "ticks.v1", "bars.v1", "create_bot.v1",
     ]  # fmt: skip
     assert all(line["cause"] is None for line in journal)
     assert journal[1]["event"]["price_step"] == "0.5"
