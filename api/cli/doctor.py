@@ -25,12 +25,15 @@ def doctor(
 
     logging.disable(logging.CRITICAL)  # what libraries say of a server that is away, a finding says in a line
     failed = False
-    for finding in examine(API_PORT, port):
-        failed |= finding.state == "failed"
-        if json:
-            print_json(finding._asdict())
-        else:
-            hint = f"\n{'':21}→ {finding.hint}" if finding.hint else ""
-            typer.echo(f"{MARKS[finding.state]}  {finding.part:12}{finding.message}{hint}")
+    try:
+        for finding in examine(API_PORT, port):
+            failed |= finding.state == "failed"
+            if json:
+                print_json(finding._asdict())
+            else:
+                hint = f"\n{'':21}→ {finding.hint}" if finding.hint else ""
+                typer.echo(f"{MARKS[finding.state]}  {finding.part:12}{finding.message}{hint}")
+    finally:
+        logging.disable(logging.NOTSET)
     if failed:
         raise typer.Exit(FAILED)
