@@ -68,5 +68,5 @@ class Sizing(Struct, frozen=True):
     """
 
     mode: Literal["amount", "cash", "equity"]
-    value: Int
+    value: Annotated[int, Meta(ge=0, le=2**63 - 1)]
     scale: Scale

@@ -31,6 +31,7 @@ from streams.events import (
     ReconfigureBot,
     RegisterBot,
     Rules,
+    Sizing,
     StartBot,
     StopBot,
 )
@@ -304,6 +305,14 @@ def test_every_integer_of_a_record_is_one_of_64_bits(kind: type[Struct]) -> None
 def test_a_market_that_no_door_can_show_is_no_event(changes: dict[str, Any]) -> None:
     with pytest.raises(UndecodableError):
         decode_input(encode(Input("", 0, 0, replace(spot(), **changes))))
+
+
+def test_a_sizing_below_nothing_is_no_event() -> None:
+    command = create(spot(), sizing=Sizing("cash", 5, 0))
+    value = encode(Input("", 0, 0, command))
+    assert decode_input(value).event == command
+    with pytest.raises(UndecodableError, match="sizing"):
+        decode_input(encode(Input("", 0, 0, replace(command, sizing=Sizing("cash", -5, 0)))))
 
 
 def test_marks_whose_columns_differ_in_length_are_no_event() -> None:
