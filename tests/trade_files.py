@@ -1,7 +1,7 @@
 """Small files of trades, and what an import has made of them."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,8 @@ from infra.exchange.trade_file import BadRowError, TradeFile
 from streams import codec
 from streams.events import Market, TickBatch
 from streams.journal import Reached, scan
-from streams.log import Log
-from streams.records import partition_of
+from streams.log import Log, LogError
+from streams.records import Entry, Position, partition_of
 from streams.ticks import Ticks, concatenate, unpack
 from streams.topics import JOURNAL, SYSTEM
 
@@ -156,3 +156,17 @@ def as_feather(path: Path, table: pa.Table) -> None:
 
 
 FORMS = [as_csv, as_json_lines, as_json_array, as_parquet, as_feather]
+
+
+class DyingLog:
+    """A log that a writer loses after some appends."""
+
+    def __init__(self, log: Log, appends: int) -> None:
+        self.url, self.partitions, self.left = log.url, log.partitions, appends
+        self.read, self.earliest, self._append = log.read, log.earliest, log.append
+
+    def append(self, entries: Iterable[Entry], *, sync: bool = True) -> list[Position]:
+        self.left -= 1
+        if self.left < 0:
+            raise LogError("gone")
+        return self._append(entries, sync=sync)

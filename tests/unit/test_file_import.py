@@ -25,6 +25,7 @@ from tests.trade_files import (
     FORMS,
     MARKET,
     START_MS,
+    DyingLog,
     batches,
     content,
     import_file,
@@ -138,20 +139,6 @@ def test_an_import_ends_with_a_clock_row_at_the_end_of_the_last_minute_begun(
 
 
 # ---------------------------------------------------------------- once
-
-
-class DyingLog:
-    """A log that a writer loses after some appends."""
-
-    def __init__(self, log: Log, appends: int) -> None:
-        self.url, self.partitions, self.left = log.url, log.partitions, appends
-        self.read, self.earliest, self._append = log.read, log.earliest, log.append
-
-    def append(self, entries: Iterable[Entry], *, sync: bool = True) -> list[Position]:
-        self.left -= 1
-        if self.left < 0:
-            raise LogError("gone")
-        return self._append(entries, sync=sync)
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,6 @@
 """Several files are one import: in the order of their first trades, each once, the minute open in between."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,10 +17,10 @@ from infra.present.values import iso, parse_time
 from streams.backends import open_log
 from streams.events import MINUTE_NS, Clock, Gap, TickBatch
 from streams.log import Log, LogError
-from streams.records import Entry, Position
 from tests.trade_files import (
     MARKET,
     START_MS,
+    DyingLog,
     batches,
     content,
     import_all,
@@ -174,20 +174,6 @@ def test_no_record_lets_more_than_a_week_pass(log, tmp_path) -> None:
 
 
 # ---------------------------------------------------------------- once
-
-
-class DyingLog:
-    """A log that a writer loses after some appends."""
-
-    def __init__(self, log: Log, appends: int) -> None:
-        self.url, self.partitions, self.left = log.url, log.partitions, appends
-        self.read, self.earliest, self._append = log.read, log.earliest, log.append
-
-    def append(self, entries: Iterable[Entry], *, sync: bool = True) -> list[Position]:
-        self.left -= 1
-        if self.left < 0:
-            raise LogError("gone")
-        return self._append(entries, sync=sync)
 
 
 @pytest.fixture(scope="module")
