@@ -31,7 +31,7 @@ from tests.bench.timing import Timed, headline, in_fresh_process, load, show
 from tests.services.kafka import Kafka, KafkaMissingError
 
 RECORD_ROWS = 500
-TIMES = 6
+TIMES = 20
 ROUNDS = 3
 HEAD_RECORDS = 3
 """The market and the two bots."""
