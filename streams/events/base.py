@@ -7,6 +7,7 @@ can be read alone. The metadata of a field says how a door prints its integer (`
 Why: ADR 16.
 """
 
+from math import isfinite
 from typing import Annotated, Literal, TypeAlias
 
 from msgspec import Meta, Struct
@@ -47,6 +48,13 @@ BotStatus = Literal["stopped", "running", "halted"]
 OnStale = Literal["hold", "flatten", "ignore"]
 """What a bot does while nobody vouches for its market's data."""
 Params: TypeAlias = dict[str, Int | float | bool | str]
+
+
+def check_params(params: Params) -> None:
+    """Raises ValueError naming the parameter that is not finite: no strategy has it, and no door shows it."""
+    for name, value in params.items():
+        if isinstance(value, float) and not isfinite(value):
+            raise ValueError(f"the parameter {name} is {value}")
 
 
 class Event(

@@ -24,6 +24,7 @@ from streams.events.base import (
     Sizing,
     Time,
     Timeframe,
+    check_params,
 )
 
 
@@ -166,6 +167,9 @@ class BotChanged(Event, frozen=True, kw_only=True, tag="bot_changed.v1"):
     tags: tuple[str, ...] = ()
     on_stale: OnStale = "hold"
     warmed: Int = 0
+
+    def __post_init__(self) -> None:
+        check_params(self.params)
 
 
 class Equity(Event, frozen=True, kw_only=True, tag="equity.v1"):

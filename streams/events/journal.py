@@ -20,6 +20,7 @@ from streams.events.base import (
     Sizing,
     Time,
     Timeframe,
+    check_params,
 )
 from streams.topics import SYMBOL, VENUE
 
@@ -239,6 +240,9 @@ class CreateBot(WarmedCommand, frozen=True, kw_only=True, tag="create_bot.v1"):
     code_check: str
     """Of the strategy and its hash (`projections.fold.commands.code_check`), so that damage names no code."""
 
+    def __post_init__(self) -> None:
+        check_params(self.params)
+
 
 class StartBot(WarmedCommand, frozen=True, kw_only=True, tag="start_bot.v1"):
     """`code_hash` accepts strategy code that differs from the recorded; None keeps the recorded."""
@@ -271,6 +275,10 @@ class ReconfigureBot(WarmedCommand, frozen=True, kw_only=True, tag="reconfigure_
     short: bool | None = None
     on_stale: OnStale | None = None
     code_check: str = ""
+
+    def __post_init__(self) -> None:
+        if self.params is not None:
+            check_params(self.params)
 
 
 class ExternalSignal(Command, frozen=True, kw_only=True, tag="external_signal.v1"):

@@ -94,6 +94,10 @@ def world(chance: Random, strategies: Strategies) -> Wrong:
 def _mutated(chance: Random, value: Input) -> bytes:
     parts = plain(value)
     mutate_event(chance, parts, () if chance.random() < 0.03 else EVENT_AT)
+    return _written(parts)
+
+
+def _written(parts: object) -> bytes:
     try:
         return encoded(parts)
     except RecursionError:  # it nests deeper than is written
@@ -154,7 +158,7 @@ def wrong_derived(chance: Random, derived: list[Record], count: int) -> Iterator
             parts = plain(new)
             # a cause of the far future would have all that follow taken for repeats: last
             mutate_event(chance, parts, () if number > 0.9 * count else chance.choice(((3,), (3, -1))))
-            value = encoded(parts)
+            value = _written(parts)
         else:
             value = mutate_bytes(chance, encoded(new), other.value)
         key = chance.choice((record.key, other.key, b"", b"no market", b"\xff:\xfe", LONG_KEY, None))

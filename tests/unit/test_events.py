@@ -172,6 +172,15 @@ def test_a_hostile_record_is_a_dead_letter(strategies, name: str) -> None:
     assert [letter.offset for letter in report.dead_letters] == [2]
 
 
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
+def test_a_command_with_a_parameter_that_is_not_finite_is_no_event(number: float) -> None:
+    value = encode(Input("", 0, 0, create(spot(), params={"fast": 7})))
+    whole, without = value.count(b"\xa4fast\x07"), msgspec.msgpack.encode(number)
+    assert whole == 1
+    with pytest.raises(UndecodableError, match="the parameter fast is"):
+        decode_input(value.replace(b"\xa4fast\x07", b"\xa4fast" + without))
+
+
 def test_a_record_with_a_huge_key_is_a_dead_letter_with_its_beginning(strategies) -> None:
     pipeline = Pipeline(0, strategies)
     (first,) = records([])
