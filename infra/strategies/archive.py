@@ -1,9 +1,10 @@
 """The folder `kernels`: every code that was ever used, by its hash, so that its bots can be folded again.
 
 `<code hash>.py` is a generated module, with numba's cache beside it; `sources/<source hash>/` holds copies of
-the author's files that it was made of, which its head lists with their hashes.
+the author's files that it was made of, which its head lists with their hashes. `loops/<hash>.py` is made from
+the text of such a module whenever it is missing.
 
-Why: ADR 6, 22.
+Why: ADR 6, 22, 29.
 """
 
 import ast
@@ -68,9 +69,11 @@ def keep_sources(kernels_dir: Path, sources: Sources) -> Path:
     return folder
 
 
-def keep(kernels_dir: Path, text: str) -> None:
-    """Write a generated module that is not there."""
-    _write(kernels_dir / f"{code_hash(text)}.py", text.encode())
+def keep(kernels_dir: Path, text: str) -> Path:
+    """Write a generated module that is not there; its file."""
+    file = kernels_dir / f"{code_hash(text)}.py"
+    _write(file, text.encode())
+    return file
 
 
 def kept(kernels_dir: Path, hash_: str) -> Kept:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import projections.strategies as product
 from infra.process.signals import Foreign, note_interrupts
@@ -30,6 +30,7 @@ from projections.strategies.code import (
     error_text,
 )
 from projections.strategies.generate import Author, code_hash, module_text, source_module
+from projections.strategies.loops import loop_text
 
 logger = logging.getLogger(__name__)
 ENTRY_POINTS = "tcpdashboard.strategies"
@@ -218,31 +219,31 @@ def _code(kernels_dir: Path, sources: Sources, cls: type[BaseStrategy]) -> Strat
     author = Author(cls.__name__, sources.module, sources.hashes, sources.absent, versions)
     text = module_text(cls.spec, author, kernels_source())
     keep(kernels_dir, text)
-    load = functools.partial(_module, kernels_dir, code_hash(text), sources.main)
-    return _assembled(cls, code_hash(text), cls.spec.state_size, load, cls.spec.lookback)
+    modules = _Modules(kernels_dir, code_hash(text), sources.main)
+    return _assembled(cls, code_hash(text), cls.spec.state_size, modules, cls.spec.lookback)
 
 
 def _assembled(
     cls: type[BaseStrategy],
     hash_: str,
     state_size: int,
-    load: Callable[[], Any],
+    modules: "_Modules",
     reads: Callable[[Mapping[str, Any]], int],
 ) -> StrategyCode:
     spec = cls.spec
     file = str(sys.modules[cls.__module__].__file__)  # under which it was compiled
     common = (cls, hash_, spec.name, spec.parameters, spec.value_names)
     if spec.compiled:
-        return CompiledCode(*common, state_size, file, Foreign, load, reads)
+        return CompiledCode(*common, state_size, file, Foreign, modules.step, modules.loops, reads)
     return PandasCode(*common, 0, file, Foreign)
 
 
 def _unarchived(kernels_dir: Path, code: Kept) -> StrategyCode:
     """Code from the archive. Raises StrategyFileError where it does not load any more."""
     cls = getattr(_imported(kernels_dir, code.sources), code.head.class_)
-    load = functools.partial(_module, kernels_dir, code.hash, code.sources.main)
+    modules = _Modules(kernels_dir, code.hash, code.sources.main)
     # the archived module says itself how much state it keeps and how far it reads: today's blocks may differ
-    return _assembled(cls, code.hash, code.head.state_size, load, lambda p: load().lookback(p))
+    return _assembled(cls, code.hash, code.head.state_size, modules, lambda p: modules.step().lookback(p))
 
 
 @functools.cache
@@ -251,23 +252,38 @@ def kernels_source() -> str:
     return (Path(product.__path__[0]) / "kernels.py").read_text(encoding="utf-8")
 
 
-def _module(kernels_dir: Path, hash_: str, main: str) -> ModuleType:
-    loaded = _loaded(kernels_dir, hash_, main)
+class _Modules(NamedTuple):
+    """The generated modules of a code in the archive; `main` is the path of the author's file."""
+
+    kernels_dir: Path
+    code_hash: str
+    main: str
+
+    def step(self) -> Any:
+        return _module(self.kernels_dir / f"{self.code_hash}.py", self.main)
+
+    def loops(self) -> Any:
+        text = loop_text((self.kernels_dir / f"{self.code_hash}.py").read_text(encoding="utf-8"))
+        return _module(keep(self.kernels_dir / "loops", text), self.main)
+
+
+def _module(file: Path, main: str) -> ModuleType:
+    loaded = _loaded(file, main)
     if isinstance(loaded, StrategyCompileError):
         raise StrategyCompileError(*loaded.args)
     return loaded
 
 
 @functools.cache
-def _loaded(kernels_dir: Path, hash_: str, main: str) -> ModuleType | StrategyCompileError:
-    """Import a generated module; numba compiles its live step or has it cached. A failure is kept too.
+def _loaded(file: Path, main: str) -> ModuleType | StrategyCompileError:
+    """Import a generated module; numba compiles its entry or has it cached. A failure is kept too.
 
     `main`: the path of the author's file.
     """
     from numba.core.errors import NumbaError  # noqa: PLC0415 - a third of a second, for those who step
 
-    name = f"tcpdashboard_kernel_{hash_}"
-    spec = importlib.util.spec_from_file_location(name, kernels_dir / f"{hash_}.py")
+    name = f"tcpdashboard_kernel_{file.stem}"
+    spec = importlib.util.spec_from_file_location(name, file)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module

@@ -71,8 +71,12 @@ class Kernels(Protocol):
     """A generated module; see `generate.py`."""
 
     live: Callable[..., int]
+
+
+class Loops(Protocol):
+    """The second generated module of a strategy; see `loops.py`."""
+
     loop: Callable[..., int]
-    sweep: Callable[..., int]
 
 
 class Strategies(Protocol):
@@ -184,16 +188,23 @@ class StrategyCode(ABC):
 class CompiledCode(StrategyCode):
     """A strategy with a compiled `signal`.
 
-    `load` gives its generated module; the first call compiles it, and may raise StrategyCompileError.
+    `load` gives its generated module, `load_loops` the second one, for histories; the first call of each
+    compiles it, and may raise StrategyCompileError.
     """
 
     load: Callable[[], Kernels] = field(repr=False)
+    load_loops: Callable[[], Loops] = field(repr=False)
     reads: Callable[[Mapping[str, Value]], int] = field(repr=False)
 
     @cached_property
     def _kernels(self) -> Kernels:
         """Kept, since each candle asks for them; a failure is raised each time."""
         return self.load()
+
+    @cached_property
+    def loops(self) -> Loops:
+        """What runs it over a history. Raises StrategyCompileError."""
+        return self.load_loops()
 
     def compile(self) -> None:
         _ = self._kernels
@@ -236,11 +247,13 @@ class CompiledCode(StrategyCode):
         fault = np.array([first, 0.0])
         given = (bot.seen, self.pack(params), bot.state, bot.target)
         unseen = first - bot.seen
+        try:
+            loop = self.loops.loop
+        except StrategyCompileError as error:
+            raise StrategyRunError(f"{self.name}: {error_text(error)}") from error
         with self.foreign():
             try:
-                done = self._kernels.loop(
-                    history.values, first, length, *given, run.targets, run.values, fault
-                )
+                done = loop(history.values, first, length, *given, run.targets, run.values, fault)
             except BaseException as error:
                 reason = f"{self.name} at candle {int(fault[0]) - unseen}: {error_text(error)}"
                 raise StrategyRunError(reason) from error

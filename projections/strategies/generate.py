@@ -1,11 +1,12 @@
-"""From a strategy class to the text of one real module: its live step, its loops over a history.
+"""From a strategy class to the text of one real module: its live step.
 
 The module holds the arithmetic of its blocks as text and takes the author's `signal` from its source, whose
 hash it names; so the SHA-256 of the text *is* the identity of the strategy's code, and an archived text runs
 unchanged when the product's blocks have moved on. It is a real module file because numba's disk cache hits
 nothing else across processes; its name is its hash because that cache does not see a change in another file.
+What research loops over has a module of its own, made from this text: `loops.py`.
 
-Why: ADR 6.
+Why: ADR 6, 29.
 """
 
 import ast
@@ -57,11 +58,7 @@ Parameters = namedtuple("Parameters", {parameters!r})
 # arithmetic.
 exact = {{"nogil": True, "error_model": "numpy", "fastmath": False, "forceinline": True}}
 inlined = njit(**exact, _nrt=False)
-looped = njit(nogil=True, error_model="numpy", fastmath=False, _nrt=False, cache=True)
-looped_at_once = njit(
-    "i8(f8[:, ::1], i8, i8, i8[::1], f8[:, ::1], f8[:, ::1], f8[::1], f8[:, ::1], f8[::1])",
-    nogil=True, error_model="numpy", fastmath=False, _nrt=False, cache=True,
-)
+entered = {{"nogil": True, "error_model": "numpy", "fastmath": False, "_nrt": False, "cache": True}}
 
 {blocks}
 
@@ -77,7 +74,8 @@ def step(values, i, seen, p, position, {state}):
     return float(signal(bar, x, p, position)), {outputs}{state}
 
 
-@looped_at_once
+{marked}
+@njit("i8(f8[:, ::1], i8, i8, i8[::1], f8[:, ::1], f8[:, ::1], f8[::1], f8[:, ::1], f8[::1])", **entered)
 def live(values, i, first, seen, parameters, state, targets, rows, fault):
     """One candle for the bots from `first` on; returns the bot where it ended, at a target that is none."""
     for b in range(first, targets.shape[0]):
@@ -91,27 +89,9 @@ def live(values, i, first, seen, parameters, state, targets, rows, fault):
 {live_rows}
 {live_state_stores}
     return targets.shape[0]
-
-
-{loop}
-
-{sweep}'''
-
-LOOP = '''@looped
-def {loop}(values, first, last, seen, parameters, state, position, targets{rows}, fault):
-    """{doc}"""
-    p = Parameters({loop_parameters})
-{state_loads}
-    for i in range(first, last):
-        fault[0] = i
-        position, {outputs}{state} = step(values, i, seen + i - first + 1, p, position, {state})
-        if not abs(position) <= 1.0:
-            fault[1] = position
-            return i
-        targets[i] = position
-{stores}{state_stores}
-    return last
 '''
+LIVE = "# ---------------------------------------------------------------- live"
+"""Begins what the second module does not take."""
 
 
 def code_hash(text: str) -> str:
@@ -163,19 +143,7 @@ def module_text(spec: Spec, author: Author, kernels: str) -> str:
     if not spec.compiled:
         return head
     names = {"class_name": author.class_name, "module": author.module, "source_module": source_module(source)}
-    fields = _fields(spec, kernels) | names
-    return head + COMPILED.format(**fields, loop=_loop(fields), sweep=_sweep(fields))
-
-
-def _loop(fields: Mapping[str, object]) -> str:
-    doc = "Candles `first` … `last` − 1 for a bot that has seen `seen` before; returns where it ended."
-    return LOOP.format(**fields, loop="loop", rows=", rows", doc=doc, stores=f"{fields['loop_rows']}\n")
-
-
-def _sweep(fields: Mapping[str, object]) -> str:
-    return LOOP.format(
-        **fields, loop="sweep", rows="", doc="`loop` without the indicators' values.", stores=""
-    )
+    return head + COMPILED.format(**_fields(spec, kernels), **names, marked=LIVE)
 
 
 def _fields(spec: Spec, kernels: str) -> dict[str, object]:
@@ -196,13 +164,9 @@ def _fields(spec: Spec, kernels: str) -> dict[str, object]:
         "outputs": "".join(f"{name}, " for name in outputs),
         "state": ", ".join(state),
         "live_parameters": _unpacked(spec.parameters, "parameters[b, {}]"),
-        "loop_parameters": _unpacked(spec.parameters, "parameters[{}]"),
         "live_state": ", ".join(f"state[b, {k}]" for k in range(len(state))),
         "live_rows": _lines(8, (f"rows[b, {k}] = {name}" for k, name in enumerate(outputs))),
-        "loop_rows": _lines(8, (f"rows[i, {k}] = {name}" for k, name in enumerate(outputs))),
         "live_state_stores": _lines(8, (f"state[b, {k}] = {s}" for k, s in enumerate(state))),
-        "state_loads": _lines(4, (f"{s} = state[{k}]" for k, s in enumerate(state))),
-        "state_stores": _lines(4, (f"state[{k}] = {s}" for k, s in enumerate(state))),
     }
 
 

@@ -122,18 +122,6 @@ def test_the_live_step_gives_the_bits_of_the_loop_on_recorded_minutes(
 
 
 @built_in
-def test_the_loop_of_a_sweep_has_the_targets_of_the_loop(
-    strategies: Strategies, minutes: Floats, name: str
-) -> None:
-    code = compiled(strategies, name)
-    length = len(minutes)
-    targets = np.empty(length)
-    state, fault = np.zeros(code.state_size), np.zeros(2)
-    code.load().sweep(minutes, 0, length, 0, code.pack({}), state, 0.0, targets, fault)
-    assert targets.tobytes() == code.run(history(minutes), {}).targets.tobytes()
-
-
-@built_in
 @settings(max_examples=20, deadline=None)
 @given(values=walks, part=st.floats(0, 1))
 def test_state_saved_and_restored_anywhere_continues_with_the_same_bits(

@@ -1,6 +1,8 @@
 """Strategies: parameters, files, hashes, the archive, failures, and the pandas form."""
 
+import re
 import shutil
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +16,19 @@ from projections.strategies import (
     Signal,
     StrategyDefinitionError,
     StrategyParameterError,
+    loops,
     param,
     sma,
 )
-from projections.strategies.code import History, StepFailure, StrategyCode, StrategyCompileError
+from projections.strategies.code import (
+    CompiledCode,
+    Floats,
+    History,
+    StepFailure,
+    StrategyCode,
+    StrategyCompileError,
+    StrategyRunError,
+)
 from projections.strategies.sma_cross import SmaCross
 
 LIMITED = """
@@ -293,6 +304,50 @@ def test_archived_code_keeps_its_own_state_size_when_blocks_have_changed(
     assert group.lanes.target.tolist() == [-1.0]
 
 
+def test_a_new_loop_leaves_the_code_of_a_strategy_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = load(tmp_path).latest("sma_cross")
+    text = loops.LOOP.replace("fault[0] = i", "fault[0] = i + 0")
+    assert text != loops.LOOP
+    monkeypatch.setattr(loops, "LOOP", text)
+    after = load(tmp_path).latest("sma_cross")
+    assert after.code_hash == before.code_hash
+    assert ran(after, [1.0, 2.0], fast=1, slow=2)[-1].tolist() == [2.0, 1.5]
+
+
+def test_the_second_module_is_named_by_its_own_hash_and_names_that_of_the_first(tmp_path: Path) -> None:
+    code = load(tmp_path).latest("sma_cross")
+    Group(code, [{}]).step([1.0])
+    assert not (tmp_path / "kernels" / "loops").exists()  # a live bot needs none
+    ran(code, [1.0])
+    (second,) = (tmp_path / "kernels" / "loops").glob("*.py")
+    assert second.stem == sha256(second.read_bytes()).hexdigest()
+    assert f"CODE_HASH = {code.code_hash!r}" in second.read_text()
+
+
+def test_archived_code_runs_over_a_history_with_the_blocks_that_it_had(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = load(tmp_path).latest("sma_cross")
+    text = registry.kernels_source()
+    monkeypatch.setattr(
+        registry, "kernels_source", lambda: text.replace("(total + carry) / n", "(total + carry)")
+    )
+    new = load(tmp_path)
+    archived = new.get("sma_cross", old.code_hash)
+    assert archived is not None
+    closes = [1.0, 3.0, 2.0]
+    assert ran(archived, closes, fast=1, slow=2)[-1].tolist() == [2.0, 2.5]
+    assert ran(new.latest("sma_cross"), closes, fast=1, slow=2)[-1].tolist() == [2.0, 5.0]
+
+
+def ran(code: StrategyCode, closes: list[float], **params: object) -> Floats:
+    assert isinstance(code, CompiledCode)
+    values = np.array([[close] * 5 for close in closes])
+    return code.run(History(np.arange(len(closes)), values), params).values
+
+
 def test_unknown_or_altered_code_is_none(tmp_path: Path) -> None:
     old = load(tmp_path, limited=LIMITED).latest("limited").code_hash
     strategies = load(tmp_path)
@@ -367,6 +422,8 @@ def test_a_signal_that_does_not_compile_names_its_line(tmp_path: Path) -> None:
     with pytest.raises(StrategyCompileError, match="colse"):
         code.compile()
     assert Group(code, [{}]).step([1.0]) == [StepFailure(0, f"StrategyCompileError: {words}")]
+    with pytest.raises(StrategyRunError, match=f"^limited: StrategyCompileError: {re.escape(words)}$"):
+        ran(code, [1.0])
 
 
 def test_until_its_averages_are_warm_a_strategy_keeps_its_target(tmp_path: Path) -> None:
