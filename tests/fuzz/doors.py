@@ -110,7 +110,7 @@ class Home:
             self._api(log)
 
     def _commands(self) -> None:
-        letters = self.command("dead-letters", "--json").splitlines()
+        letters = self.command("dead-letters", "--json").rstrip("\n").split("\n")  # not at U+2028
         self.command("dead-letters")
         self.command("topics")
         self.command("markets", "list", "--json")
