@@ -7,12 +7,12 @@ from typing import NamedTuple
 
 from projections.fold.bots import Standing
 from projections.fold.money import (
-    INT64_MAX,
     Account,
     MoneyOverflowError,
     affordable,
     closing,
     equity,
+    fitting,
     floor_to_step,
     size_for,
     slipped,
@@ -79,11 +79,9 @@ def _sized(market: Market, rules: Rules, account: Account, target: float, price:
     if equity(market, account, price) <= 0:
         return _close_or_refuse(held, target, "bankrupt")
     desired = _desired(market, rules.sizing, account, target, price)
-    if abs(desired) > INT64_MAX:
-        return _close_or_refuse(held, target, "overflow")
     if abs(desired) < max(market.min_size, 1):
         return _close_or_refuse(held, target, "too_small")
-    size = desired - held
+    size = fitting(desired - held, "size")
     if size == 0:
         return Decision(True, "in_position")
     if abs(size) < market.min_size:
@@ -94,8 +92,7 @@ def _sized(market: Market, rules: Rules, account: Account, target: float, price:
 def _afford(market: Market, rules: Rules, account: Account, target: float, size: int, price: int) -> Decision:
     buy, held = size > 0, account.position
     at = slipped(market, price, buy=buy)
-    if value(market, abs(size), at, up=True) > INT64_MAX:
-        return _close_or_refuse(held, target, "overflow")
+    value(market, abs(size), at, up=True)  # fits: its fee is taken of it
     fits = affordable(market, account, abs(size), at, buy=buy)
     if fits < abs(size) and rules.sizing.mode != "equity":
         return _close_or_refuse(held, target, "insufficient_cash")
@@ -124,6 +121,6 @@ def _desired(market: Market, sizing: Sizing, account: Account, target: float, pr
             whole = sizing.value * 10**market.cash_scale
         else:
             whole = sizing.value * equity(market, account, price)
-        notional = whole * numerator // (denominator * unit)
+        notional = fitting(whole * numerator // (denominator * unit), "value")
         size = size_for(market, notional, slipped(market, price, buy=target > 0))
     return size if target > 0 else -size

@@ -41,19 +41,27 @@ class Account(NamedTuple):
     def check(self) -> "Account":
         """The account itself. Raises `MoneyOverflowError`."""
         for name, amount in zip(self._fields, self, strict=True):
-            if abs(amount) > INT64_MAX:
-                raise MoneyOverflowError(f"{name} of {amount} exceeds 64 bits")
+            fitting(amount, name)
         return self
 
 
+def fitting(amount: int, name: str) -> int:
+    """The amount itself. Raises `MoneyOverflowError`."""
+    if abs(amount) > INT64_MAX:
+        raise MoneyOverflowError(f"{name} of {amount} exceeds 64 bits")
+    return amount
+
+
 def value(market: Market, size: int, price: int, *, up: bool) -> int:
-    """Value of `size` ≥ 0 at `price`, in the settle currency, rounded up or down."""
+    """Value of `size` ≥ 0 at `price`, in the settle currency, rounded up or down. Raises
+    `MoneyOverflowError`."""
     numerator, denominator = _ratio(market, price)
-    return -(-size * numerator // denominator) if up else size * numerator // denominator
+    return fitting(-(-size * numerator // denominator) if up else size * numerator // denominator, "value")
 
 
 def size_for(market: Market, cash: int, price: int) -> int:
-    """The largest size, in steps, whose value (rounded up) is ≤ `cash`; 0 when there is none."""
+    """The largest size, in steps, whose value (rounded up) is ≤ `cash`; 0 when there is none. Raises
+    `MoneyOverflowError`."""
     if cash <= 0:
         return 0
     numerator, denominator = _ratio(market, price)
@@ -61,11 +69,12 @@ def size_for(market: Market, cash: int, price: int) -> int:
 
 
 def floor_to_step(size: int, step: int) -> int:
-    return size // step * step
+    """The largest multiple of `step` that is not above `size`. Raises `MoneyOverflowError`."""
+    return fitting(size, "size") // step * step
 
 
 def fee(market: Market, size: int, price: int) -> int:
-    """Fee of a trade, rounded up."""
+    """Fee of a trade, rounded up. Raises `MoneyOverflowError`."""
     return -(-value(market, size, price, up=True) * market.fee // E8)
 
 
@@ -81,16 +90,18 @@ def affordable(market: Market, account: Account, size: int, price: int, *, buy: 
     """The part of a market order of `size` that fits: whatever closes, and what opens without leverage.
 
     What opens is limited so that its value and fee fit the cash left after the close, and that the value of
-    the whole position stays within equity.
+    the whole position stays within equity. Raises `MoneyOverflowError`.
     """
     closes = closing(account, size, buy=buy)
     after = trade(market, account, closes, price, buy=buy).account if closes else account
+    opening = size - closes
+    if not opening:
+        return closes
     room = after.cash
     if after.position and _direction(market, after.position) < 0:
         held = value(market, abs(after.position), price, up=True)
         room = min(room, after.cash + 2 * (after.cost - held))
-    opening = size - closes
-    if opening and value(market, opening, price, up=True) + fee(market, opening, price) > room:
+    if value(market, opening, price, up=True) + fee(market, opening, price) > room:
         opening = min(opening, size_for(market, max(room, 0) * E8 // (E8 + market.fee), price))
         while opening > 0 and value(market, opening, price, up=True) + fee(market, opening, price) > room:
             opening -= market.size_step
@@ -149,12 +160,10 @@ def equity_at(market: Market, price: int) -> Callable[[Account], int]:
             return cash
         worth = abs(position) * numerator
         if (position > 0) == long_rises:
-            total = cash + worth // denominator
+            total = cash + fitting(worth // denominator, "value")
         else:
-            total = cash + 2 * cost + -worth // denominator
-        if abs(total) > INT64_MAX:
-            raise MoneyOverflowError(f"equity of {total} exceeds 64 bits")
-        return total
+            total = cash + 2 * cost - fitting(-(-worth // denominator), "value")
+        return fitting(total, "equity")
 
     return equity_of
 

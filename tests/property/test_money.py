@@ -3,10 +3,22 @@
 from fractions import Fraction
 from math import ceil, floor
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from projections.fold.money import Account, affordable, equity, fee, size_for, slipped, trade, value
+from projections.fold.money import (
+    INT64_MAX,
+    Account,
+    MoneyOverflowError,
+    affordable,
+    equity,
+    fee,
+    size_for,
+    slipped,
+    trade,
+    value,
+)
 from streams.events import E8, Contract, Market
 
 
@@ -51,8 +63,12 @@ def exact_value(m: Market, size: int, price: int) -> Fraction:
 def test_a_value_is_the_exact_value_rounded_once(contract: Contract, size: int, price: int) -> None:
     m = market(contract)
     exact = exact_value(m, size, price) * 10**m.cash_scale
-    assert value(m, size, price, up=True) == ceil(exact)
-    assert value(m, size, price, up=False) == floor(exact)
+    for up, rounded in ((True, ceil(exact)), (False, floor(exact))):
+        if rounded <= INT64_MAX:
+            assert value(m, size, price, up=up) == rounded
+        else:
+            with pytest.raises(MoneyOverflowError, match=f"value of {rounded} exceeds 64 bits"):
+                value(m, size, price, up=up)
 
 
 @given(CONTRACTS, TRADES)
@@ -123,7 +139,7 @@ def test_slippage_moves_the_price_against_the_bot_onto_the_step(
     assert abs(at - moved) < m.price_step or at == m.price_step
 
 
-@given(CONTRACTS, st.integers(1, 10**9), st.integers(1, 10**9))
+@given(CONTRACTS, st.integers(1, 10**8), st.integers(1, 10**8))
 def test_a_fee_is_its_share_of_the_value_rounded_up(contract: Contract, size: int, price: int) -> None:
     m = market(contract)
     assert fee(m, size, price) == ceil(Fraction(value(m, size, price, up=True) * m.fee, E8))

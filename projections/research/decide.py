@@ -1,0 +1,179 @@
+"""From a target position to an order, and from an order and a trade to a fill, compiled.
+
+A second writing of what the fold decides, held to it by `tests/property/test_research_money.py`. Words are
+numbers here: a code is a place in `CODES`, a standing one in `STANDINGS`, a mode of sizing one in `MODES`.
+"""
+
+from math import frexp
+from typing import Final
+
+import numpy as np
+from numba import njit
+
+from projections.research.money import (
+    CASH,
+    CASH_UNIT,
+    COST,
+    MIN_SIZE,
+    OPTIONS,
+    OVERFLOW,
+    POSITION,
+    SIZE_STEP,
+    SIZE_UNIT,
+    U8,
+    affordable,
+    closing,
+    equity,
+    quotient,
+    size_for,
+    slipped,
+    summed,
+    trade,
+    value,
+)
+from streams.ticks import I8
+
+MONEY_SHA256: Final = "9e43bf7943b4561a38500b955a6ce4f2105e4a4f932cdff55d99d2edae7a60ab"
+"""Of the file of `projections.research.money`: a change there must be a change here, since numba's cache on
+disk looks at this file alone."""
+
+CODES = (
+    "ok", "in_position", "closed_only", "bot_stopped", "bot_halted", "bankrupt", "stale_data",
+    "short_not_allowed", "insufficient_cash", "too_small", "overflow", "superseded", "reconfigured",
+    "cut_to_cash",
+)  # fmt: skip
+(
+    OK, IN_POSITION, CLOSED_ONLY, BOT_STOPPED, BOT_HALTED, BANKRUPT, STALE_DATA, SHORT_NOT_ALLOWED,
+    INSUFFICIENT_CASH, TOO_SMALL, OVERFLOWS, SUPERSEDED, RECONFIGURED, CUT_TO_CASH,
+) = range(14)  # fmt: skip
+NO_CODE: Final = -1
+STANDINGS = ("running", "stopped", "halted", "bankrupt")
+RUNNING, STOPPED, HALTED, BROKE = range(4)
+MODES = ("amount", "cash", "equity")
+AMOUNT, IN_CASH, OF_EQUITY = range(3)
+
+_POWERS = np.array([10**scale for scale in range(19)], np.int64)
+
+Decision = tuple[bool, int, int]
+"""Executed; code; signed size of the order, 0 for none."""
+
+
+@njit(**OPTIONS)
+def decide(
+    m: I8, w: U8, account: I8, standing: int, holds: bool, short: bool,
+    mode: int, sizing_value: int, sizing_scale: int, target: float, price: int,
+) -> Decision:  # fmt: skip
+    """The decision on a changed `target` (−1 … 1, share of the sizing) at the candle's close `price`.
+
+    `holds`: opens nothing now. `short`: may go short.
+    """
+    held = account[POSITION]
+    if standing != RUNNING:
+        return False, BANKRUPT if standing == BROKE else BOT_STOPPED if standing == STOPPED else BOT_HALTED, 0
+    if target == 0.0:
+        return True, OK if held != 0 else IN_POSITION, -held
+    if target < 0.0 and not short:
+        return close_or_refuse(held, target, SHORT_NOT_ALLOWED)
+    worth = equity(m, w, account[CASH], held, account[COST], price)
+    if worth == OVERFLOW:
+        return close_or_refuse(held, target, OVERFLOWS)
+    if worth <= 0:
+        return close_or_refuse(held, target, BANKRUPT)
+    wanted = desired(m, w, worth, mode, sizing_value, sizing_scale, target, price)
+    if wanted == OVERFLOW:
+        return close_or_refuse(held, target, OVERFLOWS)
+    if abs(wanted) < max(m[MIN_SIZE], 1):
+        return close_or_refuse(held, target, TOO_SMALL)
+    size = summed(wanted, -held, 0, 0, 0)
+    if size == OVERFLOW:
+        return close_or_refuse(held, target, OVERFLOWS)
+    if size == 0:
+        return True, IN_POSITION, 0
+    if abs(size) < m[MIN_SIZE]:
+        return False, TOO_SMALL, 0
+    executed, code, size = afford(m, w, account, mode, target, size, price)
+    if holds and abs(size) > closing(held, abs(size), size > 0):
+        return close_or_refuse(held, target, STALE_DATA)
+    return executed, code, size
+
+
+@njit(**OPTIONS)
+def afford(m: I8, w: U8, account: I8, mode: int, target: float, size: int, price: int) -> Decision:
+    """The decision on an order of the signed `size`."""
+    buy = size > 0
+    held = account[POSITION]
+    at = slipped(m, w, price, buy)
+    if value(m, w, abs(size), at, True) == OVERFLOW:
+        return close_or_refuse(held, target, OVERFLOWS)
+    fits = affordable(m, w, account, abs(size), at, buy)
+    if fits == OVERFLOW:
+        return close_or_refuse(held, target, OVERFLOWS)
+    if fits < abs(size) and mode != OF_EQUITY:
+        return close_or_refuse(held, target, INSUFFICIENT_CASH)
+    opened = fits - (abs(held) if held != 0 and (held > 0) != buy else 0)
+    if 0 <= opened < max(m[MIN_SIZE], 1):
+        return close_or_refuse(held, target, INSUFFICIENT_CASH if opened == 0 else TOO_SMALL)
+    return True, OK, fits if buy else -fits
+
+
+@njit(**OPTIONS)
+def close_or_refuse(held: int, target: float, code: int) -> Decision:
+    """Where the new side can't be opened, a position on the other side is still closed."""
+    if held != 0 and (held > 0) != (target > 0.0):
+        return True, CLOSED_ONLY, -held
+    return False, code, 0
+
+
+@njit(**OPTIONS)
+def desired(
+    m: I8, w: U8, worth: int, mode: int, sizing_value: int, sizing_scale: int, target: float, price: int
+) -> int:
+    """The signed size that `target` asks for of a bot with an equity of `worth`, rounded down to the step.
+
+    The target is taken exactly, as an integer over a power of two.
+    """
+    mantissa, exponent = frexp(abs(target))
+    above, halvings = int(mantissa * 2.0**53), 53 - exponent
+    while above % 2 == 0:
+        above //= 2
+        halvings -= 1
+    if halvings > 186:  # of a product below 2**179
+        return 0
+    first = min(halvings, 62)
+    second = min(halvings - first, 62)
+    third = halvings - first - second
+    unit = _POWERS[sizing_scale]
+    whole = worth if mode == OF_EQUITY else m[CASH_UNIT] if mode == IN_CASH else m[SIZE_UNIT]
+    share = quotient(w, sizing_value, whole, above, 1, unit, 1 << first, 1 << second, 1 << third, False)
+    if share == OVERFLOW:
+        return OVERFLOW
+    if mode == AMOUNT:
+        size = share // m[SIZE_STEP] * m[SIZE_STEP]
+    else:
+        size = size_for(m, w, share, slipped(m, w, price, target > 0.0))
+    return -size if size != OVERFLOW and target < 0.0 else size
+
+
+@njit(**OPTIONS)
+def fill(
+    m: I8, w: U8, account: I8, buy: bool, size: int, price: int, holds: bool
+) -> tuple[bool, int, int, int, int, int]:
+    """Fills an order of `size` at a trade's `price`: traded or not, price, size, fee, realised profit, and a
+    code, or −1, that says why not all of it. Changes the account where something is traded.
+
+    Only what is affordable is traded, and where its bot `holds`, what closes.
+    """
+    at = slipped(m, w, price, buy)
+    wanted = closing(account[POSITION], size, buy) if holds else size
+    if wanted == 0:
+        return False, at, 0, 0, 0, STALE_DATA
+    fits = affordable(m, w, account, wanted, at, buy)
+    if fits == OVERFLOW:
+        return False, at, 0, 0, 0, OVERFLOWS
+    if fits == 0:
+        return False, at, 0, 0, 0, INSUFFICIENT_CASH
+    done, paid, gain = trade(m, w, account, fits, at, buy)
+    if not done:
+        return False, at, 0, 0, 0, OVERFLOWS
+    code = STALE_DATA if wanted < size else CUT_TO_CASH if fits < wanted else NO_CODE
+    return True, at, fits, paid, gain, code

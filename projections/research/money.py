@@ -1,0 +1,343 @@
+"""Exact money of one account, compiled: value, cost, fee and profit in int64, products of any length between.
+
+What is meant is what ADR 4 says; this is a second writing of it, held to the first by
+`tests/property/test_research_money.py`. Every amount is refused as `OVERFLOW` where it does not fit
+|x| ≤ 2**63 − 1; nothing wraps.
+
+`m` is what `constants` makes of a market, `w` a scratch array of `SCRATCH` uint64 for products that do not
+fit 63 bits: there they stand in limbs of 32 bits, lowest first. An account is int64[5]: cash, position, cost,
+realised, fees. Prices are from 1 to 2**53, as the journal's.
+
+LLVM divides 128 bits by a call that numba does not link, so the division is done by hand.
+"""
+
+from math import gcd
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from streams.events import E8, Market
+from streams.ticks import I8
+
+U8 = npt.NDArray[np.uint64]
+
+INT64_MAX: Final = 2**63 - 1
+OVERFLOW: Final = -(2**63)
+"""The answer of an amount that does not fit."""
+SCRATCH: Final = 40
+FIRST: Final = 11
+"""Where in `w` the lowest limb is; before are factors, divisors and a limb of nothing."""
+
+INVERSE, PRICE_STEP, SIZE_STEP, MIN_SIZE, FEE, SLIPPAGE, SIZE_UNIT, CASH_UNIT, ABOVE, BELOW = (*range(9), 11)
+"""Where what stands in `constants`; `ABOVE` and `BELOW` are three factors each."""
+CASH, POSITION, COST, REALISED, FEES = range(5)
+"""Where what stands in an account."""
+
+_FITS: Final = 9.2e18
+"""A product of floats below this is one of integers below 2**63."""
+_MASK: Final = np.uint64(2**32 - 1)
+_HALF: Final = np.uint64(32)
+_TOP: Final = np.uint64(63)
+_ONE: Final = np.uint64(1)
+_ZERO: Final = np.uint64(0)
+_END: Final = np.uint64(2**32)
+"""Stands below the lowest limb, which is smaller."""
+
+OPTIONS: Final[dict[str, Any]] = {
+    "cache": True,
+    "nogil": True,
+    "error_model": "numpy",
+    "fastmath": False,
+    "_nrt": False,
+    "no_cfunc_wrapper": True,
+}
+
+
+def constants(market: Market) -> I8:
+    """What the money of a market depends on.
+
+    One unit of size at price p is worth `ABOVE` × p / `BELOW` units of cash, or `ABOVE` / (p × `BELOW`) of
+    inverse contracts; both are reduced, and products of three factors below 2**63.
+    """
+    inverse = market.contract == "inverse"
+    power = market.cash_scale - market.size_scale - market.multiplier_scale
+    power += market.price_scale if inverse else -market.price_scale
+    above, below = market.multiplier * 10 ** max(power, 0), 10 ** max(-power, 0)
+    common = gcd(above, below)
+    units = (10**market.size_scale, 10**market.cash_scale)
+    rates = (market.price_step, market.size_step, market.min_size, market.fee, market.slippage)
+    return np.array(
+        [inverse, *rates, *units, *_factors(above // common), *_factors(below // common)], np.int64
+    )
+
+
+def _factors(number: int) -> tuple[int, int, int]:
+    """Three factors below 2**63 of a number below 2**53 × 10**36, or of one that divides 10**54."""
+    first = number if number <= INT64_MAX else gcd(number, 10**18)
+    number //= first
+    second = number if number <= INT64_MAX else gcd(number, 10**18)
+    return first, second, number // second
+
+
+@njit(**OPTIONS)
+def times(w: U8, n: int, factor: np.uint64) -> int:
+    """The number of `n` limbs in `w`, times `factor`; returns how many limbs it has then."""
+    low = factor & _MASK
+    high = factor >> _HALF
+    before = carry = _ZERO
+    for i in range(FIRST, FIRST + n + 2):
+        limb = w[i] if i < FIRST + n else _ZERO
+        a = limb * low
+        b = before * high
+        total = (a & _MASK) + (b & _MASK) + carry
+        w[i] = total & _MASK
+        carry = (total >> _HALF) + (a >> _HALF) + (b >> _HALF)
+        before = limb
+    n += 2
+    while n > 0 and w[FIRST + n - 1] == _ZERO:
+        n -= 1
+    return n
+
+
+@njit(**OPTIONS)
+def over(w: U8, n: int, divisor: np.uint64) -> bool:
+    """The number of `n` limbs in `w` by `divisor`, rounded down; says whether something is left over.
+
+    Long division by two limbs, whose highest bit is set by a shift of both numbers: Knuth, The Art of
+    Computer Programming 2, 4.3.1, algorithm D. By one limb the machine divides.
+    """
+    rest = shift = w[FIRST + n] = _ZERO
+    i = FIRST + n
+    if divisor <= _MASK:
+        while w[i] != _END:
+            limb = rest << _HALF | w[i]
+            w[i] = limb // divisor
+            rest = limb - w[i] * divisor
+            i -= 1
+        return rest != _ZERO
+    while divisor >> _TOP == _ZERO:
+        divisor = divisor << _ONE
+        shift = shift + _ONE
+    high = divisor >> _HALF
+    low = divisor & _MASK
+    while w[i] != _END:
+        limb = (w[i] << shift | (w[i - 1] & _MASK) >> (_HALF - shift)) & _MASK
+        digit = rest // high
+        left = rest - digit * high
+        while left <= _MASK and (digit > _MASK or digit * low > (left << _HALF | limb)):
+            digit = digit - _ONE
+            left = left + high
+        rest = (rest << _HALF | limb) - digit * divisor
+        w[i] = digit
+        i -= 1
+    return rest != _ZERO
+
+
+@njit(**OPTIONS)
+def wide(w: U8, up: bool) -> int:
+    """`quotient` of the factors that `w` begins with and, behind a 0, of the divisors up to the next 0.
+    Dividing by one after another rounds as dividing once."""
+    w[FIRST - 1], w[FIRST] = _END, _ONE
+    n = 1
+    i = 0
+    while w[i] != _ZERO:
+        n = times(w, n, w[i])
+        i += 1
+    i += 1
+    left = False
+    while w[i] != _ZERO:
+        left = over(w, n, w[i]) or left
+        i += 1
+    for k in range(FIRST + 2, FIRST + n):
+        if w[k] != _ZERO:
+            return OVERFLOW
+    result = w[FIRST + 1] << _HALF | w[FIRST]
+    if up and left:
+        result = result + _ONE
+    return OVERFLOW if result >> _TOP != _ZERO else int(np.int64(result))
+
+
+@njit(**OPTIONS)
+def quotient(w: U8, a: int, b: int, c: int, d: int, p: int, q: int, r: int, s: int, up: bool) -> int:
+    """a b c d / (p q r s) of numbers ≥ 0 and > 0, rounded up or down; `OVERFLOW` where it does not fit."""
+    product = float(a) * float(b) * float(c) * float(d)
+    if product == 0.0:
+        return 0
+    if product < _FITS and float(p) * float(q) * float(r) * float(s) < _FITS:
+        above = np.uint64(a * b * c * d)
+        below = np.uint64(p * q * r * s)
+        result = above // below
+        return int(np.int64(result)) + (up and result * below != above)
+    w[0], w[1], w[2], w[3], w[4] = np.uint64(a), np.uint64(b), np.uint64(c), np.uint64(d), _ZERO
+    w[5], w[6], w[7], w[8], w[9] = np.uint64(p), np.uint64(q), np.uint64(r), np.uint64(s), _ZERO
+    return wide(w, up)
+
+
+@njit(**OPTIONS)
+def summed(a: int, b: int, c: int, d: int, e: int) -> int:
+    """a + b + c + d + e. One that wraps is off by a multiple of 2**64, which the sum of floats tells."""
+    total = a + b + c + d + e
+    if abs(float(total) - (float(a) + float(b) + float(c) + float(d) + float(e))) > 1e18:
+        return OVERFLOW
+    return total if -INT64_MAX <= total <= INT64_MAX else OVERFLOW
+
+
+@njit(**OPTIONS)
+def value(m: I8, w: U8, size: int, price: int, up: bool) -> int:
+    """Value of `size` ≥ 0 at `price`, in the settle currency, rounded up or down."""
+    if m[INVERSE]:
+        return quotient(w, size, m[ABOVE], m[ABOVE + 1], m[ABOVE + 2], price, m[BELOW], m[BELOW + 1], 1, up)
+    return quotient(w, size, price, m[ABOVE], m[ABOVE + 1], m[BELOW], m[BELOW + 1], m[BELOW + 2], 1, up)
+
+
+@njit(**OPTIONS)
+def size_for(m: I8, w: U8, cash: int, price: int) -> int:
+    """The largest size, in steps, whose value (rounded up) is ≤ `cash`; 0 when there is none."""
+    if cash <= 0:
+        return 0
+    if m[INVERSE]:
+        size = quotient(
+            w, cash, price, m[BELOW], m[BELOW + 1], m[ABOVE], m[ABOVE + 1], m[ABOVE + 2], 1, False
+        )
+    else:
+        size = quotient(
+            w, cash, m[BELOW], m[BELOW + 1], m[BELOW + 2], price, m[ABOVE], m[ABOVE + 1], 1, False
+        )
+    return OVERFLOW if size == OVERFLOW else size // m[SIZE_STEP] * m[SIZE_STEP]
+
+
+@njit(**OPTIONS)
+def fee_of(m: I8, w: U8, amount: int) -> int:
+    """Fee of a trade whose value, rounded up, is `amount`; rounded up, and `OVERFLOW` where that is."""
+    if amount == OVERFLOW:
+        return OVERFLOW
+    return quotient(w, amount, m[FEE], 1, 1, E8, 1, 1, 1, True)
+
+
+@njit(**OPTIONS)
+def fee(m: I8, w: U8, size: int, price: int) -> int:
+    """Fee of a trade, rounded up."""
+    return fee_of(m, w, value(m, w, size, price, True))
+
+
+@njit(**OPTIONS)
+def slipped(m: I8, w: U8, price: int, buy: bool) -> int:
+    """The price after slippage, rounded to the price step against the bot; a sell never below one step."""
+    step = m[PRICE_STEP]
+    if buy:
+        return quotient(w, price, E8 + m[SLIPPAGE], 1, 1, E8, step, 1, 1, True) * step
+    return max(quotient(w, price, E8 - m[SLIPPAGE], 1, 1, E8, step, 1, 1, False) * step, step)
+
+
+@njit(**OPTIONS)
+def rises(m: I8, position: int) -> bool:
+    """Whether profit is exit value − entry value; elsewhere it is the reverse."""
+    return (position > 0) != (m[INVERSE] != 0)
+
+
+@njit(**OPTIONS)
+def closing(position: int, size: int, buy: bool) -> int:
+    """The part of a trade of `size` that closes what is held."""
+    if position < 0 and buy:
+        return min(size, -position)
+    return min(size, position) if position > 0 and not buy else 0
+
+
+@njit(**OPTIONS)
+def equity(m: I8, w: U8, cash: int, position: int, cost: int, price: int) -> int:
+    """Cash, cost and unrealised profit at `price`."""
+    if position == 0:
+        return cash
+    up = not rises(m, position)
+    worth = value(m, w, abs(position), price, up)
+    if worth == OVERFLOW:
+        return OVERFLOW
+    return summed(cash, cost, cost, -worth, 0) if up else summed(cash, worth, 0, 0, 0)
+
+
+Traded = tuple[bool, int, int, int, int, int, int, int]
+"""Whether it fits; then the account, field by field; then fee and realised profit of the trade."""
+
+
+@njit(**OPTIONS)
+def traded(m: I8, w: U8, account: I8, size: int, price: int, buy: bool) -> Traded:
+    """What a trade of `size` > 0 at `price` makes of an account, which stays as it is."""
+    held, locked = account[POSITION], account[COST]
+    closes = closing(held, size, buy)
+    part = gain = entry = 0
+    if closes > 0:
+        up = not rises(m, held)
+        part = quotient(w, locked, closes, 1, 1, abs(held), 1, 1, 1, False)
+        gain = value(m, w, closes, price, up)
+        if gain != OVERFLOW:
+            gain = part - gain if up else gain - part
+    if size > closes:
+        entry = value(m, w, size - closes, price, rises(m, 1 if buy else -1))
+    paid = fee(m, w, size, price)
+    if min(gain, entry, paid) == OVERFLOW:
+        return False, 0, 0, 0, 0, 0, 0, 0
+    cash = summed(account[CASH], part, gain, -entry, -paid)
+    position = summed(held, size if buy else -size, 0, 0, 0)
+    cost = summed(locked, -part, entry, 0, 0)
+    realised = summed(account[REALISED], gain, 0, 0, 0)
+    fees = summed(account[FEES], paid, 0, 0, 0)
+    fits = min(cash, position, cost, realised, fees) != OVERFLOW
+    return fits, cash, position, cost, realised, fees, paid, gain
+
+
+@njit(**OPTIONS)
+def trade(m: I8, w: U8, account: I8, size: int, price: int, buy: bool) -> tuple[bool, int, int]:
+    """Trades `size` > 0 at `price`: (True, fee, realised profit); or (False, 0, 0) where an amount does not
+    fit, and the account stays as it was."""
+    fits, cash, position, cost, realised, fees, paid, gain = traded(m, w, account, size, price, buy)
+    if not fits:
+        return False, 0, 0
+    account[CASH] = cash
+    account[POSITION] = position
+    account[COST] = cost
+    account[REALISED] = realised
+    account[FEES] = fees
+    return True, paid, gain
+
+
+@njit(**OPTIONS)
+def affordable(m: I8, w: U8, account: I8, size: int, price: int, buy: bool) -> int:
+    """The part of a market order of `size` that fits: whatever closes, and what opens without leverage.
+
+    What opens is limited so that its value and fee fit the cash left after the close, and that the value of
+    the whole position stays within equity.
+    """
+    closes = closing(account[POSITION], size, buy)
+    cash, position, cost = account[CASH], account[POSITION], account[COST]
+    if closes > 0:
+        fits, cash, position, cost, _, _, _, _ = traded(m, w, account, closes, price, buy)
+        if not fits:
+            return OVERFLOW
+    opening = size - closes
+    if opening == 0:
+        return closes
+    room = max(cash, 0)
+    if position != 0 and not rises(m, position):
+        worth = value(m, w, abs(position), price, True)
+        if worth == OVERFLOW:
+            return OVERFLOW
+        if worth > cost:  # twice, in steps that can't wrap
+            room = max(room - (worth - cost), 0)
+            room = max(room - (worth - cost), 0)
+    worth = value(m, w, opening, price, True)
+    if worth == OVERFLOW:
+        return OVERFLOW
+    if worth > room - fee_of(m, w, worth):
+        without_fee = quotient(w, room, E8, 1, 1, E8 + m[FEE], 1, 1, 1, False)
+        most = size_for(m, w, without_fee, price)
+        if most == OVERFLOW:
+            return OVERFLOW
+        opening = min(opening, most)
+        while opening > 0:
+            worth = value(m, w, opening, price, True)
+            if worth <= room - fee_of(m, w, worth):
+                break
+            opening -= m[SIZE_STEP]
+    return closes + max(opening, 0)
