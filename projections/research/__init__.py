@@ -1,2 +1,4 @@
-"""A strategy over recorded history, in compiled loops and exact integers: a second, independent implementation
-of what the fold does with a bot, and what it is worth."""
+"""A strategy over recorded history, in compiled loops and exact integers.
+
+A second, independent implementation of what the fold does with a bot; and what a run is worth, in numbers.
+"""
