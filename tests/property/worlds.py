@@ -40,13 +40,15 @@ ENOUGH = 100
 
 
 class World:
-    """One market and its bots. `happened` counts by kind; a difference raises `AssertionError`."""
+    """One market and its bots, its `journal` and what was `derived` of it. `happened` counts by kind; a
+    difference raises `AssertionError`."""
 
     def __init__(self, seed: int, strategies: Strategies, happened: Counter[str]) -> None:
         self.chance, self.strategies, self.happened = random.Random(seed), strategies, happened
         self.market = self._market()
         self.pipeline = Pipeline(0, strategies)
-        self.pipeline.fold(begun())
+        self.journal = [begun()]
+        self.derived = [*self.pipeline.fold(self.journal[0]).derived]
         self.now, self.price = 0.0, 1_000
         self.sequences: Counter[str] = Counter()
         self.initial: dict[int, int] = {}
@@ -176,9 +178,12 @@ class World:
         self.sequences[source] += 1
         made = records([entry], key=self.market.key)[1]
         record = Record(*made)._replace(offset=self.pipeline.applied + 1)
+        self.journal.append(record)
+        derived = self.pipeline.fold(record).derived
+        self.derived += derived
         emitted = [
             pair
-            for item in self.pipeline.fold(record).derived
+            for item in derived
             for output in [decode_output(item.value)]
             for pair in zip(output.causes(), output.events, strict=True)
         ]
