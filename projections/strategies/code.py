@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
@@ -183,6 +183,21 @@ class StrategyCode(ABC):
         caller goes on with `first` behind it.
         """
 
+    @abstractmethod
+    def over(
+        self, bot: Midway, history: History, first: int, last: int, params: Floats, run: Run
+    ) -> StepFailure | None:
+        """The steps of one bot on the rows `first` … `last` − 1, each as `step` would make it.
+
+        `params` f8[P] are packed. `run` is as long as the history and is written there; the bot is moved
+        behind them. A StepFailure names the row at which it failed: up to there `run` is written, and the bot
+        is of no more use.
+        """
+
+    def fresh(self, target: float = 0.0) -> Midway:
+        """A bot that has seen nothing."""
+        return Midway(0, target, np.zeros(self.state_size))
+
 
 @dataclass(frozen=True)
 class CompiledCode(StrategyCode):
@@ -228,8 +243,27 @@ class CompiledCode(StrategyCode):
                 return StepFailure(int(fault[0]), error_text(error))
         return None if done == len(lanes.target) else StepFailure(done, error_text(_no_position(fault[1])))
 
-    def fresh(self) -> Midway:
-        return Midway(0, 0.0, np.zeros(self.state_size))
+    def over(
+        self, bot: Midway, history: History, first: int, last: int, params: Floats, run: Run
+    ) -> StepFailure | None:
+        fault = np.array([first, 0.0])
+        try:
+            loop = self.loops.loop
+        except StrategyCompileError as error:
+            return StepFailure(first, error_text(error))
+        with self.foreign():
+            try:
+                done = loop(
+                    history.values, first, last, bot.seen, params, bot.state, bot.target,
+                    run.targets, run.values, fault,
+                )  # fmt: skip
+            except BaseException as error:  # noqa: BLE001 - an author's code may raise anything
+                return StepFailure(int(fault[0]), error_text(error))
+        if done < last:
+            return StepFailure(done, error_text(_no_position(fault[1])))
+        if last > first:
+            bot.seen, bot.target = bot.seen + last - first, float(run.targets[last - 1])
+        return None
 
     def run(self, history: History, params: Mapping[str, object]) -> Run:
         """A fresh bot over the whole history. Raises StrategyRunError with the candle's number."""
@@ -244,25 +278,14 @@ class CompiledCode(StrategyCode):
         """
         length = len(history.values)
         run = Run(np.empty(length), np.empty((length, len(self.value_names))))
-        fault = np.array([first, 0.0])
-        given = (bot.seen, self.pack(params), bot.state, bot.target)
         unseen = first - bot.seen
         try:
-            loop = self.loops.loop
+            _ = self.loops
         except StrategyCompileError as error:
             raise StrategyRunError(f"{self.name}: {error_text(error)}") from error
-        with self.foreign():
-            try:
-                done = loop(history.values, first, length, *given, run.targets, run.values, fault)
-            except BaseException as error:
-                reason = f"{self.name} at candle {int(fault[0]) - unseen}: {error_text(error)}"
-                raise StrategyRunError(reason) from error
-        if done < length:
-            raise StrategyRunError(
-                f"{self.name} at candle {done - unseen}: {error_text(_no_position(fault[1]))}"
-            )
-        if length > first:
-            bot.seen, bot.target = length - unseen, float(run.targets[-1])
+        failure = self.over(bot, history, first, length, self.pack(params), run)
+        if failure is not None:
+            raise StrategyRunError(f"{self.name} at candle {failure.bot - unseen}: {failure.message}")
         return run
 
 
@@ -280,30 +303,59 @@ class PandasCode(StrategyCode):
         return self.lookback(params)
 
     def step(self, history: History, i: int, first: int, lanes: Lanes) -> StepFailure | None:
-        frames: dict[int, Any] = {}
+        made: dict[int, Any] = {}
+
+        def upto(i: int, rows: int) -> Any:
+            if rows not in made:
+                made[rows] = _frame(history, i + 1 - rows, i + 1)
+            return made[rows].copy(deep=False)
+
         for b in range(first, len(lanes.target)):
-            with self.foreign():
-                try:
-                    new, row = self._decided(history, i, b, lanes, frames)
-                except _UnreadableError as error:
-                    return StepFailure(b, str(error))
-                except BaseException as error:  # noqa: BLE001 - an author's code may raise anything
-                    return StepFailure(b, _where(error, self.file))
-            lanes.target[b] = new
-            lanes.values[b] = row
+            failure = self._stepped(i, b, lanes, upto)
+            if failure is not None:
+                return failure
         return None
 
-    def _decided(
-        self, history: History, i: int, b: int, lanes: Lanes, frames: dict[int, Any]
-    ) -> tuple[float, list[float]]:
-        """The target and the values of bot `b`; `frames` by their length are shared by the bots of a step."""
+    def over(
+        self, bot: Midway, history: History, first: int, last: int, params: Floats, run: Run
+    ) -> StepFailure | None:
+        lanes = Lanes(
+            np.array([bot.seen]), params[None], bot.state[None], np.array([bot.target]),
+            np.empty((1, len(self.value_names))),
+        )  # fmt: skip
+        start = max(first - bot.seen, 0)
+        whole = _frame(history, start, last)
+
+        def upto(i: int, rows: int) -> Any:
+            frame = whole.iloc[i + 1 - rows - start : i + 1 - start]
+            frame.index = _numbers(rows)
+            return frame
+
+        for i in range(first, last):
+            lanes.seen[0] += 1
+            failure = self._stepped(i, 0, lanes, upto)
+            if failure is not None:
+                return failure._replace(bot=i)
+            run.targets[i], run.values[i] = lanes.target[0], lanes.values[0]
+        bot.seen, bot.target = int(lanes.seen[0]), float(lanes.target[0])
+        return None
+
+    def _stepped(self, i: int, b: int, lanes: Lanes, upto: "_Upto") -> StepFailure | None:
+        with self.foreign():
+            try:
+                lanes.target[b], lanes.values[b] = self._decided(i, b, lanes, upto)
+            except _UnreadableError as error:
+                return StepFailure(b, str(error))
+            except BaseException as error:  # noqa: BLE001 - an author's code may raise anything
+                return StepFailure(b, _where(error, self.file))
+        return None
+
+    def _decided(self, i: int, b: int, lanes: Lanes, upto: "_Upto") -> tuple[float, list[float]]:
+        """The target and the values of bot `b` at row `i`."""
         strategy = self.strategy(self._unpacked(lanes.params[b]))
         strategy.position = float(lanes.target[b])
         rows = min(int(lanes.seen[b]), int(strategy.window))
-        if rows not in frames:
-            frames[rows] = _frame(history, i + 1 - rows, i + 1)
-        # a shallow copy is enough: pandas copies on write, so no bot sees what another did
-        signal = strategy.process_data(frames[rows].copy(deep=False))
+        signal = strategy.process_data(upto(i, rows))
         indicators = strategy.get_indicators()
         try:
             return self._read(signal, indicators)
@@ -331,13 +383,27 @@ class PandasCode(StrategyCode):
         return target, [float(found.get(name, np.nan)) for name in self.value_names]
 
 
-def _frame(history: History, start: int, stop: int) -> Any:
-    import pandas  # noqa: PLC0415 - a third of a second, for those who use it  # pyright: ignore[reportMissingTypeStubs] - it has none
+_Upto = Callable[[int, int], Any]
+"""The frame of so many rows that ends with row i, numbered from 0. pandas copies on write, so nobody sees
+what another one does to it."""
 
-    pd: Any = pandas
+
+def _frame(history: History, start: int, stop: int) -> Any:
+    pd = _pandas()
     ends = pd.to_datetime(history.ends[start:stop].copy(), unit="ns", utc=True)
     columns = history.values[start:stop]
     return pd.DataFrame({"timestamp": ends, **{c: columns[:, k].copy() for k, c in enumerate(COLUMNS)}})
+
+
+@cache
+def _numbers(rows: int) -> Any:
+    return _pandas().RangeIndex(rows)
+
+
+def _pandas() -> Any:
+    import pandas  # noqa: PLC0415 - a third of a second, for those who use it  # pyright: ignore[reportMissingTypeStubs] - it has none
+
+    return pandas
 
 
 def _no_position(target: float) -> ValueError:

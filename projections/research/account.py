@@ -1,0 +1,290 @@
+"""A bot's money over bars, compiled: decisions, orders, fills and marks of one bot, in integers.
+
+The second writing of what `projections.fold` does for a bot once its targets are known, and written without
+it. Targets come from the strategy's loop: they depend on the candles and never on money. Between two bars
+nothing happens but fills; what else happens to a bot (a command, a feed that falls silent) is the driver's
+(`projections.research.run`), which calls these functions between two stretches of bars.
+
+At a bar, in this order: orders fill by trades before the row that closed it; the target may change, and is
+decided on; the account is marked at the close.
+"""
+
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from projections.research import decide as deciding
+from projections.research.columns import I8, NOT_KEPT, Floats
+from projections.research.decide import BANKRUPT, BOT_HALTED, BROKE, HALTED, OVERFLOWS, RUNNING, SUPERSEDED
+from projections.research.money import CASH, COST, OPTIONS, OVERFLOW, POSITION, equity
+
+Bools = npt.NDArray[np.bool_]
+Words = npt.NDArray[np.uint64]
+Records: TypeAlias = Any
+"""An array of them: numba knows the fields, a type checker does not."""
+Record: TypeAlias = Any
+"""One of an array, changed in place."""
+
+DECIDE_SHA256: Final = "d0653f3b8dbf5a287a5f668976c562d020dd252dc7ca6fa55c2b6419e44bb7ce"
+"""Of the file of `projections.research.decide`: a change there must be a change here, since numba's cache on
+disk looks at this file alone."""
+
+BOT: Final = np.dtype(
+    [
+        (name, np.int64)
+        for name in (
+            "standing", "overflowed", "steps", "fails", "resumes", "unmarked", "live",
+            "short", "on_stale", "mode", "sizing", "sizing_scale",
+            "order", "order_number", "order_buy", "order_size", "order_trade", "order_bar",
+            "marked", "mark_cash", "mark_position", "mark_equity", "peak", "trips",
+            "orders", "told", "lost", "era", "at",
+        )
+    ]
+    + [("target", np.float64), ("share", np.float64), ("order_target", np.float64)]
+)  # fmt: skip
+"""A bot beside its account. `order` is the reason of the order that waits, `order_trade` the trade that will
+fill it; `fails` the bar at which its strategy fails, −1 for none; `share` the target that its position stands
+for; `mark_…` what was marked last; `orders` counts them; `told` counts the events in `out`, `at` is the
+journal offset of the command that is obeyed. `lost`: it needs a trade that the columns do not hold."""
+
+NO_ORDER, BY_SIGNAL, BY_FLATTEN, BY_BANKRUPTCY = range(4)
+HOLD, FLATTEN, IGNORE = range(3)
+BY_STRATEGY, BY_OTHERS, BY_RESUMING = range(3)
+"""Origins of a signal."""
+SIGNAL, ORDER, CLOSED, FILL, CHANGE = range(5)
+"""Kinds of what happens."""
+CANCELLED, REJECTED = range(2)
+
+HAPPENED: Final = np.dtype(
+    [
+        (name, np.int64)
+        for name in (
+            "kind", "bar", "time", "code", "status", "buy", "size", "price", "order", "trade",
+            "fee", "realised", "position", "cost", "cash", "opens", "closes", "era", "at",
+        )
+    ]
+    + [("target", np.float64), ("previous", np.float64)]
+)  # fmt: skip
+"""What happened to a bot; a kind fills the fields that it has. `bar` is the bar at whose close it was, −1 for
+none, and of a fill that of its order; `code` an index of `CODES`. `status` says of a signal whether it is
+executed, of an order its reason, of one that ended how, of a change the standing; `order` of a signal its
+origin. `trade` is an index of the columns, `at` the journal offset of the command, −1 where there is none."""
+
+MARK: Final = np.dtype([(name, np.int64) for name in ("bar", "cash", "position", "equity", "cost", "peak")])
+"""A mark that differs from the one before."""
+
+ROOM: Final = 32
+"""So much may happen at one bar, and more."""
+CODES: Final[tuple[str, ...]] = (*deciding.CODES, "strategy_error")
+"""The words of `HAPPENED`: those of decisions, and of what ends a bot."""
+STRATEGY_ERROR: Final = len(deciding.CODES)
+
+
+@njit(**OPTIONS)
+def tell(out: Records, b: Record, kind: int, bar: int, time: int, code: int) -> Record:
+    """The next event, its own fields still to be filled."""
+    one = out[b.told]
+    b.told += 1
+    one.kind, one.bar, one.time, one.code, one.era, one.at = kind, bar, time, code, b.era, b.at
+    return one
+
+
+@njit(**OPTIONS)
+def cancel(b: Record, out: Records, bar: int, time: int, code: int, flatten: bool) -> None:
+    """Cancel the order that waits; one that is no signal's only where `flatten` says so."""
+    if b.order == NO_ORDER or (b.order != BY_SIGNAL and not flatten):
+        return
+    one = tell(out, b, CLOSED, bar, time, code)
+    one.status, one.order = CANCELLED, b.order_number
+    b.order = NO_ORDER
+
+
+@njit(**OPTIONS)
+def place(
+    b: Record,
+    out: Records,
+    size: int,
+    bar: int,
+    time: int,
+    price: int,
+    trade: int,
+    reason: int,
+    target: float,
+) -> None:
+    """A market order over a signed `size`, which the trade at index `trade` will fill."""
+    b.orders += 1
+    b.order, b.order_number, b.order_buy, b.order_size = reason, b.orders, size > 0, abs(size)
+    b.order_trade, b.order_bar, b.order_target = trade, bar, target
+    b.lost |= trade == NOT_KEPT
+    one = tell(out, b, ORDER, bar, time, 0)
+    one.status, one.buy, one.size, one.price, one.order = reason, size > 0, abs(size), price, b.orders
+
+
+@njit(**OPTIONS)
+def change(b: Record, out: Records, standing: int, bar: int, time: int, code: int) -> None:
+    """The bot ends as `code` says; its order goes."""
+    cancel(b, out, bar, time, BANKRUPT if code == BANKRUPT else BOT_HALTED, True)
+    b.standing = standing
+    tell(out, b, CHANGE, bar, time, code).status = standing
+
+
+@njit(**OPTIONS)
+def go_bankrupt(b: Record, account: I8, out: Records, bar: int, time: int, price: int, trade: int) -> None:
+    """Its equity is used up, as a mark or a fill at `price` says: what it holds is closed by a trade."""
+    if b.standing != BROKE:
+        change(b, out, BROKE, bar, time, BANKRUPT)
+    if account[POSITION] != 0 and b.order == NO_ORDER:
+        place(b, out, -account[POSITION], bar, time, price, trade, BY_BANKRUPTCY, 0.0)
+
+
+@njit(**OPTIONS)
+def _fill(m: I8, w: Words, account: I8, b: Record, trades: Records, out: Records) -> None:
+    trade, t = b.order_trade, trades[b.order_trade]
+    before, buy = account[POSITION], b.order_buy != 0
+    holds = b.on_stale != IGNORE and b.live == 0
+    traded, price, size, fee, realised, code = deciding.fill(m, w, account, buy, b.order_size, t.price, holds)
+    b.order = NO_ORDER
+    if traded:
+        after = account[POSITION]
+        crossed = before == 0 or after == 0 or (before > 0) != (after > 0)
+        one = tell(out, b, FILL, b.order_bar, t.time, 0)
+        one.closes = b.trips if before != 0 and crossed else 0
+        b.trips += after != 0 and crossed
+        one.opens = b.trips if after != 0 and crossed else 0
+        b.share = b.order_target if b.order_target * after > 0.0 else float(np.sign(after))
+        one.buy, one.size, one.price, one.fee, one.realised = buy, size, price, fee, realised
+        one.order, one.trade = b.order_number, trade
+        one.position, one.cost, one.cash = after, account[COST], account[CASH]
+        b.unmarked = 1
+    if code >= 0:
+        one = tell(out, b, CLOSED, b.order_bar, t.time, code)
+        one.status, one.order = CANCELLED if traded else REJECTED, b.order_number
+    worth = equity(m, w, account[CASH], account[POSITION], account[COST], t.price)
+    if worth != OVERFLOW and worth <= 0:
+        go_bankrupt(b, account, out, -1, t.time, t.price, t.next)
+
+
+@njit(**OPTIONS)
+def fill_before(m: I8, w: Words, account: I8, b: Record, trades: Records, out: Records, end: int) -> None:
+    """Fill what waits by trades whose place is before `end`."""
+    while b.order != NO_ORDER and b.order_trade >= 0 and trades[b.order_trade].place < end:
+        _fill(m, w, account, b, trades, out)
+
+
+@njit(**OPTIONS)
+def signal(
+    m: I8, w: Words, account: I8, b: Record, out: Records, previous: float, target: float, origin: int,
+    holds: bool, bar: int, time: int, price: int, trade: int,
+) -> None:  # fmt: skip
+    """Decide on a target, and make the order that it asks for."""
+    executed, code, size = deciding.decide(
+        m, w, account, b.standing, holds, b.short != 0, b.mode, b.sizing, b.sizing_scale, target, price
+    )
+    one = tell(out, b, SIGNAL, bar, time, code)
+    one.status, one.order, one.price = executed, origin, price
+    one.target, one.previous = target, previous
+    cancel(b, out, bar, time, SUPERSEDED, executed != 0)
+    if size != 0:
+        place(b, out, size, bar, time, price, trade, BY_SIGNAL, target)
+    elif executed:
+        b.share = target
+
+
+@njit(**OPTIONS)
+def _resumes(b: Record, changed: bool, holds: bool) -> bool:
+    """Whether a target that did not change is told again, because it is not what the bot holds."""
+    if b.resumes == 0 or b.standing != RUNNING or b.order == BY_SIGNAL:
+        return False
+    differs = not changed and b.target != b.share
+    if differs and holds:
+        closes = b.order == NO_ORDER and (b.target * b.share < 0.0 or abs(b.target) < abs(b.share))
+        if not closes:
+            return False
+    if differs or b.order == NO_ORDER:
+        b.resumes = 0
+    return differs
+
+
+@njit(**OPTIONS)
+def _step(
+    m: I8, w: Words, account: I8, b: Record, bar: Record, i: int, target: float, incomplete: bool,
+    out: Records,
+) -> None:  # fmt: skip
+    """The strategy's target behind bar `i`: changed, told again, or its failure."""
+    previous, fails = b.target, b.fails == i
+    changed = fails or target != previous
+    holds = b.on_stale != IGNORE and (incomplete or b.live == 0)
+    if not fails:
+        b.target = target
+    share = b.share
+    resumes = _resumes(b, changed, holds)
+    if fails:
+        b.steps = 0
+        if b.standing != BROKE:
+            change(b, out, HALTED, i, bar.end, STRATEGY_ERROR)
+            b.overflowed = 0
+    elif changed:
+        signal(m, w, account, b, out, previous, target, BY_STRATEGY, holds, i, bar.end, bar.close, bar.trade)
+    elif resumes:
+        signal(m, w, account, b, out, share, target, BY_RESUMING, holds, i, bar.end, bar.close, bar.trade)
+    if incomplete and b.steps != 0 and b.on_stale != IGNORE:
+        b.resumes = 1
+
+
+@njit(**OPTIONS)
+def _mark(m: I8, w: Words, account: I8, b: Record, bar: Record, i: int, marks: Records, out: Records) -> int:
+    """The equity at a bar's close; told in `marks`, where that has room, if it differs from the last."""
+    worth = equity(m, w, account[CASH], account[POSITION], account[COST], bar.close)
+    if account[POSITION] == 0:
+        b.unmarked = 0
+    if worth == OVERFLOW:
+        if b.overflowed == 0 and b.standing != BROKE:
+            change(b, out, HALTED, i, bar.end, OVERFLOWS)
+            b.overflowed = 1
+        return worth
+    if b.marked == 0 or (b.mark_cash, b.mark_position, b.mark_equity) != (
+        account[CASH],
+        account[POSITION],
+        worth,
+    ):
+        if b.marked == 0 or worth > b.peak:
+            b.peak = worth
+        b.mark_cash, b.mark_position, b.mark_equity = account[CASH], account[POSITION], worth
+        b.marked += 1
+        if marks.shape[0] > 0:
+            one = marks[b.marked - 1]
+            one.bar, one.cash, one.position, one.equity = i, account[CASH], account[POSITION], worth
+            one.cost, one.peak = account[COST], b.peak
+    if worth <= 0:
+        go_bankrupt(b, account, out, i, bar.end, bar.close, bar.trade)
+    return worth
+
+
+@njit(**OPTIONS)
+def over_bars(
+    m: I8, w: Words, account: I8, b: Record, bars: Records, trades: Records, incomplete: Bools,
+    first: int, last: int, targets: Floats, shift: int, begun: int, equities: I8, positions: I8,
+    marks: Records, out: Records,
+) -> int:  # fmt: skip
+    """Bars `first` … `last` − 1; returns the bar before which `out` was full, or `last`.
+
+    `targets[i - shift]`, and `equities` and `positions` at `i - begun`, belong to bar `i`; of a bot that does
+    not step, targets are not read. `incomplete` bool[L] of the bars. `marks` has no rows, or as many as bars.
+    """
+    for i in range(first, last):
+        if b.told + ROOM > out.shape[0]:
+            return i
+        if b.order != NO_ORDER:
+            fill_before(m, w, account, b, trades, out, bars[i].place)
+        if b.steps != 0:
+            target = targets[i - shift]
+            if target != b.target or b.resumes != 0 or incomplete[i] or b.fails == i:
+                _step(m, w, account, b, bars[i], i, target, incomplete[i], out)
+        worth = account[CASH]
+        if b.unmarked != 0:
+            worth = _mark(m, w, account, b, bars[i], i, marks, out)
+        equities[i - begun] = worth
+        positions[i - begun] = account[POSITION]
+    return last
