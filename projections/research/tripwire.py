@@ -1,0 +1,121 @@
+"""Does a strategy know what comes? It is asked again, with all that lies behind a bar taken away or changed.
+
+A compiled step reads candles by their number, and nothing holds it back from the next one but that its blocks
+are honest. So the rows behind a bar are made NaN, bar after bar: one that read there hands on other bits, in
+its indicators at the latest, which are compared too.
+
+A strategy in plain Python is handed a frame that ends at the present. It may still find the future: in the
+memory under that frame, on the stack, in what it kept of an earlier step. So its step is made again with
+nothing behind but one candle, doubled and then halved. What it reads from elsewhere stays unseen.
+"""
+
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from projections.strategies.code import CompiledCode, Floats, History, Ints, Midway, Run, StrategyCode
+from projections.strategies.parameters import Value
+
+POINTS: Final = 64
+"""So many bars, beside those with a signal, of a strategy in plain Python, whose steps are dear."""
+BLIND: Final = 1_024
+"""So many of a compiled one, which reads alike at every bar."""
+_GOLDEN: Final = (5**0.5 - 1) / 2
+"""The fractions of its multiples lie evenly, and in no rhythm that a strategy may have."""
+
+
+class Peek(NamedTuple):
+    """The first bar, counted from the run's first, at which a strategy was found out.
+
+    Its `what`, the target or an indicator, was `given`, and asked again it was `again`; None: it failed.
+    """
+
+    bar: int
+    what: str
+    given: float
+    again: float | None
+
+
+class Tripwire(NamedTuple):
+    """At how many bars a strategy was asked again, with what changed, and what was found."""
+
+    points: int
+    changed: str
+    peek: Peek | None
+
+
+def tripwire(
+    code: StrategyCode, params: Mapping[str, Value], history: History, warmed: int, run: Run
+) -> Tripwire:
+    """Ask a strategy again that gave `run` over the whole of `history`, of which the first `warmed` rows lie
+    before the run and are not looked at."""
+    asked = _Asked(code, code.pack(params), code.lookback(params), history, warmed, run)
+    if isinstance(code, CompiledCode):
+        points = warmed + _spread(len(run.targets) - warmed, BLIND)
+        return Tripwire(len(points), "all bars behind taken away", _blind(asked, points))
+    signals = np.flatnonzero(np.diff(run.targets[warmed:], prepend=0.0))
+    points = warmed + np.union1d(_spread(len(run.targets) - warmed, POINTS), signals)
+    # what lay before the first bar is not known, and behind the last there is nothing to change
+    points = points[(points < len(history.ends) - 1) & ((points > warmed) | (warmed == 0))]
+    peeks = (_peek(asked, point, factor) for point in points.tolist() for factor in (2.0, 0.5))
+    return Tripwire(len(points), "the bars behind changed", next((peek for peek in peeks if peek), None))
+
+
+class _Asked(NamedTuple):
+    code: StrategyCode
+    packed: Floats
+    window: int
+    history: History
+    warmed: int
+    run: Run
+
+    def differs(self, again: Run, start: int, first: int, last: int) -> Peek | None:
+        """The first of the rows first … last − 1 that differs. `again` begins with row `start`."""
+        names = ("target", *self.code.value_names)
+        given = np.column_stack([self.run.targets[first:last], self.run.values[first:last]])
+        rows = slice(first - start, last - start)
+        then = np.column_stack([again.targets[rows], again.values[rows]])
+        for row, column in np.argwhere(given.view(np.int64) != then.view(np.int64))[:1].tolist():
+            bar = first + row - self.warmed
+            return Peek(bar, names[column], float(given[row, column]), float(then[row, column]))
+        return None
+
+    def failed(self, row: int) -> Peek:
+        return Peek(row - self.warmed, "target", float(self.run.targets[row]), None)
+
+
+def _spread(bars: int, count: int) -> Ints:
+    """At most so many of the bars, rising and evenly spread, and the last."""
+    spread = (np.arange(1, count) * _GOLDEN % 1.0 * bars).astype(np.int64)
+    return np.unique(np.append(spread, bars - 1)) if bars else spread[:0]
+
+
+def _blind(asked: _Asked, points: Ints) -> Peek | None:
+    """Step from the beginning; up to each point, only what is not behind it is there."""
+    code, history = asked.code, asked.history
+    shown = History(history.ends, np.full_like(history.values, np.nan))
+    again = Run(np.empty_like(asked.run.targets), np.empty_like(asked.run.values))
+    bot, at = code.fresh(), 0
+    for point in points.tolist():
+        shown.values[at : point + 1] = history.values[at : point + 1]
+        failure = code.over(bot, shown, at, point + 1, asked.packed, again)
+        if failure is not None:
+            return asked.differs(again, 0, asked.warmed, failure.bot) or asked.failed(failure.bot)
+        at = point + 1
+    return asked.differs(again, 0, asked.warmed, at)
+
+
+def _peek(asked: _Asked, point: int, factor: float) -> Peek | None:
+    """Make one step again. All that a strategy in plain Python knows of its past is its target."""
+    start = max(point + 1 - asked.window, 0)
+    rows, seen = slice(start, point + 2), point - start
+    shown = History(asked.history.ends[rows], asked.history.values[rows].copy())
+    shown.values[-1] *= factor
+    again = Run(np.empty(seen + 2), np.empty((seen + 2, len(asked.code.value_names))))
+    before = float(asked.run.targets[point - 1]) if point else 0.0
+    bot = Midway(seen, before, np.zeros(asked.code.state_size))
+    failure = asked.code.over(bot, shown, seen, seen + 2, asked.packed, again)
+    if failure is not None and failure.bot == seen:
+        return asked.failed(point)
+    return asked.differs(again, start, point, point + 1)
