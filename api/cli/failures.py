@@ -28,6 +28,7 @@ EXPECTED = {
     "infra.strategies.registry.UnknownStrategyError",
     "projections.strategies.parameters.StrategyParameterError",
     "projections.fold.bots.CodeMissingError",
+    "projections.research.gather.ChainError",
     "infra.db.schema.SchemaError",
     "infra.db.projector.ProjectionError",
     "infra.worker.root.FeedError",

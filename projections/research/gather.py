@@ -8,7 +8,7 @@ vouches for the data. With the fold it shares candles and identities alone. Noth
 Why: ADR 31.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from hashlib import sha256
 from typing import NamedTuple
@@ -62,23 +62,40 @@ _NO_TIMES = np.empty(0, np.int64)
 _NO_KINDS = np.empty(0, np.uint8)
 
 
+class ChainError(Exception):
+    """The journal is not what was folded; the message names the record and what to do."""
+
+
 def gather(
-    records: Iterable[Record], market: str, timeframes: Sequence[str], dead: Collection[int] = ()
+    records: Iterable[Record],
+    market: str,
+    timeframes: Sequence[str],
+    dead: Collection[int] = (),
+    checkpoints: Mapping[int, str] | None = None,
 ) -> list[Columns]:
     """The columns of a market, for each timeframe, from the records of its partition, from record 0 on.
 
     `dead`: the offsets of records that the engine could not take, as recorded; they are left out. A record
-    that cannot be decoded or folded and is none of them ends the range before it.
+    that cannot be decoded or folded and is none of them ends the range before it. `checkpoints`: the chain up
+    to a record, by its offset, as recorded.
 
     Raises `LookupError` for a market that has no specification there, naming those that have, `ValueError`
-    for records that do not follow one another, and `JournalRefusedError` as the fold does.
+    for records that do not follow one another, `ChainError` where the chain is not the recorded one, and
+    `JournalRefusedError` as the fold does.
     """
+    recorded = checkpoints or {}
     found = _Gathering(market, timeframes)
     for record in records:
         if record.offset != found.offset + 1:
             raise ValueError(f"{record.place}: the record {found.offset + 1} is due")
         if not found.take(record, dead=record.offset in dead):
             break
+        due = recorded.get(record.offset)
+        if due is not None and due != found.chain.hex():
+            raise ChainError(
+                f"{record.place}: up to here the journal is not what the engine folded: its checkpoint says"
+                f" {due}, the records give {found.chain.hex()}; `tcpdashboard verify` names what was changed"
+            )
     if found.book is None:
         known = ", ".join(sorted(found.markets)) or "none"
         raise LookupError(f"market {market} is not in the journal partition; there: {known}")

@@ -2,25 +2,34 @@
 
 Journal records in memory, decoded, their hashes chained, their candles made, and the trade behind each close
 found, for one timeframe and for all six. *fold*: `Pipeline.fold` over the same records, without bots.
+*made* and *loaded*: the columns of a year of minutes with four trades each, from a log and from disk, with the
+floats that strategies see.
 """
 
 from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
+from infra.research.kept import columns_of
 from projections.fold.pipeline import Pipeline
+from projections.research.columns import values_of
 from projections.research.gather import gather
+from streams.backends import open_log
 from streams.events import TIMEFRAMES_NS
 from streams.records import Record
 from streams.topics import JOURNAL
 from tests.bench import journals
-from tests.bench.timing import best, headline, show
+from tests.bench.timing import best, headline, show, timed
 from tests.journal import begun
 
 RECORD_ROWS = (500, 5_000)
 TIMES = 4
 MARKETS = 8
 TIMEFRAMES = list(TIMEFRAMES_NS)
+YEAR_MINUTES = 525_600
+START_NS = 1_514_764_800_000_000_000
 
 
 def main() -> None:
@@ -38,10 +47,29 @@ def main() -> None:
         many, dealt = journals.interleaved(market, ticks, MARKETS, rows)
         shared = recorded([*((one.key, one) for one in many), *dealt])
         passes(f"one market of {MARKETS}, {size}", ticks.rows, shared, many[0].key, TIMEFRAMES)
+    year()
 
 
 def passes(name: str, ticks: int, records: list[Record], key: str, timeframes: list[str]) -> None:
     show(f"columns, {name}", ticks, best(lambda: gather(records, key, timeframes)))
+
+
+def year() -> None:
+    ticks = 4 * YEAR_MINUTES
+    market, some = journals.trades(2 * ticks // journals.trades()[1].rows)
+    time = START_NS + np.arange(ticks) * 15_000_000_000
+    minutes = some.take(slice(0, ticks))._replace(time=time)
+    with TemporaryDirectory() as folder:
+        log = open_log(f"embedded://{folder}/log", partitions=1)
+        journals.append(log, [(market.key, market), *journals.batches(market, minutes, 5_000)])
+
+        def load() -> None:
+            values_of(*columns_of(log, market.key, ["1m"], Path(folder)))
+
+        show("made, a year of minutes", ticks, timed(load), "one round")
+        size = sum(file.stat().st_size for file in Path(folder).glob("*.columns"))
+        show("loaded, a year of minutes", ticks, best(load), f"{size / 1e6:.0f} MB")
+        log.close()
 
 
 def recorded(rows: list[journals.Row]) -> list[Record]:

@@ -1,0 +1,1 @@
+"""Research at a home: what is kept for it on disk, and what it says."""
