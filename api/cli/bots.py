@@ -53,7 +53,8 @@ def create(
 ) -> None:
     """Create a bot; it is stopped unless --start."""
     with Session() as session:
-        from infra.commands.manager import BotSpec, params_of, sizing_of
+        from infra.commands.given import params_of, sizing_of
+        from infra.commands.manager import BotSpec
 
         spec = BotSpec(
             strategy, venue, symbol, timeframe, cash, params_of(param or ()),
@@ -123,7 +124,7 @@ def reconfigure(
     if not param and sizing is None and short is None and on_stale is None:
         raise typer.BadParameter("nothing to change: give --param, --sizing, --short or --on-stale")
     with Session() as session:
-        from infra.commands.manager import params_of, sizing_of
+        from infra.commands.given import params_of, sizing_of
 
         begun = session.manager.reconfigure_bot(
             bot_id,
@@ -179,7 +180,7 @@ def _row(session: Session, bot_id: int) -> dict[str, Any]:
 
     row = queries.bot(session.database, bot_id)
     if row is None:
-        from infra.commands.manager import RefusedError
+        from infra.commands.given import RefusedError
 
         known = session.manager.market_of(bot_id)
         raise RefusedError(

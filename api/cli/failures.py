@@ -17,7 +17,7 @@ INTERRUPTED = 130
 EXPECTED = {
     "api.cli.failures.CommandFailedError",
     "infra.process.settings.SettingsError",
-    "infra.commands.manager.RefusedError",
+    "infra.commands.given.RefusedError",
     "infra.process.tokens.TokenError",
     "infra.exchange.in_hand.InHandError",
     "infra.exchange.pieces.FileReadError",

@@ -206,8 +206,9 @@ def _message(places: Mapping[str, str | None]) -> str:
 
 def _demo(session: Session, names: list[str]) -> "Feed":
     """Creates the demo bots when their markets stand in the journal, unless there is any bot."""
+    from infra.commands.given import sizing_of
     from infra.commands.journal_view import view
-    from infra.commands.manager import BotSpec, sizing_of
+    from infra.commands.manager import BotSpec
     from infra.exchange.simulated import VENUE
     from streams.topics import market_key
 

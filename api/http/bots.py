@@ -23,7 +23,8 @@ from api.http.services import (
     paged,
 )
 from infra.commands import BotManager
-from infra.commands.manager import Begun, BotSpec, sizing_of
+from infra.commands.given import sizing_of
+from infra.commands.manager import Begun, BotSpec
 from infra.commands.requests import Answer
 from infra.db import queries
 from infra.db.pages import Window

@@ -15,7 +15,8 @@ from api.http.models import Accepted
 from api.http.security import Who
 from api.http.services import Key, Served, Services, Wait, folded
 from infra.commands import BotManager
-from infra.commands.manager import Begun, RefusedError
+from infra.commands.given import RefusedError
+from infra.commands.manager import Begun
 from infra.commands.requests import Answer
 from infra.db import queries
 from streams.records import Position

@@ -9,7 +9,7 @@ from fastapi.responses import JSONResponse
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 
-from infra.commands.manager import RefusedError
+from infra.commands.given import RefusedError
 from infra.commands.requests import RequestReusedError
 from infra.db.projector import ProjectionError
 from infra.db.schema import SchemaError

@@ -5,22 +5,21 @@ Why: ADR 8.
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
-from decimal import Decimal, InvalidOperation
-from typing import Any, NamedTuple, TypedDict, cast
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, TypedDict, cast
 from uuid import uuid4
 
 import msgspec
 from msgspec.structs import replace
 from sqlalchemy import Connection, Engine
 
+from infra.commands.given import RefusedError, integer_of
 from infra.commands.journal_view import registrations, view
 from infra.commands.warming import Warm, WarmUp, warm_up
 from infra.db import queries
 from infra.db.connect import writing
 from infra.db.projector import BotState, write_bot_state
 from projections.fold.commands import code_check
-from projections.fold.money import INT64_MAX
 from projections.fold.specification import check_settled
 from projections.fold.turn import CommandError
 from projections.fold.warm import CANDLES_MAX
@@ -49,9 +48,6 @@ from streams.log import Log
 from streams.records import Entry, Position, partition_of
 from streams.topics import market_key
 
-SCALE_MAX = 18
-DIGITS_MAX = 40
-
 
 class Signed(TypedDict):
     """The fields that every command begins with: request, who and when."""
@@ -59,10 +55,6 @@ class Signed(TypedDict):
     request: str
     who: str
     at: int
-
-
-class RefusedError(ValueError):
-    """A command that cannot be given; the message names what is wrong and what to do."""
 
 
 class BotSpec(NamedTuple):
@@ -348,51 +340,3 @@ def find_market(log: Log, key: str) -> Market:
         f"market {key} is not in the journal; {shown}. Add one with"
         " `tcpdashboard markets add …`, or by `tcpdashboard import FILE …` or `up`"
     )
-
-
-def sizing_of(text: str) -> Sizing:
-    """`amount:X`, `cash:X` or `equity:F`. Raises `RefusedError`."""
-    mode, _, number = text.partition(":")
-    if mode not in ("amount", "cash", "equity"):
-        raise RefusedError(f"sizing {text!r}: write amount:X, cash:X or equity:F, such as equity:0.5")
-    value = _decimal(number, f"sizing {text!r}")
-    if mode == "equity" and value > 1:
-        raise RefusedError(f"sizing {text!r}: at most equity:1, since nothing is leveraged")
-    scale = max(0, -int(value.normalize().as_tuple().exponent))
-    return Sizing(mode, _scaled(value, scale, f"sizing {text!r}"), scale)
-
-
-def integer_of(text: str, scale: int, what: str) -> int:
-    """A positive decimal in units of 10**-scale, exactly. Raises `RefusedError`."""
-    return _scaled(_decimal(text, what), scale, what)
-
-
-def params_of(pairs: Iterable[str]) -> dict[str, Any]:
-    """`name=value` pairs as a dict of texts, which a strategy's check parses. Raises `RefusedError`."""
-    params: dict[str, Any] = {}
-    for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if not equals or not name or not value or name in params:
-            raise RefusedError(f"parameter {pair!r}: write each once as name=value, such as fast=20")
-        params[name] = value
-    return params
-
-
-def _decimal(text: str, what: str) -> Decimal:
-    try:
-        value = Decimal(text)
-    except InvalidOperation:
-        value = Decimal("NaN")
-    if not value.is_finite() or value <= 0 or abs(value.adjusted()) > DIGITS_MAX:
-        raise RefusedError(f"{what}: {text!r} must be a number above 0 that fits 64 bits")
-    return value
-
-
-def _scaled(value: Decimal, scale: int, what: str) -> int:
-    numerator, denominator = value.as_integer_ratio()
-    scaled, rest = divmod(numerator * 10**scale, denominator)
-    if rest or scale > SCALE_MAX:
-        raise RefusedError(f"{what}: {value} has more than {min(scale, SCALE_MAX)} decimals; round it")
-    if scaled > INT64_MAX:
-        raise RefusedError(f"{what}: {value} is beyond 64 bits at {scale} decimals; take less")
-    return scaled

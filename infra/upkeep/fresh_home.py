@@ -12,7 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from msgspec.structs import replace
 
-from infra.commands.manager import BotSpec, RefusedError, Signed, create_command, params_of, sizing_of
+from infra.commands.given import RefusedError, params_of, sizing_of
+from infra.commands.manager import BotSpec, Signed, create_command
 from projections.fold.pipeline import Pipeline, linked
 from projections.replay import replay
 from projections.strategies.code import Strategies

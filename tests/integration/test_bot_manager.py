@@ -11,6 +11,7 @@ import pytest
 from msgspec.structs import replace
 
 from infra.commands import BotManager
+from infra.commands.given import RefusedError, sizing_of
 from infra.commands.journal_view import (
     WINDOW_RECORDS,
     import_state,
@@ -18,7 +19,7 @@ from infra.commands.journal_view import (
     source_state,
     view,
 )
-from infra.commands.manager import BotSpec, RefusedError, sizing_of
+from infra.commands.manager import BotSpec
 from infra.db import queries
 from infra.db.rows import Changes
 from infra.db.schema import migrate, open_database

@@ -9,7 +9,8 @@ import pytest
 from msgspec.structs import replace
 
 from infra.commands import BotManager
-from infra.commands.manager import BotSpec, RefusedError, warm_of
+from infra.commands.given import RefusedError
+from infra.commands.manager import BotSpec, warm_of
 from infra.db.pages import Window
 from infra.db.schema import migrate, open_database
 from infra.strategies.indicators import Indicators

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from infra.commands.manager import BotSpec, RefusedError, create_command
+from infra.commands.given import RefusedError
+from infra.commands.manager import BotSpec, create_command
 from infra.exchange.simulated import market
 from infra.exchange.specification import specification
 from projections.fold.pipeline import Pipeline
