@@ -5,8 +5,11 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from projections.fold.money import Account, trade
+from projections.research.gather import gather
+from projections.research.run import Prepared
 from projections.research.statistics import Curve
-from streams.events import Market
+from streams.events import JournalEvent, Market
+from tests.journal import batch, records, spot
 
 MINUTE = 60_000_000_000
 START = 1_546_300_800_000_000_000
@@ -64,3 +67,16 @@ def fills_of(market: Market, account: Account, trades: Iterable[tuple[bool, int,
         money = (fee, realised, account.position, account.cost, account.cash)
         rows.append((START + i * MINUTE, buy, price, size, *money, opens, closes, 0, i, i, 0))
     return np.array(rows, FILL)
+
+
+BTC = spot()
+
+
+def walked(minutes: int, *then: JournalEvent, market: Market = BTC, seed: int = 3) -> Prepared:
+    """A market whose price walks, four trades a minute, and what comes then."""
+    chance = np.random.default_rng(seed)
+    prices = np.maximum(500 + np.cumsum(chance.integers(-2, 3, 4 * minutes)), 100).tolist()
+    ticks = [(15 * i + 7, price, 1_000) for i, price in enumerate(prices)]
+    hours = [batch(market, ticks[at : at + 240]) for at in range(0, len(ticks), 240)]
+    journal = records([(market.key, event) for event in (market, *hours, *then)])
+    return Prepared(gather(journal, market.key, ["1m"], ())[0])

@@ -185,7 +185,7 @@ def _revisions(evidence: Evidence) -> Line:
     if evidence.changed is None:
         return Line("revisions", False, f"{text}; what that would do to the signals was not looked at.")
     others = _count(evidence.changed, "signal")
-    return Line("revisions", evidence.changed > 0, f"{text}; over the last revisions {others} would differ.")
+    return Line("revisions", evidence.changed > 0, f"{text}; {others} would differ by the last revisions.")
 
 
 def _count(number: int, noun: str) -> str:

@@ -31,25 +31,39 @@ TRIP: Final = np.dtype(
         )
     ]
 )
-PRICES, SIZES, CASHES = ("price",), ("size", "position"), ("fee", "realised", "cost", "cash")
 
 
 def rescaled(fills: Fills, eras: Sequence[Market]) -> Fills:
     """The fills at the scales of the last era. Raises OverflowError where an amount does not fit there."""
     fills = fills.copy()
-    for names, scale in ((PRICES, "price_scale"), (SIZES, "size_scale"), (CASHES, "cash_scale")):
-        grown = [10 ** (getattr(eras[-1], scale) - getattr(era, scale)) for era in eras]
-        if max(grown) > 1:
-            _grow(fills, names, np.array(grown, np.int64)[fills["era"]])
+    prices, sizes, cashes = scales_of(eras)
+    for names, scales in (
+        (("price",), prices),
+        (("size", "position"), sizes),
+        (("fee", "realised", "cost", "cash"), cashes),
+    ):
+        for name in names:
+            fills[name] = grown(fills[name], fills["era"], scales, f"the {name} of a fill")
     return fills
 
 
-def _grow(fills: Fills, names: Sequence[str], factor: I8) -> None:
-    limit = np.iinfo(np.int64).max // factor
-    for name in names:
-        if (np.abs(fills[name]) > limit).any():
-            raise OverflowError(f"the {name} of a fill exceeds 64 bits at the market's last scale")
-        fills[name] *= factor
+def scales_of(eras: Sequence[Market]) -> tuple[list[int], list[int], list[int]]:
+    """Of prices, of sizes and of cash, era by era."""
+    return (
+        [era.price_scale for era in eras],
+        [era.size_scale for era in eras],
+        [era.cash_scale for era in eras],
+    )
+
+
+def grown(amounts: I8, era: I8, scales: Sequence[int], what: str) -> I8:
+    """Amounts of their eras at the scale of the last. Raises OverflowError where one does not fit there."""
+    if scales[0] == scales[-1]:
+        return amounts
+    factors = np.array([10 ** (scales[-1] - scale) for scale in scales], np.int64)[era]
+    if (np.abs(amounts) > np.iinfo(np.int64).max // factors).any():
+        raise OverflowError(f"{what} exceeds 64 bits at the market's last scale")
+    return amounts * factors
 
 
 def round_trips(fills: Fills) -> Trips:

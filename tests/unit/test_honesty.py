@@ -143,7 +143,7 @@ def test_revisions_are_told_with_what_they_would_change() -> None:
     assert told(evidence(), "revisions").text == "No bar was revised after it had closed."
     one = told(evidence()._replace(revised=1, changed=2), "revisions")
     assert one == Line(
-        "revisions", True, "1 bar was revised after closing; over the last revisions 2 signals would differ."
+        "revisions", True, "1 bar was revised after closing; 2 signals would differ by the last revisions."
     )
     assert not told(evidence()._replace(revised=3, changed=0), "revisions").warns
     assert "was not looked at" in told(evidence()._replace(revised=3), "revisions").text
