@@ -17,6 +17,7 @@ from api.cli import (
     logs,
     markets,
     reads,
+    research,
     run,
     serve,
     strategies,
@@ -52,6 +53,7 @@ app.add_typer(letters.app, name="dead-letters")
 app.command("replay")(audit.replay)
 app.command("verify")(audit.verify)
 app.command("anchor")(audit.anchor)
+app.command("backtest")(research.backtest)
 app.command("rebuild")(upkeep.rebuild)
 app.command("migrate")(upkeep.migrate)
 app.command("settings")(upkeep.settings)

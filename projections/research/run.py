@@ -4,6 +4,8 @@
 commands. Both do what `projections.fold` does, and are written without it.
 """
 
+from collections.abc import Sequence
+from copy import copy
 from typing import NamedTuple
 
 import numpy as np
@@ -64,16 +66,27 @@ class Change(NamedTuple):
 
 
 class Stretch(NamedTuple):
-    """Bars `first` … `last` − 1 over which a strategy stepped: `targets` f8[n], `values` f8[n, K] by the
-    names of its code. `failure`: how it failed at the bar `last`, "" where it did not."""
+    """Bars `first` … `last` − 1 over which a strategy stepped. `history` and `run` begin with the `warmed`
+    candles before them. `failure`: how it failed at the bar `last`, "" where it did not."""
 
     first: int
     last: int
     code: StrategyCode
     params: Params
-    targets: Floats
-    values: Floats
+    warmed: int
+    history: History
+    run: Run
     failure: str = ""
+
+    @property
+    def targets(self) -> Floats:
+        """float64[n]."""
+        return self.run.targets[self.warmed :]
+
+    @property
+    def values(self) -> Floats:
+        """float64[n, K], by the names of its code."""
+        return self.run.values[self.warmed :]
 
 
 class Outcome(NamedTuple):
@@ -107,6 +120,13 @@ class Prepared:
         self.values = values_of(columns, final=final)
         self.incomplete = (self.bars["flags"] & int(CandleFlag.INCOMPLETE)) != 0
         self.constants = [constants(market) for market in columns.eras]
+
+    def under(self, eras: Sequence[Market]) -> "Prepared":
+        """The same bars with specifications of other costs."""
+        other = copy(self)
+        other.columns = self.columns._replace(eras=tuple(eras))
+        other.constants = [constants(market) for market in eras]
+        return other
 
 
 def backtest(prepared: Prepared, spec: Specification, first: int, last: int, warm: int) -> Outcome:
@@ -342,8 +362,7 @@ class _Strategy:
         self.failure = "" if failure is None else failure.message
 
     def stretch(self) -> Stretch:
-        rows = slice(self.first, self.at)
-        return Stretch(
-            self.first + self.shift, self.at + self.shift, self.code, self.params,
-            self.run.targets[rows], self.run.values[rows], self.failure,
-        )  # fmt: skip
+        history = History(self.history.ends[: self.at], self.history.values[: self.at])
+        run = Run(self.run.targets[: self.at], self.run.values[: self.at])
+        first, last = self.first + self.shift, self.at + self.shift
+        return Stretch(first, last, self.code, self.params, self.first, history, run, self.failure)

@@ -1,0 +1,166 @@
+"""`backtest`: a strategy over recorded history, in a moment."""
+
+import json as json_lines
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from api.cli.failures import CommandFailedError, refusing
+from api.cli.import_market import rate
+from api.cli.options import Frame, From, Json, Params, Symbol, To, Venue, time_of
+from api.cli.output import print_json, print_table, progress, say
+from api.cli.session import Session
+
+if TYPE_CHECKING:
+    from infra.research.backtest import Data
+    from infra.research.result import Result
+
+Source = Annotated[
+    Literal["journal", "candles"] | None,
+    typer.Option("--source", help="The journal's ticks, or its candles alone. [default: journal]"),
+]
+Strategy = Annotated[str, typer.Argument(help="Name of a strategy, or a file with one.")]
+FRAMES = ("equity", "trades", "fills", "signals", "indicators")
+
+
+def backtest(
+    strategy: Strategy,
+    venue: Venue,
+    symbol: Symbol,
+    timeframe: Frame,
+    after: From = None,
+    until: To = None,
+    param: Params = None,
+    cash: Annotated[
+        str | None, typer.Option("--cash", help="In the settle currency. [default: 10000, inverse 1]")
+    ] = None,
+    size: Annotated[str, typer.Option("--size", help="amount:X, cash:X or equity:F.")] = "equity:1",
+    short: Annotated[bool, typer.Option("--short", help="May go short.")] = False,
+    cold: Annotated[bool, typer.Option("--cold", help="Don't warm up on what lies before.")] = False,
+    fee: Annotated[str | None, typer.Option("--fee-bp", metavar="X", help="[default: the market's]")] = None,
+    slippage: Annotated[
+        str | None, typer.Option("--slippage-bp", metavar="X", help="[default: the market's]")
+    ] = None,
+    as_known: Annotated[bool, typer.Option("--as-known", help="Candles as bots saw them.")] = False,
+    final: Annotated[
+        bool, typer.Option("--final", help="In their last revision; with --as-known both, and what differs.")
+    ] = False,
+    annualise: Annotated[float, typer.Option("--annualise", help="Days of a year.")] = 365,
+    explain: Annotated[bool, typer.Option("--explain", help="Say what each number is.")] = False,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="A new folder for the result's tables.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Test a strategy over a market's history: what a live bot would have done, trade for trade."""
+    after_ns, until_ns = time_of(after, "--from"), time_of(until, "--to")
+    if out is not None and out.exists():
+        raise CommandFailedError(f"{out} is there already; choose a folder that is not there yet")
+    with Session() as session, refusing_lookups(), refusing():
+        from infra.commands.given import params_of
+        from infra.research.backtest import backtest as test
+        from infra.research.backtest import code_of
+        from infra.research.sources import in_last_revision
+
+        code = code_of(strategy, session.strategies)
+        asked: dict[str, Any] = {
+            "cash": cash, "sizing": size, "short": short, "after": after_ns, "until": until_ns, "cold": cold,
+            "fee": None if fee is None else rate(fee, "--fee-bp"), "annualise": annualise,
+            "slippage": None if slippage is None else rate(slippage, "--slippage-bp"),
+        }  # fmt: skip
+        params = params_of(param or ())
+        code.check(params)
+        both = as_known and final
+        data = _recorded(session, f"{venue}:{symbol}", timeframe, final=final and not both)
+        result = test(code, data, params, **asked)
+        other = test(code, in_last_revision(data), params, **asked) if both else None
+    if out is not None:
+        write(result, out)
+    _print(result, other, explain=explain, json=json)
+
+
+@contextmanager
+def refusing_lookups() -> Iterator[None]:
+    """A market or strategy that is not there is the user's."""
+    try:
+        yield
+    except LookupError as error:
+        raise CommandFailedError(str(error.args[0] if error.args else error)) from error
+
+
+def _recorded(session: Session, market: str, timeframe: str, *, final: bool) -> "Data":
+    from infra.research.sources import recorded
+    from streams.records import partition_of
+    from streams.topics import JOURNAL
+
+    if not session.has_log:
+        raise CommandFailedError(
+            f"there is no journal in {session.settings.home}: import trades first, or test a file with --data"
+        )
+    total = session.log.highwater(JOURNAL, partition_of(market.encode(), session.log.partitions))
+    with progress("reading the journal", total) as advance:
+        return recorded(
+            session.log, session.settings.home, market, timeframe, final=final,
+            progress=lambda done, _: advance(done),
+        )  # fmt: skip
+
+
+# ------------------------------------------------------------------ what is shown
+
+
+def _print(result: "Result", other: "Result | None", *, explain: bool, json: bool) -> None:
+    if json:
+        shown = result.to_dict()
+        print_json(
+            shown if other is None else shown | {"final": other.to_dict(), "differs": _differs(result, other)}
+        )
+        return
+    say(result.headline)
+    for incident in result.incidents:
+        say(f"! {incident}")
+    for line in result.honesty:
+        say(f"{'! ' if line.warns else ''}{line.text}")
+    for note in result.data.notes:
+        say(note)
+    from projections.research.statistics import DEFINITIONS
+
+    rows = [
+        {"what": DEFINITIONS[name].title, "value": text, "definition": DEFINITIONS[name].definition}
+        for name, text in result.told
+    ]
+    print_table(rows, ("what", "value", "definition") if explain else ("what", "value"))
+    if other is not None:
+        for name, value in _differs(result, other).items():
+            say(f"{name}: {value}")
+
+
+def _differs(result: "Result", other: "Result") -> dict[str, Any]:
+    """What the last revisions change, which no bot could know."""
+    mine, theirs = (one.signals[["target"]] for one in (result, other))
+    alike = len(mine.join(theirs, how="inner", lsuffix="_").query("target == target_"))
+    return {
+        "signals_as_known": len(mine),
+        "signals_final": len(theirs),
+        "signals_alike": alike,
+        "final_as_known": result.metrics["final"],
+        "final_final": other.metrics["final"],
+    }
+
+
+def write(result: "Result", out: Path) -> None:
+    """The result's tables as Parquet and its numbers as JSON; the folder appears only when all is in it."""
+    partial = out.with_name(f".{out.name}.{os.getpid()}")
+    try:
+        partial.mkdir(parents=True)
+        (partial / "result.json").write_text(json_lines.dumps(result.to_dict(), indent=1), encoding="utf-8")
+        for name in FRAMES:
+            frame = getattr(result, name)
+            (frame.to_frame() if name == "equity" else frame).to_parquet(partial / f"{name}.parquet")
+        partial.rename(out)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)

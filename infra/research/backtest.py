@@ -1,0 +1,170 @@
+"""One backtest: a strategy over data, in a range, with costs; checked first, then run.
+
+>>> data = recorded(log, home, "bitmex:BTC/USD:BTC", "1m")
+>>> result = backtest("sma_cross", data, {"fast": 20, "slow": 100}, cash="1")
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from msgspec.structs import replace as changed
+
+from infra.commands.given import integer_of, sizing_of
+from infra.present.values import iso
+from infra.research.result import Costs, Result
+from infra.strategies.registry import Strategies, load_strategies
+from projections.research.honesty import too_short
+from projections.research.money import OVERFLOW
+from projections.research.run import NotKnownError, Prepared, Specification
+from projections.research.run import backtest as run_over
+from projections.research.statistics import YEAR
+from projections.strategies.base import BaseStrategy
+from projections.strategies.code import StrategyCode
+from streams.events import OnStale
+
+
+class BacktestError(ValueError):
+    """What was asked for can't be tested; the message says why, and what can be."""
+
+
+@dataclass(frozen=True)
+class Data:
+    """What backtests run over. `source`: "journal" or "candles"; `words` say in a line what fills are."""
+
+    prepared: Prepared
+    source: str
+    words: str
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Asked:
+    """How a backtest is to be run: over candles that end in (`after`, `until`], ns; `fee` and `slippage` in
+    1e-8, None: the market's."""
+
+    cash: str | None = None
+    sizing: str = "equity:1"
+    short: bool = False
+    on_stale: OnStale = "hold"
+    after: int | None = None
+    until: int | None = None
+    cold: bool = False
+    fee: int | None = None
+    slippage: int | None = None
+    annualise: float = YEAR
+
+
+def backtest(
+    strategy: str | Path | type[BaseStrategy] | StrategyCode,
+    data: Data,
+    params: Mapping[str, object] | None = None,
+    *,
+    strategies: Strategies | None = None,
+    **asked: Any,
+) -> Result:
+    """Run a strategy over data; `asked` are the fields of `Asked`.
+
+    `strategy`: a name, a file with one strategy, its class, or its code. Raises `BacktestError`,
+    `UnknownStrategyError`, `StrategyFileError` and `StrategyParameterError`, each with words for people.
+    """
+    how = Asked(**asked)
+    if not 0 < how.annualise < float("inf"):
+        raise BacktestError(f"annualise by {how.annualise}: give a number of days above 0, such as 365")
+    code = code_of(strategy, strategies)
+    checked = code.check(params or {})
+    prepared = with_costs(data.prepared, how.fee, how.slippage)
+    first, last = range_of(prepared, how.after, how.until)
+    need = code.need(checked)
+    warm = 0 if how.cold else min(need, first)
+    if words := too_short(code, checked, warm, last - first):
+        raise BacktestError(words)
+    market = prepared.columns.eras[_era(prepared, first)]
+    cash = integer_of(how.cash or default_cash(market.contract), market.cash_scale, "cash")
+    spec = Specification(code, checked, sizing_of(how.sizing), how.short, cash, how.on_stale)
+    try:
+        outcome = run_over(prepared, spec, first, last, warm)
+    except NotKnownError as error:
+        raise BacktestError(str(error)) from error
+    beyond = np.flatnonzero(outcome.equity == OVERFLOW)
+    if len(beyond):
+        at = iso(int(prepared.ends[first + beyond[0]]))
+        raise BacktestError(
+            f"at {at} the equity exceeds 64 bits at {market.cash_scale} decimals: take less cash"
+        )
+    costs = Costs(market.fee, market.slippage, how.fee is not None, how.slippage is not None)
+    return Result(replace(data, prepared=prepared), spec, outcome, warm, costs, how.annualise)
+
+
+def code_of(
+    strategy: str | Path | type[BaseStrategy] | StrategyCode, strategies: Strategies | None = None
+) -> StrategyCode:
+    """The code of a strategy, compiled. Raises as `backtest` says."""
+    if isinstance(strategy, StrategyCode):
+        return strategy
+    known = strategies or load_strategies(_kernels())
+    if isinstance(strategy, str) and not strategy.endswith(".py"):
+        return known.latest(strategy)
+    file = Path(strategy) if isinstance(strategy, str | Path) else _file_of(strategy)
+    before = {code.name for code in known}
+    known.add(file)
+    if known.broken:
+        raise known.broken[-1]
+    added = [code for code in known if code.name not in before]
+    if isinstance(strategy, type):
+        added = [code for code in added if code.strategy.__name__ == strategy.__name__]
+    if len(added) != 1:
+        names = ", ".join(code.name for code in added) or "none"
+        raise BacktestError(f"{file} has the strategies {names}: name one of them")
+    return added[0]
+
+
+def with_costs(prepared: Prepared, fee: int | None, slippage: int | None) -> Prepared:
+    """The same columns with other costs of the market."""
+    given = {name: rate for name, rate in (("fee", fee), ("slippage", slippage)) if rate is not None}
+    return prepared.under([changed(era, **given) for era in prepared.columns.eras]) if given else prepared
+
+
+def range_of(prepared: Prepared, after: int | None, until: int | None) -> tuple[int, int]:
+    """The bars first … last − 1 that end in (after, until]. Raises `BacktestError` where there is none."""
+    ends, key = prepared.ends, f"{prepared.columns.market} {prepared.columns.timeframe}"
+    if not len(ends):
+        raise BacktestError(f"{key}: no candle has closed yet, so there is nothing to test")
+    first = 0 if after is None else int(np.searchsorted(ends, after, side="right"))
+    last = len(ends) if until is None else int(np.searchsorted(ends, until, side="right"))
+    if first >= last:
+        raise BacktestError(
+            f"{key}: no candle ends after {'the first' if after is None else iso(after)} and up to"
+            f" {'the last' if until is None else iso(until)}; there are {len(ends):,}, from"
+            f" {iso(int(ends[0]))} to {iso(int(ends[-1]))}"
+        )
+    return first, last
+
+
+def default_cash(contract: str) -> str:
+    """Whole units of the settle currency: a coin of an inverse contract is worth thousands of others."""
+    return "1" if contract == "inverse" else "10000"
+
+
+def _era(prepared: Prepared, first: int) -> int:
+    """The era in which a bot begins that is created before a bar."""
+    return int(prepared.bars["era"][first - 1]) if first else 0
+
+
+def _kernels() -> Path:
+    from infra.process.settings import load_settings  # noqa: PLC0415 - a caller with strategies needs none
+
+    return load_settings().kernels
+
+
+def _file_of(strategy: type) -> Path:
+    import inspect  # noqa: PLC0415 - for classes alone
+
+    try:
+        return Path(inspect.getfile(strategy))
+    except (OSError, TypeError):
+        raise BacktestError(
+            f"the class {strategy.__name__} stands in no file: write it into one, so that its code has a hash"
+        ) from None

@@ -1,0 +1,354 @@
+"""The result of a backtest: integers inside, pandas and numbers for people outside."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from infra.present.values import decimal_string, iso
+from projections.research import account as of
+from projections.research.account import CODES
+from projections.research.columns import I8, Table, values_of
+from projections.research.holding import Held, bought
+from projections.research.holding import rescaled as held_rescaled
+from projections.research.honesty import Evidence, Line, lines, other_signals
+from projections.research.round_trips import rescaled as fills_rescaled
+from projections.research.round_trips import round_trips
+from projections.research.run import Outcome, Specification
+from projections.research.statistics import DEFINITIONS, Curve, Metrics, metrics
+from projections.research.tripwire import tripwire
+from projections.strategies.code import History, Run
+from streams.events import TIMEFRAMES_NS, Market
+
+if TYPE_CHECKING:
+    from pandas import DataFrame, Series
+
+    from infra.research.backtest import Data
+
+ORIGINS = {of.BY_STRATEGY: "strategy", of.BY_OTHERS: "external", of.BY_RESUMING: "resumed"}
+REASONS = {of.BY_SIGNAL: "signal", of.BY_FLATTEN: "flatten", of.BY_BANKRUPTCY: "bankrupt"}
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Fee and slippage in 1e-8 of the value, and whether they were given for this run."""
+
+    fee: int
+    slippage: int
+    fee_given: bool
+    slippage_given: bool
+
+    @property
+    def words(self) -> str:
+        return ", ".join(
+            f"{name} {rate / 10_000:g} bp{' (given for this run)' if given else ''}"
+            for name, rate, given in (
+                ("fee", self.fee, self.fee_given),
+                ("slippage", self.slippage, self.slippage_given),
+            )
+        )
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of a strategy over data; it was warmed on `warm` bars before the first."""
+
+    data: "Data"
+    spec: Specification
+    outcome: Outcome
+    warm: int
+    costs: Costs
+    annualise: float
+
+    # ------------------------------------------------------------ integers
+
+    @property
+    def market(self) -> Market:
+        """The market's specification in its last era, at whose scales all amounts here stand."""
+        return self.data.prepared.columns.eras[-1]
+
+    @cached_property
+    def bars(self) -> Table:
+        """BAR[n]: those of the run."""
+        return self.data.prepared.bars[self.outcome.first : self.outcome.last]
+
+    @cached_property
+    def curve(self) -> Curve:
+        bars, prepared, first = self.bars, self.data.prepared, self.outcome.first
+        length = TIMEFRAMES_NS[prepared.columns.timeframe]
+        begin = int(prepared.ends[first - 1]) if first else int(prepared.ends[0]) - length
+        return Curve(
+            prepared.ends[first : self.outcome.last],
+            self._grown(np.ascontiguousarray(bars["close"]), "price_scale"),
+            self._grown(self.outcome.equity, "cash_scale"),
+            self._grown(self.outcome.position, "size_scale"),
+            self.outcome.initial_cash,
+            begin,
+        )
+
+    def _grown(self, column: I8, scale: str) -> I8:
+        """A column of the bars at the scale of the last era."""
+        eras = self.data.prepared.columns.eras
+        factors = [10 ** (getattr(eras[-1], scale) - getattr(era, scale)) for era in eras]
+        return column if max(factors) == 1 else column * np.array(factors)[self.bars["era"]]
+
+    def happened(self, kind: int) -> Table:
+        return self.outcome.happened[self.outcome.happened["kind"] == kind]
+
+    @cached_property
+    def fill_rows(self) -> Table:
+        return fills_rescaled(self.happened(of.FILL), self.data.prepared.columns.eras)
+
+    @cached_property
+    def trips(self) -> Table:
+        return round_trips(self.fill_rows)
+
+    @cached_property
+    def held(self) -> Held | None:
+        """Buy and hold with the same cash, from the first trade at which the run could have traded."""
+        prepared, first = self.data.prepared, self.outcome.first
+        trade = int(prepared.bars["trade"][max(first - 1, 0)])
+        if trade < 0:
+            return None
+        at = prepared.columns.trades[trade]
+        bar = int(np.searchsorted(prepared.bars["place"], at["place"])) - first
+        era = prepared.columns.eras[at["era"]]
+        cash = self.spec.cash * 10 ** (era.cash_scale - self._first_era.cash_scale)
+        held = bought(era, cash, int(at["price"]), bar)
+        return None if held is None else held_rescaled(held, era, self.market)
+
+    @property
+    def _first_era(self) -> Market:
+        prepared, first = self.data.prepared, self.outcome.first
+        return prepared.columns.eras[int(prepared.bars["era"][first - 1]) if first else 0]
+
+    @cached_property
+    def found(self) -> Metrics:
+        return metrics(self.curve, self.fill_rows, self.trips, self.market, self.held, self.annualise)
+
+    @cached_property
+    def honesty(self) -> tuple[Line, ...]:
+        """What to know before believing the numbers, in sentences."""
+        spec, columns = self.spec, self.data.prepared.columns
+        stretch = self.outcome.stretches[0]
+        revised = columns.revisions[self.outcome.first : self.outcome.last]
+        return lines(
+            Evidence(
+                int(self.found.values["days"] or 0),
+                int(self.found.values["trades"] or 0),
+                tripwire(spec.code, spec.params, stretch.history, self.warm, stretch.run),
+                spec.code.need(spec.params),
+                self.warm,
+                self.bars,
+                TIMEFRAMES_NS[columns.timeframe],
+                self.trips,
+                self.market,
+                int(np.count_nonzero(revised)),
+                self._changed() if revised.any() else None,
+            )
+        )
+
+    def _changed(self) -> int:
+        """At how many bars candles in their other revision give another signal."""
+        spec, stretch, first = self.spec, self.outcome.stretches[0], self.outcome.first - self.warm
+        final = self.data.prepared.bars is self.data.prepared.columns.bars
+        values = values_of(self.data.prepared.columns, final=final)
+        history = History(stretch.history.ends, values[first : self.outcome.last])
+        run = Run(np.empty_like(stretch.run.targets), np.empty_like(stretch.run.values))
+        spec.code.over(spec.code.fresh(), history, 0, len(run.targets), spec.code.pack(spec.params), run)
+        return other_signals(stretch.targets, run.targets[self.warm :])
+
+    @cached_property
+    def incidents(self) -> list[str]:
+        """How the bot ended before the range did, in sentences."""
+        stretch = self.outcome.stretches[0]
+        told = [
+            f"The bot was halted as {change.code} at {iso(change.time)}."
+            for change in self.outcome.changes
+            if change.status == "halted"
+        ]
+        return [*told, *([f"Its strategy said: {stretch.failure}."] if stretch.failure else [])]
+
+    # ------------------------------------------------------------ for people
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """By name, each as its unit says: money as a decimal string, times as ISO 8601, a duration in
+        seconds; None where there is nothing to divide by (`why`)."""
+        return {name: _shown(name, value, self.market) for name, value in self.found.values.items()}
+
+    @property
+    def why(self) -> Mapping[str, str]:
+        return self.found.why
+
+    @property
+    def headline(self) -> str:
+        """What was run over what, and by which assumptions."""
+        columns, spec = self.data.prepared.columns, self.spec
+        params = " ".join(f"{name}={value}" for name, value in spec.params.items())
+        cash = decimal_string(spec.cash, self._first_era.cash_scale)
+        size = f"{spec.sizing.mode} {decimal_string(spec.sizing.value, spec.sizing.scale)}"
+        sides = "long and short" if spec.short else "long only"
+        return (
+            f"{spec.code.name} {params} on {columns.market} {columns.timeframe},"
+            f" {iso(self.curve.begin)} to {iso(int(self.curve.ends[-1]))},"
+            f" {len(self.bars):,} candles. {self.data.words}. {self.costs.words}; cash {cash}"
+            f" {self.market.settle}, {size}, {sides};"
+            f" days are UTC's, {self.annualise:g} a year. No funding, no liquidation."
+        )
+
+    @property
+    def equity(self) -> "Series":
+        """Equity at each close, float64 in the settle currency."""
+        return self._series(self.curve.equity / 10.0**self.market.cash_scale, "equity")
+
+    @property
+    def position(self) -> "Series":
+        return self._series(self.curve.position / 10.0**self.market.size_scale, "position")
+
+    @property
+    def indicators(self) -> "DataFrame":
+        """The indicators at each close, and the target that followed from them."""
+        pd = _pandas()
+        first = self.outcome.stretches[0] if self.outcome.stretches else None
+        if first is None:
+            return pd.DataFrame(index=self._index())
+        frame = pd.DataFrame(first.values, columns=list(first.code.value_names))
+        frame["target"] = first.targets
+        frame.index = self._index()[: len(frame)]
+        return frame
+
+    @property
+    def signals(self) -> "DataFrame":
+        rows = self.happened(of.SIGNAL)
+        return self._frame(
+            rows["time"],
+            target=rows["target"],
+            previous=rows["previous"],
+            price=self._of_eras(rows, "price", "price_scale"),
+            decision=np.where(rows["status"] != 0, "executed", "refused"),
+            code=_words(CODES, rows["code"]),
+            origin=_words(ORIGINS, rows["order"]),
+        )
+
+    @property
+    def fills(self) -> "DataFrame":
+        rows, market = self.fill_rows, self.market
+        cash, size = 10.0**market.cash_scale, 10.0**market.size_scale
+        return self._frame(
+            rows["time"],
+            side=np.where(rows["buy"] != 0, "buy", "sell"),
+            price=rows["price"] / 10.0**market.price_scale,
+            size=rows["size"] / size,
+            fee=rows["fee"] / cash,
+            realised_pnl=rows["realised"] / cash,
+            position=rows["position"] / size,
+            cash=rows["cash"] / cash,
+        )
+
+    @property
+    def trades(self) -> "DataFrame":
+        """Round trips; one that is open has no end."""
+        pd, rows, market = _pandas(), self.trips, self.market
+        cash, price = 10.0**market.cash_scale, 10.0**market.price_scale
+        closed = pd.Series(pd.to_datetime(np.maximum(rows["closed"], 0), utc=True)).mask(rows["closed"] < 0)
+        frame = self._frame(
+            rows["opened"],
+            side=np.where(rows["side"] > 0, "long", "short"),
+            size=rows["size"] / 10.0**market.size_scale,
+            entry_price=rows["entry_price"] / price,
+            exit_price=np.where(rows["closed"] < 0, np.nan, rows["exit_price"] / price),
+            pnl=rows["net"] / cash,
+            fees=rows["fees"] / cash,
+        )
+        frame.index.name = "opened"
+        frame["closed"] = closed.set_axis(frame.index)
+        frame["duration"] = frame["closed"] - frame.index
+        return frame
+
+    @property
+    def told(self) -> list[tuple[str, str]]:
+        """Each metric's name and what is shown of it to people."""
+        return [(name, self._line(name, value)) for name, value in self.found.values.items()]
+
+    def _line(self, name: str, value: float | None) -> str:
+        if value is None:
+            return f"\u2013 ({self.why[name]})"
+        match DEFINITIONS[name].unit:
+            case "ratio":
+                return f"{value:.2%}"
+            case "number":
+                return f"{value:.2f}"
+            case "money":
+                return f"{decimal_string(int(value), self.market.cash_scale)} {self.market.settle}"
+            case "time":
+                return iso(int(value))
+            case "duration":
+                return str(timedelta(seconds=int(value) // 10**9))
+            case _:
+                return f"{value:,}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """What `--json` prints."""
+        columns, spec = self.data.prepared.columns, self.spec
+        return {
+            "headline": self.headline,
+            "strategy": spec.code.name,
+            "code_hash": spec.code.code_hash,
+            "params": dict(spec.params),
+            "market": columns.market,
+            "timeframe": columns.timeframe,
+            "source": self.data.source,
+            "from": iso(self.curve.begin),
+            "to": iso(int(self.curve.ends[-1])),
+            "candles": len(self.bars),
+            "warmed": self.warm,
+            "currency": self.market.settle,
+            "incidents": self.incidents,
+            "fills": len(self.fill_rows),
+            "signals": len(self.happened(of.SIGNAL)),
+            "metrics": self.metrics,
+            "why": dict(self.why),
+            "honesty": [line._asdict() for line in self.honesty],
+            "notes": list(self.data.notes),
+        }
+
+    # ------------------------------------------------------------ pandas
+
+    def _index(self) -> Any:
+        return _pandas().DatetimeIndex(_pandas().to_datetime(self.curve.ends, utc=True), name="timestamp")
+
+    def _series(self, values: Any, name: str) -> Any:
+        return _pandas().Series(values, index=self._index(), name=name)
+
+    def _frame(self, times: Any, **columns: Any) -> Any:
+        pd = _pandas()
+        return pd.DataFrame(
+            columns, index=pd.DatetimeIndex(pd.to_datetime(times, utc=True), name="timestamp")
+        )
+
+    def _of_eras(self, rows: Table, name: str, scale: str) -> Any:
+        scales = np.array([10.0 ** getattr(era, scale) for era in self.data.prepared.columns.eras])
+        return rows[name] / scales[rows["era"]]
+
+
+def _shown(name: str, value: float | None, market: Market) -> Any:
+    unit = DEFINITIONS[name].unit
+    if value is None or unit in ("ratio", "number", "count"):
+        return value
+    if unit == "money":
+        return decimal_string(int(value), market.cash_scale)
+    return iso(int(value)) if unit == "time" else value / 1e9
+
+
+def _words(words: Any, numbers: I8) -> list[str]:
+    return [words[number] for number in numbers.tolist()]
+
+
+def _pandas() -> Any:
+    import pandas  # noqa: PLC0415 - a third of a second, for those who look at frames
+
+    return pandas

@@ -1,0 +1,63 @@
+"""What a backtest runs over: a market's journal, with fills at its ticks."""
+
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+
+import numpy as np
+
+from infra.research.backtest import Data
+from infra.research.kept import Progress, columns_of
+from projections.research.columns import Columns
+from projections.research.run import Prepared
+from streams.log import Log
+
+FOLDER = "research"
+"""Of a home: the columns that its backtests read."""
+
+
+def recorded(
+    log: Log,
+    home: Path,
+    market: str,
+    timeframe: str,
+    *,
+    final: bool = False,
+    progress: Progress | None = None,
+) -> Data:
+    """The journal of a market: fills at the tick. `final`: the candles in their last revision, which no bot
+    saw. Raises as `infra.research.kept.columns_of` does."""
+    (columns,) = columns_of(log, market, [timeframe], home / FOLDER, progress)
+    words = "Journal: fills at the tick, candles as bots saw them"
+    data = Data(Prepared(columns), "journal", words, tuple(_notes(columns)))
+    return in_last_revision(data) if final else data
+
+
+def in_last_revision(data: Data) -> Data:
+    """The same journal with candles that no bot saw."""
+    prepared = Prepared(data.prepared.columns, final=True)
+    return replace(
+        data,
+        prepared=prepared,
+        words="Journal: fills at the tick, candles in their last revision, which no bot saw",
+    )
+
+
+def _notes(columns: Columns) -> list[str]:
+    """How far the trades that fill are from the next open, which is what bars alone would assume."""
+    bars = columns.bars[:-1]
+    filled = np.flatnonzero((bars["trade"] >= 0) & (bars["era"] == columns.bars["era"][1:]))
+    if not len(filled):
+        return []
+    prices = columns.trades["price"][bars["trade"][filled]]
+    away = np.abs(prices - columns.bars["open"][1:][filled])
+    elsewhere = away[away > 0]
+    scale, quote = columns.eras[-1].price_scale, columns.eras[-1].quote
+    if not len(elsewhere):
+        return ["Every trade that fills is at the next candle's open."]
+    mean = Decimal(int(elsewhere.sum())) / len(elsewhere) / 10**scale
+    return [
+        f"The trade that fills is not at the next candle's open in {len(elsewhere) / len(filled):.0%} of all"
+        f" candles, then {mean:.{scale + 1}f} {quote} away in the mean: so much a test on bars"
+        " alone does not know."
+    ]

@@ -1,0 +1,167 @@
+"""`backtest`: what a live bot would have done, and what is refused."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from infra.present.values import parse_time
+from tests.integration.command_line import KEY, MARKET, MINUTES, START_MS, CommandLine, write_csv
+
+ON = (*MARKET, "--timeframe", "1m")
+SMA = ("backtest", "sma_cross", *ON, "--param", "fast=3", "--param", "slow=8")
+GIVEN = "sma_cross fast=3 slow=8 timeframe=1m cash=1000 short=true size=equity:0.5"
+AS_GIVEN = (*SMA, "--cash", "1000", "--short", "--size", "equity:0.5")
+FRAMES = ("equity", "trades", "fills", "signals", "indicators")
+
+
+def test_a_backtest_fills_as_the_whole_fold_does(recorded: CommandLine, tmp_path: Path) -> None:
+    result = recorded.line(*AS_GIVEN, "--out", tmp_path / "out")
+    recorded.out("replay", "--into", tmp_path / "again", "--bot", GIVEN)
+    again = CommandLine(tmp_path / "again", recorded.settings)
+    names = ("price", "size", "fee", "realised_pnl", "position", "cash")
+    folded = [
+        (parse_time(one["timestamp"]), one["side"], *(float(one[name]) for name in names))
+        for one in again.lines("trades", 1, "--json")
+    ]
+    fills = pd.read_parquet(tmp_path / "out" / "fills.parquet")
+    columns = [fills.index.as_unit("ns").astype("int64"), fills["side"], *(fills[name] for name in names)]
+    assert list(zip(*columns, strict=True)) == folded
+    assert result["fills"] == len(folded) > 10
+    assert result["metrics"]["final"] == again.lines("equity", 1, "--json")[-1]["equity"]
+
+
+def test_the_folder_of_a_result_holds_its_tables_and_its_numbers(
+    recorded: CommandLine, tmp_path: Path
+) -> None:
+    result = recorded.line(*SMA, "--out", tmp_path / "out")
+    kept = json.loads((tmp_path / "out" / "result.json").read_text())
+    assert kept == result
+    frames = {name: pd.read_parquet(tmp_path / "out" / f"{name}.parquet") for name in FRAMES}
+    assert len(frames["equity"]) == len(frames["indicators"]) == result["candles"] == MINUTES
+    assert len(frames["trades"]) == result["metrics"]["trades"] + result["metrics"]["open_trades"]
+    assert str(frames["equity"].index.tz) == "UTC"
+    assert [file.name for file in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_range_is_warm_and_a_cold_one_says_so(recorded: CommandLine) -> None:
+    part = ("--from", "2018-01-01T01:00:00Z", "--to", "2018-01-01T02:00:00Z")
+    warm, cold = recorded.line(*SMA, *part), recorded.line(*SMA, *part, "--cold")
+    assert (warm["candles"], warm["warmed"], cold["warmed"]) == (60, 8, 0)
+    told = {line["about"]: line["warns"] for line in cold["honesty"]}
+    assert told["warm_up"] is True
+    assert told["sample"] is True
+    assert cold["honesty"][0]["about"] == "sample", "before any number"
+
+
+def test_costs_that_are_given_are_said_and_taken(recorded: CommandLine) -> None:
+    own, free = recorded.line(*SMA), recorded.line(*SMA, "--fee-bp", "0", "--slippage-bp", "1")
+    assert "fee 2.5 bp, slippage 0 bp;" in own["headline"]
+    assert "fee 0 bp (given for this run), slippage 1 bp (given for this run);" in free["headline"]
+    assert float(own["metrics"]["fees"]) > 0.0 == float(free["metrics"]["fees"])
+
+
+def test_both_revisions_are_told_apart(recorded: CommandLine) -> None:
+    result = recorded.line(*SMA, "--as-known", "--final")
+    assert result["differs"]["signals_alike"] == result["differs"]["signals_final"] == result["signals"]
+    assert result["final"]["metrics"] == result["metrics"], "nothing came late here"
+
+
+def test_each_number_is_explained(recorded: CommandLine) -> None:
+    assert "Mean of the returns of UTC days over their standard deviation" in " ".join(
+        recorded.out(*SMA, "--explain").split()
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("backtest", "sma_cros", *ON), "there is no strategy 'sma_cros'"),
+        ((*SMA, "--param", "quick=3"), "quick"),
+        ((*SMA, "--param", "fast=0"), "fast"),
+        (("backtest", "sma_cross", "--venue", "test", "--symbol", "ETH/USDT", "--timeframe", "1m"), KEY),
+        ((*SMA, "--from", "2018-01-01T02:00:00Z", "--to", "2018-01-01T01:00:00Z"), "no candle ends after"),
+        ((*SMA, "--to", "2017-01-01"), "there are 200, from 2018-01-01T00:01:00Z"),
+        ((*SMA, "--to", "2018-01-01T00:03:00Z"), "8 bars"),
+        ((*SMA, "--cash", "0"), "cash: '0' must be a number above 0"),
+        ((*SMA, "--size", "equity:2"), "at most equity:1"),
+        ((*SMA, "--fee-bp", "x"), "--fee-bp"),
+        ((*SMA, "--annualise", "0"), "annualise by 0.0"),
+    ],
+)
+def test_what_cannot_be_tested_is_refused_with_words(recorded: CommandLine, words: tuple, said: str) -> None:
+    done = recorded.run(*words, "--out", recorded.home / "never")
+    assert done.returncode in (1, 2)
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (recorded.home / "never").exists()
+
+
+def test_a_home_without_a_journal_gets_none(tmp_path: Path) -> None:
+    assert "there is no journal" in CommandLine(tmp_path).error(*SMA)
+    assert not (tmp_path / "log").exists()
+
+
+def test_a_folder_that_is_there_is_left_alone(recorded: CommandLine, tmp_path: Path) -> None:
+    assert "is there already" in recorded.error(*SMA, "--out", tmp_path)
+
+
+def test_a_market_in_its_first_minute_has_nothing_to_test(recorded: CommandLine, tmp_path: Path) -> None:
+    cli = recorded.copy(tmp_path / "copy")
+    cli.out(
+        "markets", "add", "--venue", "new", "--symbol", "BTC/USDT", "--price-step", "1", "--size-step", "1"
+    )
+    words = ("backtest", "sma_cross", "--venue", "new", "--symbol", "BTC/USDT", "--timeframe", "1m")
+    assert "no candle has closed yet" in cli.error(*words)
+
+
+RAISES = """from projections.strategies import BaseStrategy
+
+
+class Fails(BaseStrategy):
+    name = "fails"
+
+    def signal(bar, x, p, pos):
+        return 2.0 if bar.close > 0 and pos == 1.0 else 1.0
+"""
+
+
+SHORTS = """from projections.strategies import BaseStrategy
+
+
+class Shorts(BaseStrategy):
+    name = "shorts"
+
+    def signal(bar, x, p, pos):
+        return -1.0
+"""
+
+
+def test_a_strategy_that_fails_ends_its_bot_and_says_how(recorded: CommandLine, tmp_path: Path) -> None:
+    file = tmp_path / "fails.py"
+    file.write_text(RAISES, encoding="utf-8")
+    result = recorded.line("backtest", file, *ON)
+    assert result["incidents"] == [
+        "The bot was halted as strategy_error at 2018-01-01T00:02:00Z.",
+        "Its strategy said: ValueError: the target is 2.0, it must be a number from -1 to 1.",
+    ]
+    assert (result["fills"], result["metrics"]["open_trades"]) == (1, 1), "what it holds stays"
+
+
+def test_a_bankrupt_account_ends_and_is_told(recorded: CommandLine, tmp_path: Path) -> None:
+    cli = CommandLine(tmp_path / "home", recorded.settings)
+    rows = [(START_MS + minute * 20_000 + 1, f"{100 + 5 * minute}", "1") for minute in range(100)]
+    cli.out("import", write_csv(tmp_path / "rising.csv", rows), *MARKET)
+    file = tmp_path / "shorts.py"
+    file.write_text(SHORTS, encoding="utf-8")
+    result = cli.line("backtest", file, *ON, "--short", "--size", "equity:1")
+    assert result["incidents"] == ["The bot was halted as bankrupt at 2018-01-01T00:10:00Z."], (
+        "short at 120, twice that is reached at 00:09:20"
+    )
+    assert float(result["metrics"]["final"]) < 0, (
+        "a short loses more than there is, and nothing liquidates it"
+    )
+    assert result["metrics"]["trades"] == 1
+    assert result["metrics"]["cagr"] is None
+    assert result["why"]["cagr"] == "the account ended at nothing or less"
