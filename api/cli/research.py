@@ -17,8 +17,8 @@ from api.cli.output import print_json, print_table, progress, say
 from api.cli.session import Session
 
 if TYPE_CHECKING:
-    from infra.research.backtest import Data
     from infra.research.result import Result
+    from infra.research.sources import Data
 
 Source = Annotated[
     Literal["journal", "candles"] | None,

@@ -15,6 +15,7 @@ from msgspec.structs import replace as changed
 from infra.commands.given import integer_of, sizing_of
 from infra.present.values import iso
 from infra.research.result import Costs, Result
+from infra.research.sources import Data
 from infra.strategies.registry import Strategies, load_strategies
 from projections.research.honesty import too_short
 from projections.research.money import OVERFLOW
@@ -28,16 +29,6 @@ from streams.events import OnStale
 
 class BacktestError(ValueError):
     """What was asked for can't be tested; the message says why, and what can be."""
-
-
-@dataclass(frozen=True)
-class Data:
-    """What backtests run over. `source`: "journal" or "candles"; `words` say in a line what fills are."""
-
-    prepared: Prepared
-    source: str
-    words: str
-    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

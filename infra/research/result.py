@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from infra.present.values import decimal_string, iso
+from infra.research.sources import Data
 from projections.research import account as of
 from projections.research.account import CODES
 from projections.research.columns import I8, Table, values_of
@@ -26,7 +27,6 @@ from streams.events import TIMEFRAMES_NS, Market
 if TYPE_CHECKING:
     from pandas import DataFrame, Series
 
-    from infra.research.backtest import Data
 
 ORIGINS = {of.BY_STRATEGY: "strategy", of.BY_OTHERS: "external", of.BY_RESUMING: "resumed"}
 REASONS = {of.BY_SIGNAL: "signal", of.BY_FLATTEN: "flatten", of.BY_BANKRUPTCY: "bankrupt"}
@@ -56,7 +56,7 @@ class Costs:
 class Result:
     """What became of a strategy over data; it was warmed on `warm` bars before the first."""
 
-    data: "Data"
+    data: Data
     spec: Specification
     outcome: Outcome
     warm: int

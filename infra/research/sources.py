@@ -1,12 +1,11 @@
 """What a backtest runs over: a market's journal, with fills at its ticks."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
 
-from infra.research.backtest import Data
 from infra.research.kept import Progress, columns_of
 from projections.research.columns import Columns
 from projections.research.run import Prepared
@@ -14,6 +13,16 @@ from streams.log import Log
 
 FOLDER = "research"
 """Of a home: the columns that its backtests read."""
+
+
+@dataclass(frozen=True)
+class Data:
+    """What backtests run over. `source`: "journal" or "candles"; `words` say in a line what fills are."""
+
+    prepared: Prepared
+    source: str
+    words: str
+    notes: tuple[str, ...] = ()
 
 
 def recorded(

@@ -26,7 +26,7 @@ from streams.codec import decode_input, decode_output
 from streams.events import Clock, Event, JournalEvent, TickBatch
 from streams.records import Input, Output, Record
 from streams.ticks import unpack
-from streams.topics import JOURNAL, PROJECTED
+from streams.topics import JOURNAL, PROJECTED, RECORD_BYTES_MAX
 from tests.fuzz.doors import EscapedError, Home, door
 from tests.fuzz.mutations import encoded, mutate_bytes, mutate_event, plain
 from tests.fuzz.worlds import World
@@ -81,7 +81,7 @@ def world(chance: Random, strategies: Strategies) -> Wrong:
         if chance.random() >= HONEST_SHARE:
             as_event = chance.random() < 0.5
             made = _mutated(chance, value) if as_event else mutate_bytes(chance, as_it_is, other)
-            if _is_slow(made):
+            if len(made) > RECORD_BYTES_MAX or _is_slow(made):  # no log takes a larger one
                 continue
             (found.as_events if as_event else found.as_bytes).add(offset)
             if chance.random() < 0.02:
@@ -161,6 +161,8 @@ def wrong_derived(chance: Random, derived: list[Record], count: int) -> Iterator
             value = _written(parts)
         else:
             value = mutate_bytes(chance, encoded(new), other.value)
+        if len(value) > RECORD_BYTES_MAX:
+            continue
         key = chance.choice((record.key, other.key, b"", b"no market", b"\xff:\xfe", LONG_KEY, None))
         time_ms = chance.choice((record.time_ms, 0, -(2**62), 2**62))
         yield record._replace(value=value, key=key if chance.random() < 0.2 else record.key, time_ms=time_ms)
