@@ -8,12 +8,15 @@ from math import frexp
 from typing import Final
 
 import numpy as np
-from numba import njit
+from numba import njit, types
 
 from projections.research.money import (
+    BOOL,
     CASH,
     CASH_UNIT,
     COST,
+    FLOAT,
+    INT,
     MIN_SIZE,
     OPTIONS,
     OVERFLOW,
@@ -21,6 +24,8 @@ from projections.research.money import (
     SIZE_STEP,
     SIZE_UNIT,
     U8,
+    VECTOR,
+    WORDS,
     affordable,
     closing,
     equity,
@@ -33,7 +38,7 @@ from projections.research.money import (
 )
 from streams.ticks import I8
 
-MONEY_SHA256: Final = "9e43bf7943b4561a38500b955a6ce4f2105e4a4f932cdff55d99d2edae7a60ab"
+MONEY_SHA256: Final = "a3f5c20c988263ee8cc57d4f1e64ba663655a3b90b1994ba0ad9d0bdb3e67297"
 """Of the file of `projections.research.money`: a change there must be a change here, since numba's cache on
 disk looks at this file alone."""
 
@@ -54,11 +59,68 @@ AMOUNT, IN_CASH, OF_EQUITY = range(3)
 
 _POWERS = np.array([10**scale for scale in range(19)], np.int64)
 
+DECISION = types.Tuple((BOOL, INT, INT))
 Decision = tuple[bool, int, int]
 """Executed; code; signed size of the order, 0 for none."""
 
 
-@njit(**OPTIONS)
+@njit(DECISION(INT, FLOAT, INT), **OPTIONS)
+def close_or_refuse(held: int, target: float, code: int) -> Decision:
+    """Where the new side can't be opened, a position on the other side is still closed."""
+    if held != 0 and (held > 0) != (target > 0.0):
+        return True, CLOSED_ONLY, -held
+    return False, code, 0
+
+
+@njit(INT(VECTOR, WORDS, INT, INT, INT, INT, FLOAT, INT), **OPTIONS)
+def desired(
+    m: I8, w: U8, worth: int, mode: int, sizing_value: int, sizing_scale: int, target: float, price: int
+) -> int:
+    """The signed size that `target` asks for of a bot with an equity of `worth`, rounded down to the step.
+
+    The target is taken exactly, as an integer over a power of two.
+    """
+    mantissa, exponent = frexp(abs(target))
+    above, halvings = int(mantissa * 2.0**53), 53 - exponent
+    even = frexp(float(above & -above))[1] - 1
+    above, halvings = above >> even, halvings - even
+    if halvings > 186:  # of a product below 2**179
+        return 0
+    first = min(halvings, 62)
+    second = min(halvings - first, 62)
+    third = halvings - first - second
+    unit = _POWERS[sizing_scale]
+    whole = worth if mode == OF_EQUITY else m[CASH_UNIT] if mode == IN_CASH else m[SIZE_UNIT]
+    share = quotient(w, sizing_value, whole, above, 1, unit, 1 << first, 1 << second, 1 << third, False)
+    if share == OVERFLOW:
+        return OVERFLOW
+    if mode == AMOUNT:
+        size = share // m[SIZE_STEP] * m[SIZE_STEP]
+    else:
+        size = size_for(m, w, share, slipped(m, w, price, target > 0.0))
+    return -size if size != OVERFLOW and target < 0.0 else size
+
+
+@njit(DECISION(VECTOR, WORDS, VECTOR, INT, FLOAT, INT, INT), **OPTIONS)
+def afford(m: I8, w: U8, account: I8, mode: int, target: float, size: int, price: int) -> Decision:
+    """The decision on an order of the signed `size`."""
+    buy = size > 0
+    held = account[POSITION]
+    at = slipped(m, w, price, buy)
+    if value(m, w, abs(size), at, True) == OVERFLOW:
+        return close_or_refuse(held, target, OVERFLOWS)
+    fits = affordable(m, w, account, abs(size), at, buy)
+    if fits == OVERFLOW:
+        return close_or_refuse(held, target, OVERFLOWS)
+    if fits < abs(size) and mode != OF_EQUITY:
+        return close_or_refuse(held, target, INSUFFICIENT_CASH)
+    opened = fits - (abs(held) if held != 0 and (held > 0) != buy else 0)
+    if 0 <= opened < max(m[MIN_SIZE], 1):
+        return close_or_refuse(held, target, INSUFFICIENT_CASH if opened == 0 else TOO_SMALL)
+    return True, OK, fits if buy else -fits
+
+
+@njit(DECISION(VECTOR, WORDS, VECTOR, INT, BOOL, BOOL, INT, INT, INT, FLOAT, INT), **OPTIONS)
 def decide(
     m: I8, w: U8, account: I8, standing: int, holds: bool, short: bool,
     mode: int, sizing_value: int, sizing_scale: int, target: float, price: int,
@@ -97,64 +159,7 @@ def decide(
     return executed, code, size
 
 
-@njit(**OPTIONS)
-def afford(m: I8, w: U8, account: I8, mode: int, target: float, size: int, price: int) -> Decision:
-    """The decision on an order of the signed `size`."""
-    buy = size > 0
-    held = account[POSITION]
-    at = slipped(m, w, price, buy)
-    if value(m, w, abs(size), at, True) == OVERFLOW:
-        return close_or_refuse(held, target, OVERFLOWS)
-    fits = affordable(m, w, account, abs(size), at, buy)
-    if fits == OVERFLOW:
-        return close_or_refuse(held, target, OVERFLOWS)
-    if fits < abs(size) and mode != OF_EQUITY:
-        return close_or_refuse(held, target, INSUFFICIENT_CASH)
-    opened = fits - (abs(held) if held != 0 and (held > 0) != buy else 0)
-    if 0 <= opened < max(m[MIN_SIZE], 1):
-        return close_or_refuse(held, target, INSUFFICIENT_CASH if opened == 0 else TOO_SMALL)
-    return True, OK, fits if buy else -fits
-
-
-@njit(**OPTIONS)
-def close_or_refuse(held: int, target: float, code: int) -> Decision:
-    """Where the new side can't be opened, a position on the other side is still closed."""
-    if held != 0 and (held > 0) != (target > 0.0):
-        return True, CLOSED_ONLY, -held
-    return False, code, 0
-
-
-@njit(**OPTIONS)
-def desired(
-    m: I8, w: U8, worth: int, mode: int, sizing_value: int, sizing_scale: int, target: float, price: int
-) -> int:
-    """The signed size that `target` asks for of a bot with an equity of `worth`, rounded down to the step.
-
-    The target is taken exactly, as an integer over a power of two.
-    """
-    mantissa, exponent = frexp(abs(target))
-    above, halvings = int(mantissa * 2.0**53), 53 - exponent
-    while above % 2 == 0:
-        above //= 2
-        halvings -= 1
-    if halvings > 186:  # of a product below 2**179
-        return 0
-    first = min(halvings, 62)
-    second = min(halvings - first, 62)
-    third = halvings - first - second
-    unit = _POWERS[sizing_scale]
-    whole = worth if mode == OF_EQUITY else m[CASH_UNIT] if mode == IN_CASH else m[SIZE_UNIT]
-    share = quotient(w, sizing_value, whole, above, 1, unit, 1 << first, 1 << second, 1 << third, False)
-    if share == OVERFLOW:
-        return OVERFLOW
-    if mode == AMOUNT:
-        size = share // m[SIZE_STEP] * m[SIZE_STEP]
-    else:
-        size = size_for(m, w, share, slipped(m, w, price, target > 0.0))
-    return -size if size != OVERFLOW and target < 0.0 else size
-
-
-@njit(**OPTIONS)
+@njit(types.Tuple((BOOL, INT, INT, INT, INT, INT))(VECTOR, WORDS, VECTOR, BOOL, INT, INT, BOOL), **OPTIONS)
 def fill(
     m: I8, w: U8, account: I8, buy: bool, size: int, price: int, holds: bool
 ) -> tuple[bool, int, int, int, int, int]:

@@ -1,6 +1,6 @@
 """Exact money of one account, compiled: value, cost, fee and profit in int64, products of any length between.
 
-What is meant is what ADR 4 says; this is a second writing of it, held to the first by
+What is meant is what ADR 4 says; this is a second writing of it (ADR 30), held to the first by
 `tests/property/test_research_money.py`. Every amount is refused as `OVERFLOW` where it does not fit
 |x| ≤ 2**63 − 1; nothing wraps.
 
@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+from numba import njit, types
 
 from streams.events import E8, Market
 from streams.ticks import I8
@@ -45,6 +45,8 @@ _ZERO: Final = np.uint64(0)
 _END: Final = np.uint64(2**32)
 """Stands below the lowest limb, which is smaller."""
 
+INT, UINT, BOOL, FLOAT = types.int64, types.uint64, types.boolean, types.float64
+VECTOR, WORDS = types.int64[::1], types.uint64[::1]
 OPTIONS: Final[dict[str, Any]] = {
     "cache": True,
     "nogil": True,
@@ -81,7 +83,7 @@ def _factors(number: int) -> tuple[int, int, int]:
     return first, second, number // second
 
 
-@njit(**OPTIONS)
+@njit(INT(WORDS, INT, UINT), **OPTIONS)
 def times(w: U8, n: int, factor: np.uint64) -> int:
     """The number of `n` limbs in `w`, times `factor`; returns how many limbs it has then."""
     low = factor & _MASK
@@ -101,7 +103,7 @@ def times(w: U8, n: int, factor: np.uint64) -> int:
     return n
 
 
-@njit(**OPTIONS)
+@njit(BOOL(WORDS, INT, UINT), **OPTIONS)
 def over(w: U8, n: int, divisor: np.uint64) -> bool:
     """The number of `n` limbs in `w` by `divisor`, rounded down; says whether something is left over.
 
@@ -135,7 +137,7 @@ def over(w: U8, n: int, divisor: np.uint64) -> bool:
     return rest != _ZERO
 
 
-@njit(**OPTIONS)
+@njit(INT(WORDS, BOOL), **OPTIONS)
 def wide(w: U8, up: bool) -> int:
     """`quotient` of the factors that `w` begins with and, behind a 0, of the divisors up to the next 0.
     Dividing by one after another rounds as dividing once."""
@@ -159,7 +161,7 @@ def wide(w: U8, up: bool) -> int:
     return OVERFLOW if result >> _TOP != _ZERO else int(np.int64(result))
 
 
-@njit(**OPTIONS)
+@njit(INT(WORDS, INT, INT, INT, INT, INT, INT, INT, INT, BOOL), **OPTIONS)
 def quotient(w: U8, a: int, b: int, c: int, d: int, p: int, q: int, r: int, s: int, up: bool) -> int:
     """a b c d / (p q r s) of numbers ≥ 0 and > 0, rounded up or down; `OVERFLOW` where it does not fit."""
     product = float(a) * float(b) * float(c) * float(d)
@@ -175,16 +177,16 @@ def quotient(w: U8, a: int, b: int, c: int, d: int, p: int, q: int, r: int, s: i
     return wide(w, up)
 
 
-@njit(**OPTIONS)
+@njit(INT(INT, INT, INT, INT, INT), **OPTIONS)
 def summed(a: int, b: int, c: int, d: int, e: int) -> int:
     """a + b + c + d + e. One that wraps is off by a multiple of 2**64, which the sum of floats tells."""
-    total = a + b + c + d + e
+    total = int(np.int64(a) + np.int64(b) + np.int64(c) + np.int64(d) + np.int64(e))
     if abs(float(total) - (float(a) + float(b) + float(c) + float(d) + float(e))) > 1e18:
         return OVERFLOW
     return total if -INT64_MAX <= total <= INT64_MAX else OVERFLOW
 
 
-@njit(**OPTIONS)
+@njit(INT(VECTOR, WORDS, INT, INT, BOOL), **OPTIONS)
 def value(m: I8, w: U8, size: int, price: int, up: bool) -> int:
     """Value of `size` ≥ 0 at `price`, in the settle currency, rounded up or down."""
     if m[INVERSE]:
@@ -192,7 +194,7 @@ def value(m: I8, w: U8, size: int, price: int, up: bool) -> int:
     return quotient(w, size, price, m[ABOVE], m[ABOVE + 1], m[BELOW], m[BELOW + 1], m[BELOW + 2], 1, up)
 
 
-@njit(**OPTIONS)
+@njit(INT(VECTOR, WORDS, INT, INT), **OPTIONS)
 def size_for(m: I8, w: U8, cash: int, price: int) -> int:
     """The largest size, in steps, whose value (rounded up) is ≤ `cash`; 0 when there is none."""
     if cash <= 0:
@@ -208,7 +210,7 @@ def size_for(m: I8, w: U8, cash: int, price: int) -> int:
     return OVERFLOW if size == OVERFLOW else size // m[SIZE_STEP] * m[SIZE_STEP]
 
 
-@njit(**OPTIONS)
+@njit(INT(VECTOR, WORDS, INT), **OPTIONS)
 def fee_of(m: I8, w: U8, amount: int) -> int:
     """Fee of a trade whose value, rounded up, is `amount`; rounded up, and `OVERFLOW` where that is."""
     if amount == OVERFLOW:
@@ -216,13 +218,13 @@ def fee_of(m: I8, w: U8, amount: int) -> int:
     return quotient(w, amount, m[FEE], 1, 1, E8, 1, 1, 1, True)
 
 
-@njit(**OPTIONS)
+@njit(INT(VECTOR, WORDS, INT, INT), **OPTIONS)
 def fee(m: I8, w: U8, size: int, price: int) -> int:
     """Fee of a trade, rounded up."""
     return fee_of(m, w, value(m, w, size, price, True))
 
 
-@njit(**OPTIONS)
+@njit(INT(VECTOR, WORDS, INT, BOOL), **OPTIONS)
 def slipped(m: I8, w: U8, price: int, buy: bool) -> int:
     """The price after slippage, rounded to the price step against the bot; a sell never below one step."""
     step = m[PRICE_STEP]
@@ -231,13 +233,13 @@ def slipped(m: I8, w: U8, price: int, buy: bool) -> int:
     return max(quotient(w, price, E8 - m[SLIPPAGE], 1, 1, E8, step, 1, 1, False) * step, step)
 
 
-@njit(**OPTIONS)
+@njit(BOOL(VECTOR, INT), **OPTIONS)
 def rises(m: I8, position: int) -> bool:
     """Whether profit is exit value − entry value; elsewhere it is the reverse."""
     return (position > 0) != (m[INVERSE] != 0)
 
 
-@njit(**OPTIONS)
+@njit(INT(INT, INT, BOOL), **OPTIONS)
 def closing(position: int, size: int, buy: bool) -> int:
     """The part of a trade of `size` that closes what is held."""
     if position < 0 and buy:
@@ -245,7 +247,7 @@ def closing(position: int, size: int, buy: bool) -> int:
     return min(size, position) if position > 0 and not buy else 0
 
 
-@njit(**OPTIONS)
+@njit(INT(VECTOR, WORDS, INT, INT, INT, INT), **OPTIONS)
 def equity(m: I8, w: U8, cash: int, position: int, cost: int, price: int) -> int:
     """Cash, cost and unrealised profit at `price`."""
     if position == 0:
@@ -261,7 +263,7 @@ Traded = tuple[bool, int, int, int, int, int, int, int]
 """Whether it fits; then the account, field by field; then fee and realised profit of the trade."""
 
 
-@njit(**OPTIONS)
+@njit(types.Tuple((BOOL, *[INT] * 7))(VECTOR, WORDS, VECTOR, INT, INT, BOOL), **OPTIONS)
 def traded(m: I8, w: U8, account: I8, size: int, price: int, buy: bool) -> Traded:
     """What a trade of `size` > 0 at `price` makes of an account, which stays as it is."""
     held, locked = account[POSITION], account[COST]
@@ -287,7 +289,7 @@ def traded(m: I8, w: U8, account: I8, size: int, price: int, buy: bool) -> Trade
     return fits, cash, position, cost, realised, fees, paid, gain
 
 
-@njit(**OPTIONS)
+@njit(types.Tuple((BOOL, INT, INT))(VECTOR, WORDS, VECTOR, INT, INT, BOOL), **OPTIONS)
 def trade(m: I8, w: U8, account: I8, size: int, price: int, buy: bool) -> tuple[bool, int, int]:
     """Trades `size` > 0 at `price`: (True, fee, realised profit); or (False, 0, 0) where an amount does not
     fit, and the account stays as it was."""
@@ -302,7 +304,7 @@ def trade(m: I8, w: U8, account: I8, size: int, price: int, buy: bool) -> tuple[
     return True, paid, gain
 
 
-@njit(**OPTIONS)
+@njit(INT(VECTOR, WORDS, VECTOR, INT, INT, BOOL), **OPTIONS)
 def affordable(m: I8, w: U8, account: I8, size: int, price: int, buy: bool) -> int:
     """The part of a market order of `size` that fits: whatever closes, and what opens without leverage.
 

@@ -1,6 +1,9 @@
 """The compiled money of research equals the fold's, to the unit and the code, up to what neither can hold."""
 
+import os
 import random
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable
 from hashlib import sha256
@@ -23,6 +26,7 @@ from streams.events import Market, Sizing
 Pick = Callable[[int, int], int]
 """An integer from low to high."""
 
+ROOT = Path(__file__).parents[2]
 MAX = money.INT64_MAX
 W = np.zeros(money.SCRATCH, np.uint64)
 
@@ -32,8 +36,13 @@ def magnitude(pick: Pick, bits: int) -> int:
     return pick(0, 2 ** pick(0, bits) - 1)
 
 
+def amount(pick: Pick) -> int:
+    """What fits 64 bits, now and then just so, not below 0."""
+    return magnitude(pick, 63) if pick(0, 15) else MAX - magnitude(pick, 40)
+
+
 def signed(pick: Pick) -> int:
-    return magnitude(pick, 63) * (1 if pick(0, 3) else -1)
+    return amount(pick) * (1 if pick(0, 3) else -1)
 
 
 def a_market(pick: Pick) -> Market:
@@ -71,7 +80,7 @@ def an_account(pick: Pick, market: Market, price: int) -> Account:
     cash = signed(pick)
     if cost and pick(0, 1):
         cash = min(cost * pick(0, 300) // 100, MAX)
-    return Account(cash, position, cost, signed(pick), magnitude(pick, 63))
+    return Account(cash, position, cost, signed(pick), amount(pick))
 
 
 def a_price(pick: Pick) -> int:
@@ -82,24 +91,15 @@ def fold_value(market: Market, size: int, price: int, *, up: bool = True) -> int
     return told(lambda: fold_money.value(market, size, price, up=up))
 
 
-def told(amount: Callable[[], int]) -> int:
+def told(answer: Callable[[], int]) -> int:
     try:
-        return amount()
+        return answer()
     except MoneyOverflowError:
         return OVERFLOW
 
 
 def vector(account: Account) -> np.ndarray:
     return np.array(account, np.int64)
-
-
-def hypothetical(test: Callable[[Pick], object]) -> Callable[[], None]:
-    @settings(max_examples=300, deadline=None)
-    @given(st.data())
-    def run(data: st.DataObject) -> None:
-        test(lambda low, high: data.draw(st.integers(low, high)))
-
-    return run
 
 
 def amounts_are_equal(pick: Pick) -> None:
@@ -186,6 +186,24 @@ def fills_are_equal(pick: Pick) -> str:
     return word or "filled"
 
 
+EQUAL: list[Callable[[Pick], object]] = [
+    amounts_are_equal,
+    equities_are_equal,
+    trades_are_equal,
+    decisions_are_equal,
+    fills_are_equal,
+]
+
+
+def hypothetical(test: Callable[[Pick], object]) -> Callable[[], None]:
+    @settings(max_examples=300, deadline=None)
+    @given(st.data())
+    def run(data: st.DataObject) -> None:
+        test(lambda low, high: data.draw(st.integers(low, high)))
+
+    return run
+
+
 test_values_fees_sizes_and_slipped_prices_are_the_folds = hypothetical(amounts_are_equal)
 test_an_equity_is_the_folds = hypothetical(equities_are_equal)
 test_what_is_affordable_and_what_a_trade_leaves_are_the_folds = hypothetical(trades_are_equal)
@@ -193,7 +211,7 @@ test_a_decision_is_the_folds = hypothetical(decisions_are_equal)
 test_a_fill_is_the_folds = hypothetical(fills_are_equal)
 
 
-@pytest.mark.parametrize("equal", [amounts_are_equal, equities_are_equal, trades_are_equal])
+@pytest.mark.parametrize("equal", EQUAL[:3])
 def test_ten_thousand_random_accounts_have_the_folds_money(equal: Callable[[Pick], None]) -> None:
     pick = random.Random(7).randint
     for _ in range(10_000):
@@ -225,6 +243,16 @@ def test_two_hundred_thousand_random_quotients_are_those_of_python() -> None:
         exact = (numerator + (denominator - 1) * up) // denominator
         made = money.quotient(W, *above, *below, up)
         assert made == (exact if exact <= MAX else OVERFLOW), (above, below, up)
+
+
+def test_without_a_compiler_the_same_code_gives_the_same() -> None:
+    script = (
+        "import random, numpy; from tests.property.test_research_money import EQUAL;"
+        "numpy.seterr(over='ignore'); pick = random.Random(4).randint;"
+        "[equal(pick) for equal in EQUAL for _ in range(500)]"
+    )
+    environment = {**os.environ, "NUMBA_DISABLE_JIT": "1"}
+    subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=environment, check=True)
 
 
 def test_the_words_of_a_decision_are_the_folds() -> None:
