@@ -27,7 +27,7 @@ Records: TypeAlias = Any
 Record: TypeAlias = Any
 """One of an array, changed in place."""
 
-DECIDE_SHA256: Final = "d0653f3b8dbf5a287a5f668976c562d020dd252dc7ca6fa55c2b6419e44bb7ce"
+DECIDE_SHA256: Final = "8a64d6d1768296abff9d5da75b1e4a0bacab0ed34f41b72f0897da0cb359b7de"
 """Of the file of `projections.research.decide`: a change there must be a change here, since numba's cache on
 disk looks at this file alone."""
 
