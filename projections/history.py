@@ -15,7 +15,8 @@ from streams.topics import CANDLES
 Rows: TypeAlias = npt.NDArray[np.int64]
 """(n, 8), oldest first: end in ns, open, high, low, close, volume, price and size scale."""
 END, PRICES, VOLUME, PRICE_SCALE, SIZE_SCALE = 0, slice(1, 5), 5, 6, 7
-NONE: Rows = np.empty((0, 8), np.int64)
+WIDTH = 8
+NONE: Rows = np.empty((0, WIDTH), np.int64)
 
 WINDOW_RECORDS = 256
 WINDOW_RECORDS_MAX = 65_536
@@ -52,13 +53,17 @@ def closed(
 def rows_of(records: Iterable[Record], key: str, timeframe: str) -> Rows:
     """The candles of a market and timeframe in records of the stream; what cannot be decoded holds none."""
     rows = [
-        (c.timestamp, c.open, c.high, c.low, c.close, c.volume, c.price_scale, c.size_scale)
+        row_of(c)
         for record in records
         if record.key == key.encode()
         for c in _candles(record.value)
         if c.timeframe == timeframe and c.revision == 0
     ]
-    return np.array(rows, np.int64).reshape(-1, 8)
+    return np.array(rows, np.int64).reshape(-1, WIDTH)
+
+
+def row_of(c: Candle) -> tuple[int, int, int, int, int, int, int, int]:
+    return c.timestamp, c.open, c.high, c.low, c.close, c.volume, c.price_scale, c.size_scale
 
 
 def joined(*parts: Rows) -> Rows:

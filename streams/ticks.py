@@ -120,7 +120,12 @@ def part(batch: TickBatch, ticks: Ticks, start: int, stop: int) -> TickBatch:
 
 def trades(kinds: U1) -> int:
     """How many rows are trades, not clock rows."""
-    return int(np.count_nonzero((kinds & KIND_MASK) != RowKind.CLOCK))
+    return int(np.count_nonzero(is_trade(kinds)))
+
+
+def is_trade(kinds: U1) -> NDArray[np.bool_]:
+    """Which rows are trades."""
+    return (kinds & KIND_MASK) != RowKind.CLOCK
 
 
 def concatenate(parts: Sequence[Ticks]) -> Ticks:

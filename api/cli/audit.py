@@ -3,7 +3,8 @@
 import difflib
 import json as json_lines
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,7 +19,9 @@ from api.cli.session import Session
 
 if TYPE_CHECKING:
     from infra.commands.manager import BotSpec
+    from infra.process.settings import Settings
     from infra.upkeep.comparing import Unequal
+    from infra.upkeep.fresh_home import Plan
     from projections.audit.anchors import Anchor
     from projections.audit.verify import Difference, State, Verified
     from streams.log import Log
@@ -44,44 +47,40 @@ def replay(
             help="In place of the recorded: 'sma_cross fast=7 slow=31 timeframe=1m cash=100000'; repeatable.",
         ),
     ] = None,
+    cold: Annotated[
+        bool, typer.Option("--cold", help="With --from: do not warm the bots on what lies before it.")
+    ] = False,
     json: Json = False,
 ) -> None:
-    """Fold the journal again from nothing into a fresh home: with its bots, or with others."""
-    after_ns, until_ns = time_of(after, "--from"), time_of(until, "--to")
-    with Session() as session:
-        from infra.upkeep.fresh_home import Range, copy_journal, fold_home
-        from streams.backends import open_bare_log
+    """Fold the journal again from nothing into a fresh home: with its bots, or with others.
 
-        bots = _bots(session.log, bot)
-        target = _fresh(session, into)
-        total, span = _journal_records(session.log), Range(after_ns, until_ns)
-        where = target.settings
-        bare = open_bare_log(where.log_url, partitions=where.partitions)
-        with closing(bare) as empty, progress("copying the journal", total) as advance:
-            copied = copy_journal(session.log, empty, session.strategies, span, bots, advance)
-        with target:
-            began = time.monotonic()
-            with progress("folding", _journal_records(target.log)) as advance:
-                fold_home(target.log, session.strategies, advance)
-            seconds = time.monotonic() - began
-            _project(target)
-            result: dict[str, Any] = {
-                "ticks": copied.ticks,
-                "records": _journal_records(target.log),
-                "left_out": copied.left_out,
-                "seconds": round(seconds, 3),
-                "ticks_per_s": round(copied.ticks / max(seconds, 1e-9)),
-                "bots": _summary(target),
-            }
-    if copied.left_out:
-        say(f"{copied.left_out} records hold no event, and so no time within the range: they were left out")
+    The bots of a range (--from) begin at its edge, with their initial cash, and warmed on the candles before
+    it; the copy then begins with the last candle before the range. What is refused leaves nothing behind.
+    """
+    after_ns, until_ns = time_of(after, "--from"), time_of(until, "--to")
+    if after_ns is not None and until_ns is not None and after_ns >= until_ns:
+        raise CommandFailedError(f"--from {after} is not before --to {until}: the range is empty")
+    with Session() as session:
+        from infra.upkeep.fresh_home import Range, plan_copy
+
+        settings = _fresh(session, into)
+        bots, total = _bots(session.log, bot), _journal_records(session.log)
+        span = Range(after_ns, until_ns)
+        with progress("looking what lies before", total) as advance:
+            plan = plan_copy(session.log, session.strategies, span, bots, warm=not cold, progress=advance)
+        with _whole_or_not_at_all(into):
+            result = _replayed(session, settings, plan)
+    if result["left_out"]:
+        say(
+            f"{result['left_out']} records hold no event, and so no time within the range: they were left out"
+        )
     if json:
         print_json(result)
         return
     print_table(result["bots"], BOTS_SHOWN)
     say(
-        f"{copied.ticks:,} ticks folded in {seconds:.2f} s ({result['ticks_per_s']:,}/s) into {into};"
-        f" look at it with TCPD_HOME={into}"
+        f"{result['ticks']:,} ticks folded in {result['seconds']:.2f} s ({result['ticks_per_s']:,}/s) into"
+        f" {into}; look at it with TCPD_HOME={into}"
     )
 
 
@@ -170,16 +169,56 @@ def _bots(log: "Log", given: list[str] | None) -> "list[BotSpec] | None":
     return [bot_of(text, markets) for text in given]
 
 
-def _fresh(session: Session, into: Path) -> Session:
-    """A session on the fresh home, its log created. Raises `CommandFailedError` where one is already."""
-    settings = session.settings.in_home(into.absolute())
-    if (into / "log").exists() or (into / "projections.db").exists():
-        raise CommandFailedError(f"{into} holds a log already; choose a folder that is not there yet")
+def _fresh(session: Session, into: Path) -> "Settings":
+    """Settings of the fresh home. Raises `CommandFailedError` where one is already."""
     from dataclasses import replace
 
-    fresh = Session(replace(settings, partitions=session.log.partitions))
+    if (into / "log").exists() or (into / "projections.db").exists():
+        raise CommandFailedError(f"{into} holds a log already; choose a folder that is not there yet")
+    return replace(session.settings.in_home(into.absolute()), partitions=session.log.partitions)
+
+
+@contextmanager
+def _whole_or_not_at_all(into: Path) -> Iterator[None]:
+    """Make the folder; whatever fails takes away what was written there."""
+    import shutil
+
+    there = set(into.iterdir()) if into.is_dir() else None
     into.mkdir(parents=True, exist_ok=True)
-    return fresh
+    try:
+        yield
+    except BaseException:
+        for made in set(into.iterdir()) - (there or set()):
+            if made.is_dir():
+                shutil.rmtree(made, ignore_errors=True)
+            else:
+                made.unlink(missing_ok=True)
+        if there is None:
+            into.rmdir()
+        raise
+
+
+def _replayed(session: Session, settings: "Settings", plan: "Plan") -> dict[str, Any]:
+    from infra.upkeep.fresh_home import copy_journal, fold_home
+    from streams.backends import open_bare_log
+
+    bare = open_bare_log(settings.log_url, partitions=settings.partitions)
+    with closing(bare) as empty, progress("copying the journal", _journal_records(session.log)) as advance:
+        copied = copy_journal(session.log, empty, plan, advance)
+    with Session(settings) as target:
+        began = time.monotonic()
+        with progress("folding", _journal_records(target.log)) as advance:
+            fold_home(target.log, session.strategies, advance)
+        seconds = time.monotonic() - began
+        _project(target)
+        return {
+            "ticks": copied.ticks,
+            "records": _journal_records(target.log),
+            "left_out": copied.left_out,
+            "seconds": round(seconds, 3),
+            "ticks_per_s": round(copied.ticks / max(seconds, 1e-9)),
+            "bots": _summary(target),
+        }
 
 
 def _project(target: Session) -> None:

@@ -30,6 +30,7 @@ from infra.db import queries
 from infra.db.pages import Window
 from infra.present import facts
 from infra.present.values import iso
+from infra.strategies.indicators import WarmedElsewhereError
 from projections.strategies.code import StrategyCompileError, StrategyRunError
 from streams.events import BotStatus
 
@@ -104,6 +105,8 @@ def indicators(services: Served, bot_id: BotId, rows: Rows) -> dict[str, Any]:
     asked = window._replace(limit=window.limit + 1)
     try:
         found = services.indicators.page(lives, known.market, asked)
+    except WarmedElsewhereError as error:
+        raise ApiError(409, "strategy_failed", str(error), "Ask the home that it was copied from.") from error
     except (StrategyRunError, StrategyCompileError, LookupError) as error:
         raise ApiError(
             409, "strategy_failed", str(error), "Start the bot again to accept today's code."

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable
 from decimal import Decimal, InvalidOperation
-from typing import Any
+from typing import Any, cast
 
-from streams.events import Sizing
+from streams.events import TIMEFRAMES_NS, Sizing, Timeframe
 
 DIGITS_MAX = 40
 SCALE_MAX = 18
@@ -30,6 +30,13 @@ def sizing_of(text: str) -> Sizing:
 def integer_of(text: str, scale: int, what: str) -> int:
     """A positive decimal in units of 10**-scale, exactly. Raises `RefusedError`."""
     return _scaled(_decimal(text, what), scale, what)
+
+
+def timeframe_of(text: str) -> Timeframe:
+    """Raises `RefusedError`."""
+    if text not in TIMEFRAMES_NS:
+        raise RefusedError(f"timeframe {text!r}: choose one of {', '.join(TIMEFRAMES_NS)}")
+    return cast(Timeframe, text)
 
 
 def params_of(pairs: Iterable[str]) -> dict[str, Any]:

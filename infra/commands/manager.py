@@ -6,14 +6,14 @@ Why: ADR 8.
 import math
 import time
 from collections.abc import Callable, Mapping
-from typing import NamedTuple, TypedDict, cast
+from typing import NamedTuple, TypedDict
 from uuid import uuid4
 
 import msgspec
 from msgspec.structs import replace
 from sqlalchemy import Connection, Engine
 
-from infra.commands.given import RefusedError, integer_of
+from infra.commands.given import RefusedError, integer_of, timeframe_of
 from infra.commands.journal_view import registrations, view
 from infra.commands.warming import Warm, WarmUp, warm_up
 from infra.db import queries
@@ -27,7 +27,6 @@ from projections.strategies import Signal
 from projections.strategies.code import Strategies, StrategyCode, StrategyCompileError
 from projections.strategies.parameters import StrategyParameterError
 from streams.events import (
-    TIMEFRAMES_NS,
     Command,
     CreateBot,
     ExternalSignal,
@@ -119,7 +118,7 @@ class BotManager:
         for a strategy that does not compile, `LookupError` for one that does not exist,
         `StrategyParameterError` for its parameters.
         """
-        code = self._compiled(spec.strategy)
+        code = compiled(self._strategies, spec.strategy)
         market = find_market(self._log, spec.market)
         # what is refused is refused here, before anything is written
         checked = create_command(spec, market, code, 0, self._signed(), start=start)
@@ -139,7 +138,7 @@ class BotManager:
         row = queries.bot(self._database, bot_id) if self._database is not None else None
         if row is not None and row.code == "bankrupt":
             raise RefusedError(f"bot {bot_id} is bankrupt: {row.message}; it starts no more, create another")
-        code = self._compiled(bot.strategy)
+        code = compiled(self._strategies, bot.strategy)
         command = StartBot(
             **self._signed(request),
             bot_id=bot_id,
@@ -193,7 +192,7 @@ class BotManager:
         code = self._strategies.get(bot.strategy, bot.code_hash)
         if params:
             if code is None:
-                code = self._compiled(bot.strategy)
+                code = compiled(self._strategies, bot.strategy)
                 today = code.code_hash
             checked = code.check({**bot.params, **params})
         command = ReconfigureBot(
@@ -234,15 +233,6 @@ class BotManager:
         """The key of the market that a bot trades. Raises `RefusedError` for a bot that does not exist."""
         return self._bot(bot_id).market
 
-    def _compiled(self, strategy: str) -> StrategyCode:
-        """Today's code of a strategy, able to step."""
-        code = self._strategies.latest(strategy)
-        try:
-            code.compile()
-        except StrategyCompileError as error:
-            raise RefusedError(f"strategy {strategy} does not compile: {error}") from None
-        return code
-
     def _signed(self, request: str | None = None) -> Signed:
         return Signed(request=request or uuid4().hex, who=self._who, at=self._now())
 
@@ -281,12 +271,21 @@ class BotManager:
         raise RefusedError(f"bot {bot_id} does not exist; `tcpdashboard bots list` shows those that do")
 
 
+def compiled(strategies: Strategies, strategy: str) -> StrategyCode:
+    """Today's code of a strategy, able to step. Raises `RefusedError` and `LookupError`."""
+    code = strategies.latest(strategy)
+    try:
+        code.compile()
+    except StrategyCompileError as error:
+        raise RefusedError(f"strategy {strategy} does not compile: {error}") from None
+    return code
+
+
 def create_command(
     spec: BotSpec, market: Market, code: StrategyCode, bot_id: int, signed: Signed, *, start: bool
 ) -> CreateBot:
     """Raises `RefusedError` and `StrategyParameterError` for a bot that cannot be."""
-    if spec.timeframe not in TIMEFRAMES_NS:
-        raise RefusedError(f"timeframe {spec.timeframe!r}: choose one of {', '.join(TIMEFRAMES_NS)}")
+    timeframe = timeframe_of(spec.timeframe)
     try:
         check_settled(market)
     except CommandError as error:
@@ -296,7 +295,7 @@ def create_command(
         **signed,
         bot_id=bot_id,
         market=market.key,
-        timeframe=cast(Timeframe, spec.timeframe),
+        timeframe=timeframe,
         strategy=spec.strategy,
         code_hash=code.code_hash,
         params=code.check(spec.params),

@@ -44,6 +44,10 @@ Row = tuple[int, dict[str, float]]
 """Close time in ns, and values by name; NaN until warm."""
 
 
+class WarmedElsewhereError(LookupError):
+    """A home does not hold the candles that a bot was warmed on."""
+
+
 class Kept(NamedTuple):
     """A bot behind one of its candles, of which `values` are the numbers."""
 
@@ -65,7 +69,8 @@ class Indicators:
         """The candles of a bot that `window` asks for.
 
         A strategy that works on frames steps on these candles alone, each with the whole of its window.
-        Raises `LookupError` where a life's code is not at hand, `StrategyRunError` where the strategy fails.
+        Raises `LookupError` where a life's code or the candles that it was warmed on are not at hand,
+        `StrategyRunError` where the strategy fails.
         """
         found: list[Row] = []
         for life in reversed(lives) if window.newest else lives:
@@ -82,6 +87,7 @@ class Indicators:
                 wanted = seen.wanted(left)
                 if not len(wanted):
                     continue
+                seen.check_warm_up(life.change.warmed)
                 params = life.change.params
                 if isinstance(code, CompiledCode):
                     values = self._run(seen, code, params, wanted)
@@ -192,6 +198,16 @@ class _Seen:
         order = _CANDLE.timestamp.desc() if window.newest else _CANDLE.timestamp
         ends = self._connection.execute(read.order_by(order).limit(window.limit)).scalars().all()
         return np.sort(np.array(ends, np.int64))
+
+    def check_warm_up(self, candles: int) -> None:
+        """Raises WarmedElsewhereError where some of those before the life are in another home."""
+        read = select(_CANDLE.timestamp).where(self._mine).order_by(_CANDLE.timestamp).limit(1)
+        first = self._connection.execute(read).scalar_one()
+        if candles and first > self._before - (candles - 1) * self._step_ns:
+            raise WarmedElsewhereError(
+                f"the bot was warmed on {candles} candles, and this home begins after the first of them:"
+                " it is a copy of a range"
+            )
 
     def last(self, until_ns: int, count: int) -> list[Any]:
         """Rows of the last `count` up to a time."""

@@ -1,4 +1,8 @@
-"""Candles that were put before a command, held against the market's own. Those without one have no effect."""
+"""Candles that were put before a command, held against the market's own. Those without one have no effect.
+
+A copy of a range warms its bots on candles from before the range: those are in its source, and are not
+compared.
+"""
 
 import numpy as np
 
@@ -6,6 +10,7 @@ from projections import history
 from projections.history import END, NONE, PRICE_SCALE, SIZE_SCALE, Rows
 from streams.codec import UndecodableError, decode_input
 from streams.events import Bars, WarmedCommand
+from streams.genesis import genesis_of
 from streams.log import Log
 from streams.records import Record
 
@@ -20,7 +25,9 @@ class BarsCheck:
     def __init__(self, log: Log) -> None:
         self._log = log
         self._of = ("", "")
+        self._since = 0
         self._rows = NONE
+        self._is_copy = False
         self._faults: dict[str, tuple[Record, str]] = {}
 
     def fault(self, record: Record, stop: int, *, whole: bool) -> tuple[Record, str] | None:
@@ -28,6 +35,8 @@ class BarsCheck:
 
         `whole`: whether these are all that closed before it.
         """
+        if not record.offset:
+            self._is_copy = bool(genesis_of(record).source_home)
         if not any(mark in record.value for mark in _MARKS):
             return None
         try:
@@ -44,10 +53,12 @@ class BarsCheck:
 
     def _differs(self, bars: Bars, stop: int, *, whole: bool) -> str:
         mine, own = _same_scale(_rows(bars), self._own(bars, stop))
-        last = own[-1, END] if len(own) else 0
+        first, last = (own[0, END], own[-1, END]) if len(own) else (0, 0)
         places = np.searchsorted(own[:, END], mine[:, END])
         for row, place in zip(mine, places.tolist(), strict=True):
             if place < len(own) and (own[place] == row).all():
+                continue
+            if self._is_copy and row[END] < first:
                 continue
             if row[END] <= last or whole:
                 found = own[place : place + 1]
@@ -59,8 +70,9 @@ class BarsCheck:
         if (
             self._of != (bars.market, bars.timeframe)
             or not len(kept)
-            or not kept[0, END] <= first <= last <= kept[-1, END]
+            or not self._since <= first <= last <= kept[-1, END]
         ):
+            self._since = first
             self._of = (bars.market, bars.timeframe)
             self._rows = history.closed(self._log, *self._of, since=first, stop=stop)
         return self._rows

@@ -4,6 +4,7 @@ import json
 import random
 import shutil
 import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ SPECIFIED = ("--price-step", "0.5", "--size-step", "0.001", "--fee-bp", "2.5")
 PART = partition_of(KEY.encode(), 4)
 CREATE = ("bots", "create", *MARKET, "--timeframe", "1m", "--cash", "100000", "--strategy")
 SMA = (*CREATE, "sma_cross", "--param", "fast=3", "--param", "slow=8")
+Called = Callable[..., tuple[int, str]]
+"""A call of the command line in this process that must fail."""
 
 
 @dataclass

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from api.cli import main
 from tests.integration.command_line import (
     CREATE,
     FIRST,
@@ -12,6 +13,7 @@ from tests.integration.command_line import (
     ROWS,
     SMA,
     SPECIFIED,
+    Called,
     CommandLine,
     write_csv,
 )
@@ -45,3 +47,23 @@ def recorded(tmp_path_factory: pytest.TempPathFactory, files: Path) -> CommandLi
     assert rest["ticks"] == rest["rows"] == len(ROWS) - len(FIRST)
     assert set(rest) >= {"ticks", "rows", "records", "seconds"}
     return cli
+
+
+@pytest.fixture
+def called(
+    recorded: CommandLine, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Called:
+    """A failing call in this process, which saves its start: (exit code, its one line)."""
+    for name in recorded.settings:
+        monkeypatch.setenv(name, recorded.settings[name])
+    monkeypatch.setenv("TCPD_HOME", str(recorded.home))
+
+    def call(*words: str) -> tuple[int, str]:
+        monkeypatch.setattr("sys.argv", ["tcpdashboard", *words])
+        code = main()
+        out, error = capfd.readouterr()
+        assert out == ""
+        assert error.count("\n") == 1, error
+        return code, error
+
+    return call

@@ -96,3 +96,14 @@ def test_a_home_without_bots_has_no_code_to_carry(cli: CommandLine, tmp_path: Pa
     assert "the journal names no code" in cli.error("strategies", "--archive", tmp_path / "code.zip")
     assert not (tmp_path / "code.zip").exists()
     assert "code.zip" in cli.error("strategies", "--import", tmp_path / "code.zip")
+
+
+def test_a_replay_without_the_code_takes_away_what_it_wrote(traded: CommandLine, tmp_path: Path) -> None:
+    without = CommandLine(traded.home, traded.settings | {"TCPD_KERNELS": str(tmp_path / "others")})
+    del without.settings["TCPD_STRATEGIES"]
+    into = tmp_path / "into"
+    into.mkdir()
+    (into / "mine.txt").write_text("kept", encoding="utf-8")
+    assert "is not at hand" in without.run("replay", "--into", into).stderr
+    assert [path.name for path in into.iterdir()] == ["mine.txt"]
+    traded.out("replay", "--into", into)

@@ -3,7 +3,7 @@
 import csv
 import json
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from io import StringIO
 from pathlib import Path
@@ -12,7 +12,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from api.cli import main
 from api.cli.run import DEMO, MARKETS
 from infra.exchange.simulated import START_NS, symbols
 from infra.exchange.simulated import market as simulated_market
@@ -30,6 +29,7 @@ from tests.integration.command_line import (
     ROWS,
     SMA,
     SPLIT,
+    Called,
     CommandLine,
     trades,
     write_csv,
@@ -38,28 +38,6 @@ from tests.integration.running import Running
 from tests.journal import create, fold, of, records
 
 CANDLES = "/api/candles/sim/BTC/USDT"
-
-Called = Callable[..., tuple[int, str]]
-
-
-@pytest.fixture
-def called(
-    recorded: CommandLine, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Called:
-    """A failing call in this process, which saves its start: (exit code, its one line)."""
-    for name in recorded.settings:
-        monkeypatch.setenv(name, recorded.settings[name])
-    monkeypatch.setenv("TCPD_HOME", str(recorded.home))
-
-    def call(*words: str) -> tuple[int, str]:
-        monkeypatch.setattr("sys.argv", ["tcpdashboard", *words])
-        code = main()
-        out, error = capfd.readouterr()
-        assert out == ""
-        assert error.count("\n") == 1, error
-        return code, error
-
-    return call
 
 
 def table(text: str) -> list[dict[str, str]]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+import pytest
 
 from infra.commands.journal_view import view
 from infra.worker.fold_code import fold_code_hash
@@ -24,6 +25,7 @@ from tests.integration.command_line import (
     ROWS,
     SMA,
     SPECIFIED,
+    Called,
     CommandLine,
     database,
 )
@@ -276,13 +278,48 @@ def test_a_replay_with_given_bots_is_a_backtest_over_the_whole_market(
 
 def test_a_replay_of_a_range_has_the_candles_of_that_range(recorded: CommandLine, tmp_path: Path) -> None:
     span = ("--from", "2018-01-01T01:00:00Z", "--to", "2018-01-01T02:00:00Z")
-    result = recorded.line("replay", "--into", tmp_path / "part", *span)
+    result = recorded.line("replay", "--into", tmp_path / "part", *span, "--cold")
     assert result["ticks"] == 60 * 12
     part = CommandLine(tmp_path / "part", recorded.settings)
     ours = part.lines("candles", *MARKET, "--timeframe", "1m", "--json")
     assert ours == recorded.lines("candles", *MARKET, "--timeframe", "1m", *span, "--json")
     assert [line for line in part.lines("log", "system") if line["type"] != "worker_started.v1"] == []
     assert part.line("verify")["equal"] is True
+
+
+def test_a_replay_of_a_range_has_the_signals_of_that_range(recorded: CommandLine, tmp_path: Path) -> None:
+    span = ("--from", "2018-01-01T01:00:00Z", "--to", "2018-01-01T02:00:00Z")
+    recorded.line("replay", "--into", tmp_path / "part", *span)
+    part = CommandLine(tmp_path / "part", recorded.settings)
+    ours, theirs = (
+        [(one["timestamp"], one["target"], one["values"]) for one in cli.lines("signals", 1, "--json", *span)]
+        for cli in (part, recorded)
+    )
+    assert ours == theirs != []
+    assert part.line("verify")["equal"] is True
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--bot", "sma timeframe=1m cash=1"), "there is no strategy 'sma'"),
+        (("--bot", "sma_cross fast=0 timeframe=1m cash=1"), "parameter fast='0' must be"),
+        (("--bot", "sma_cross timeframe=7m cash=1"), "timeframe '7m': choose one of"),
+        (("--bot", "sma_cross timeframe=1m cash=1 market=test:A/B"), "market=test:A/B is not in the journal"),
+        (("--from", "2030-01-01T00:00:00Z"), "no trade of the journal lies after 2030-01-01T00:00:00Z"),
+        (
+            ("--from", "2018-01-01T02:00:00Z", "--to", "2018-01-01T01:00:00Z"),
+            "--from 2018-01-01T02:00:00Z is not before --to 2018-01-01T01:00:00Z: the range is empty",
+        ),
+    ],
+)
+def test_a_replay_that_is_refused_leaves_nothing_behind(
+    recorded: CommandLine, called: Called, tmp_path: Path, words: tuple[str, ...], said: str
+) -> None:
+    into = tmp_path / "into"
+    code, error = called("replay", "--into", str(into), *words)
+    assert (code, said in error) == (1, True), error
+    assert not into.exists()
 
 
 def test_a_replay_of_a_range_says_how_many_records_it_left_out(recorded: CommandLine, tmp_path: Path) -> None:

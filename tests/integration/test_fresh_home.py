@@ -8,7 +8,7 @@ import pytest
 from infra.commands import BotManager
 from infra.commands.manager import BotSpec
 from infra.strategies.registry import Strategies
-from infra.upkeep.fresh_home import Range, copy_journal, fold_home
+from infra.upkeep.fresh_home import Range, copy_journal, fold_home, plan_copy
 from projections.fold.pipeline import Pipeline
 from streams.backends import open_bare_log
 from streams.events import RowMarket, TickBatch
@@ -59,7 +59,7 @@ def test_a_whole_copy_holds_what_nobody_can_decode_too(
     log: Log, new_log: NewLog, strategies: Strategies
 ) -> None:
     copy = new_log("copy")
-    assert copy_journal(log, copy, strategies) == (5, 4, 0)
+    assert copy_journal(log, copy, plan_copy(log, strategies)) == (5, 4, 0)
     assert list(copy.read(JOURNAL, PART, 1)) == list(log.read(JOURNAL, PART, 1))
     begun, source = genesis_at(copy, PART), genesis_at(log, PART)
     assert (begun.source_home, begun.home == source.home) == (source.home, False)
@@ -75,7 +75,7 @@ def test_a_range_leaves_out_what_nobody_can_decode_and_counts_it(
     log: Log, new_log: NewLog, strategies: Strategies
 ) -> None:
     copy = new_log("copy")
-    assert copy_journal(log, copy, strategies, FIRST_MINUTES) == (5, 4, 2)
+    assert copy_journal(log, copy, plan_copy(log, strategies, FIRST_MINUTES)) == (5, 4, 2)
     assert trades_in_candles(copy, strategies) == {MARKET.key: 4}
 
 
@@ -86,7 +86,7 @@ def test_a_range_of_a_journal_with_repeats_counts_each_trade_once(
         log.append([Entry(*record[:1], record.key, record.value, record.time_ms, PART)])
     JournalWriter(log, "feed", 0).append(batch(MARKET, [(123, 104, 5)]), key=MARKET.key)
     copy = new_log("copy")
-    copy_journal(log, copy, strategies, FIRST_MINUTES)
+    copy_journal(log, copy, plan_copy(log, strategies, FIRST_MINUTES))
     assert trades_in_candles(copy, strategies) == {MARKET.key: 4}
 
 
@@ -97,7 +97,7 @@ def test_a_bot_created_in_a_home_made_of_a_range_gets_an_id_that_none_has(
     created = [manager.create_bot(SPEC).bot_id for _ in range(3)]
     JournalWriter(log, "later", 1).append(batch(MARKET, [(125, 100, 5)]), key=MARKET.key)
     copy = new_log("copy")
-    copy_journal(log, copy, strategies, FIRST_MINUTES)
+    copy_journal(log, copy, plan_copy(log, strategies, FIRST_MINUTES))
     bots = fold_home(copy, strategies)[PART].view().markets[MARKET.key].bots
     assert list(bots) == created == [1, 2, 3]
     assert BotManager(copy, strategies, "test").create_bot(SPEC).bot_id == 4

@@ -16,7 +16,7 @@ from infra.db.schema import migrate, open_database
 from infra.strategies.indicators import Indicators
 from infra.strategies.lives import BotHistory
 from infra.strategies.registry import Strategies
-from infra.upkeep.fresh_home import Range, copy_journal, fold_home
+from infra.upkeep.fresh_home import Range, copy_journal, fold_home, plan_copy
 from infra.upkeep.rebuild import rebuild
 from projections import history
 from projections.audit.verify import verify
@@ -24,7 +24,7 @@ from projections.fold.pipeline import Pipeline
 from projections.history import END, closed
 from streams.backends import open_bare_log, open_log
 from streams.codec import decode_input, encode
-from streams.events import Bars, BotChanged, CreateBot, DeadLetter
+from streams.events import Bars, BotChanged, CreateBot, DeadLetter, Signal
 from streams.journal import JournalWriter
 from streams.log import Log
 from streams.records import Entry
@@ -274,21 +274,24 @@ def test_candles_that_no_command_took_are_not_asked_about(home: Home) -> None:
         assert verify(log, home.strategies, lambda _: None).equal
 
 
-def test_a_whole_copy_warms_alike_and_a_range_begins_cold(home: Home, tmp_path: Path) -> None:
+def test_a_whole_copy_warms_alike_and_a_range_too_unless_it_begins_cold(home: Home, tmp_path: Path) -> None:
     home.manager.create_bot(SPEC, start=True)
     home.trade(wander(5, 40))
     home.fold()
     half = Range(START + 200 * MINUTE, None)
-    for name, span, warmed in (("whole", Range(), 8), ("half", half, 0)):
+    for name, span, warmed in (("whole", Range(), 8), ("half", half, 8), ("cold", half, 0)):
         with closing(open_bare_log(f"embedded://{tmp_path}/{name}", partitions=1)) as copy:
-            copy_journal(home.log, copy, home.strategies, span)
+            copy_journal(home.log, copy, plan_copy(home.log, home.strategies, span, warm=warmed > 0))
             fold_home(copy, home.strategies)
             assert not of(copy.read(SYSTEM, 0), DeadLetter)
             assert [change.warmed for change in of(copy.read(BOTS, 0), BotChanged)] == [warmed]
-            same = [*copy.read(SIGNALS, 0)] == [*home.log.read(SIGNALS, 0)]
-            assert same == (name == "whole")
+            assert ([*copy.read(SIGNALS, 0)] == [*home.log.read(SIGNALS, 0)]) == (name == "whole")
+            ours, theirs = (
+                [s.timestamp for s in of(log.read(SIGNALS, 0), Signal)] for log in (copy, home.log)
+            )
+            assert (ours == theirs) == (name != "cold")
     with closing(open_bare_log(f"embedded://{tmp_path}/other", partitions=1)) as copy:
-        copy_journal(home.log, copy, home.strategies, bots=[SPEC])
+        copy_journal(home.log, copy, plan_copy(home.log, home.strategies, bots=[SPEC]))
         assert not any(b"bars.v1" in record.value for record in copy.read(JOURNAL, 0))
 
 
