@@ -95,12 +95,16 @@ class World:
     def trades(self, source: str = "venue", *, backfill: bool = False) -> None:
         rows: list[tuple[Any, ...]] = []
         for _ in range(self.chance.randrange(1, 12)):
-            self.now += self.chance.choice([0.5, 7, 20, 40])
+            self.now += self.chance.choice([0, 0.5, 7, 20, 40])
             self.price = max(1, self.price + self.chance.randrange(-9, 10))
             if backfill:
                 rows.append((max(self.now - 90, 0), self.price, 5, "backfill"))
             elif self.chance.random() < 0.1:
                 rows.append((self.now,))
+            elif self.chance.random() < 0.1:
+                # behind two minutes that a clock closes, a trade of the second: late, and no decision's fill
+                rows += [(self.now,), (self.now + 60,), (self.now + 30, self.price, 3)]
+                self.now += 60
             else:
                 rows.append((self.now, self.price, self.chance.randrange(1, 9)))
         self._fold(source, batch(self.market, rows))
@@ -189,6 +193,9 @@ class World:
         ]
         for _, derived in sorted(emitted, key=lambda pair: pair[0]):
             self._check(derived)
+        self._balanced()
+
+    def _balanced(self) -> None:
         for bot in self.pipeline.view().markets[self.market.key].bots.values():
             account, last = bot.account, bot.mark
             assert account.cash + account.cost + account.fees - account.realised == bot.initial_cash
