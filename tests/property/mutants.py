@@ -38,31 +38,121 @@ class Mutant(NamedTuple):
 
 
 BACKTEST = [
-    Mutant("a fee is rounded down", "money", "m[FEE], 1, 1, E8, 1, 1, 1, True)", "m[FEE], 1, 1, E8, 1, 1, 1, False)"),
-    Mutant("an entry is rounded for the bot", "money", "price, rises(m, 1 if buy else -1))", "price, not rises(m, 1 if buy else -1))"),
-    Mutant("slippage of a purchase is rounded down", "money", "E8, step, 1, 1, True) * step", "E8, step, 1, 1, False) * step"),
-    Mutant("the smallest size is too small", "decide", "if abs(wanted) < max(m[MIN_SIZE], 1):", "if abs(wanted) <= max(m[MIN_SIZE], 1):"),
-    Mutant("who holds may not close all", "decide", "if holds and abs(size) > closing(", "if holds and abs(size) >= closing("),
-    Mutant("a refused signal cancels an order that flattens", "account", "SUPERSEDED, executed != 0)", "SUPERSEDED, True)"),
+    Mutant(
+        "a fee is rounded down",
+        "money",
+        "m[FEE], 1, 1, E8, 1, 1, 1, True)",
+        "m[FEE], 1, 1, E8, 1, 1, 1, False)",
+    ),
+    Mutant(
+        "an entry is rounded for the bot",
+        "money",
+        "price, rises(m, 1 if buy else -1))",
+        "price, not rises(m, 1 if buy else -1))",
+    ),
+    Mutant(
+        "slippage of a purchase is rounded down",
+        "money",
+        "E8, step, 1, 1, True) * step",
+        "E8, step, 1, 1, False) * step",
+    ),
+    Mutant(
+        "the smallest size is too small",
+        "decide",
+        "if abs(wanted) < max(m[MIN_SIZE], 1):",
+        "if abs(wanted) <= max(m[MIN_SIZE], 1):",
+    ),
+    Mutant(
+        "who holds may not close all",
+        "decide",
+        "if holds and abs(size) > closing(",
+        "if holds and abs(size) >= closing(",
+    ),
+    Mutant(
+        "a refused signal cancels an order that flattens",
+        "account",
+        "SUPERSEDED, executed != 0)",
+        "SUPERSEDED, True)",
+    ),
     Mutant("a bot compares while its order waits", "account", " or b.order == BY_SIGNAL:", ":"),
     Mutant("the row that closes fills before it closes", "account", ".place < end:", ".place <= end:"),
-    Mutant("nobody is ruined by a fill", "account", "worth != OVERFLOW and worth <= 0:", "worth != OVERFLOW and worth < -(10**15):"),
-    Mutant("a trade of the decision's time does not fill", "waiting", 'waiting["decided"][0] <= time[row]:', 'waiting["decided"][0] < time[row]:'),
+    Mutant(
+        "nobody is ruined by a fill",
+        "account",
+        "worth != OVERFLOW and worth <= 0:",
+        "worth != OVERFLOW and worth < -(10**15):",
+    ),
+    Mutant(
+        "a trade of the decision's time does not fill",
+        "waiting",
+        'waiting["decided"][0] <= time[row]:',
+        'waiting["decided"][0] < time[row]:',
+    ),
     Mutant("late trades fill", "gather", "kind[folded.revising] |= BACKFILL", "kind[folded.revising] |= 0"),
-]  # fmt: skip
+]
 FOLD = [
-    Mutant("a fee is rounded down", "money.fee", "-(-value(market, size, price, up=True) * market.fee // E8)", "value(market, size, price, up=True) * market.fee // E8"),
-    Mutant("an entry is rounded for the bot", "money.trade", "up=_direction(market, signed) > 0", "up=_direction(market, signed) < 0"),
-    Mutant("slippage of a purchase is rounded down", "money.slipped", "-(-price * (E8 + market.slippage) // (E8 * step)) * step", "price * (E8 + market.slippage) // (E8 * step) * step"),
-    Mutant("the smallest size is too small", "decide._sized", "if abs(desired) < max(market.min_size, 1):", "if abs(desired) <= max(market.min_size, 1):"),
-    Mutant("who holds may not close all", "decide.decide", "rules.holds and abs(decision.size) > closing", "rules.holds and abs(decision.size) >= closing"),
-    Mutant("a refused signal cancels an order that flattens", "orders.signal", "flatten=decision.executed", "flatten=True"),
-    Mutant("a bot compares while its order waits", "desk._resumed", "bot.order is not None and bot.order.reason == SIGNAL", "False"),
-    Mutant("the row that closes fills what it decided", "matching.fill_waiting", "order.row + 1 if", "order.row if"),
+    Mutant(
+        "a fee is rounded down",
+        "money.fee",
+        "-(-value(market, size, price, up=True) * market.fee // E8)",
+        "value(market, size, price, up=True) * market.fee // E8",
+    ),
+    Mutant(
+        "an entry is rounded for the bot",
+        "money.trade",
+        "up=_direction(market, signed) > 0",
+        "up=_direction(market, signed) < 0",
+    ),
+    Mutant(
+        "slippage of a purchase is rounded down",
+        "money.slipped",
+        "-(-price * (E8 + market.slippage) // (E8 * step)) * step",
+        "price * (E8 + market.slippage) // (E8 * step) * step",
+    ),
+    Mutant(
+        "the smallest size is too small",
+        "decide._sized",
+        "if abs(desired) < max(market.min_size, 1):",
+        "if abs(desired) <= max(market.min_size, 1):",
+    ),
+    Mutant(
+        "who holds may not close all",
+        "decide.decide",
+        "rules.holds and abs(decision.size) > closing",
+        "rules.holds and abs(decision.size) >= closing",
+    ),
+    Mutant(
+        "a refused signal cancels an order that flattens",
+        "orders.signal",
+        "flatten=decision.executed",
+        "flatten=True",
+    ),
+    Mutant(
+        "a bot compares while its order waits",
+        "desk._resumed",
+        "bot.order is not None and bot.order.reason == SIGNAL",
+        "False",
+    ),
+    Mutant(
+        "the row that closes fills what it decided",
+        "matching.fill_waiting",
+        "order.row + 1 if",
+        "order.row if",
+    ),
     Mutant("nobody is ruined by a fill", "matching._fill", "if worth <= 0:", "if worth < -(10**15):"),
-    Mutant("a trade of the decision's time does not fill", "matching._first_trade", "time[rows] >= decided", "time[rows] > decided"),
-    Mutant("late trades fill", "tape.Tape.fold_rows", "kind[folded.revising] |= BACKFILL", "kind[folded.revising] |= 0"),
-]  # fmt: skip
+    Mutant(
+        "a trade of the decision's time does not fill",
+        "matching._first_trade",
+        "time[rows] >= decided",
+        "time[rows] > decided",
+    ),
+    Mutant(
+        "late trades fill",
+        "tape.Tape.fold_rows",
+        "kind[folded.revising] |= BACKFILL",
+        "kind[folded.revising] |= 0",
+    ),
+]
 
 
 class Unchecked(World):
@@ -87,7 +177,7 @@ def lived(strategies: Strategies, kind: type[World] = World) -> list[World]:
 
 def differing(worlds: Sequence[World], strategies: Strategies) -> str:
     """The first difference of these worlds, or that there is none."""
-    from tests.property.test_parity import compared  # noqa: PLC0415 - loads the backtest, which is mutated first
+    from tests.property.test_parity import compared
 
     for number, world in enumerate(worlds):
         for bot_id, one in enumerate(compared(world, strategies), 1):
