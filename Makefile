@@ -19,7 +19,7 @@ COMPILE := CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --allow
 	--strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options
 
 NPM := .venv/page/package-lock.json
-PAGE := api/page/static/vendor/lightweight-charts.mjs
+CHARTS := infra/present/vendor/lightweight-charts.mjs
 TSC := .venv/page/node_modules/typescript/bin/tsc
 WITH_NODE := PATH="$$PATH:$(CURDIR)/$(BIN)"
 NPM_CI := $(WITH_NODE) npm ci --prefix .venv/page --ignore-scripts --no-audit --no-fund --no-update-notifier --silent
@@ -27,12 +27,12 @@ NPM_CI := $(WITH_NODE) npm ci --prefix .venv/page --ignore-scripts --no-audit --
 .PHONY: setup run test check fuzz bench soak lock
 .DELETE_ON_ERROR:
 
-setup: .venv/setup.stamp $(PAGE)
+setup: .venv/setup.stamp $(CHARTS)
 
 run: setup
 	$(BIN)/tcpdashboard up --demo $(ARGS)
 
-test: $(if $(ARGS),,check) .venv/dev.stamp $(PAGE)
+test: $(if $(ARGS),,check) .venv/dev.stamp $(CHARTS)
 	tests/services/install.sh
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
@@ -85,14 +85,14 @@ $(NPM): api/page/package.json api/page/package-lock.json requirements-node.lock 
 	@touch $@
 
 # the page itself is served as it stands here
-$(PAGE): $(NPM)
-	@echo "Fetching the page's charts ..."
+$(CHARTS): $(NPM)
+	@echo "Fetching the charts of page and reports ..."
 	@mkdir -p $(@D)
 	@$(NPM_CI) --omit=dev
 	@cp .venv/page/node_modules/lightweight-charts/LICENSE $(@D)/LICENSE
 	@cp .venv/page/node_modules/lightweight-charts/dist/lightweight-charts.standalone.production.mjs $@
 
 # what checks the types of the page's modules, and nothing that is served
-$(TSC): $(NPM) | $(PAGE)
+$(TSC): $(NPM) | $(CHARTS)
 	@$(NPM_CI)
 	@touch $@

@@ -12,9 +12,11 @@ from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 
 import api
+import infra
 from api.http.security import PAGE
 
 FOLDER = Path(api.__file__).parent / "page" / "static"
+CHARTS = Path(infra.__file__).parent / "present" / "vendor"
 POLICY = (
     "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'none'"
@@ -34,6 +36,7 @@ def index() -> FileResponse:
 def mount(app: FastAPI) -> None:
     """Serve the page at `/` and what it is made of below `PAGE`."""
     app.include_router(router)
+    app.mount(f"{PAGE}vendor", _Files(directory=CHARTS))
     app.mount(PAGE, _Files(directory=FOLDER))
 
 

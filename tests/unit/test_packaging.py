@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-CHARTS = "api/page/static/vendor"
+CHARTS = "infra/present/vendor"
 PACKAGES = {"streams", "projections", "infra", "api"}
 
 
@@ -52,8 +52,10 @@ def test_the_wheel_ships_the_four_packages_with_migrations_deployment_and_page(t
     assert "infra/deploy/.env.example" in wanted
     assert wanted <= set(names)
     page = {name for name in tracked if name.startswith("api/page/static/")}
+    assert {name for name in names if name.startswith("api/page/")} == page
+    report = {name for name in tracked if name.startswith("infra/research/report.")}
     fetched = {f"{CHARTS}/lightweight-charts.mjs", f"{CHARTS}/LICENSE"}
-    assert {name for name in names if name.startswith("api/page/")} == page | fetched
+    assert report | fetched <= set(names)
 
 
 def test_a_wheel_without_the_charts_is_not_built(tmp_path: Path) -> None:
