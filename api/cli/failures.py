@@ -29,6 +29,7 @@ EXPECTED = {
     "projections.strategies.parameters.StrategyParameterError",
     "projections.fold.bots.CodeMissingError",
     "projections.research.gather.ChainError",
+    "infra.research.report.ReportError",
     "infra.db.schema.SchemaError",
     "infra.db.projector.ProjectionError",
     "infra.worker.root.FeedError",

@@ -55,6 +55,10 @@ def backtest(
     out: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help="A new folder for the result's tables.")
     ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option("--report", metavar="FILE", help="The result as a page, without network."),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Test a strategy over a market's history: what a live bot would have done, trade for trade."""
@@ -81,6 +85,8 @@ def backtest(
         other = test(code, in_last_revision(data), params, **asked) if both else None
     if out is not None:
         write(result, out)
+    if report is not None:
+        result.report(report)
     _print(result, other, explain=explain, json=json)
 
 

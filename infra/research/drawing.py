@@ -11,10 +11,10 @@ import numpy as np
 
 from projections.research.columns import I8, Floats
 from projections.research.daily import days_of
-from projections.research.holding import worth
-from projections.research.round_trips import Fills
+from projections.research.holding import Held, worth
+from projections.research.round_trips import Fills, Trips
 from projections.research.statistics import Curve
-from projections.research.summary import Summary
+from streams.events import Market
 
 SLOTS = 4_000
 """About as many as a large screen has dots from left to right."""
@@ -72,35 +72,43 @@ def fallen(equity: Floats, initial: float) -> Floats:
     return 100.0 * (equity / heights - 1.0)
 
 
-def drawing(summary: Summary, values: Floats) -> dict[str, Any]:
+class Drawn(NamedTuple):
+    """A run to be drawn; `values` f8[n, ≥ 4] are open, high, low and close of its bars, and all amounts stand
+    at the scales of `market`."""
+
+    market: Market
+    curve: Curve
+    values: Floats
+    fills: Fills
+    held: Held | None
+
+
+def drawing(run: Drawn) -> dict[str, Any]:
     """Everything that is drawn, slot by slot: `times` in seconds UTC of their ends, `candles`, `equity`,
     `hold` (empty where nothing could be bought), `drawdown` in percent; `buys`, `sells`: slots with fills.
-
-    `values` f8[bars, ≥ 4] are open, high, low and close of the run's bars.
     """
-    curve, unit = summary.curve, 10.0**summary.market.cash_scale
+    market, curve, values, fills, bought = run
+    unit = 10.0**market.cash_scale
     slots = slots_of(len(curve.ends))
     times = curve.ends[slots.last]
     held = np.empty(0, np.int64)
-    if summary.held is not None:
-        held = worth(summary.held, summary.market, np.arange(len(curve.ends)), curve.closes)
-    buys, sells = (_filled(summary.fills[summary.fills["buy"] == side], times) for side in (1, 0))
+    if bought is not None:
+        held = worth(bought, market, np.arange(len(curve.ends)), curve.closes)
     return {
         "times": (times // 1_000_000_000).tolist(),
         "candles": candles(slots, values).tolist(),
         "equity": _short(line(slots, curve.equity / unit)),
         "hold": _short(line(slots, held / unit)) if len(held) else [],
         "drawdown": _short(line(slots, fallen(curve.equity / unit, curve.initial / unit))),
-        "buys": buys,
-        "sells": sells,
-        "digits": summary.market.price_scale,
+        "buys": _filled(fills["time"][fills["buy"] != 0], times),
+        "sells": _filled(fills["time"][fills["buy"] == 0], times),
+        "digits": market.price_scale,
     }
 
 
-def _filled(fills: Fills, times: I8) -> list[int]:
-    """The slots in which fills lie; one behind the last lies in the last."""
-    slots = np.minimum(np.searchsorted(times, fills["time"]), len(times) - 1)
-    return np.unique(slots).tolist()
+def _filled(filled: I8, times: I8) -> list[int]:
+    """The slots in which these times lie; one behind the last lies in the last."""
+    return np.unique(np.minimum(np.searchsorted(times, filled), len(times) - 1)).tolist()
 
 
 def _short(values: Floats) -> list[float]:
@@ -145,13 +153,13 @@ class Bin(NamedTuple):
     trades: int
 
 
-def distribution(summary: Summary) -> list[Bin]:
+def distribution(trips: Trips) -> list[Bin]:
     """Closed trades in some `BINS` bins of one width, of which 0 is an edge; the outer ones hold what lies
     beyond them, a hundredth of all each."""
-    closed = (summary.trips["closed"] >= 0) & (summary.trips["entry"] > 0)
+    closed = (trips["closed"] >= 0) & (trips["entry"] > 0)
     if not closed.any():
         return []
-    shares = summary.trips["net"][closed] / summary.trips["entry"][closed]
+    shares = trips["net"][closed] / trips["entry"][closed]
     low, high = np.quantile(shares, [0.01, 0.99])
     bins = min(BINS, 2 * int(len(shares) ** 0.5) + 1)
     width = max((high - low) / bins, 1e-6)

@@ -4,19 +4,20 @@ What is drawn is thinned (`infra.research.drawing`), and the library that draws 
 """
 
 import json
+import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from html import escape
 from pathlib import Path
 from string import Template
+from typing import Any, NamedTuple
 
 import infra
-from infra.research.drawing import SLOTS, Month, distribution, drawing, months
-from infra.research.numbers import as_json, as_text, percent
-from projections.research.columns import Floats
+from infra.research.drawing import SLOTS, Bin, Drawn, Month, distribution, drawing, months
+from projections.research.honesty import Line
+from projections.research.round_trips import Trips
 from projections.research.statistics import DEFINITIONS
-from projections.research.summary import Summary
 
 CHARTS = Path(infra.__file__).parent / "present" / "vendor" / "lightweight-charts.mjs"
 PARTS = Path(__file__).parent
@@ -28,33 +29,58 @@ class ReportError(Exception):
     """A report cannot be made here; the message says why, and the way out."""
 
 
-def report(title: str, said: Sequence[str], summary: Summary, values: Floats) -> str:
-    """The whole file as text.
+class Page(NamedTuple):
+    """What a report tells: `said` in the first lines, `told` as (metric, its text for people) and `exact` as
+    JSON has it."""
 
-    `said` are the lines that stand first: what the run was made of, under which assumptions. `values`
-    f8[bars, ≥ 4]: open, high, low and close of the run's bars. Raises ReportError where the library of charts
-    was not fetched.
-    """
-    bars = len(summary.curve.ends)
+    title: str
+    said: Sequence[str]
+    honesty: Sequence[Line]
+    told: Sequence[tuple[str, str]]
+    exact: Mapping[str, Any]
+    drawn: Drawn
+    trips: Trips
+
+
+def report(page: Page) -> str:
+    """The whole file as text. Raises ReportError where the library of charts was not fetched."""
+    bars = len(page.drawn.curve.ends)
     thinned = f"Drawn are {SLOTS:,} slots of {bars:,} bars; the highest and the lowest point of each stay. "
-    data = json.dumps(drawing(summary, values), separators=(",", ":"), allow_nan=False)
+    data = json.dumps(drawing(page.drawn), separators=(",", ":"), allow_nan=False)
     return Template(_part("html")).substitute(
-        title=escape(title),
-        said="".join(f"<p>{escape(text)}</p>" for text in said),
+        title=escape(page.title),
+        said="".join(f"<p>{escape(text)}</p>" for text in page.said),
         lines="".join(
             f'<li class="{"warns" if line.warns else "fine"}">{escape(line.text)}</li>'
-            for line in summary.lines
+            for line in page.honesty
         ),
         thinned=thinned if bars > SLOTS else "",
-        numbers="".join(_numbers(summary)),
+        numbers="".join(_numbers(page)),
         month_names="".join(f"<th>{name}</th>" for name in MONTHS),
-        months="".join(_month_row(year) for year in months(summary.curve)),
-        trades=_trades(summary),
+        months="".join(_month_row(year) for year in months(page.drawn.curve)),
+        trades=_trades(distribution(page.trips)),
         style=_part("css"),
         data=_inside_script(data),
         charts=_inside_script(_library()),
         script=_inside_script(_part("js")),
     )
+
+
+def write(page: Page, file: Path) -> None:
+    """Write the report; the file appears only when it is complete. Raises ReportError and OSError."""
+    text = report(page)
+    part = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        part.write_text(text, encoding="utf-8")
+        os.replace(part, file)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def framed(page: Page) -> str:
+    """The report as an element of another page, such as a notebook's."""
+    style = "width: 100%; height: 48rem; border: 0"
+    return f'<iframe srcdoc="{escape(report(page))}" style="{style}"></iframe>'
 
 
 @cache
@@ -82,14 +108,13 @@ def _inside_script(text: str) -> str:
     return text.replace("</", "<\\/").replace("<!--", "<\\!--")
 
 
-def _numbers(summary: Summary) -> Iterator[str]:
-    exact = as_json(summary)
-    for name, metric in DEFINITIONS.items():
-        kind = "value none" if exact[name] is None else "value"
+def _numbers(page: Page) -> Iterator[str]:
+    for name, text in page.told:
+        metric, exact = DEFINITIONS[name], page.exact[name]
         yield (
-            f'<tr data-name="{name}" data-value="{escape(json.dumps(exact[name]))}">'
+            f'<tr data-name="{name}" data-value="{escape(json.dumps(exact))}">'
             f'<th scope="row">{escape(metric.title)}</th>'
-            f'<td class="{kind}">{escape(as_text(summary, name))}</td>'
+            f'<td class="value{" none" if exact is None else ""}">{escape(text)}</td>'
             f'<td class="definition">{escape(metric.definition)}</td></tr>'
         )
 
@@ -103,16 +128,15 @@ def _return_cell(ratio: float | None) -> str:
     if ratio is None:
         return "<td>–</td>"
     kind = "loss" if ratio < 0 else "gain" if ratio > 0 else "same"
-    return f'<td class="{kind}">{percent(ratio)}</td>'
+    return f'<td class="{kind}">{ratio:,.2%}</td>'
 
 
-def _trades(summary: Summary) -> str:
-    bins = distribution(summary)
+def _trades(bins: list[Bin]) -> str:
     if not bins:
         return "<p>There is no closed trade.</p>"
     most = max(one.trades for one in bins)
     rows = (
-        f'<tr><th scope="row">{percent(one.low)} … {percent(one.high)}</th>'
+        f'<tr><th scope="row">{one.low:,.2%} … {one.high:,.2%}</th>'
         f'<td class="count">{one.trades:,}</td><td><div class="bar {"loss" if one.high <= 0 else "gain"}" '
         f'style="width: {100 * one.trades / most:.1f}%"></div></td></tr>'
         for one in bins

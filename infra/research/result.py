@@ -4,11 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from infra.present.values import decimal_string, iso
+from infra.research.drawing import Drawn
+from infra.research.report import Page, framed, write
 from infra.research.sources import Data
 from projections.research import account as of
 from projections.research.account import CODES
@@ -16,8 +19,8 @@ from projections.research.columns import I8, Table, values_of
 from projections.research.holding import Held, bought
 from projections.research.holding import rescaled as held_rescaled
 from projections.research.honesty import Evidence, Line, lines, other_signals
+from projections.research.round_trips import grown, round_trips, scales_of
 from projections.research.round_trips import rescaled as fills_rescaled
-from projections.research.round_trips import round_trips
 from projections.research.run import Outcome, Specification
 from projections.research.statistics import DEFINITIONS, Curve, Metrics, metrics
 from projections.research.tripwire import tripwire
@@ -65,10 +68,15 @@ class Result:
 
     # ------------------------------------------------------------ integers
 
+    @cached_property
+    def eras(self) -> tuple[Market, ...]:
+        """The market's specifications up to the last bar."""
+        return self.data.prepared.columns.eras[: int(self.bars["era"][-1]) + 1]
+
     @property
     def market(self) -> Market:
-        """The market's specification in its last era, at whose scales all amounts here stand."""
-        return self.data.prepared.columns.eras[-1]
+        """The market as it stood at the last bar, at whose scales all amounts here stand."""
+        return self.eras[-1]
 
     @cached_property
     def bars(self) -> Table:
@@ -80,27 +88,22 @@ class Result:
         bars, prepared, first = self.bars, self.data.prepared, self.outcome.first
         length = TIMEFRAMES_NS[prepared.columns.timeframe]
         begin = int(prepared.ends[first - 1]) if first else int(prepared.ends[0]) - length
+        prices, sizes, cashes = scales_of(self.eras)
         return Curve(
             prepared.ends[first : self.outcome.last],
-            self._grown(np.ascontiguousarray(bars["close"]), "price_scale"),
-            self._grown(self.outcome.equity, "cash_scale"),
-            self._grown(self.outcome.position, "size_scale"),
+            np.ascontiguousarray(grown(bars["close"], bars["era"], prices, "a close")),
+            grown(self.outcome.equity, bars["era"], cashes, "the equity"),
+            grown(self.outcome.position, bars["era"], sizes, "the position"),
             self.outcome.initial_cash,
             begin,
         )
-
-    def _grown(self, column: I8, scale: str) -> I8:
-        """A column of the bars at the scale of the last era."""
-        eras = self.data.prepared.columns.eras
-        factors = [10 ** (getattr(eras[-1], scale) - getattr(era, scale)) for era in eras]
-        return column if max(factors) == 1 else column * np.array(factors)[self.bars["era"]]
 
     def happened(self, kind: int) -> Table:
         return self.outcome.happened[self.outcome.happened["kind"] == kind]
 
     @cached_property
     def fill_rows(self) -> Table:
-        return fills_rescaled(self.happened(of.FILL), self.data.prepared.columns.eras)
+        return fills_rescaled(self.happened(of.FILL), self.eras)
 
     @cached_property
     def trips(self) -> Table:
@@ -108,14 +111,16 @@ class Result:
 
     @cached_property
     def held(self) -> Held | None:
-        """Buy and hold with the same cash, from the first trade at which the run could have traded."""
-        prepared, first = self.data.prepared, self.outcome.first
-        trade = int(prepared.bars["trade"][max(first - 1, 0)])
+        """Buy and hold with the same cash, from the trade behind the first close, the first that can fill."""
+        trade = int(self.bars["trade"][0])
         if trade < 0:
             return None
-        at = prepared.columns.trades[trade]
-        bar = int(np.searchsorted(prepared.bars["place"], at["place"])) - first
-        era = prepared.columns.eras[at["era"]]
+        at = self.data.prepared.columns.trades[trade]
+        if at["era"] >= len(self.eras):
+            return None
+        # the bar that the same row closed was closed before it
+        bar = int(np.searchsorted(self.bars["place"], at["place"], side="right"))
+        era = self.eras[at["era"]]
         cash = self.spec.cash * 10 ** (era.cash_scale - self._first_era.cash_scale)
         held = bought(era, cash, int(at["price"]), bar)
         return None if held is None else held_rescaled(held, era, self.market)
@@ -290,6 +295,30 @@ class Result:
                 return str(timedelta(seconds=int(value) // 10**9))
             case _:
                 return f"{value:,}"
+
+    def report(self, path: str | Path) -> None:
+        """Write it as one HTML file that needs no network; the file appears only when it is complete.
+
+        Raises `ReportError` and OSError.
+        """
+        write(self._page, Path(path))
+
+    def _repr_html_(self) -> str:
+        return framed(self._page)
+
+    @property
+    def _page(self) -> Page:
+        columns, outcome = self.data.prepared.columns, self.outcome
+        values = self.data.prepared.values[outcome.first : outcome.last]
+        return Page(
+            f"{self.spec.code.name} on {columns.market}, {columns.timeframe}",
+            [self.headline, *self.incidents, *self.data.notes],
+            self.honesty,
+            self.told,
+            self.metrics,
+            Drawn(self.market, self.curve, values, self.fill_rows, self.held),
+            self.trips,
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """What `--json` prints."""

@@ -6,12 +6,10 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page
 
-from infra.research.numbers import as_json
-from infra.research.report import report
+from infra.research.backtest import backtest
+from infra.research.result import Result
+from infra.research.sources import Data
 from infra.strategies.registry import Strategies
-from projections.research.run import Specification, backtest
-from projections.research.summary import Summary, summary
-from streams.events import Sizing
 from tests.e2e.browser import PHONE
 from tests.research import walked
 
@@ -35,13 +33,12 @@ COLOURED = """([colour]) => {
 
 
 @pytest.fixture(scope="module")
-def told(strategies: Strategies, tmp_path_factory: pytest.TempPathFactory) -> tuple[Summary, Path]:
-    prepared = walked(MINUTES)
+def told(strategies: Strategies, tmp_path_factory: pytest.TempPathFactory) -> tuple[Result, Path]:
+    data = Data(walked(MINUTES), "journal", "Fills at the tick")
     code = strategies.latest("sma_cross")
-    spec = Specification(code, {"fast": 20, "slow": 100}, Sizing("equity", 1, 0), True, 10**12)
-    run = summary(prepared, spec, backtest(prepared, spec, 0, len(prepared.bars), 0), 0)
+    run = backtest(code, data, {"fast": 20, "slow": 100}, cash="10000", short=True)
     file = tmp_path_factory.mktemp("report") / "report.html"
-    file.write_text(report("sma_cross", ["Fills at the tick."], run, prepared.values), encoding="utf-8")
+    run.report(file)
     return run, file
 
 
@@ -61,7 +58,7 @@ def opened(browser: Browser, file: Path, **options: object) -> tuple[Page, list[
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_charts_are_drawn_without_a_network(
-    told: tuple[Summary, Path], browser: Browser, scheme: str
+    told: tuple[Result, Path], browser: Browser, scheme: str
 ) -> None:
     _, file = told
     page, asked, errors = opened(browser, file, color_scheme=scheme)
@@ -71,22 +68,22 @@ def test_the_charts_are_drawn_without_a_network(
     page.context.close()
 
 
-def test_its_numbers_are_those_of_json(told: tuple[Summary, Path], browser: Browser) -> None:
+def test_its_numbers_are_those_of_json(told: tuple[Result, Path], browser: Browser) -> None:
     run, file = told
     page, _, _ = opened(browser, file)
     shown = page.eval_on_selector_all(
         "tr[data-name]",
         "rows => rows.map(row => [row.dataset.name, row.dataset.value, row.cells[1].textContent])",
     )
-    expected = as_json(run)
-    assert {name: json.loads(value) for name, value, _ in shown} == expected
-    assert all(text for _, _, text in shown)
+    told_as_json = run.to_dict()
+    assert {name: json.loads(value) for name, value, _ in shown} == told_as_json["metrics"]
+    assert [text for _, _, text in shown] == [text for _, text in run.told]
     lines = page.eval_on_selector_all(".lines li", "lines => lines.map(line => line.textContent)")
-    assert lines == [line.text for line in run.lines]
+    assert lines == [line["text"] for line in told_as_json["honesty"]]
     page.context.close()
 
 
-def test_it_fits_a_phone(told: tuple[Summary, Path], browser: Browser) -> None:
+def test_it_fits_a_phone(told: tuple[Result, Path], browser: Browser) -> None:
     _, file = told
     page, _, errors = opened(browser, file, viewport=PHONE)
     assert errors == []
@@ -94,5 +91,5 @@ def test_it_fits_a_phone(told: tuple[Summary, Path], browser: Browser) -> None:
     page.context.close()
 
 
-def test_its_size_is_bounded_by_the_screen(told: tuple[Summary, Path]) -> None:
+def test_its_size_is_bounded_by_the_screen(told: tuple[Result, Path]) -> None:
     assert told[1].stat().st_size < BYTES_MAX / 5

@@ -1,6 +1,7 @@
 """`backtest`: what a live bot would have done, and what is refused."""
 
 import json
+from html import unescape
 from pathlib import Path
 
 import pandas as pd
@@ -43,6 +44,17 @@ def test_the_folder_of_a_result_holds_its_tables_and_its_numbers(
     assert len(frames["trades"]) == result["metrics"]["trades"] + result["metrics"]["open_trades"]
     assert str(frames["equity"].index.tz) == "UTC"
     assert [file.name for file in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_report_holds_the_numbers_and_the_words(recorded: CommandLine, tmp_path: Path) -> None:
+    result = recorded.line(*SMA, "--report", tmp_path / "report.html")
+    text = unescape((tmp_path / "report.html").read_text(encoding="utf-8"))
+    for name, value in result["metrics"].items():
+        assert f'data-name="{name}" data-value="{json.dumps(value)}"' in text
+    for line in (result["headline"], *(said["text"] for said in result["honesty"])):
+        assert line in text
+    assert "No such file" in recorded.error(*SMA, "--report", tmp_path / "no" / "report.html")
+    assert [file.name for file in tmp_path.iterdir()] == ["report.html"]
 
 
 def test_a_range_is_warm_and_a_cold_one_says_so(recorded: CommandLine) -> None:

@@ -1,22 +1,21 @@
 """A report draws what happened: thinned without losing a height or a depth, its numbers as they are."""
 
-import json
 import re
+from html import unescape
+from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infra.research import report as reporting
+from infra.research.backtest import backtest
 from infra.research.drawing import SLOTS, candles, distribution, drawing, fallen, line, months, slots_of
-from infra.research.numbers import as_json, as_text, duration, grouped
-from infra.research.report import ReportError, report
+from infra.research.report import Page, ReportError, report
+from infra.research.result import Result
+from infra.research.sources import Data
 from infra.strategies.registry import Strategies
-from projections.research.run import Outcome, Prepared, Specification, backtest
-from projections.research.statistics import DEFINITIONS
-from projections.research.summary import Summary, summary
-from streams.events import Sizing
 from tests.research import curve, walked
 
 DAY = 86_400_000_000_000
@@ -25,15 +24,18 @@ EVEN = st.sampled_from([2, 4, 10, 100])
 
 
 @pytest.fixture(scope="module")
-def run(strategies: Strategies) -> tuple[Summary, Outcome, Prepared]:
-    prepared = walked(SLOTS + 1_500)
-    spec = Specification(
-        strategies.latest("sma_cross"), {"fast": 20, "slow": 100}, Sizing("equity", 1, 0), True, 10**12
-    )
-    outcome = backtest(prepared, spec, 0, len(prepared.bars), 0)
-    return summary(prepared, spec, outcome, 0), outcome, prepared
+def run(strategies: Strategies) -> Result:
+    data = Data(walked(SLOTS + 1_500), "journal", "Fills at the tick")
+    code = strategies.latest("sma_cross")
+    return backtest(code, data, {"fast": 20, "slow": 100}, cash="10000", short=True)
 
 
+@pytest.fixture(scope="module")
+def page(run: Result) -> Page:
+    return run._page
+
+
+@settings(deadline=None)
 @given(WALK, EVEN)
 def test_a_thinned_line_keeps_its_highest_its_lowest_and_its_last_point(walk: list[float], most: int) -> None:
     values = np.array(walk)
@@ -45,6 +47,7 @@ def test_a_thinned_line_keeps_its_highest_its_lowest_and_its_last_point(walk: li
         assert thinned.tolist() == walk
 
 
+@settings(deadline=None)
 @given(WALK, EVEN)
 def test_a_slots_candle_is_that_of_all_its_bars(walk: list[float], most: int) -> None:
     values = np.column_stack([np.roll(walk, 1), np.array(walk) + 2, np.array(walk) - 1, walk])
@@ -59,17 +62,17 @@ def test_falls_are_counted_from_the_initial_cash_too() -> None:
     assert fallen(np.array([90.0, 120.0, 60.0]), 100.0).tolist() == pytest.approx([-10.0, 0.0, -50.0])
 
 
-def test_every_fill_lies_in_a_slot_that_is_drawn(run: tuple[Summary, Outcome, Prepared]) -> None:
-    told, _, prepared = run
-    drawn = drawing(told, prepared.values)
+def test_every_fill_lies_in_a_slot_that_is_drawn(run: Result, page: Page) -> None:
+    drawn = drawing(page.drawn)
     assert len(drawn["times"]) == SLOTS + 1 == len({*drawn["times"]})
     ends = np.array(drawn["times"]) * 10**9
     for side, name in ((1, "buys"), (0, "sells")):
-        times = told.fills["time"][told.fills["buy"] == side]
+        times = run.fill_rows["time"][run.fill_rows["buy"] == side]
         expected = {next((i for i, end in enumerate(ends) if end >= time), SLOTS) for time in times}
         assert set(drawn[name]) == expected
-    assert drawn["equity"][-1] == pytest.approx(told.curve.equity[-1] / 1e8)
-    assert min(drawn["drawdown"]) == pytest.approx(100 * told.numbers.values["max_drawdown"])
+    assert drawn["equity"][-1] == pytest.approx(float(run.metrics["final"]))
+    assert min(drawn["drawdown"]) == pytest.approx(100 * run.metrics["max_drawdown"])
+    assert drawn["hold"][-1] == pytest.approx(10_000 * (1 + run.metrics["hold_return"]))
 
 
 def test_a_months_return_is_from_the_last_day_of_the_month_before() -> None:
@@ -87,64 +90,48 @@ def test_years_have_rows_of_their_own_and_what_begins_with_nothing_has_no_return
     assert (rows[1].months, rows[1].whole) == ({1: None, 2: None}, None)
 
 
-def test_every_closed_trade_is_in_a_bin_and_nothing_is_an_edge(
-    run: tuple[Summary, Outcome, Prepared],
-) -> None:
-    told, _, _ = run
-    bins = distribution(told)
-    assert sum(one.trades for one in bins) == told.numbers.values["trades"]
-    assert all(one.low >= 0 or one.high <= 1e-12 for one in bins)
-    assert distribution(told._replace(trips=told.trips[:0])) == []
+def test_every_closed_trade_is_in_a_bin_and_nothing_is_an_edge(run: Result) -> None:
+    bins = distribution(run.trips)
+    assert sum(one.trades for one in bins) == run.metrics["trades"] > 0
+    assert all(one.low >= -1e-12 or one.high <= 1e-12 for one in bins)
+    assert distribution(run.trips[:0]) == []
 
 
-def test_numbers_in_json_are_exact(run: tuple[Summary, Outcome, Prepared]) -> None:
-    told, outcome, _ = run
-    values = as_json(told)
-    assert list(values) == list(DEFINITIONS)
-    assert values["initial"] == "10000.00000000"
-    assert values["fees"] == f"{outcome.account[4] / 1e8:.8f}"
-    assert values["return"] == told.numbers.values["return"]
-    assert str(values["drawdown_bottom"]).endswith("Z")
-    assert json.loads(json.dumps(values, allow_nan=False)) == values
+def test_trades_that_all_made_the_same_are_in_one_bin(run: Result) -> None:
+    same = run.trips[:3].copy()
+    same["entry"], same["net"] = 100, 7
+    assert [one.trades for one in distribution(same) if one.trades] == [3]
 
 
-def test_people_read_thousands_and_units() -> None:
-    assert grouped("-1234567.8900") == "-1,234,567.89"
-    assert grouped("-0.50") == "-0.5"
-    assert grouped("12") == "12"
-    assert [duration(ns) for ns in (0, 60 * 10**9, DAY + 3_600 * 10**9 + 60 * 10**9)] == [
-        "0 min",
-        "1 min",
-        "1 d 1 h",
-    ]
+def test_what_people_wrote_is_text_in_the_report(page: Page) -> None:
+    text = report(page._replace(title="<i>mine</i>", said=["a & b </script>"]))
+    assert "<i>" not in text
+    assert "a &amp; b &lt;/script&gt;" in text
+    assert len(re.findall("</script>", text)) == 3
 
 
-def test_a_number_that_is_none_is_told_in_words(run: tuple[Summary, Outcome, Prepared]) -> None:
-    told, _, _ = run
-    values, why = told.numbers
-    none = told._replace(
-        numbers=told.numbers._replace(values=values | {"sharpe": None}, why=why | {"sharpe": "no"})
-    )
-    assert as_text(none, "sharpe") == "no"
-    assert as_json(none)["sharpe"] is None
+def test_a_notebook_shows_the_same_page_in_a_frame(run: Result, page: Page) -> None:
+    framed = re.fullmatch(r'<iframe srcdoc="([^"]*)" style="[^"]*"></iframe>', run._repr_html_())
+    assert framed is not None
+    assert unescape(framed[1]) == report(page)
 
 
-def test_what_people_wrote_is_text_in_the_report(run: tuple[Summary, Outcome, Prepared]) -> None:
-    told, _, prepared = run
-    page = report("<i>mine</i>", ["a & b </script>"], told, prepared.values)
-    assert "<i>" not in page
-    assert "a &amp; b &lt;/script&gt;" in page
-    assert len(re.findall("</script>", page)) == 3
+def test_a_report_that_cannot_be_written_leaves_nothing(run: Result, tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    with pytest.raises(OSError, match="there"):
+        run.report(tmp_path / "there")
+    assert [file.name for file in tmp_path.iterdir()] == ["there"]
+    run.report(tmp_path / "report.html")
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["report.html", "there"]
 
 
 def test_a_report_without_the_charts_says_how_to_fetch_them(
-    run: tuple[Summary, Outcome, Prepared], monkeypatch: pytest.MonkeyPatch, tmp_path
+    page: Page, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    told, _, prepared = run
     reporting._library.cache_clear()
     monkeypatch.setattr(reporting, "CHARTS", tmp_path / "charts.mjs")
     with pytest.raises(ReportError, match="is missing: run `make setup`"):
-        report("x", [], told, prepared.values)
+        report(page)
     (tmp_path / "charts.mjs").write_text("export default 1")
     with pytest.raises(ReportError, match="run `make setup` again"):
-        report("x", [], told, prepared.values)
+        report(page)

@@ -1,48 +1,51 @@
-"""What is told of a run is what became of its bot."""
+"""A result tells what became of its bot, at one scale, beside buy and hold and what came late."""
 
 import numpy as np
 import pytest
 from msgspec.structs import replace
 
+from infra.research.backtest import backtest
+from infra.research.result import Result
+from infra.research.sources import Data, in_last_revision
 from infra.strategies.registry import Strategies
 from projections.fold.money import Account, affordable, equity, size_for, slipped, trade
-from projections.research.run import Outcome, Prepared, Specification, backtest
-from projections.research.summary import Summary, summary
-from streams.events import Sizing
+from projections.research.run import Prepared
 from tests.journal import START, batch
-from tests.research import BTC, walked
+from tests.research import BTC, MINUTE, walked
 
 CASH = 10_000 * 10**8
 MINUTES = 600
 
 
-def told(
-    strategies: Strategies, prepared: Prepared, first: int = 0, last: int | None = None, warmed: int = 0
-) -> tuple[Summary, Outcome]:
-    code = strategies.latest("sma_cross")
-    spec = Specification(code, {"fast": 3, "slow": 10}, Sizing("equity", 1, 0), True, CASH)
-    outcome = backtest(prepared, spec, first, last or len(prepared.bars), warmed)
-    return summary(prepared, spec, outcome, warmed), outcome
+def backtested(strategies: Strategies, prepared: Prepared, first: int = 0, last: int | None = None) -> Result:
+    """Of the bars first … last − 1."""
+    after = int(prepared.ends[first - 1]) if first else None
+    until = None if last is None else int(prepared.ends[last - 1])
+    data = Data(prepared, "journal", "Fills at the tick")
+    return backtest(
+        strategies.latest("sma_cross"), data, {"fast": 3, "slow": 10},
+        cash="10000", short=True, after=after, until=until,
+    )  # fmt: skip
 
 
 def test_the_numbers_are_those_of_the_account(strategies: Strategies) -> None:
     prepared = walked(MINUTES)
-    run, outcome = told(strategies, prepared, 20, warmed=20)
-    cash, _, cost, realised, fees = outcome.account.tolist()
-    values = run.numbers.values
+    run = backtested(strategies, prepared, 20)
+    cash, _, cost, realised, fees = run.outcome.account.tolist()
+    values = run.found.values
     assert values["initial"] == CASH
-    assert values["final"] == outcome.equity[-1]
+    assert values["final"] == run.outcome.equity[-1]
     assert values["fees"] == fees == sum(run.trips["fees"].tolist())
     assert sum(run.trips["realised"].tolist()) == realised
     assert cash + cost + fees - realised == CASH
     assert values["trades"] + values["open_trades"] == len(run.trips) > 20
-    assert run.curve.begin == START + 20 * 60 * 10**9
-    assert [line.about for line in run.lines if line.warns] == ["sample"]
+    assert run.curve.begin == START + 20 * MINUTE
+    assert [line.about for line in run.honesty if line.warns] == ["sample"]
 
 
 def test_buy_and_hold_buys_at_the_trade_behind_the_first_close(strategies: Strategies) -> None:
     prepared = walked(MINUTES)
-    run, _ = told(strategies, prepared, 20)
+    run = backtested(strategies, prepared, 20)
     # the minute closes with the first trade of the next, the second one fills
     price = int(prepared.columns.trades["price"][prepared.bars["trade"][20]])
     at = slipped(BTC, price, buy=True)
@@ -50,47 +53,48 @@ def test_buy_and_hold_buys_at_the_trade_behind_the_first_close(strategies: Strat
     size = affordable(BTC, account, size_for(BTC, CASH, at), at, buy=True)
     account = trade(BTC, account, size, at, buy=True).account
     held = equity(BTC, account, int(prepared.bars["close"][-1]))
-    assert run.numbers.values["hold_return"] == pytest.approx(held / CASH - 1.0, rel=1e-12)
+    assert run.found.values["hold_return"] == pytest.approx(held / CASH - 1.0, rel=1e-12)
     assert run.held is not None
     assert run.held.bar == 1
 
 
 def test_a_scale_that_grows_changes_no_number(strategies: Strategies) -> None:
-    whole, _ = told(strategies, walked(MINUTES))
+    whole = backtested(strategies, walked(MINUTES))
     finer = replace(
         BTC, price_scale=4, size_scale=5, cash_scale=10, price_step=100, size_step=100, min_size=100
     )
     prepared = walked(
         MINUTES, finer, batch(finer, [(60 * MINUTES + 1, 510, 100_000), (60 * MINUTES + 90, 510, 1)])
     )
-    grown, _ = told(strategies, prepared)
+    grown = backtested(strategies, prepared)
     last = int(np.searchsorted(grown.curve.ends, whole.curve.ends[-1], side="right"))
     assert prepared.bars["era"][last] == 1
     assert (grown.curve.equity[:last] == 100 * whole.curve.equity).all()
     assert (grown.curve.closes[:last] == 100 * whole.curve.closes).all()
     count = len(whole.trips) - 1
     assert (grown.trips["net"][:count] == 100 * whole.trips["net"][:count]).all()
-    assert grown.numbers.values["initial"] == 100 * CASH
+    assert grown.found.values["initial"] == 100 * CASH
 
 
 def test_late_trades_are_told_with_the_signals_that_they_would_change(strategies: Strategies) -> None:
     late = [(60 * minute + 30, 480, 1_000) for minute in range(MINUTES - 60, MINUTES - 30, 3)]
     closes = [(60 * minute + 59, 600, 1_000) for minute in range(MINUTES - 60, MINUTES - 30, 3)]
     prepared = walked(MINUTES, batch(BTC, late + closes))
-    run, _ = told(strategies, prepared)
-    line = next(line for line in run.lines if line.about == "revisions")
+    run = backtested(strategies, prepared)
+    line = next(line for line in run.honesty if line.about == "revisions")
     assert line.warns
     assert line.text.startswith("10 bars were revised after closing; ")
-    other, _ = told(strategies, Prepared(prepared.columns, final=True))
-    assert next(line for line in other.lines if line.about == "revisions") == line
+    other = backtest(
+        strategies.latest("sma_cross"),
+        in_last_revision(run.data),
+        {"fast": 3, "slow": 10},
+        cash="10000",
+        short=True,
+    )
+    assert next(line for line in other.honesty if line.about == "revisions") == line
 
 
 def test_a_range_without_a_trade_behind_its_first_close_holds_nothing(strategies: Strategies) -> None:
     prepared = walked(MINUTES, batch(BTC, [(60 * MINUTES,)]))
-    run, _ = told(strategies, prepared, MINUTES - 1, warmed=50)
-    assert "hold_return" in run.numbers.why
-
-
-def test_a_range_without_a_bar_is_refused(strategies: Strategies) -> None:
-    with pytest.raises(ValueError, match="there is no bar in the range"):
-        told(strategies, walked(MINUTES), 20, 20)
+    run = backtested(strategies, prepared, MINUTES - 1)
+    assert "hold_return" in run.why
