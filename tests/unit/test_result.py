@@ -9,8 +9,9 @@ from infra.research.result import Result
 from infra.research.sources import Data, in_last_revision
 from infra.strategies.registry import Strategies
 from projections.fold.money import Account, affordable, equity, size_for, slipped, trade
+from projections.research.gather import gather
 from projections.research.run import Prepared
-from tests.journal import START, batch
+from tests.journal import START, batch, records
 from tests.research import BTC, MINUTE, walked
 
 CASH = 10_000 * 10**8
@@ -56,6 +57,15 @@ def test_buy_and_hold_buys_at_the_trade_behind_the_first_close(strategies: Strat
     assert run.found.values["hold_return"] == pytest.approx(held / CASH - 1.0, rel=1e-12)
     assert run.held is not None
     assert run.held.bar == 1
+
+
+def test_the_bar_that_its_trade_closes_does_not_hold_yet(strategies: Strategies) -> None:
+    rows = [(60 * minute + 30, 500 + minute, 1_000) for minute in range(40)]
+    journal = records([(BTC.key, BTC), (BTC.key, batch(BTC, rows))])
+    prepared = Prepared(gather(journal, BTC.key, ["1m"], ())[0])
+    held = backtested(strategies, prepared, 20).held
+    assert held is not None
+    assert held.bar == 2
 
 
 def test_a_scale_that_grows_changes_no_number(strategies: Strategies) -> None:
