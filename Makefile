@@ -62,6 +62,8 @@ lock: .venv/dev.stamp
 	$(COMPILE) --upgrade --build-deps-for=editable --output-file=requirements.lock pyproject.toml
 	$(COMPILE) --upgrade --build-deps-for=editable --extra=dev --constraint=requirements.lock \
 		--output-file=requirements-dev.lock pyproject.toml
+	$(COMPILE) --upgrade --extra=peers --constraint=requirements-dev.lock \
+		--output-file=requirements-peers.lock pyproject.toml
 	$(COMPILE) --upgrade --output-file=requirements-node.lock requirements-node.in
 
 .venv/setup.stamp: pyproject.toml requirements.lock
@@ -73,8 +75,9 @@ lock: .venv/dev.stamp
 	$(PIP) --no-deps --no-build-isolation --editable .
 	@touch $@
 
-.venv/dev.stamp: .venv/setup.stamp requirements-dev.lock
+.venv/dev.stamp: .venv/setup.stamp requirements-dev.lock requirements-peers.lock
 	$(PIP) --require-hashes -r requirements-dev.lock
+	$(PIP) --require-hashes -r requirements-peers.lock
 	@touch $@
 
 # npm comes from this machine, or else from a wheel
