@@ -39,15 +39,16 @@ BOT: Final = np.dtype(
             "short", "on_stale", "mode", "sizing", "sizing_scale",
             "order", "order_number", "order_buy", "order_size", "order_trade", "order_bar",
             "marked", "mark_cash", "mark_position", "mark_equity", "peak", "trips",
-            "orders", "told", "lost", "era", "at",
+            "orders", "told", "changed", "lost", "era", "at",
         )
     ]
     + [("target", np.float64), ("share", np.float64), ("order_target", np.float64)]
 )  # fmt: skip
 """A bot beside its account. `order` is the reason of the order that waits, `order_trade` the trade that will
 fill it; `fails` the bar at which its strategy fails, −1 for none; `share` the target that its position stands
-for; `mark_…` what was marked last; `orders` counts them; `told` counts the events in `out`, `at` is the
-journal offset of the command that is obeyed. `lost`: it needs a trade that the columns do not hold."""
+for; `mark_…` what was marked last; `orders` counts them; `told` counts the events in `out`, `changed` says
+whether a change is among the newest; `at` is the journal offset of the command that is obeyed. `lost`: it
+needs a trade that the columns do not hold."""
 
 NO_ORDER, BY_SIGNAL, BY_FLATTEN, BY_BANKRUPTCY = range(4)
 HOLD, FLATTEN, IGNORE = range(3)
@@ -126,7 +127,7 @@ def place(
 def change(b: Record, out: Records, standing: int, bar: int, time: int, code: int) -> None:
     """The bot ends as `code` says; its order goes."""
     cancel(b, out, bar, time, BANKRUPT if code == BANKRUPT else BOT_HALTED, True)
-    b.standing = standing
+    b.standing, b.changed = standing, 1
     tell(out, b, CHANGE, bar, time, code).status = standing
 
 

@@ -22,6 +22,7 @@ from projections.research.account import (
     IGNORE,
     MARK,
     NO_ORDER,
+    ROOM,
 )
 from projections.research.columns import I8, At, Columns, Floats, Table, Vouched, values_of
 from projections.research.decide import BROKE, HALTED, MODES, RUNNING, STOPPED
@@ -37,7 +38,8 @@ from streams.events import (
 
 ON_STALE: dict[OnStale, int] = {"hold": HOLD, "flatten": FLATTEN, "ignore": IGNORE}
 STATUSES = {RUNNING: "running", STOPPED: "stopped", HALTED: "halted", BROKE: "halted"}
-OUT_ROWS = 4096
+OUT_ROWS = 65_536
+"""Room for what happens, at first; pages that are not written cost nothing."""
 END = 2**63 - 1
 
 
@@ -168,8 +170,8 @@ class Life:
         self.changes: list[Change] = []
         self.stretches: list[Stretch] = []
         self.strategy: _Strategy | None = None
-        self._out = np.empty(OUT_ROWS, HAPPENED)
-        self._kept: list[Table] = []
+        self._out, self._seen = np.empty(OUT_ROWS, HAPPENED), 0
+        self._full: list[Table] = []
         self._words = np.zeros(SCRATCH, np.uint64)
 
     @property
@@ -201,15 +203,18 @@ class Life:
         self._drain()
 
     def _drain(self) -> None:
-        """Keep what happened, and make room."""
+        """See how the bot has changed, and make room."""
         bot = self.bot
-        if bot.told:
-            told = self._out[: bot.told].copy()
-            self._kept.append(told)
+        if bot.changed:
+            told = self._out[self._seen : bot.told]
             for one in told[told["kind"] == bars_of.CHANGE]:
                 self.code = CODES[int(one["code"])]
                 self.changes.append(Change(int(one["time"]), STATUSES[int(one["status"])], self.code, -1))
-            bot.told = 0
+            bot.changed = 0
+        self._seen = int(bot.told)
+        if bot.told + ROOM > len(self._out):
+            self._full.append(self._out[: self._seen])
+            self._out, self._seen, bot.told = np.empty(2 * len(self._out), HAPPENED), 0, 0
         if bot.lost:
             raise NotKnownError(
                 "a bankrupt bot needs a second trade behind the one that filled it, which the columns do not"
@@ -323,7 +328,8 @@ class Life:
 
     def outcome(self) -> Outcome:
         self.leave()
-        happened = np.concatenate(self._kept) if self._kept else np.empty(0, HAPPENED)
+        told = self._out[: self._seen]
+        happened = np.concatenate([*self._full, told]) if self._full else told
         return Outcome(
             self.first, self.last, self.equity, self.position, happened, self.marks[: int(self.bot.marked)],
             tuple(self.changes), tuple(self.stretches), self.account, self.initial_cash,
