@@ -3,6 +3,8 @@
 `projections.research` never calls the fold, so the two are independent: where they are equal in every integer
 and every bit of an indicator, the backtest does what the live bot did. Not compared are the index within a
 cause and the words of a message.
+
+Why: ADR 32.
 """
 
 from collections.abc import Iterable, Iterator, Mapping

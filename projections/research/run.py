@@ -2,6 +2,8 @@
 
 `backtest` gives a bot that begins with a bar, `projections.research.reliving` a recorded one with its
 commands. Both do what `projections.fold` does, and are written without it.
+
+Why: ADR 32.
 """
 
 from collections.abc import Sequence
