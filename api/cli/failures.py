@@ -29,6 +29,7 @@ EXPECTED = {
     "projections.strategies.parameters.StrategyParameterError",
     "projections.fold.bots.CodeMissingError",
     "projections.research.gather.ChainError",
+    "projections.research.round_trips.TooLargeError",
     "infra.research.report.ReportError",
     "infra.db.schema.SchemaError",
     "infra.db.projector.ProjectionError",

@@ -91,14 +91,12 @@ def drawing(run: Drawn) -> dict[str, Any]:
     unit = 10.0**market.cash_scale
     slots = slots_of(len(curve.ends))
     times = curve.ends[slots.last]
-    held = np.empty(0, np.int64)
-    if bought is not None:
-        held = worth(bought, market, np.arange(len(curve.ends)), curve.closes)
+    held = worth(bought, market, np.arange(len(curve.ends)), curve.closes) if bought is not None else None
     return {
         "times": (times // 1_000_000_000).tolist(),
         "candles": candles(slots, values).tolist(),
         "equity": _short(line(slots, curve.equity / unit)),
-        "hold": _short(line(slots, held / unit)) if len(held) else [],
+        "hold": _short(line(slots, held / unit)) if held is not None else [],
         "drawdown": _short(line(slots, fallen(curve.equity / unit, curve.initial / unit))),
         "buys": _filled(fills["time"][fills["buy"] != 0], times),
         "sells": _filled(fills["time"][fills["buy"] == 0], times),

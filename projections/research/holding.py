@@ -51,8 +51,8 @@ def bought(market: Market, cash: int, price: int, bar: int) -> Held | None:
     return Held(cash, int(account[CASH]), int(account[POSITION]), int(account[COST]), at, bar)
 
 
-def rescaled(held: Held, old: Market, new: Market) -> Held:
-    """The same at the scales that a market has later. Raises OverflowError where it does not fit there."""
+def rescaled(held: Held, old: Market, new: Market) -> Held | None:
+    """The same at the scales that a market has later; None where it does not fit there."""
     cash, size = 10 ** (new.cash_scale - old.cash_scale), 10 ** (new.size_scale - old.size_scale)
     price = 10 ** (new.price_scale - old.price_scale)
     grown = Held(
@@ -63,21 +63,16 @@ def rescaled(held: Held, old: Market, new: Market) -> Held:
         held.price * price,
         held.bar,
     )
-    if max(grown) > np.iinfo(np.int64).max:
-        raise OverflowError(f"buy and hold exceeds 64 bits at the last scale of {new.key}")
-    return grown
+    return grown if max(grown) <= np.iinfo(np.int64).max else None
 
 
-def worth(held: Held, market: Market, bars: I8, closes: I8) -> I8:
-    """Its equity i8[k] at these bars' `closes` i8[k]. Raises OverflowError where it does not fit 64 bits."""
+def worth(held: Held, market: Market, bars: I8, closes: I8) -> I8 | None:
+    """Its equity i8[k] at these bars' `closes` i8[k]; None where it does not fit 64 bits."""
     equities = np.full(len(bars), held.initial, np.int64)
     since = int(np.searchsorted(bars, held.bar))
     w = np.zeros(SCRATCH, np.uint64)
-    if not _worth(
-        constants(market), w, held.cash, held.position, held.cost, closes[since:], equities[since:]
-    ):
-        raise OverflowError(f"buy and hold of {market.key} exceeds 64 bits")
-    return equities
+    fits = _worth(constants(market), w, held.cash, held.position, held.cost, closes[since:], equities[since:])
+    return equities if fits else None
 
 
 @njit(nogil=True, error_model="numpy", fastmath=False, cache=True)

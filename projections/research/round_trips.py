@@ -33,8 +33,12 @@ TRIP: Final = np.dtype(
 )
 
 
+class TooLargeError(OverflowError):
+    """Amounts that do not fit 64 bits at the scale at which they are told; the message names them."""
+
+
 def rescaled(fills: Fills, eras: Sequence[Market]) -> Fills:
-    """The fills at the scales of the last era. Raises OverflowError where an amount does not fit there."""
+    """The fills at the scales of the last era. Raises TooLargeError where an amount does not fit there."""
     fills = fills.copy()
     prices, sizes, cashes = scales_of(eras)
     for names, scales in (
@@ -57,12 +61,12 @@ def scales_of(eras: Sequence[Market]) -> tuple[list[int], list[int], list[int]]:
 
 
 def grown(amounts: I8, era: I8, scales: Sequence[int], what: str) -> I8:
-    """Amounts of their eras at the scale of the last. Raises OverflowError where one does not fit there."""
+    """Amounts of their eras at the scale of the last. Raises TooLargeError where one does not fit there."""
     if scales[0] == scales[-1]:
         return amounts
     factors = np.array([10 ** (scales[-1] - scale) for scale in scales], np.int64)[era]
     if (np.abs(amounts) > np.iinfo(np.int64).max // factors).any():
-        raise OverflowError(f"{what} exceeds 64 bits at the market's last scale")
+        raise TooLargeError(f"{what} exceeds 64 bits at the market's last scale: take less cash")
     return amounts * factors
 
 
@@ -71,11 +75,11 @@ def round_trips(fills: Fills) -> Trips:
     the first fill is left out.
 
     The fee of a fill that turns the position is shared by size; the part that closes is rounded up. Raises
-    OverflowError where the amounts do not fit 64 bits together.
+    TooLargeError where the amounts do not fit 64 bits together.
     """
     money = sum(float(np.abs(fills[name]).sum(dtype=np.float64)) for name in ("realised", "fee", "cost"))
     if money >= 2.0**63:
-        raise OverflowError("the amounts of these fills together exceed 64 bits")
+        raise TooLargeError("the amounts of these fills together exceed 64 bits: take less cash")
     opening = np.flatnonzero(fills["opens"])
     trips = np.zeros(len(opening), TRIP)
     if not len(opening):

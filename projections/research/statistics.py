@@ -280,13 +280,14 @@ def _falls(ends: I8, equity: I8, position: I8, initial: int, begin: int, marks: 
 
 
 def _of_holding(found: _Found, curve: Curve, market: Market, held: Held | None) -> None:
-    none = (
-        _why_not(curve, curve.ends) or "there was no price to buy at, or not the cash for the smallest size"
+    none = _why_not(curve, curve.ends) or (
+        "there was no price to buy at, not the cash for the smallest size, or an amount exceeds 64 bits"
     )
     row = np.full(len(DAILY), np.nan)
-    if held is not None and len(curve.ends):
-        last = days_of(curve.ends).last
-        daily(worth(held, market, last, curve.closes[last]), held.initial, YEAR, row)
+    last = days_of(curve.ends).last
+    equity = worth(held, market, last, curve.closes[last]) if held is not None and len(last) else None
+    if held is not None and equity is not None:
+        daily(equity, held.initial, YEAR, row)
     found.put("hold_return", float(row[RETURN]), none)
     found.put("hold_drawdown", float(row[DRAWDOWN]), none)
 

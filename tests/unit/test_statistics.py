@@ -6,14 +6,15 @@ from msgspec.structs import replace
 
 from projections.fold.money import Account
 from projections.research.holding import bought, rescaled, worth
+from projections.research.round_trips import TooLargeError, round_trips
 from projections.research.round_trips import rescaled as rescaled_fills
-from projections.research.round_trips import round_trips
 from projections.research.statistics import DEFINITIONS, Curve, Metrics, metrics
 from streams.events import Market
 from tests.research import FILL, INITIAL, INVERSE, MINUTE, SPOT, START, curve, fills_of
 
 DAY = 86_400_000_000_000
 NONE = np.zeros(0, FILL)
+NOT_HELD = "there was no price to buy at, not the cash for the smallest size, or an amount exceeds 64 bits"
 
 
 def of(run: Curve, fills: np.ndarray = NONE, market: Market = SPOT, annualise: float = 365) -> Metrics:
@@ -82,7 +83,11 @@ def test_a_fall_from_the_initial_cash_begins_where_the_run_began() -> None:
         ),
         ([10**9], "cagr", "it is too large for a number"),
         ([100], "win_rate", "there is no closed trade"),
-        ([100], "hold_return", "there was no price to buy at, or not the cash for the smallest size"),
+        (
+            [100],
+            "hold_return",
+            "there was no price to buy at, not the cash for the smallest size, or an amount exceeds 64 bits",
+        ),
     ],
 )
 def test_where_there_is_no_number_there_are_words(equity: list[int], name: str, words: str) -> None:
@@ -153,7 +158,7 @@ def test_a_trip_that_began_before_the_first_fill_is_left_out() -> None:
 def test_amounts_that_do_not_fit_together_are_refused() -> None:
     fills = fills_of(SPOT, Account(1_000_000), [(True, 10, 100), (False, 10, 110)])
     fills["realised"] = 2**62
-    with pytest.raises(OverflowError, match="exceed 64 bits"):
+    with pytest.raises(TooLargeError, match="exceed 64 bits: take less cash"):
         round_trips(fills)
 
 
@@ -184,13 +189,30 @@ def test_buy_and_hold_of_an_inverse_contract_by_hand() -> None:
     assert held[1:5] == (56, 3_997, 99_925_000, 40_000)
     bars = np.array([0, 1, 2], np.int64)
     closes = np.array([10_000, 40_000, 80_000], np.int64)
-    assert worth(held, INVERSE, bars, closes).tolist() == [
+    equities = worth(held, INVERSE, bars, closes)
+    assert equities is not None
+    assert equities.tolist() == [
         10**8,
         56 + 99_925_000,
         56 + 2 * 99_925_000 - 49_962_500,
     ]
     finer = replace(INVERSE, price_scale=2, cash_scale=9)
-    assert worth(rescaled(held, INVERSE, finer), finer, bars, closes * 10)[0] == 10**9
+    later = rescaled(held, INVERSE, finer)
+    assert later is not None
+    at_finer = worth(later, finer, bars, closes * 10)
+    assert at_finer is not None
+    assert at_finer[0] == 10**9
+
+
+def test_buying_and_holding_beyond_64_bits_has_no_number() -> None:
+    dear = replace(SPOT, cash_scale=10)
+    held = bought(dear, 2**62, 100, 0)
+    assert held is not None
+    assert rescaled(held, dear, replace(dear, cash_scale=12)) is None
+    run = curve([2**62] * 2, initial=2**62)._replace(closes=np.array([100, 300], np.int64))
+    values, why = metrics(run, NONE, round_trips(NONE), dear, held)
+    assert values["hold_return"] is None
+    assert why["hold_return"].endswith("an amount exceeds 64 bits")
 
 
 def test_cash_for_less_than_the_smallest_size_holds_nothing() -> None:
