@@ -24,7 +24,7 @@ from projections.research.round_trips import rescaled as fills_rescaled
 from projections.research.run import Outcome, Specification
 from projections.research.statistics import DEFINITIONS, Curve, Metrics, metrics
 from projections.research.tripwire import tripwire
-from projections.strategies.code import History, Run
+from projections.strategies.code import CompiledCode, History, Run
 from streams.events import TIMEFRAMES_NS, Market
 
 if TYPE_CHECKING:
@@ -156,15 +156,20 @@ class Result:
             )
         )
 
-    def _changed(self) -> int:
-        """At how many bars candles in their other revision give another signal."""
-        spec, stretch, first = self.spec, self.outcome.stretches[0], self.outcome.first - self.warm
+    def _changed(self) -> int | None:
+        """At how many bars candles in their other revision give another signal; a strategy in plain Python is
+        too slow to be asked."""
+        code, stretch, warm = self.spec.code, self.outcome.stretches[0], self.warm
+        if not isinstance(code, CompiledCode):
+            return None
         final = self.data.prepared.bars is self.data.prepared.columns.bars
         values = values_of(self.data.prepared.columns, final=final)
-        history = History(stretch.history.ends, values[first : self.outcome.last])
+        history = History(stretch.history.ends, values[stretch.first - warm : stretch.last])
         run = Run(np.empty_like(stretch.run.targets), np.empty_like(stretch.run.values))
-        spec.code.over(spec.code.fresh(), history, 0, len(run.targets), spec.code.pack(spec.params), run)
-        return other_signals(stretch.targets, run.targets[self.warm :])
+        rows = len(run.targets)
+        failure = code.over(code.fresh(), history, 0, rows, code.pack(self.spec.params), run)
+        compared = slice(warm, rows if failure is None else failure.bot)
+        return other_signals(stretch.run.targets[compared], run.targets[compared])
 
     @cached_property
     def incidents(self) -> list[str]:

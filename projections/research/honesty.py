@@ -183,7 +183,7 @@ def _revisions(evidence: Evidence) -> Line:
         return Line("revisions", False, "No bar was revised after it had closed.")
     text = f"{_count(evidence.revised, 'bar')} {_were(evidence.revised)} revised after closing"
     if evidence.changed is None:
-        return Line("revisions", False, f"{text}; what that would do to the signals was not looked at.")
+        return Line("revisions", False, f"{text}; what that does to signals tells `--as-known --final`.")
     others = _count(evidence.changed, "signal")
     return Line("revisions", evidence.changed > 0, f"{text}; {others} would differ by the last revisions.")
 

@@ -146,7 +146,7 @@ def test_revisions_are_told_with_what_they_would_change() -> None:
         "revisions", True, "1 bar was revised after closing; 2 signals would differ by the last revisions."
     )
     assert not told(evidence()._replace(revised=3, changed=0), "revisions").warns
-    assert "was not looked at" in told(evidence()._replace(revised=3), "revisions").text
+    assert "tells `--as-known --final`" in told(evidence()._replace(revised=3), "revisions").text
 
 
 @pytest.mark.parametrize(

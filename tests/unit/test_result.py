@@ -1,5 +1,7 @@
 """A result tells what became of its bot, at one scale, beside buy and hold and what came late."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from msgspec.structs import replace
@@ -7,11 +9,12 @@ from msgspec.structs import replace
 from infra.research.backtest import backtest
 from infra.research.result import Result
 from infra.research.sources import Data, in_last_revision
-from infra.strategies.registry import Strategies
+from infra.strategies.registry import Strategies, load_strategies
 from projections.fold.money import Account, affordable, equity, size_for, slipped, trade
 from projections.research.gather import gather
 from projections.research.run import Prepared
 from tests.journal import START, batch, records
+from tests.programs import KERNELS
 from tests.research import BTC, MINUTE, walked
 
 CASH = 10_000 * 10**8
@@ -102,6 +105,29 @@ def test_late_trades_are_told_with_the_signals_that_they_would_change(strategies
         short=True,
     )
     assert next(line for line in other.honesty if line.about == "revisions") == line
+
+
+RISES = """from projections.strategies import BaseStrategy, Signal
+
+
+class Rises(BaseStrategy):
+    window = 2
+
+    def process_data(self, df):
+        return Signal(1.0 if df["close"].iloc[-1] > df["open"].iloc[0] else 0.0)
+"""
+
+
+def test_a_strategy_in_plain_python_is_not_run_a_second_time(tmp_path: Path) -> None:
+    (tmp_path / "rises.py").write_text(RISES)
+    code = load_strategies(KERNELS, [tmp_path / "rises.py"]).latest("rises")
+    prepared = walked(40, batch(BTC, [(60 * 35 + 30, 480, 1_000), (60 * 35 + 59, 600, 1_000)]))
+    run = backtest(code, Data(prepared, "journal", "Fills at the tick"), cash="10000")
+    told = {line.about: line for line in run.honesty}
+    assert told["revisions"].text == (
+        "1 bar was revised after closing; what that does to signals tells `--as-known --final`."
+    )
+    assert not told["look_ahead"].warns
 
 
 def test_a_range_without_a_trade_behind_its_first_close_holds_nothing(strategies: Strategies) -> None:
