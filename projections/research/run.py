@@ -115,12 +115,16 @@ class Outcome(NamedTuple):
 
 
 class Prepared:
-    """Columns with what a loop reads at each bar beside them: `values` f8[L, 5], `ends` int64[L]."""
+    """Columns with what loops read at each bar beside them: `values` f8[L, 5], `ends` int64[L], `steps`
+    STEP[L]."""
 
     def __init__(self, columns: Columns, *, final: bool = False) -> None:
         self.columns = columns
         self.bars = columns.final if final else columns.bars
         self.ends: I8 = np.ascontiguousarray(self.bars["end"])
+        self.steps = np.empty(len(self.bars), bars_of.STEP)
+        for name in bars_of.STEP.fields or ():
+            self.steps[name] = self.bars[name]
         self.values = values_of(columns, final=final)
         self.incomplete = (self.bars["flags"] & int(CandleFlag.INCOMPLETE)) != 0
         self.constants = [constants(market) for market in columns.eras]
@@ -194,7 +198,7 @@ class Life:
                 self.bot.fails = self.strategy.step(bar)
                 targets, shift = self.strategy.run.targets, self.strategy.shift
             self.at = bars_of.over_bars(
-                self.constants, self._words, self.account, self._bot, self.prepared.bars, self.trades,
+                self.constants, self._words, self.account, self._bot, self.prepared.steps, self.trades,
                 self.prepared.incomplete, self.at, bar, targets, shift, self.first, self.equity,
                 self.position, self.marks, self._out,
             )  # fmt: skip
