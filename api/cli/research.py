@@ -81,7 +81,7 @@ def backtest(
         code.check(params)
         both = as_known and final
         data = _recorded(session, f"{venue}:{symbol}", timeframe, final=final and not both)
-        result = test(code, data, params, **asked)
+        result = test(code, data, params, say=say, **asked)
         other = test(code, in_last_revision(data), params, **asked) if both else None
     if out is not None:
         write(result, out)

@@ -4,7 +4,8 @@
 >>> result = backtest("sma_cross", data, {"fast": 20, "slow": 100}, cash="1")
 """
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,11 @@ from projections.research.run import NotKnownError, Prepared, Specification
 from projections.research.run import backtest as run_over
 from projections.research.statistics import YEAR
 from projections.strategies.base import BaseStrategy
-from projections.strategies.code import StrategyCode
+from projections.strategies.code import History, PandasCode, Run, StrategyCode
 from streams.events import OnStale
+
+TRIED_ROWS = 200
+WORTH_A_WORD_S = 2.0
 
 
 class BacktestError(ValueError):
@@ -54,11 +58,13 @@ def backtest(
     params: Mapping[str, object] | None = None,
     *,
     strategies: Strategies | None = None,
+    say: Callable[[str], None] | None = None,
     **asked: Any,
 ) -> Result:
     """Run a strategy over data; `asked` are the fields of `Asked`.
 
-    `strategy`: a name, a file with one strategy, its class, or its code. Raises `BacktestError`,
+    `strategy`: a name, a file with one strategy, its class, or its code. `say` is told how long a strategy in
+    plain Python will take, where that is worth a word. Raises `BacktestError`,
     `UnknownStrategyError`, `StrategyFileError` and `StrategyParameterError`, each with words for people.
     """
     how = Asked(**asked)
@@ -75,6 +81,8 @@ def backtest(
     market = prepared.columns.eras[_era(prepared, first)]
     cash = integer_of(how.cash or default_cash(market.contract), market.cash_scale, "cash")
     spec = Specification(code, checked, sizing_of(how.sizing), how.short, cash, how.on_stale)
+    if say is not None and isinstance(code, PandasCode):
+        _foretell(prepared, spec, first - warm, last, say)
     try:
         outcome = run_over(prepared, spec, first, last, warm)
     except NotKnownError as error:
@@ -87,6 +95,21 @@ def backtest(
         )
     costs = Costs(market.fee, market.slippage, how.fee is not None, how.slippage is not None)
     return Result(replace(data, prepared=prepared), spec, outcome, warm, costs, how.annualise)
+
+
+def _foretell(
+    prepared: Prepared, spec: Specification, first: int, last: int, say: Callable[[str], None]
+) -> None:
+    """Say how long a strategy in plain Python will take, after its first steps."""
+    rows, code = min(TRIED_ROWS, last - first), spec.code
+    history = History(prepared.ends[first : first + rows], prepared.values[first : first + rows])
+    run = Run(np.empty(rows), np.empty((rows, len(code.value_names))))
+    code.over(code.fresh(), history, 0, 1, code.pack(spec.params), run)  # loads what it needs
+    began = time.perf_counter()
+    code.over(code.fresh(), history, 0, rows, code.pack(spec.params), run)
+    seconds = (time.perf_counter() - began) / rows * (last - first)
+    if seconds >= WORTH_A_WORD_S:
+        say(f"{code.name} is plain Python: its {last - first:,} steps will take about {seconds:.0f} s")
 
 
 def code_of(

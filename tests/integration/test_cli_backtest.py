@@ -1,6 +1,7 @@
 """`backtest`: what a live bot would have done, and what is refused."""
 
 import json
+import re
 from html import unescape
 from pathlib import Path
 
@@ -177,3 +178,29 @@ def test_a_bankrupt_account_ends_and_is_told(recorded: CommandLine, tmp_path: Pa
     assert result["metrics"]["trades"] == 1
     assert result["metrics"]["cagr"] is None
     assert result["why"]["cagr"] == "the account ended at nothing or less"
+
+
+SLOW = """import time
+
+from projections.strategies import BaseStrategy, Signal
+
+
+class Slow(BaseStrategy):
+    name = "slow"
+    window = 3
+
+    def process_data(self, df):
+        deadline = time.perf_counter() + 0.02
+        while time.perf_counter() < deadline:
+            pass
+        return Signal(1.0 if df["close"].iloc[-1] > df["close"].iloc[0] else 0.0)
+"""
+
+
+def test_a_strategy_in_plain_python_says_how_long_it_takes(recorded: CommandLine, tmp_path: Path) -> None:
+    file = tmp_path / "slow.py"
+    file.write_text(SLOW, encoding="utf-8")
+    done = recorded.run("backtest", file, *ON, "--json")
+    assert done.returncode == 0, done.stderr
+    assert re.match(r"^slow is plain Python: its 200 steps will take about \d+ s\n$", done.stderr)
+    assert json.loads(done.stdout)["fills"] > 5
