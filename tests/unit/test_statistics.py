@@ -71,7 +71,7 @@ def test_a_fall_from_the_initial_cash_begins_where_the_run_began() -> None:
         ([], "exposure", "there is no bar"),
         ([110], "sharpe", "the run is one UTC day, two are needed"),
         ([100, 100], "sharpe", "the returns of all days are the same"),
-        ([110, 121], "sortino", "no day lost money"),
+        ([110, 121, 133, 146], "sortino", "no day lost money"),
         ([100, 100], "calmar", "the equity was never below an earlier one at the end of a day"),
         ([100, 100], "drawdown_start", "the equity was never below an earlier one"),
         ([50, 0], "cagr", "the account ended at nothing or less"),
@@ -94,6 +94,12 @@ def test_where_there_is_no_number_there_are_words(equity: list[int], name: str, 
     values, why = of(curve(equity, step=DAY, initial=100))
     assert values[name] is None
     assert why[name] == words
+
+
+def test_returns_that_are_all_the_same_have_no_deviation_left_over_by_rounding() -> None:
+    values, why = of(curve([11**k * 10 ** (12 - k) for k in range(1, 12)], step=DAY, initial=10**12))
+    assert values["volatility"] == 0.0
+    assert why["sharpe"] == "the returns of all days are the same"
 
 
 def test_a_run_without_cash_has_no_ratio() -> None:

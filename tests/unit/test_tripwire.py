@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from infra.strategies.registry import Strategies, load_strategies
-from projections.research.tripwire import BLIND, Tripwire, tripwire
+from projections.research.tripwire import BLIND, Peek, Tripwire, tripwire
 from projections.strategies.code import History, Run
 from tests.programs import KERNELS
 from tests.research import MINUTE, START
@@ -23,12 +23,14 @@ from projections.strategies.blocks import Block, Indicator
 KEPT = {}
 
 
-def whole(df):
-    # the memory under the frame, as a run over a history may have it
-    memory = df["close"].to_numpy()
-    while isinstance(memory.base, np.ndarray):
-        memory = memory.base
-    return memory if memory.ndim == 1 else memory[3]
+def memory(df):
+    # what lies under the frame, as a run over a history may have it, and what of it is behind the present
+    column = df["close"].to_numpy()
+    whole = column
+    while isinstance(whole.base, np.ndarray):
+        whole = whole.base
+    whole = whole if whole.ndim == 1 else whole[3]
+    return whole, whole[(column.ctypes.data - whole.ctypes.data) // 8 + len(df) :]
 """
 NEXT_BAR = """
 class NextBar(BaseStrategy):
@@ -40,16 +42,17 @@ class NextBar(BaseStrategy):
 """
 CHEATS = {
     "next_candle": """
-at = int((df["timestamp"].iloc[-1].value - FIRST) // MINUTE)
-ahead = whole(df)[at + 1 : at + 2]
+_, ahead = memory(df)
 return Signal(float(np.sign(ahead[0] - df["close"].iloc[-1])) if len(ahead) else 0.0)
 """,
     "whole_maximum": """
-return Signal(1.0 if df["close"].iloc[-1] > 0.9 * whole(df).max() else -1.0)
+whole, _ = memory(df)
+return Signal(1.0 if df["close"].iloc[-1] > 0.9 * whole.max() else -1.0)
 """,
     "unfinished_bar": """
-at = int((df["timestamp"].iloc[-1].value - FIRST) // MINUTE)
-bar = whole(df)[at - at % 5 : at - at % 5 + 5]
+_, ahead = memory(df)
+done = (df["timestamp"].iloc[-1].value - FIRST) // MINUTE % 5 + 1
+bar = [*df["close"].iloc[-done:], *ahead[: 5 - done]]
 return Signal(1.0 if bar[-1] > bar[0] else -1.0)
 """,
     "up_the_stack": """
@@ -64,10 +67,9 @@ return Signal(1.0 if df["close"].iloc[-1] > 0.9 * KEPT["high"] else -1.0)
 }
 RARE = {
     "one_in_5000": """
-at = int((df["timestamp"].iloc[-1].value - FIRST) // MINUTE)
-if at % 5_000 == 4_321:
-    return Signal(1.0 if self.position != 1.0 and whole(df)[at + 1] > 0.0 else -1.0)
-return Signal(self.position)
+_, ahead = memory(df)
+now = (df["timestamp"].iloc[-1].value - FIRST) // MINUTE % 5_000 == 4_321
+return Signal(1.0 if now and ahead[0] > df["close"].iloc[-1] else self.position)
 """,
 }
 HONEST = {
@@ -198,14 +200,15 @@ def asked(
 def test_a_cheat_is_found_out_at_a_bar_at_which_it_cheated(strategies: Strategies, name: str) -> None:
     wire, run = asked(strategies, name, 500)
     assert wire.peek is not None
+    assert wire.peek.bar < 100, "long before the end, where nothing is left to be seen"
     assert wire.peek.given in [run.targets[wire.peek.bar], *run.values[wire.peek.bar]]
     assert wire.peek.given != wire.peek.again
 
 
 def test_one_peek_in_thousands_of_bars_is_found_at_that_bar(strategies: Strategies) -> None:
-    wire, _ = asked(strategies, "one_in_5000", 6_000)
-    assert wire.peek is not None
-    assert wire.peek.bar == 4_321
+    wire, run = asked(strategies, "one_in_5000", 6_000)
+    assert np.flatnonzero(np.diff(run.targets, prepend=0.0)).tolist() == [4_321]
+    assert wire.peek == Peek(4_321, "target", 1.0, 0.0)
 
 
 @pytest.mark.parametrize("key", COMPILED, ids=str)
