@@ -16,6 +16,7 @@ from api.cli import (
     letters,
     logs,
     markets,
+    parity,
     reads,
     research,
     run,
@@ -54,6 +55,7 @@ app.command("replay")(audit.replay)
 app.command("verify")(audit.verify)
 app.command("anchor")(audit.anchor)
 app.command("backtest")(research.backtest)
+app.command("parity")(parity.parity)
 app.command("rebuild")(upkeep.rebuild)
 app.command("migrate")(upkeep.migrate)
 app.command("settings")(upkeep.settings)

@@ -22,10 +22,11 @@ import numpy.typing as npt
 from msgspec import Struct
 
 from infra.commands.journal_view import view
+from infra.research.recorded import checkpoints, dead_letters
 from projections.research.columns import BAR, TRADE, At, Columns, Vouched
 from projections.research.gather import gather, linked
-from streams.codec import UndecodableError, decode_input, decode_output, encode
-from streams.events import Bars, Checkpoint, Command, DeadLetter, Market
+from streams.codec import decode_input, encode
+from streams.events import Bars, Command, Market
 from streams.log import Log
 from streams.records import Input, Record, partition_of
 from streams.topics import BOTS, JOURNAL, SYSTEM
@@ -85,7 +86,7 @@ def columns_of(
     if missing:
         _check_known(log, market, partition)
         basis, system = now.basis(), now.system
-        records = _told(log.read(JOURNAL, partition, basis.first, basis.stop), basis.stop, progress)
+        records = telling(log.read(JOURNAL, partition, basis.first, basis.stop), basis.stop, progress)
         checkpoints = dict([basis.checkpoint])
         for columns in gather(records, market, missing, frozenset(basis.dead), checkpoints):
             found[columns.timeframe] = columns
@@ -102,7 +103,8 @@ def code_hash(root: Path = ROOT) -> str:
     return digest.hexdigest()
 
 
-def _told(records: Iterator[Record], stop: int, progress: Progress | None) -> Iterator[Record]:
+def telling(records: Iterator[Record], stop: int, progress: Progress | None) -> Iterator[Record]:
+    """The records, and at intervals how many of `stop` they were."""
     for record in records:
         yield record
         if progress is not None and (record.offset % TOLD_EVERY == 0 or record.offset == stop - 1):
@@ -130,11 +132,10 @@ class _Now:
 
     def basis(self, kept: Kept | None = None) -> Basis:
         """`kept`: whose dead letters are known up to its `system`."""
-        dead, start = ([], 0) if kept is None else (kept.basis.dead, kept.system)
-        return Basis(
-            code_hash(), self.first, self.stop, self._newest(), self._checkpoint(),
-            sorted({*dead, *self._dead(start)}),
-        )  # fmt: skip
+        known, start = ([], 0) if kept is None else (kept.basis.dead, kept.system)
+        found = dead_letters(self._log, self._partition, start, self.system)
+        dead = sorted({*known, *(offset for offset in found if 0 <= offset < self.stop)})
+        return Basis(code_hash(), self.first, self.stop, self._newest(), self._checkpoint(), dead)
 
     def _newest(self) -> str:
         records = self._log.read(JOURNAL, self._partition, max(self.stop - 1, self.first), self.stop)
@@ -152,34 +153,6 @@ class _Now:
                 return max(within)
             stop, window = start, 2 * window
         return -1, ""
-
-    def _dead(self, start: int) -> Iterator[int]:
-        """Offsets of the partition's records that the engine could not take."""
-        for record in self._log.read(SYSTEM, self._partition, start, self.system):
-            for event in _events(record):
-                if not isinstance(event, DeadLetter):
-                    continue
-                of_partition = (event.topic, event.partition) == (JOURNAL, self._partition)
-                if of_partition and 0 <= event.offset < self.stop:
-                    yield event.offset
-
-
-def checkpoints(records: Iterator[Record]) -> Iterator[tuple[int, str]]:
-    """Offset and chain of each checkpoint in records of the stream `bots`."""
-    for record in records:
-        if not record.key:
-            with suppress(UndecodableError):
-                output = decode_output(record.value)
-                for event in output.events:
-                    if isinstance(event, Checkpoint):
-                        yield output.offset, event.journal_sha256
-
-
-def _events(record: Record) -> Sequence[object]:
-    try:
-        return decode_output(record.value).events
-    except UndecodableError:
-        return ()
 
 
 # ------------------------------------------------------------ files

@@ -18,11 +18,22 @@ from projections.research.account import CODES
 from projections.research.columns import Columns
 from projections.research.run import Outcome, Stretch
 from streams.causes import Cause
-from streams.events import BotChanged, DerivedEvent, Equity, Fill, Order, OrderClosed, Signal
+from streams.events import (
+    BotChanged,
+    Candle,
+    CandleFlag,
+    DerivedEvent,
+    Equity,
+    Fill,
+    Order,
+    OrderClosed,
+    Signal,
+)
 
 Row: TypeAlias = Mapping[str, object]
 """One fact by field: integers, words, and floats as the hexadecimal of their bits."""
 
+CANDLES = "candles"
 KINDS = ("signals", "orders", "order ends", "fills", "equity marks", "changes")
 ORIGINS = {of.BY_STRATEGY: "strategy", of.BY_OTHERS: "external", of.BY_RESUMING: "resumed"}
 REASONS = {of.BY_SIGNAL: "signal", of.BY_FLATTEN: "flatten", of.BY_BANKRUPTCY: "bankrupt"}
@@ -46,6 +57,23 @@ class Compared(NamedTuple):
 
     counts: dict[str, int]
     differs: Differs | None
+
+    def joined(self, other: "Compared") -> "Compared":
+        """Both, of kinds of their own; of two that differ at one time, the first of this one."""
+        found = [one for one in (self.differs, other.differs) if one is not None]
+        return Compared(self.counts | other.counts, min(found, key=lambda one: one.time, default=None))
+
+
+class Beside(NamedTuple):
+    """What stands beside a fact that differs: the bar at or before its time, of which `bar` is the number, as
+    it is recorded and as the backtest reads it, and the indicators behind it by the bits of their floats,
+    recorded where the bot made a signal there. None: there is none."""
+
+    bar: int
+    recorded_bar: Row | None
+    tested_bar: Row
+    recorded_values: Row | None
+    tested_values: Row | None
 
 
 def compare(
@@ -78,6 +106,49 @@ def _within(rows: Iterable[Row], after: int | None, until: int | None) -> Iterat
         time = int(str(row["time"]))
         if (after is None or time > after) and (until is None or time <= until):
             yield row
+
+
+def compare_candles(
+    columns: Columns,
+    recorded: Iterable[tuple[Cause, Candle]],
+    *,
+    after: int | None = None,
+    until: int | None = None,
+) -> Compared:
+    """The recorded candles of the market and timeframe, in turn, beside those that the backtest reads."""
+    facts = (_candle(cause, event) for cause, event in recorded if event.revision == 0)
+    tests = (_tested_candle(columns, bar) for bar in range(len(columns.bars)))
+    pairs = zip_longest(_within(facts, after, until), _within(tests, after, until))
+    count = 0
+    for fact, test in pairs:
+        if fact != test:
+            time = min(int(str(one["time"])) for one in (fact, test) if one is not None)
+            return Compared({CANDLES: count}, Differs(CANDLES, count, time, fact, test))
+        count += 1
+    return Compared({CANDLES: count}, None)
+
+
+def beside(
+    columns: Columns,
+    outcome: Outcome,
+    recorded: Iterable[tuple[Cause, DerivedEvent]],
+    bot_id: int,
+    time: int,
+) -> Beside | None:
+    """What stands beside a difference at a time; None before the first bar. `recorded`: the candles of the
+    timeframe too."""
+    bar = int(np.searchsorted(columns.bars["end"], time, side="right")) - 1
+    if bar < 0:
+        return None
+    end = int(columns.bars["end"][bar])
+    candle = values = None
+    for cause, event in recorded:
+        if isinstance(event, Candle) and event.timestamp == end and event.revision == 0:
+            candle = _candle(cause, event)
+        elif isinstance(event, Signal) and event.bot_id == bot_id and event.candle and event.timestamp == end:
+            values = _named(event.values)
+    tested = _values(outcome.stretches, bar) or None
+    return Beside(bar, candle, _tested_candle(columns, bar), values, tested)
 
 
 # ------------------------------------------------------------------ what is recorded
@@ -116,7 +187,7 @@ def _signal(cause: Cause, event: Signal) -> Row:
         "offset": cause.offset,
         "target": _bits(event.target),
         "previous": _bits(event.previous),
-        "values": {name: _bits(value) for name, value in event.values.items()},
+        "values": _named(event.values),
         "price": event.price,
         "decision": event.decision,
         "code": event.code,
@@ -156,6 +227,17 @@ def _mark(cause: Cause, event: Equity, at: int) -> Row:
     }
 
 
+def _candle(cause: Cause, event: Candle) -> Row:
+    names = ("open", "high", "low", "close", "volume", "trades", "price_scale", "size_scale")
+    more = ("empty", "incomplete", "first_offset", "last_offset")
+    head: Row = {"time": event.timestamp, "offset": cause.offset}
+    return {**head, **{name: getattr(event, name) for name in names + more}}
+
+
+def _named(values: Mapping[str, float]) -> dict[str, str]:
+    return {name: _bits(value) for name, value in values.items()}
+
+
 def _bits(value: float) -> str:
     return np.float64(value).tobytes()[::-1].hex()
 
@@ -189,6 +271,23 @@ def tests_of(columns: Columns, outcome: Outcome) -> dict[str, list[Row]]:
     return tests
 
 
+def _tested_candle(columns: Columns, at: int) -> Row:
+    bar = columns.bars[at]
+    market, flags = columns.eras[int(bar["era"])], int(bar["flags"])
+    names = ("open", "high", "low", "close", "volume", "trades")
+    head: Row = {"time": int(bar["end"]), "offset": int(bar["offset"])}
+    return {
+        **head,
+        **{name: int(bar[name]) for name in names},
+        "price_scale": market.price_scale,
+        "size_scale": market.size_scale,
+        "empty": bool(flags & CandleFlag.EMPTY),
+        "incomplete": bool(flags & CandleFlag.INCOMPLETE),
+        "first_offset": int(bar["first_offset"]),
+        "last_offset": int(bar["last_offset"]),
+    }
+
+
 def _tested_signal(columns: Columns, outcome: Outcome, one: of.Record) -> Row:
     bar = int(one["bar"])
     return {
@@ -208,7 +307,7 @@ def _values(stretches: tuple[Stretch, ...], bar: int) -> dict[str, str]:
     for stretch in stretches:
         if stretch.first <= bar < stretch.last:
             row = stretch.values[bar - stretch.first].tolist()
-            return {name: _bits(value) for name, value in zip(stretch.code.value_names, row, strict=True)}
+            return _named(dict(zip(stretch.code.value_names, row, strict=True)))
     return {}
 
 

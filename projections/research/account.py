@@ -229,6 +229,8 @@ def _step(
         if b.standing != BROKE:
             change(b, out, HALTED, i, bar.end, STRATEGY_ERROR)
             b.overflowed = 0
+        else:
+            tell(out, b, CHANGE, i, bar.end, BANKRUPT).status = BROKE
     elif changed:
         signal(m, w, account, b, out, previous, target, BY_STRATEGY, holds, i, bar.end, bar.close, bar.trade)
     elif resumes:

@@ -2,8 +2,8 @@
 
 Journal records in memory, decoded, their hashes chained, their candles made, and the trade behind each close
 found, for one timeframe and for all six. *fold*: `Pipeline.fold` over the same records, without bots.
-*made* and *loaded*: the columns of a year of minutes with four trades each, from a log and from disk, with the
-floats that strategies see.
+*made* and *loaded*: the columns of a year of minutes with four trades each, from a log and from disk, with
+the floats that strategies see.
 """
 
 from functools import partial

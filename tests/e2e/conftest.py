@@ -39,6 +39,13 @@ class Home:
         assert done.returncode == code, told
         return done.stdout if code == 0 else done.stdout + done.stderr
 
+    def copy(self, folder: Path) -> "Home":
+        """The same in a copy of the home folder."""
+        shutil.copytree(self.folder, folder)
+        copied = Home(folder)
+        copied.environment = self.environment | {"TCPD_HOME": str(folder)}
+        return copied
+
     def start(self, *command: object) -> Program:
         return Program(COMMAND, *command, environment=self.environment)
 

@@ -177,10 +177,10 @@ def lived(strategies: Strategies, kind: type[World] = World) -> list[World]:
 
 def differing(worlds: Sequence[World], strategies: Strategies) -> str:
     """The first difference of these worlds, or that there is none."""
-    from tests.property.test_parity import compared
+    from tests.parity import compared
 
     for number, world in enumerate(worlds):
-        for bot_id, one in enumerate(compared(world, strategies), 1):
+        for bot_id, one in compared(world.journal, strategies, world.derived).items():
             if one.differs is not None:
                 kind, at = one.differs.kind, one.differs.number
                 return f"{FOUND} in world {number}, bot {bot_id}: {kind} {at}"

@@ -3,38 +3,21 @@
 from collections import Counter
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
 
 from infra.strategies.registry import Strategies
-from projections.audit.parity import Compared, compare
 from projections.research import account, decide
-from projections.research.gather import gather
-from projections.research.reliving import relive
-from projections.research.run import Prepared
-from streams.codec import decode_output
 from streams.events import DeadLetter
-from streams.topics import JOURNAL
+from tests.golden.bot_life import INPUTS, PROBED, Life, _candles, _inputs, search
+from tests.journal import records
+from tests.parity import compared
+from tests.property import test_life
 from tests.property.worlds import World
 
 WORLDS = 150
-
-
-def compared(world: World, strategies: Strategies) -> list[Compared]:
-    """Every bot of a world that has lived."""
-    events = [
-        pair
-        for item in world.derived
-        for output in [decode_output(item.value)]
-        for pair in zip(output.causes(), output.events, strict=True)
-    ]
-    events.sort(key=lambda pair: pair[0])
-    dead = {event.offset for _, event in events if isinstance(event, DeadLetter) and event.topic == JOURNAL}
-    timeframes = ("1m", "5m")
-    found = {c.timeframe: Prepared(c) for c in gather(world.journal, world.market.key, timeframes, dead)}
-    bots = world.pipeline.view().markets[world.market.key].bots
-    return [
-        compare(prepared.columns, relive(prepared, strategies.get, bot_id), events, bot_id)
-        for bot_id, prepared in ((bot_id, found[bot.timeframe]) for bot_id, bot in sorted(bots.items()))
-    ]
 
 
 def test_the_backtest_of_every_recorded_bot_is_what_is_recorded(strategies: Strategies) -> None:
@@ -42,10 +25,37 @@ def test_the_backtest_of_every_recorded_bot_is_what_is_recorded(strategies: Stra
     for seed in range(WORLDS):
         world = World(seed, strategies, Counter())
         world.live()
-        for bot_id, one in enumerate(compared(world, strategies), 1):
+        for bot_id, one in compared(world.journal, strategies, world.derived).items():
             assert one.differs is None, f"world {seed}, bot {bot_id}: {one.differs}"
             counts.update(one.counts)
     assert all(counts[kind] > WORLDS for kind in counts), counts
+
+
+@settings(max_examples=80, deadline=None)
+@given(test_life.STEPS)
+def test_so_it_is_after_any_commands_in_any_order(strategies: Strategies, steps: list[Any]) -> None:
+    journal = test_life.journal(steps, strategies.latest("sma_cross").code_hash)
+    for bot_id, one in compared(journal, strategies).items():
+        assert one.differs is None, f"bot {bot_id}: {one.differs}"
+
+
+@pytest.fixture(scope="module")
+def life(tmp_path_factory: pytest.TempPathFactory) -> Life:
+    return Life(tmp_path_factory.mktemp("life"))
+
+
+def test_so_it_is_after_every_input_in_every_situation_of_a_bot(life: Life) -> None:
+    checked = 0
+    for situation, bot in search(life, life.give(life.begin(), "candle: nothing")[1]).items():
+        for name in _inputs(bot):
+            said, after = life.give(bot, name)
+            if any(isinstance(event, DeadLetter) for event in said):
+                continue  # refused: nothing happened
+            journal = (*after.journal, (after.journal[0][0], _candles(after.now, PROBED)))
+            for one in compared(records(journal), life.strategies).values():
+                assert one.differs is None, f"{situation}, {name}: {one.differs}"
+                checked += 1
+    assert checked > 10 * len(INPUTS)
 
 
 def test_the_compiled_account_is_made_anew_when_decisions_change() -> None:

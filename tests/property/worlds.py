@@ -134,10 +134,11 @@ class World:
         self._fold("venue", events.Gap(market=self.market.key, start=at, end=at + MINUTE, reason=""))
 
     def scale(self) -> None:
-        """The cash scale grows, and every amount with it."""
-        grown = msgspec.structs.replace(self.market, cash_scale=min(self.market.cash_scale + 1, 10))
-        self.market = grown
-        self._fold("spec", grown)
+        """A scale grows, and every amount with it."""
+        name, most = self.chance.choice([("cash_scale", 10), ("price_scale", 4), ("size_scale", 5)])
+        larger = {name: min(getattr(self.market, name) + 1, most)}
+        self.market = msgspec.structs.replace(self.market, **larger)
+        self._fold("spec", self.market)
 
     def command(self, kind: type[events.Command], **fields: Any) -> None:
         request = f"r{self.pipeline.applied}"
@@ -164,11 +165,12 @@ class World:
         bot_id, name = self.chance.randrange(1, BOTS + 1), f"w{self.pipeline.applied}"
         timeframe = self.pipeline.view().markets[self.market.key].bots[bot_id].timeframe
         candles = self.closed[timeframe][-self.chance.randrange(2, 12) :]
-        columns = {
-            field: tuple(getattr(candle, field) for candle in candles)
-            for field in ("timestamp", "open", "high", "low", "close", "volume")
-        }
         scales = {"price_scale": self.market.price_scale, "size_scale": self.market.size_scale}
+        fields = {"volume": "size_scale"} | dict.fromkeys(("open", "high", "low", "close"), "price_scale")
+        columns = {"timestamp": tuple(candle.timestamp for candle in candles)} | {
+            field: tuple(getattr(c, field) * 10 ** (scales[scale] - getattr(c, scale)) for c in candles)
+            for field, scale in fields.items()
+        }
         bars = events.Bars(market=self.market.key, timeframe=timeframe, warm_up=name, **columns, **scales)
         self._fold("", bars)
         if self.chance.random() < 0.3:
