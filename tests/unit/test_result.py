@@ -1,5 +1,6 @@
 """A result tells what became of its bot, at one scale, beside buy and hold and what came late."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -128,6 +129,35 @@ def test_a_strategy_in_plain_python_is_not_run_a_second_time(tmp_path: Path) -> 
         "1 bar was revised after closing; what that does to signals tells `--as-known --final`."
     )
     assert not told["look_ahead"].warns
+
+
+PEEKS = """import numpy as np
+
+from projections.strategies import BaseStrategy, Signal
+
+
+class Peeks(BaseStrategy):
+    window = 2
+
+    def process_data(self, df):
+        column = whole = df["close"].to_numpy()
+        while isinstance(whole.base, np.ndarray):
+            whole = whole.base
+        rows = whole if whole.ndim == 1 else whole[3]
+        ahead = rows[(column.ctypes.data - rows.ctypes.data) // 8 + len(df) :]
+        return Signal(1.0 if len(ahead) and ahead[0] > column[-1] else 0.0)
+"""
+
+
+def test_a_strategy_that_peeks_is_told_with_its_bar(tmp_path: Path) -> None:
+    (tmp_path / "peeks.py").write_text(PEEKS)
+    code = load_strategies(KERNELS, [tmp_path / "peeks.py"]).latest("peeks")
+    run = backtest(code, Data(walked(100), "journal", "Fills at the tick"), cash="10000")
+    line = next(line for line in run.honesty if line.about == "look_ahead")
+    assert line.warns
+    told = re.search(r"at the bar (\S+) its target was (\S+); asked again", line.text)
+    assert told is not None
+    assert run.indicators["target"][told[1]] == float(told[2])
 
 
 def test_a_range_without_a_trade_behind_its_first_close_holds_nothing(strategies: Strategies) -> None:
