@@ -2,6 +2,7 @@
 
 import struct
 from collections.abc import Callable
+from copy import deepcopy
 from random import Random
 from typing import Any
 
@@ -64,7 +65,8 @@ def mutate_event(chance: Random, value: Any, root: Path = ()) -> None:
         if parts:
             *above, name = chance.choice(parts)
             holder = _at(value, tuple(above))
-            holder[name] = _hostile(chance, holder[name])
+            # a copy: what is put in is changed later, and must not be what is put in elsewhere
+            holder[name] = deepcopy(_hostile(chance, holder[name]))
 
 
 def _at(value: Any, path: Path) -> Any:
