@@ -29,6 +29,7 @@ EXPECTED = {
     "infra.research.certificate.ParityError",
     "projections.strategies.parameters.StrategyParameterError",
     "projections.fold.bots.CodeMissingError",
+    "projections.research.bars.BarsError",
     "projections.research.gather.ChainError",
     "projections.research.round_trips.TooLargeError",
     "infra.research.report.ReportError",

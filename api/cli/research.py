@@ -12,7 +12,7 @@ import typer
 
 from api.cli.failures import CommandFailedError, refusing
 from api.cli.import_market import rate
-from api.cli.options import Frame, From, Json, Params, Symbol, To, Venue, time_of
+from api.cli.options import Frame, From, Json, Params, Symbol, Timeframe, To, Venue, time_of
 from api.cli.output import print_json, print_table, progress, say
 from api.cli.session import Session
 
@@ -24,6 +24,17 @@ Source = Annotated[
     Literal["journal", "candles"] | None,
     typer.Option("--source", help="The journal's ticks, or its candles alone. [default: journal]"),
 ]
+File = Annotated[
+    Path | None,
+    typer.Option("--data", metavar="FILE", help="Bars of a Parquet, CSV or Feather file.", dir_okay=False),
+]
+Stamp = Annotated[
+    Literal["close", "open"] | None, typer.Option("--stamp", help="What its times mean. [default: close]")
+]
+Fill = Annotated[
+    Literal["next-open", "next-close", "next-mid", "worst"] | None,
+    typer.Option("--fill", help="Where bars alone fill. [default: next-open]"),
+]
 Strategy = Annotated[str, typer.Argument(help="Name of a strategy, or a file with one.")]
 FRAMES = ("equity", "trades", "fills", "signals", "indicators")
 
@@ -33,6 +44,10 @@ def backtest(
     venue: Venue,
     symbol: Symbol,
     timeframe: Frame,
+    source: Source = None,
+    data: File = None,
+    stamp: Stamp = None,
+    fill: Fill = None,
     after: From = None,
     until: To = None,
     param: Params = None,
@@ -63,6 +78,7 @@ def backtest(
 ) -> None:
     """Test a strategy over a market's history: what a live bot would have done, trade for trade."""
     after_ns, until_ns = time_of(after, "--from"), time_of(until, "--to")
+    _check_source(source, data, stamp, fill, revisions=as_known or final)
     if out is not None and out.exists():
         raise CommandFailedError(f"{out} is there already; choose a folder that is not there yet")
     with Session() as session, refusing_lookups(), refusing():
@@ -80,9 +96,16 @@ def backtest(
         params = params_of(param or ())
         code.check(params)
         both = as_known and final
-        data = _recorded(session, f"{venue}:{symbol}", timeframe, final=final and not both)
-        result = test(code, data, params, say=say, **asked)
-        other = test(code, in_last_revision(data), params, **asked) if both else None
+        market = f"{venue}:{symbol}"
+        if data is not None:
+            known = _of_file(session, market, timeframe, data, stamp, fill)
+        elif source == "candles":
+            known = _candles(session, market, timeframe, fill)
+        else:
+            known = _recorded(session, market, timeframe)
+        first = in_last_revision(known) if final and not both else known
+        result = test(code, first, params, say=say, **asked)
+        other = test(code, in_last_revision(known), params, **asked) if both else None
     if out is not None:
         write(result, out)
     if report is not None:
@@ -99,21 +122,59 @@ def refusing_lookups() -> Iterator[None]:
         raise CommandFailedError(str(error.args[0] if error.args else error)) from error
 
 
-def _recorded(session: Session, market: str, timeframe: str, *, final: bool) -> "Data":
+def _check_source(
+    source: str | None, file: Path | None, stamp: str | None, fill: str | None, *, revisions: bool
+) -> None:
+    """Raises `CommandFailedError` for options that say nothing of this source."""
+    if file is not None and source == "journal":
+        raise CommandFailedError("--source journal and --data contradict each other: name one of them")
+    if file is not None and revisions:
+        raise CommandFailedError("--as-known and --final are for what is recorded: a file has one revision")
+    if file is None and stamp is not None:
+        raise CommandFailedError("--stamp is for --data: recorded candles have their ends")
+    if file is None and source != "candles" and fill is not None:
+        raise CommandFailedError("--fill is for bars alone: the journal knows which trade fills")
+
+
+def _of_file(
+    session: Session, market: str, timeframe: Timeframe, file: Path, stamp: Stamp, fill: Fill
+) -> "Data":
+    from infra.commands.journal_view import view
+    from infra.research.files import bars_of_file
+    from streams.records import partition_of
+
+    log = session.log if session.has_log else None
+    known = (
+        None if log is None else view(log, partition_of(market.encode(), log.partitions)).markets.get(market)
+    )
+    return bars_of_file(file, known or market, timeframe, stamp=stamp or "close", fill=fill or "next-open")
+
+
+def _candles(session: Session, market: str, timeframe: Timeframe, fill: Fill) -> "Data":
+    from infra.research.recorded_bars import recorded_bars
+
+    _check_log(session)
+    return recorded_bars(session.log, market, timeframe, fill=fill or "next-open")
+
+
+def _recorded(session: Session, market: str, timeframe: Timeframe) -> "Data":
     from infra.research.sources import recorded
     from streams.records import partition_of
     from streams.topics import JOURNAL
 
+    _check_log(session)
+    total = session.log.highwater(JOURNAL, partition_of(market.encode(), session.log.partitions))
+    with progress("reading the journal", total) as advance:
+        return recorded(
+            session.log, session.settings.home, market, timeframe, progress=lambda done, _: advance(done)
+        )
+
+
+def _check_log(session: Session) -> None:
     if not session.has_log:
         raise CommandFailedError(
             f"there is no journal in {session.settings.home}: import trades first, or test a file with --data"
         )
-    total = session.log.highwater(JOURNAL, partition_of(market.encode(), session.log.partitions))
-    with progress("reading the journal", total) as advance:
-        return recorded(
-            session.log, session.settings.home, market, timeframe, final=final,
-            progress=lambda done, _: advance(done),
-        )  # fmt: skip
 
 
 # ------------------------------------------------------------------ what is shown

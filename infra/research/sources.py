@@ -1,4 +1,4 @@
-"""What a backtest runs over: a market's journal, with fills at its ticks."""
+"""What a backtest runs over: a market's journal, with fills at its ticks. Bars: `files`, `recorded_bars`."""
 
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -43,13 +43,12 @@ def recorded(
 
 
 def in_last_revision(data: Data) -> Data:
-    """The same journal with candles that no bot saw."""
-    prepared = Prepared(data.prepared.columns, final=True)
-    return replace(
-        data,
-        prepared=prepared,
-        words="Journal: fills at the tick, candles in their last revision, which no bot saw",
-    )
+    """The same with candles that no bot saw."""
+    columns = data.prepared.columns
+    words = "Journal: fills at the tick, candles in their last revision, which no bot saw"
+    if columns.assumed:
+        words = f"Bars only, in their last revision, which no bot saw: {columns.assumed}"
+    return replace(data, prepared=Prepared(columns, final=True), words=words)
 
 
 def _notes(columns: Columns) -> list[str]:

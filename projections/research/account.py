@@ -148,7 +148,8 @@ def _fill(m: I8, w: Words, account: I8, b: Record, trades: Records, out: Records
     trade, t = b.order_trade, trades[b.order_trade]
     before, buy = account[POSITION], b.order_buy != 0
     holds = b.on_stale != IGNORE and b.live == 0
-    traded, price, size, fee, realised, code = deciding.fill(m, w, account, buy, b.order_size, t.price, holds)
+    at = t.price if buy or t.sell == 0 else t.sell
+    traded, price, size, fee, realised, code = deciding.fill(m, w, account, buy, b.order_size, at, holds)
     b.order = NO_ORDER
     if traded:
         after = account[POSITION]
@@ -165,9 +166,9 @@ def _fill(m: I8, w: Words, account: I8, b: Record, trades: Records, out: Records
     if code >= 0:
         one = tell(out, b, CLOSED, b.order_bar, t.time, code)
         one.status, one.order = CANCELLED if traded else REJECTED, b.order_number
-    worth = equity(m, w, account[CASH], account[POSITION], account[COST], t.price)
+    worth = equity(m, w, account[CASH], account[POSITION], account[COST], at)
     if worth != OVERFLOW and worth <= 0:
-        go_bankrupt(b, account, out, -1, t.time, t.price, t.next)
+        go_bankrupt(b, account, out, -1, t.time, at, t.next)
 
 
 @njit(**OPTIONS)

@@ -56,6 +56,7 @@ TRADE = np.dtype(
         for name in (
             "time",  # ns UTC
             *("price", "size"),  # at the scales of its era
+            "sell",  # the price of a sale where another is assumed, else 0
             *("place", "offset"),
             "row",  # its number in the journal record, as `Fill.row`
             "live",

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from infra.present.values import parse_time
-from tests.integration.command_line import KEY, MARKET, MINUTES, START_MS, CommandLine, write_csv
+from tests.integration.command_line import KEY, MARKET, MINUTES, START_MS, Called, CommandLine, write_csv
 
 ON = (*MARKET, "--timeframe", "1m")
 SMA = ("backtest", "sma_cross", *ON, "--param", "fast=3", "--param", "slow=8")
@@ -204,3 +204,46 @@ def test_a_strategy_in_plain_python_says_how_long_it_takes(recorded: CommandLine
     assert done.returncode == 0, done.stderr
     assert re.match(r"^slow is plain Python: its 200 steps will take about \d+ s\n$", done.stderr)
     assert json.loads(done.stdout)["fills"] > 5
+
+
+def test_recorded_candles_alone_fill_at_an_assumption_that_is_said(recorded: CommandLine) -> None:
+    ticks, bars = recorded.line(*SMA), recorded.line(*SMA, "--source", "candles")
+    assert (ticks["source"], bars["source"]) == ("journal", "candles")
+    assert "Bars only: fills at the next bar's open, an assumption." in bars["headline"]
+    assert (bars["candles"], bars["signals"]) == (ticks["candles"], ticks["signals"])
+    assert bars["metrics"]["final"] != ticks["metrics"]["final"]
+    worst = recorded.line(*SMA, "--source", "candles", "--fill", "worst")
+    assert float(worst["metrics"]["final"]) < float(bars["metrics"]["final"])
+    final = recorded.line(*SMA, "--source", "candles", "--final")
+    assert "Bars only, in their last revision, which no bot saw: fills at the next" in final["headline"]
+
+
+def test_a_file_is_tested_with_the_costs_of_its_market_where_that_is_recorded(
+    recorded: CommandLine, cli: CommandLine, tmp_path: Path
+) -> None:
+    file = tmp_path / "candles.csv"
+    file.write_text(recorded.out("candles", *ON, "--format", "csv"))
+    here, elsewhere = recorded.line(*SMA, "--data", file), cli.line(*SMA, "--data", file)
+    assert here["metrics"] == recorded.line(*SMA, "--source", "candles")["metrics"]
+    assert "fee 2.5 bp" in here["headline"]
+    assert "fee 0 bp" in elsewhere["headline"]
+    assert elsewhere["notes"][0].startswith(
+        f"{KEY} is taken for spot, settled in USDT, price step 0.1 (assumed)"
+    )
+    assert not cli.home.joinpath("log").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--source", "journal", "--data", "x.csv"), "--source journal and --data contradict each other"),
+        (("--data", "x.csv", "--final"), "a file has one revision"),
+        (("--data", "x.csv"), "x.csv: no such file"),
+        (("--stamp", "open"), "--stamp is for --data: recorded candles have their ends"),
+        (("--fill", "worst"), "--fill is for bars alone: the journal knows which trade fills"),
+        (("--source", "candles", "--symbol", "A/B"), "market test:A/B is not in the journal"),
+    ],
+)
+def test_a_source_that_is_none_is_refused(called: Called, words: tuple[str, ...], said: str) -> None:
+    code, error = called(*SMA, *words)
+    assert (code, said in error) == (1, True), error
