@@ -13,12 +13,24 @@ from typing import Any, Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+from numba import from_dtype, njit, types
 
 from projections.research import decide as deciding
-from projections.research.columns import I8, NOT_KEPT, Floats
+from projections.research.columns import I8, NOT_KEPT, TRADE, Floats
 from projections.research.decide import BANKRUPT, BOT_HALTED, BROKE, HALTED, OVERFLOWS, RUNNING, SUPERSEDED
-from projections.research.money import CASH, COST, OPTIONS, OVERFLOW, POSITION, equity
+from projections.research.money import (
+    BOOL,
+    CASH,
+    COST,
+    FLOAT,
+    INT,
+    OPTIONS,
+    OVERFLOW,
+    POSITION,
+    VECTOR,
+    WORDS,
+    equity,
+)
 
 Bools = npt.NDArray[np.bool_]
 Words = npt.NDArray[np.uint64]
@@ -86,7 +98,16 @@ CODES: Final[tuple[str, ...]] = (*deciding.CODES, "strategy_error")
 STRATEGY_ERROR: Final = len(deciding.CODES)
 
 
-@njit(**OPTIONS)
+def _read(kind: Any) -> Any:
+    """The type of a column that is only read."""
+    return types.Array(kind, 1, "C", readonly=True)
+
+
+_BOT, _HAPPENED, _STEP = from_dtype(BOT), from_dtype(HAPPENED), from_dtype(STEP)
+_OUT, _MARKS, _TRADES = _HAPPENED[::1], from_dtype(MARK)[::1], _read(from_dtype(TRADE))
+
+
+@njit(_HAPPENED(_OUT, _BOT, INT, INT, INT, INT), **OPTIONS)
 def tell(out: Records, b: Record, kind: int, bar: int, time: int, code: int) -> Record:
     """The next event, its own fields still to be filled."""
     one = out[b.told]
@@ -95,7 +116,7 @@ def tell(out: Records, b: Record, kind: int, bar: int, time: int, code: int) -> 
     return one
 
 
-@njit(**OPTIONS)
+@njit(types.void(_BOT, _OUT, INT, INT, INT, BOOL), **OPTIONS)
 def cancel(b: Record, out: Records, bar: int, time: int, code: int, flatten: bool) -> None:
     """Cancel the order that waits; one that is no signal's only where `flatten` says so."""
     if b.order == NO_ORDER or (b.order != BY_SIGNAL and not flatten):
@@ -105,7 +126,7 @@ def cancel(b: Record, out: Records, bar: int, time: int, code: int, flatten: boo
     b.order = NO_ORDER
 
 
-@njit(**OPTIONS)
+@njit(types.void(_BOT, _OUT, INT, INT, INT, INT, INT, INT, FLOAT), **OPTIONS)
 def place(
     b: Record,
     out: Records,
@@ -126,7 +147,7 @@ def place(
     one.status, one.buy, one.size, one.price, one.order = reason, size > 0, abs(size), price, b.orders
 
 
-@njit(**OPTIONS)
+@njit(types.void(_BOT, _OUT, INT, INT, INT, INT), **OPTIONS)
 def change(b: Record, out: Records, standing: int, bar: int, time: int, code: int) -> None:
     """The bot ends as `code` says; its order goes."""
     cancel(b, out, bar, time, BANKRUPT if code == BANKRUPT else BOT_HALTED, True)
@@ -134,7 +155,7 @@ def change(b: Record, out: Records, standing: int, bar: int, time: int, code: in
     tell(out, b, CHANGE, bar, time, code).status = standing
 
 
-@njit(**OPTIONS)
+@njit(types.void(_BOT, VECTOR, _OUT, INT, INT, INT, INT), **OPTIONS)
 def go_bankrupt(b: Record, account: I8, out: Records, bar: int, time: int, price: int, trade: int) -> None:
     """Its equity is used up, as a mark or a fill at `price` says: what it holds is closed by a trade."""
     if b.standing != BROKE:
@@ -143,7 +164,7 @@ def go_bankrupt(b: Record, account: I8, out: Records, bar: int, time: int, price
         place(b, out, -account[POSITION], bar, time, price, trade, BY_BANKRUPTCY, 0.0)
 
 
-@njit(**OPTIONS)
+@njit(types.void(VECTOR, WORDS, VECTOR, _BOT, _TRADES, _OUT), **OPTIONS)
 def _fill(m: I8, w: Words, account: I8, b: Record, trades: Records, out: Records) -> None:
     trade, t = b.order_trade, trades[b.order_trade]
     before, buy = account[POSITION], b.order_buy != 0
@@ -171,14 +192,14 @@ def _fill(m: I8, w: Words, account: I8, b: Record, trades: Records, out: Records
         go_bankrupt(b, account, out, -1, t.time, at, t.next)
 
 
-@njit(**OPTIONS)
+@njit(types.void(VECTOR, WORDS, VECTOR, _BOT, _TRADES, _OUT, INT), **OPTIONS)
 def fill_before(m: I8, w: Words, account: I8, b: Record, trades: Records, out: Records, end: int) -> None:
     """Fill what waits by trades whose place is before `end`."""
     while b.order != NO_ORDER and b.order_trade >= 0 and trades[b.order_trade].place < end:
         _fill(m, w, account, b, trades, out)
 
 
-@njit(**OPTIONS)
+@njit(types.void(VECTOR, WORDS, VECTOR, _BOT, _OUT, FLOAT, FLOAT, INT, BOOL, INT, INT, INT, INT), **OPTIONS)
 def signal(
     m: I8, w: Words, account: I8, b: Record, out: Records, previous: float, target: float, origin: int,
     holds: bool, bar: int, time: int, price: int, trade: int,
@@ -197,7 +218,7 @@ def signal(
         b.share = target
 
 
-@njit(**OPTIONS)
+@njit(BOOL(_BOT, BOOL, BOOL), **OPTIONS)
 def _resumes(b: Record, changed: bool, holds: bool) -> bool:
     """Whether a target that did not change is told again, because it is not what the bot holds."""
     if b.resumes == 0 or b.standing != RUNNING or b.order == BY_SIGNAL:
@@ -212,7 +233,7 @@ def _resumes(b: Record, changed: bool, holds: bool) -> bool:
     return differs
 
 
-@njit(**OPTIONS)
+@njit(types.void(VECTOR, WORDS, VECTOR, _BOT, _STEP, INT, FLOAT, BOOL, _OUT), **OPTIONS)
 def _step(
     m: I8, w: Words, account: I8, b: Record, bar: Record, i: int, target: float, incomplete: bool,
     out: Records,
@@ -240,7 +261,7 @@ def _step(
         b.resumes = 1
 
 
-@njit(**OPTIONS)
+@njit(INT(VECTOR, WORDS, VECTOR, _BOT, _STEP, INT, _MARKS, _OUT), **OPTIONS)
 def _mark(m: I8, w: Words, account: I8, b: Record, bar: Record, i: int, marks: Records, out: Records) -> int:
     """The equity at a bar's close; told in `marks`, where that has room, if it differs from the last."""
     worth = equity(m, w, account[CASH], account[POSITION], account[COST], bar.close)
@@ -269,7 +290,27 @@ def _mark(m: I8, w: Words, account: I8, b: Record, bar: Record, i: int, marks: R
     return worth
 
 
-@njit(**OPTIONS)
+@njit(
+    INT(
+        VECTOR,
+        WORDS,
+        VECTOR,
+        _BOT,
+        _read(_STEP),
+        _TRADES,
+        _read(types.boolean),
+        INT,
+        INT,
+        _read(FLOAT),
+        INT,
+        INT,
+        VECTOR,
+        VECTOR,
+        _MARKS,
+        _OUT,
+    ),
+    **OPTIONS,
+)
 def over_bars(
     m: I8, w: Words, account: I8, b: Record, bars: Records, trades: Records, incomplete: Bools,
     first: int, last: int, targets: Floats, shift: int, begun: int, equities: I8, positions: I8,
