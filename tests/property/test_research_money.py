@@ -211,6 +211,22 @@ test_a_decision_is_the_folds = hypothetical(decisions_are_equal)
 test_a_fill_is_the_folds = hypothetical(fills_are_equal)
 
 
+def test_a_share_however_small_asks_for_the_folds_size() -> None:
+    market = a_market(lambda low, high: min(high, 18))
+    sizing = Sizing("amount", MAX, 0)
+    rules = fold_decide.Rules("running", sizing, True)
+    account = Account(MAX)
+    sizes = set()
+    for power in range(1075):
+        expected = fold_decide.decide(market, rules, account, 2.0**-power, 1)
+        made = decide.decide(
+            money.constants(market), W, vector(account), 0, False, True, 0, MAX, 0, 2.0**-power, 1
+        )
+        assert (made[0], decide.CODES[made[1]], made[2]) == expected
+        sizes.add(made[2])
+    assert len(sizes) > 50
+
+
 @pytest.mark.parametrize("equal", EQUAL[:3])
 def test_ten_thousand_random_accounts_have_the_folds_money(equal: Callable[[Pick], None]) -> None:
     pick = random.Random(7).randint
