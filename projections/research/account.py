@@ -39,7 +39,7 @@ Records: TypeAlias = Any
 Record: TypeAlias = Any
 """One of an array, changed in place."""
 
-DECIDE_SHA256: Final = "8a64d6d1768296abff9d5da75b1e4a0bacab0ed34f41b72f0897da0cb359b7de"
+DECIDE_SHA256: Final = "fe13f6874571c26b242b7d7aa755cf6de181329f8f71692428ac38733b439de3"
 """Of the file of `projections.research.decide`: a change there must be a change here, since numba's cache on
 disk looks at this file alone."""
 

@@ -38,7 +38,7 @@ from projections.research.money import (
 )
 from streams.ticks import I8
 
-MONEY_SHA256: Final = "a3f5c20c988263ee8cc57d4f1e64ba663655a3b90b1994ba0ad9d0bdb3e67297"
+MONEY_SHA256: Final = "fee0f246ac4e140221af30841460739d381b76443ec526de4106a455d55f31d9"
 """Of the file of `projections.research.money`: a change there must be a change here, since numba's cache on
 disk looks at this file alone."""
 

@@ -30,8 +30,12 @@ SCRATCH: Final = 40
 FIRST: Final = 11
 """Where in `w` the lowest limb is; before are factors, divisors and a limb of nothing."""
 
-INVERSE, PRICE_STEP, SIZE_STEP, MIN_SIZE, FEE, SLIPPAGE, SIZE_UNIT, CASH_UNIT, ABOVE, BELOW = (*range(9), 11)
-"""Where what stands in `constants`; `ABOVE` and `BELOW` are three factors each."""
+INVERSE, PRICE_STEP, SIZE_STEP, MIN_SIZE, SIZE_UNIT, CASH_UNIT = range(6)
+"""Where what stands in `constants`."""
+FEE, FEE_BASE, SLIPPAGE, SLIPPAGE_BASE = range(6, 10)
+"""Rates are reduced fractions of a base, 75,000 / 10**8 as 3 / 4,000: so most products fit 63 bits."""
+ABOVE, BELOW = 10, 13
+"""Three factors each."""
 CASH, POSITION, COST, REALISED, FEES = range(5)
 """Where what stands in an account."""
 
@@ -68,10 +72,16 @@ def constants(market: Market) -> I8:
     power += market.price_scale if inverse else -market.price_scale
     above, below = market.multiplier * 10 ** max(power, 0), 10 ** max(-power, 0)
     common = gcd(above, below)
-    units = (10**market.size_scale, 10**market.cash_scale)
-    rates = (market.price_step, market.size_step, market.min_size, market.fee, market.slippage)
+    rates = [part // gcd(rate, E8) for rate in (market.fee, market.slippage) for part in (rate, E8)]
     return np.array(
-        [inverse, *rates, *units, *_factors(above // common), *_factors(below // common)], np.int64
+        [
+            inverse,
+            *(market.price_step, market.size_step, market.min_size),
+            *(10**market.size_scale, 10**market.cash_scale),
+            *rates,
+            *(*_factors(above // common), *_factors(below // common)),
+        ],
+        np.int64,
     )
 
 
@@ -215,7 +225,7 @@ def fee_of(m: I8, w: U8, amount: int) -> int:
     """Fee of a trade whose value, rounded up, is `amount`; rounded up, and `OVERFLOW` where that is."""
     if amount == OVERFLOW:
         return OVERFLOW
-    return quotient(w, amount, m[FEE], 1, 1, E8, 1, 1, 1, True)
+    return quotient(w, amount, m[FEE], 1, 1, m[FEE_BASE], 1, 1, 1, True)
 
 
 @njit(INT(VECTOR, WORDS, INT, INT), **OPTIONS)
@@ -227,10 +237,10 @@ def fee(m: I8, w: U8, size: int, price: int) -> int:
 @njit(INT(VECTOR, WORDS, INT, BOOL), **OPTIONS)
 def slipped(m: I8, w: U8, price: int, buy: bool) -> int:
     """The price after slippage, rounded to the price step against the bot; a sell never below one step."""
-    step = m[PRICE_STEP]
+    step, moved, base = m[PRICE_STEP], m[SLIPPAGE], m[SLIPPAGE_BASE]
     if buy:
-        return quotient(w, price, E8 + m[SLIPPAGE], 1, 1, E8, step, 1, 1, True) * step
-    return max(quotient(w, price, E8 - m[SLIPPAGE], 1, 1, E8, step, 1, 1, False) * step, step)
+        return quotient(w, price, base + moved, 1, 1, base, step, 1, 1, True) * step
+    return max(quotient(w, price, base - moved, 1, 1, base, step, 1, 1, False) * step, step)
 
 
 @njit(BOOL(VECTOR, INT), **OPTIONS)
@@ -332,7 +342,7 @@ def affordable(m: I8, w: U8, account: I8, size: int, price: int, buy: bool) -> i
     if worth == OVERFLOW:
         return OVERFLOW
     if worth > room - fee_of(m, w, worth):
-        without_fee = quotient(w, room, E8, 1, 1, E8 + m[FEE], 1, 1, 1, False)
+        without_fee = quotient(w, room, m[FEE_BASE], 1, 1, m[FEE_BASE] + m[FEE], 1, 1, 1, False)
         most = size_for(m, w, without_fee, price)
         if most == OVERFLOW:
             return OVERFLOW

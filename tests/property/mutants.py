@@ -41,8 +41,8 @@ BACKTEST = [
     Mutant(
         "a fee is rounded down",
         "money",
-        "m[FEE], 1, 1, E8, 1, 1, 1, True)",
-        "m[FEE], 1, 1, E8, 1, 1, 1, False)",
+        "m[FEE], 1, 1, m[FEE_BASE], 1, 1, 1, True)",
+        "m[FEE], 1, 1, m[FEE_BASE], 1, 1, 1, False)",
     ),
     Mutant(
         "an entry is rounded for the bot",
@@ -53,8 +53,8 @@ BACKTEST = [
     Mutant(
         "slippage of a purchase is rounded down",
         "money",
-        "E8, step, 1, 1, True) * step",
-        "E8, step, 1, 1, False) * step",
+        "base, step, 1, 1, True) * step",
+        "base, step, 1, 1, False) * step",
     ),
     Mutant(
         "the smallest size is too small",
