@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from infra.research.backtest import backtest
+from infra.research.backtesting import backtest
 from infra.research.sources import Data
 from infra.strategies.registry import Strategies
 from projections.research.account import FILL

@@ -83,8 +83,8 @@ def backtest(
         raise CommandFailedError(f"{out} is there already; choose a folder that is not there yet")
     with Session() as session, refusing_lookups(), refusing():
         from infra.commands.given import params_of
-        from infra.research.backtest import backtest as test
-        from infra.research.backtest import code_of
+        from infra.research.backtesting import backtest as test
+        from infra.research.backtesting import code_of
         from infra.research.sources import in_last_revision
 
         code = code_of(strategy, session.strategies)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page
 
-from infra.research.backtest import backtest
+from infra.research.backtesting import backtest
 from infra.research.result import Result
 from infra.research.sources import Data
 from infra.strategies.registry import Strategies

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from infra.research.backtest import backtest
+from infra.research.backtesting import backtest
 from infra.strategies.registry import Strategies
 from projections.research.account import FILL
 from tests import peers

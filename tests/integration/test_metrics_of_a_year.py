@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from infra.research.backtest import backtest
+from infra.research.backtesting import backtest
 from infra.research.result import Result
 from infra.research.sources import Data
 from infra.strategies.registry import Strategies

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from infra.exchange.pieces import FileReadError
-from infra.research.backtest import BacktestError, backtest
+from infra.research.backtesting import BacktestError, backtest
 from infra.research.files import bars_of_file, bars_of_frame
 from infra.research.sources import Data
 from infra.strategies.registry import Strategies

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infra.research import report as reporting
-from infra.research.backtest import backtest
+from infra.research.backtesting import backtest
 from infra.research.drawing import SLOTS, candles, distribution, drawing, fallen, line, months, slots_of
 from infra.research.report import Page, ReportError, report
 from infra.research.result import Result

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from infra.research.backtest import backtest
+from infra.research.backtesting import backtest
 from infra.research.result import Result
 from infra.research.sources import Data, in_last_revision
 from infra.strategies.registry import Strategies, load_strategies

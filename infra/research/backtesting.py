@@ -1,14 +1,15 @@
 """One backtest: a strategy over data, in a range, with costs; checked first, then run.
 
->>> data = recorded(log, home, "bitmex:BTC/USD:BTC", "1m")
->>> result = backtest("sma_cross", data, {"fast": 20, "slow": 100}, cash="1")
+    >>> data = recorded(log, home, "bitmex:BTC/USD:BTC", "1m")
+    >>> result = backtest("sma_cross", data, {"fast": 20, "slow": 100}, cash="1")
+    >>> result = backtest("cross.py", "bars.csv", market="any:BTC/USDT", timeframe="1h", stamp="open")
 """
 
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from msgspec.structs import replace as changed
@@ -18,14 +19,19 @@ from infra.present.values import iso
 from infra.research.result import Costs, Result
 from infra.research.sources import Data
 from infra.strategies.registry import Strategies, load_strategies
+from projections.research.bars import Fill
+from projections.research.columns import I8
 from projections.research.honesty import too_short
 from projections.research.money import OVERFLOW
-from projections.research.run import NotKnownError, Prepared, Specification
+from projections.research.run import NotKnownError, Outcome, Prepared, Specification
 from projections.research.run import backtest as run_over
 from projections.research.statistics import YEAR
 from projections.strategies.base import BaseStrategy
 from projections.strategies.code import History, PandasCode, Run, StrategyCode
-from streams.events import OnStale
+from streams.events import Market, OnStale, Timeframe
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 TRIED_ROWS = 200
 WORTH_A_WORD_S = 2.0
@@ -54,22 +60,32 @@ class Asked:
 
 def backtest(
     strategy: str | Path | type[BaseStrategy] | StrategyCode,
-    data: Data,
+    data: "Data | DataFrame | str | Path",
     params: Mapping[str, object] | None = None,
     *,
+    market: Market | str | None = None,
+    timeframe: Timeframe | None = None,
+    stamp: Literal["close", "open"] = "close",
+    fill: Fill = "next-open",
     strategies: Strategies | None = None,
     say: Callable[[str], None] | None = None,
     **asked: Any,
 ) -> Result:
     """Run a strategy over data; `asked` are the fields of `Asked`.
 
-    `strategy`: a name, a file with one strategy, its class, or its code. `say` is told how long a strategy in
-    plain Python will take, where that is worth a word. Raises `BacktestError`,
-    `UnknownStrategyError`, `StrategyFileError` and `StrategyParameterError`, each with words for people.
+    `strategy`: a name, a file with one strategy, its class, or its code. `data`: a DataFrame or a file of
+    bars, with `market` (its specification, or `venue:symbol`), `timeframe`, `stamp` and `fill` as
+    `infra.research.files` says; or `Data` that were made before, once for many runs. `say` is told how long a
+    strategy in plain Python will take, where that is worth a word.
+
+    Raises `BacktestError`, `BarsError`, `UnknownStrategyError`, `StrategyFileError` and
+    `StrategyParameterError`, each with words for people.
     """
     how = Asked(**asked)
     if not 0 < how.annualise < float("inf"):
         raise BacktestError(f"annualise by {how.annualise}: give a number of days above 0, such as 365")
+    if not isinstance(data, Data):
+        data = _bars(data, market, timeframe, stamp, fill)
     code = code_of(strategy, strategies)
     checked = code.check(params or {})
     prepared = with_costs(data.prepared, how.fee, how.slippage)
@@ -78,8 +94,8 @@ def backtest(
     warm = 0 if how.cold else min(need, first)
     if words := too_short(code, checked, warm, last - first):
         raise BacktestError(words)
-    market = prepared.columns.eras[_era(prepared, first)]
-    cash = integer_of(how.cash or default_cash(market.contract), market.cash_scale, "cash")
+    begun = prepared.columns.eras[_era(prepared, first)]
+    cash = integer_of(how.cash or default_cash(begun.contract), begun.cash_scale, "cash")
     spec = Specification(code, checked, sizing_of(how.sizing), how.short, cash, how.on_stale)
     if say is not None and isinstance(code, PandasCode):
         _foretell(prepared, spec, first - warm, last, say)
@@ -87,14 +103,36 @@ def backtest(
         outcome = run_over(prepared, spec, first, last, warm)
     except NotKnownError as error:
         raise BacktestError(str(error)) from error
+    _check_fits(outcome, prepared.ends[first:last], begun.cash_scale)
+    costs = Costs(begun.fee, begun.slippage, how.fee is not None, how.slippage is not None)
+    return Result(replace(data, prepared=prepared), spec, outcome, warm, costs, how.annualise)
+
+
+def _check_fits(outcome: Outcome, ends: I8, cash_scale: int) -> None:
+    """Raises `BacktestError`."""
     beyond = np.flatnonzero(outcome.equity == OVERFLOW)
     if len(beyond):
-        at = iso(int(prepared.ends[first + beyond[0]]))
+        at = iso(int(ends[beyond[0]]))
+        raise BacktestError(f"at {at} the equity exceeds 64 bits at {cash_scale} decimals: take less cash")
+
+
+def _bars(
+    bars: "DataFrame | str | Path",
+    market: Market | str | None,
+    timeframe: Timeframe | None,
+    stamp: Literal["close", "open"],
+    fill: Fill,
+) -> Data:
+    from infra.research.files import bars_of_file, bars_of_frame  # noqa: PLC0415 - it brings Arrow
+
+    if market is None or timeframe is None:
         raise BacktestError(
-            f"at {at} the equity exceeds 64 bits at {market.cash_scale} decimals: take less cash"
+            "bars say neither whose they are nor how long: give market, such as 'binance:BTC/USDT', and"
+            " timeframe, such as '1h'"
         )
-    costs = Costs(market.fee, market.slippage, how.fee is not None, how.slippage is not None)
-    return Result(replace(data, prepared=prepared), spec, outcome, warm, costs, how.annualise)
+    if isinstance(bars, str | Path):
+        return bars_of_file(Path(bars), market, timeframe, stamp=stamp, fill=fill)
+    return bars_of_frame(bars, market, timeframe, stamp=stamp, fill=fill)
 
 
 def _foretell(
