@@ -14,7 +14,9 @@ from streams.events import DeadLetter
 from tests.golden.bot_life import INPUTS, PROBED, Life, _candles, _inputs, search
 from tests.journal import records
 from tests.parity import compared
+from tests.programs import KERNELS
 from tests.property import test_life
+from tests.property.month import Month, with_frames
 from tests.property.worlds import World
 
 WORLDS = 150
@@ -56,6 +58,12 @@ def test_so_it_is_after_every_input_in_every_situation_of_a_bot(life: Life) -> N
                 assert one.differs is None, f"{situation}, {name}: {one.differs}"
                 checked += 1
     assert checked > 10 * len(INPUTS)
+
+
+def test_so_it_is_on_a_long_day_for_bots_of_all_strategies(tmp_path: Path) -> None:
+    day = Month(1, with_frames(KERNELS, tmp_path), 1)
+    day.live()
+    assert day.checked()["fills"] > 300
 
 
 def test_the_compiled_account_is_made_anew_when_decisions_change() -> None:
