@@ -73,8 +73,8 @@ def test_the_lock_of_the_page_names_no_place_to_fetch_from() -> None:
 
 
 def test_what_the_readme_imports_in_python_works() -> None:
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.S)
-    imports, strategy = blocks
+    section = (ROOT / "README.md").read_text(encoding="utf-8").split("\n## In Python\n")[1]
+    imports, strategy = re.findall(r"```python\n(.*?)```", section, re.S)
     assert "from infra.exchange import DataCollector, DataProvider" in imports
     code = f"{imports}\n{strategy}\nassert {{'fast', 'slow'}} == {{p.name for p in Cross.spec.parameters}}\n"
     subprocess.run([sys.executable, "-c", code], check=True)
