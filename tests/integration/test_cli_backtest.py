@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from infra.present.values import parse_time
+from tests.conftest import resize
 from tests.integration.command_line import KEY, MARKET, MINUTES, START_MS, Called, CommandLine, write_csv
 
 ON = (*MARKET, "--timeframe", "1m")
@@ -118,6 +119,13 @@ def test_a_home_without_a_journal_gets_none(tmp_path: Path) -> None:
 
 def test_a_folder_that_is_there_is_left_alone(recorded: CommandLine, tmp_path: Path) -> None:
     assert "is there already" in recorded.error(*SMA, "--out", tmp_path)
+
+
+def test_a_full_disk_is_said_and_leaves_nothing_half_written(recorded: CommandLine, small_disk: Path) -> None:
+    resize(small_disk, "16k")
+    for words in (("--out", small_disk / "out"), ("--report", small_disk / "report.html")):
+        assert "the disk is full" in recorded.run(*SMA, *words).stderr
+        assert list(small_disk.iterdir()) == []
 
 
 def test_a_market_in_its_first_minute_has_nothing_to_test(recorded: CommandLine, tmp_path: Path) -> None:
