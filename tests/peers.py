@@ -14,11 +14,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from infra.research.backtesting import backtest
+from infra.research.files import bars_of_frame
 from infra.research.sources import Data
 from infra.strategies.registry import Strategies
 from projections.research.account import FILL
-from projections.research.columns import BAR, NONE_YET, TRADE, Columns
-from projections.research.run import Prepared
 from streams.events import Market
 
 FAST, SLOW, SIZE, FEE, CASH = 20, 100, 1_000, 0.0005, 100_000_000
@@ -68,37 +67,22 @@ def linear(price_scale: int) -> Market:
     )  # fmt: skip
 
 
-def at_next_opens(candles: Candles, market: Market) -> Data:
-    """Bars whose decisions fill at the next open."""
-    length = len(candles.end)
-    bars, trades = np.zeros(length, BAR), np.zeros(length - 1, TRADE)
-    for name in ("open", "high", "low", "close"):
-        bars[name] = np.rint(getattr(candles, name) * 10**market.price_scale)
-    bars["end"] = bars["now"] = candles.end
-    bars["place"], bars["live"] = 2 * np.arange(length), 1
-    bars["trade"] = np.arange(length)
-    bars["trade"][-1] = NONE_YET
-    trades["time"], trades["price"] = bars["end"][:-1], bars["open"][1:]
-    trades["place"], trades["live"], trades["next"] = 2 * np.arange(length - 1) + 1, 1, NONE_YET
-    none = np.zeros(length, np.int64)
-    columns = Columns(
-        market.key, "1m", (market,), bars, bars, none, trades, (), 0, 0, "", "fills at the next open"
-    )
-    return Data(Prepared(columns), "candles", columns.assumed)
+def data_of(candles: Candles, market: Market) -> Data:
+    """What the product makes of a frame of candles: fills at the next open."""
+    return bars_of_frame(candles.frame(), market, "1m")
 
 
-def product(candles: Candles, strategies: Strategies, price_scale: int = 1) -> Callable[[], Ran]:
-    data, code = at_next_opens(candles, linear(price_scale)), strategies.latest("sma_cross")
-    params = {"fast": FAST, "slow": SLOW}
+def product(data: Data, strategies: Strategies) -> Callable[[], Ran]:
+    """`data` is of a `linear` market."""
+    code, params = strategies.latest("sma_cross"), {"fast": FAST, "slow": SLOW}
+    price_unit, cash_unit = 10 ** data.prepared.columns.eras[-1].price_scale, 10**8
 
     def run() -> Ran:
         result = backtest(code, data, params, cash=str(CASH), sizing=f"amount:{SIZE}", cold=True)
         fills = result.outcome.happened[result.outcome.happened["kind"] == FILL]
         net = result.trips["net"][result.trips["closed"] >= 0]
-        equity = int(result.outcome.equity[-1])
-        return Ran(
-            fills["bar"] + 1, fills["buy"] != 0, fills["price"] / 10**price_scale, net / 10**8, equity / 10**8
-        )
+        equity = int(result.outcome.equity[-1]) / cash_unit
+        return Ran(fills["bar"] + 1, fills["buy"] != 0, fills["price"] / price_unit, net / cash_unit, equity)
 
     return run
 

@@ -39,7 +39,7 @@ def walk() -> Candles:
 def in_turn(candles: Candles) -> None:
     runs: dict[str, Callable[[], Ran]] = {
         "loop by hand, floats": peers.by_hand(candles),
-        "this": peers.product(candles, _strategies()),
+        "this": peers.product(peers.data_of(candles, peers.linear(1)), _strategies()),
         "vectorbt, Rust": peers.vectorbt(candles, "rust"),
         "vectorbt, numba": peers.vectorbt(candles, "numba"),
         "backtesting.py": peers.backtesting_py(candles),
@@ -65,7 +65,7 @@ def setup(opt: Namespace) -> Callable[[], dict[str, str]]:
 
     data = gen.candles(opt.n, path=opt.data)
     columns = (data[name][: opt.n] for name in ("ts_ns", "open", "high", "low", "close"))
-    run = peers.product(Candles(*columns), _strategies(), price_scale=6)
+    run = peers.product(peers.data_of(Candles(*columns), peers.linear(6)), _strategies())
 
     def told() -> dict[str, str]:
         ran = run()

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from infra.research.backtesting import backtest
+from infra.research.files import bars_of_file
+from infra.research.sources import Data
 from infra.strategies.registry import Strategies
 from projections.research.account import FILL
 from tests import peers
@@ -19,13 +21,23 @@ CASH = 10**10
 
 
 @pytest.fixture(scope="module")
-def year(shared_data: Path) -> Candles:
-    return peers.of_year(shared_data / "bitmex_XBTUSD_own1m_2019.parquet")
+def file(shared_data: Path) -> Path:
+    return shared_data / "bitmex_XBTUSD_own1m_2019.parquet"
 
 
 @pytest.fixture(scope="module")
-def ours(year: Candles, strategies: Strategies) -> Ran:
-    return peers.product(year, strategies)()
+def year(file: Path) -> Candles:
+    return peers.of_year(file)
+
+
+@pytest.fixture(scope="module")
+def data(file: Path) -> Data:
+    return bars_of_file(file, MARKET, "1m")
+
+
+@pytest.fixture(scope="module")
+def ours(data: Data, strategies: Strategies) -> Ran:
+    return peers.product(data, strategies)()
 
 
 def vectorbt(year: Candles) -> Ran:
@@ -148,13 +160,16 @@ CASES = [
 
 @pytest.mark.parametrize(("plain", "params"), CASES)
 def test_a_strategy_fills_and_is_worth_at_every_bar_what_a_plain_loop_says(
-    year: Candles, strategies: Strategies, plain: Callable[..., Iterator[float]], params: dict[str, float]
+    year: Candles,
+    data: Data,
+    strategies: Strategies,
+    plain: Callable[..., Iterator[float]],
+    params: dict[str, float],
 ) -> None:
     halves = [round(2 * close) for close in year.close.tolist()]
     opens, closes = (np.rint(column * 10).astype(int).tolist() for column in (year.open, year.close))
     fills, equity = fills_of(plain(halves, *params.values()), opens, closes, 1_000)
 
-    data = peers.at_next_opens(year, MARKET)
     result = backtest(
         strategies.latest(plain.__name__), data, params,
         cash=str(CASH), sizing="amount:1000", short=True, cold=True,
