@@ -139,14 +139,14 @@ def _check_source(
 def _of_file(
     session: Session, market: str, timeframe: Timeframe, file: Path, stamp: Stamp, fill: Fill
 ) -> "Data":
-    from infra.commands.journal_view import view
     from infra.research.files import bars_of_file
     from streams.records import partition_of
 
-    log = session.log if session.has_log else None
-    known = (
-        None if log is None else view(log, partition_of(market.encode(), log.partitions)).markets.get(market)
-    )
+    known = None
+    if session.has_log:
+        from infra.commands.journal_view import view  # compiled code of the fold, in a fresh installation
+
+        known = view(session.log, partition_of(market.encode(), session.log.partitions)).markets.get(market)
     return bars_of_file(file, known or market, timeframe, stamp=stamp or "close", fill=fill or "next-open")
 
 

@@ -3,13 +3,16 @@
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from infra.research.kept import Progress, columns_of
 from projections.research.columns import Columns
 from projections.research.run import Prepared
 from streams.log import Log
+
+if TYPE_CHECKING:
+    from infra.research.kept import Progress
 
 FOLDER = "research"
 """Of a home: the columns that its backtests read."""
@@ -32,10 +35,12 @@ def recorded(
     timeframe: str,
     *,
     final: bool = False,
-    progress: Progress | None = None,
+    progress: "Progress | None" = None,
 ) -> Data:
     """The journal of a market: fills at the tick. `final`: the candles in their last revision, which no bot
     saw. Raises as `infra.research.kept.columns_of` does."""
+    from infra.research.kept import columns_of  # noqa: PLC0415 - bars of a file need no fold
+
     (columns,) = columns_of(log, market, [timeframe], home / FOLDER, progress)
     words = "Journal: fills at the tick, candles as bots saw them"
     data = Data(Prepared(columns), "journal", words, tuple(_notes(columns)))
