@@ -1,8 +1,8 @@
 """One backtest: a strategy over data, in a range, with costs; checked first, then run.
 
-    >>> data = recorded(log, home, "bitmex:BTC/USD:BTC", "1m")
-    >>> result = backtest("sma_cross", data, {"fast": 20, "slow": 100}, cash="1")
-    >>> result = backtest("cross.py", "bars.csv", market="any:BTC/USDT", timeframe="1h", stamp="open")
+>>> data = recorded(log, home, "bitmex:BTC/USD:BTC", "1m")
+>>> result = backtest("sma_cross", data, {"fast": 20, "slow": 100}, cash="1")
+>>> result = backtest("cross.py", "bars.csv", market="any:BTC/USDT", timeframe="1h", stamp="open")
 """
 
 import time

@@ -1,6 +1,6 @@
 """Buy and hold: what the same cash had become in the same contract, in integers."""
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -21,6 +21,9 @@ from projections.research.money import (
 )
 from streams.events import Market
 from streams.ticks import I8
+
+MONEY_SHA256: Final = "fee0f246ac4e140221af30841460739d381b76443ec526de4106a455d55f31d9"
+"""As in `projections.research.decide`: numba's cache on disk looks at this file alone."""
 
 
 class Held(NamedTuple):
