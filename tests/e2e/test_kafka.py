@@ -54,6 +54,9 @@ def test_commands_append_to_kafka_and_wait_for_the_worker(
     result = home.json("verify")
     assert (result["equal"], result["behind"]) == (True, 0)
     assert result["compared"]["signals"] == len(signals)
+    proven = home.json("parity", "--bot", "1")
+    assert (proven["equal"], proven["compared"]["fills"]) == (True, len(fills))
+    assert proven["records"] > 5, "all that the worker folded, by its commit"
     again = home.json("replay", "--into", tmp_path / "again")
     assert (again["ticks"], len(again["bots"])) == (len(ROWS), 1)
     assert home.json("rebuild")["records"] > 0
