@@ -10,6 +10,8 @@ import numpy as np
 from projections.research.columns import Columns
 from projections.research.run import Prepared
 from streams.log import Log
+from streams.records import partition_of
+from streams.topics import JOURNAL
 
 if TYPE_CHECKING:
     from infra.research.kept import Progress
@@ -41,9 +43,17 @@ def recorded(
     saw. Raises as `infra.research.kept.columns_of` does."""
     from infra.research.kept import columns_of  # noqa: PLC0415 - bars of a file need no fold
 
+    partition = partition_of(market.encode(), log.partitions)
+    stop = log.highwater(JOURNAL, partition)
     (columns,) = columns_of(log, market, [timeframe], home / FOLDER, progress)
     words = "Journal: fills at the tick, candles as bots saw them"
-    data = Data(Prepared(columns), "journal", words, tuple(_notes(columns)))
+    notes = _notes(columns)
+    if columns.last < stop - 1:
+        notes.append(
+            f"The journal is read up to record {JOURNAL}:{partition}:{columns.last} of {stop}: the one behind"
+            " it cannot be folded, and the engine has not said so yet; `tcpdashboard up` goes on behind it."
+        )
+    data = Data(Prepared(columns), "journal", words, tuple(notes))
     return in_last_revision(data) if final else data
 
 

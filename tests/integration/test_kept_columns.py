@@ -10,6 +10,7 @@ import pytest
 
 from infra.research import kept
 from infra.research.kept import ROOT, code_hash, columns_of
+from infra.research.sources import recorded
 from infra.upkeep.fresh_home import fold_home
 from projections.fold.pipeline import CHECKPOINT_RECORDS
 from projections.research.columns import Columns
@@ -139,16 +140,25 @@ def test_the_engines_own_checkpoints_and_dead_letters_fit(log: Log, tmp_path: Pa
     append(log, stop("nobody"))
     fold_home(log, strategies)
     made = Asked(log, tmp_path)
-    recorded = [
+    told = [
         event.journal_sha256
         for record in log.read(BOTS, 0)
         for event in decode_output(record.value).events
         if isinstance(event, Checkpoint)
     ]
-    assert recorded
+    assert told
     # no bot is there, so the engine refused all commands
     assert not any(isinstance(at.event, events.Command) for at in made.found[0].events)
     assert Asked(log, tmp_path).told == []
+
+
+def test_a_backtest_says_where_the_journal_ends_early(log: Log, tmp_path: Path) -> None:
+    assert not any("cannot be folded" in note for note in recorded(log, tmp_path, KEY, "1m").notes)
+    log.append([Entry(JOURNAL, KEY.encode(), b"?", 1_000)])
+    append(log, batch(BTC, [(1_400, 100, 1)]))
+    (note,) = (note for note in recorded(log, tmp_path, KEY, "1m").notes if "cannot be folded" in note)
+    assert "up to record journal:0:27 of 30" in note
+    assert note in recorded(log, tmp_path, KEY, "1m").notes, "from disk too"
 
 
 @pytest.mark.parametrize("bytes_left", [0, 5, 200, 1_000, 3_000])
