@@ -36,7 +36,7 @@ class Candles(NamedTuple):
         import pandas as pd
 
         columns = {"Open": self.open, "High": self.high, "Low": self.low, "Close": self.close, "Volume": 1.0}
-        return pd.DataFrame(columns, index=pd.DatetimeIndex(self.end))
+        return pd.DataFrame(columns, index=pd.DatetimeIndex(self.end, name="timestamp"))
 
 
 class Ran(NamedTuple):

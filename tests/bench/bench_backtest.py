@@ -5,14 +5,20 @@ as prices; else prices walk. The rule is that of `tests.peers`, and all are seen
 same last equity. They take turns in one process, after a first run each, which compiles. The product keeps
 exact money and the equity of each bar; nobody's figure holds reading the file or making statistics.
 
+Then the command from its start to its end, in fresh processes: the first compiles everything, the best of
+three others finds it compiled. They read the file, make the statistics and look for what looks ahead.
+
 `setup` is for yardsticks that time processes in turn, each with its own packages.
 """
 
+import os
+import subprocess
 import sys
 from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
+from tempfile import TemporaryDirectory
 from time import perf_counter
 
 import numpy as np
@@ -60,6 +66,41 @@ def in_turn(candles: Candles) -> None:
     print(f"load {load():.1f}")
 
 
+def in_fresh_processes(candles: Candles) -> None:
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "bars.parquet"
+        candles.frame().to_parquet(file)
+        environment = {**os.environ, "TCPD_HOME": f"{folder}/home", "NUMBA_CACHE_DIR": f"{folder}/numba"}
+        words = f"backtest sma_cross --data {file} --venue test --symbol A/B:B --timeframe 1m --json"
+        command = [
+            sys.executable,
+            "-c",
+            "import sys; from api.cli import main; sys.exit(main())",
+            *words.split(),
+        ]
+
+        def run() -> tuple[float, float]:
+            """Wall and processor seconds."""
+            before, began = os.times(), perf_counter()
+            subprocess.run(
+                command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=True
+            )
+            wall, after = perf_counter() - began, os.times()
+            parts = (
+                after.children_user - before.children_user,
+                after.children_system - before.children_system,
+            )
+            return wall, sum(parts)
+
+        for name, (wall, cpu) in {
+            "nothing compiled": run(),
+            "compiled": min(run() for _ in range(3)),
+        }.items():
+            print(
+                f"fresh process, {name:18s} {wall:6.2f} s, {cpu:6.2f} s of processor time; load {load():.1f}"
+            )
+
+
 def setup(opt: Namespace) -> Callable[[], dict[str, str]]:
     import gen  # pyright: ignore[reportMissingImports]  # the yardstick's own
 
@@ -79,4 +120,6 @@ def _strategies() -> Strategies:
 
 
 if __name__ == "__main__":
-    in_turn(peers.of_year(Path(sys.argv[1])) if len(sys.argv) > 1 else walk())
+    year = peers.of_year(Path(sys.argv[1])) if len(sys.argv) > 1 else walk()
+    in_turn(year)
+    in_fresh_processes(year)
