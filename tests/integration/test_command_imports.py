@@ -36,6 +36,7 @@ NEEDED = {
     "log journal": "",
     "markets list": "numba",  # a snapshot is read by the fold, which is compiled
     "gaps --open": "numba",
+    "parity --bot 1 --json": "numba",
     "bots list": "sqlalchemy",
     "bots show 1": "numba sqlalchemy",  # whether its market has a live feed stands in the journal
     "signals 1": "sqlalchemy",
