@@ -95,6 +95,8 @@ def _sample(trades: int, days: int) -> Line:
 
 def _look_ahead(evidence: Evidence) -> Line:
     points, changed, peek = evidence.tripwire
+    if points == 0:
+        return Line("look_ahead", True, "Whether the strategy looks ahead is not known: it made no step.")
     if peek is None:
         return Line(
             "look_ahead",

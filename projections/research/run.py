@@ -148,8 +148,12 @@ def backtest(prepared: Prepared, spec: Specification, first: int, last: int, war
             run.pass_by(at)
     run.begin(spec.sizing, spec.short, spec.on_stale, spec.cash)
     history = History(prepared.ends[first - warm : last], prepared.values[first - warm : last])
-    run.join(spec.code, spec.params, history, warm)
-    run.stand(RUNNING, "created", int(prepared.ends[first - 1]) if first else 0)
+    failure = run.join(spec.code, spec.params, history, warm)
+    begun = int(prepared.ends[first - 1]) if first else 0
+    run.stand(RUNNING, "created", begun)
+    if failure:
+        run.leave()
+        run.stand(HALTED, "strategy_error", begun)
     for at in prepared.columns.events:
         if first <= at.bar < last:
             run.until(at.bar, at.place)

@@ -50,6 +50,8 @@ def tripwire(
 ) -> Tripwire:
     """Ask a strategy again that gave `run` over the whole of `history`, of which the first `warmed` rows lie
     before the run and are not looked at."""
+    if len(run.targets) <= warmed:
+        return Tripwire(0, "nothing", None)
     asked = _Asked(code, code.pack(params), code.lookback(params), history, warmed, run)
     if isinstance(code, CompiledCode):
         points = warmed + _spread(len(run.targets) - warmed, BLIND)

@@ -148,6 +148,29 @@ class Fails(BaseStrategy):
 """
 
 
+FAILS_AT_ONCE = """from projections.strategies import BaseStrategy, sma
+
+
+class FailsAtOnce(BaseStrategy):
+    name = "fails_at_once"
+    average = sma("close", 8)
+
+    def signal(bar, x, p, pos):
+        return 2.0
+"""
+
+
+def test_a_strategy_that_fails_while_it_is_warmed_never_trades(recorded: CommandLine, tmp_path: Path) -> None:
+    file = tmp_path / "fails_at_once.py"
+    file.write_text(FAILS_AT_ONCE, encoding="utf-8")
+    result = recorded.line("backtest", file, *ON, "--from", "2018-01-01T01:00:00Z")
+    assert result["incidents"] == [
+        "The bot was halted as strategy_error at 2018-01-01T01:00:00Z.",
+        "Its strategy said: ValueError: the target is 2.0, it must be a number from -1 to 1.",
+    ]
+    assert (result["signals"], result["fills"]) == (0, 0)
+
+
 SHORTS = """from projections.strategies import BaseStrategy
 
 
