@@ -19,7 +19,8 @@ SILENCE_MAX_NS = 5 * 366 * DAY_NS
 
 
 class Pace:
-    """How far the markets are that one writer appends to; one that is not known begins with its first row.
+    """How far the markets are that one writer appends to; one that is not known begins with its first row
+    that is no backfill.
 
     `newest`: of markets that the journal holds, by key, in ns.
     """
@@ -53,10 +54,10 @@ class Pace:
 
     def _batch(self, key: str, batch: TickBatch, ticks: Ticks) -> Iterator[tuple[str, JournalEvent]]:
         keys = [market.key for market in batch.markets]
-        for index, market in enumerate(keys):
-            if market not in self._newest and (mine := ticks.market == index).any():
-                self._newest[market] = int(ticks.time[np.argmax(mine)])
         live = ticks.kind < BACKFILL
+        for index, market in enumerate(keys):
+            if market not in self._newest and (mine := live & (ticks.market == index)).any():
+                self._newest[market] = int(ticks.time[np.argmax(mine)])
         newest = self._further(keys, ticks.market[live], ticks.time[live])
         if all(time - self._newest[market] <= DAY_NS for market, time in newest.items()):
             self._newest |= newest
