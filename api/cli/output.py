@@ -2,7 +2,6 @@
 
 import csv
 import io
-import os
 import sys
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -12,8 +11,10 @@ from typing import IO, TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
+from api.cli.failures import CommandFailedError
 from api.cli.options import Format
 from api.columns import DECIMAL, Columns, Kind
+from infra.process.whole_file import whole_file
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -95,17 +96,16 @@ def _destination(out: Path | None) -> Generator[IO[bytes]]:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
-    if out.exists() and not out.is_file():  # a device or a pipe is written to, never replaced
-        with out.open("wb") as file:
-            yield file
-        return
-    part = out.with_name(out.name + ".part")
-    try:
-        with part.open("wb") as file:
-            yield file
-        os.replace(part, out)
-    finally:
-        part.unlink(missing_ok=True)
+    with whole_file(out) as file:
+        yield file
+
+
+def check_file(file: Path, option: str) -> None:
+    """Before the work, that a file can stand there. Raises `CommandFailedError`."""
+    if file.is_dir():
+        raise CommandFailedError(f"{option} {file} is a folder: name a file in it")
+    if not file.parent.is_dir():
+        raise CommandFailedError(f"{option} {file}: there is no folder {file.parent}; make it first")
 
 
 def _csv(rows: Rows, columns: Columns, file: IO[bytes]) -> None:

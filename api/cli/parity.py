@@ -1,6 +1,5 @@
 """`parity`: a recorded bot beside the backtest of it."""
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,8 +7,9 @@ import typer
 
 from api.cli.failures import CommandFailedError
 from api.cli.options import From, Json, To, time_of
-from api.cli.output import print_json, print_table, progress, say
+from api.cli.output import check_file, print_json, print_table, progress, say
 from api.cli.session import Session
+from infra.process.whole_file import whole_file
 
 if TYPE_CHECKING:
     from infra.research.certificate import Certificate
@@ -71,21 +71,17 @@ def _files(out: list[Path]) -> list[Path]:
     for file in out:
         if file.suffix not in FORMS:
             raise typer.BadParameter(f"--out {file}: name a file that ends in {' or '.join(FORMS)}")
+        check_file(file, "--out")
     return out
 
 
 def _write(file: Path, certificate: "Certificate") -> None:
-    """The file appears only when all is in it."""
     from infra.research.certificate import to_json
     from infra.research.certificate_page import page
 
     data = to_json(certificate) if file.suffix == ".json" else page(certificate).encode()
-    part = file.with_name(f".{file.name}.{os.getpid()}")
-    try:
-        part.write_bytes(data)
-        part.replace(file)
-    finally:
-        part.unlink(missing_ok=True)
+    with whole_file(file) as target:
+        target.write(data)
 
 
 def _compare(given: "Certificate", made: "Certificate") -> None:

@@ -3,17 +3,18 @@
 import json as json_lines
 import os
 import shutil
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO
 
 import typer
 
 from api.cli.failures import CommandFailedError, refusing
 from api.cli.import_market import rate
 from api.cli.options import Frame, From, Json, Params, Symbol, Timeframe, To, Venue, time_of
-from api.cli.output import print_json, print_table, progress, say
+from api.cli.output import check_file, print_json, print_table, progress, say
 from api.cli.session import Session
 
 if TYPE_CHECKING:
@@ -81,7 +82,9 @@ def backtest(
     _check_source(source, data, stamp, fill, revisions=as_known or final)
     if out is not None and out.exists():
         raise CommandFailedError(f"{out} is there already; choose a folder that is not there yet")
-    with Session() as session, refusing_lookups(), refusing():
+    if report is not None:
+        check_file(report, "--report")
+    with Session() as session, refusing_lookups(), refusing(), strategies_aside():
         from infra.commands.given import params_of
         from infra.research.backtesting import backtest as test
         from infra.research.backtesting import code_of
@@ -106,11 +109,20 @@ def backtest(
         first = in_last_revision(known) if final and not both else known
         result = test(code, first, params, say=say, **asked)
         other = test(code, in_last_revision(known), params, **asked) if both else None
+        shown = _shown(result, other)  # asks the strategies again
     if out is not None:
         write(result, out)
     if report is not None:
         result.report(report)
-    _print(result, other, explain=explain, json=json)
+    if json:
+        print_json(shown)
+    else:
+        _print(result, other, explain=explain)
+
+
+def strategies_aside() -> "redirect_stdout[TextIO]":
+    """What a strategy prints goes to standard error: standard output is for the result."""
+    return redirect_stdout(sys.stderr)
 
 
 @contextmanager
@@ -180,13 +192,14 @@ def _check_log(session: Session) -> None:
 # ------------------------------------------------------------------ what is shown
 
 
-def _print(result: "Result", other: "Result | None", *, explain: bool, json: bool) -> None:
-    if json:
-        shown = result.to_dict()
-        print_json(
-            shown if other is None else shown | {"final": other.to_dict(), "differs": _differs(result, other)}
-        )
-        return
+def _shown(result: "Result", other: "Result | None") -> dict[str, Any]:
+    shown = result.to_dict()
+    if other is None:
+        return shown
+    return shown | {"final": other.to_dict(), "differs": _differs(result, other)}
+
+
+def _print(result: "Result", other: "Result | None", *, explain: bool) -> None:
     say(result.headline)
     for incident in result.incidents:
         say(f"! {incident}")

@@ -93,7 +93,8 @@ def backtest(
     need = code.need(checked)
     warm = 0 if how.cold else min(need, first)
     if words := too_short(code, checked, warm, last - first):
-        raise BacktestError(words)
+        way_out = f"; or leave cold out: {first:,} bars lie before it" if how.cold and first else ""
+        raise BacktestError(words + way_out)
     begun = prepared.columns.eras[_era(prepared, first)]
     cash = integer_of(how.cash or default_cash(begun.contract), begun.cash_scale, "cash")
     spec = Specification(code, checked, sizing_of(how.sizing), how.short, cash, how.on_stale)
@@ -103,9 +104,20 @@ def backtest(
         outcome = run_over(prepared, spec, first, last, warm)
     except NotKnownError as error:
         raise BacktestError(str(error)) from error
+    _check_begun(outcome, prepared.ends, first)
     _check_fits(outcome, prepared.ends[first:last], begun.cash_scale)
     costs = Costs(begun.fee, begun.slippage, how.fee is not None, how.slippage is not None)
     return Result(replace(data, prepared=prepared), spec, outcome, warm, costs, how.annualise)
+
+
+def _check_begun(outcome: Outcome, ends: I8, first: int) -> None:
+    """Raises `BacktestError` for a strategy that failed before it gave a target."""
+    stretch = outcome.stretches[0]
+    if stretch.failure and stretch.last <= first:
+        raise BacktestError(
+            f"strategy {stretch.code.name} failed at the bar {iso(int(ends[stretch.last]))}, before it gave a"
+            f" target, so nothing was tested: {stretch.failure}"
+        )
 
 
 def _check_fits(outcome: Outcome, ends: I8, cash_scale: int) -> None:
@@ -160,17 +172,27 @@ def code_of(
     if isinstance(strategy, str) and not strategy.endswith(".py"):
         return known.latest(strategy)
     file = Path(strategy) if isinstance(strategy, str | Path) else _file_of(strategy)
-    before = {code.name for code in known}
-    known.add(file)
-    if known.broken:
-        raise known.broken[-1]
-    added = [code for code in known if code.name not in before]
+    found = _of_file(known, file)
+    if not found:
+        broken = len(known.broken)
+        known.add(file)
+        if len(known.broken) > broken:
+            raise known.broken[-1]
+        found = _of_file(known, file)
     if isinstance(strategy, type):
-        added = [code for code in added if code.strategy.__name__ == strategy.__name__]
-    if len(added) != 1:
-        names = ", ".join(code.name for code in added) or "none"
-        raise BacktestError(f"{file} has the strategies {names}: name one of them")
-    return added[0]
+        found = [code for code in found if code.strategy.__name__ == strategy.__name__]
+    if len(found) != 1:
+        names = ", ".join(code.name for code in found) or "none"
+        raise BacktestError(
+            f"{file} has the strategies {names}: name the file in TCPD_STRATEGIES, and test one by name"
+        )
+    return found[0]
+
+
+def _of_file(known: Strategies, file: Path) -> list[StrategyCode]:
+    """The strategies that were read from a file."""
+    sources = [(code, known.sources(code)) for code in known]
+    return [code for code, read in sources if Path(read.origins[read.main]).resolve() == file.resolve()]
 
 
 def with_costs(prepared: Prepared, fee: int | None, slippage: int | None) -> Prepared:

@@ -4,7 +4,6 @@ What is drawn is thinned (`infra.research.drawing`), and the library that draws 
 """
 
 import json
-import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
@@ -14,6 +13,7 @@ from string import Template
 from typing import Any, NamedTuple
 
 import infra
+from infra.process.whole_file import whole_file
 from infra.research.drawing import SLOTS, Bin, Drawn, Month, distribution, drawing, months
 from projections.research.honesty import Line
 from projections.research.round_trips import Trips
@@ -68,13 +68,9 @@ def report(page: Page) -> str:
 
 def write(page: Page, file: Path) -> None:
     """Write the report; the file appears only when it is complete. Raises ReportError and OSError."""
-    text = report(page)
-    part = file.with_name(f".{file.name}.{os.getpid()}")
-    try:
-        part.write_text(text, encoding="utf-8")
-        os.replace(part, file)
-    finally:
-        part.unlink(missing_ok=True)
+    data = report(page).encode()
+    with whole_file(file) as target:
+        target.write(data)
 
 
 def framed(page: Page) -> str:

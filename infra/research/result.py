@@ -1,5 +1,6 @@
 """The result of a backtest: integers inside, pandas and numbers for people outside."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -140,6 +141,8 @@ class Result:
         spec, columns = self.spec, self.data.prepared.columns
         stretch = self.outcome.stretches[0]
         revised = columns.revisions[self.outcome.first : self.outcome.last]
+        signals = self.happened(of.SIGNAL)
+        refused = signals["code"][signals["status"] == 0]
         return lines(
             Evidence(
                 int(self.found.values["days"] or 0),
@@ -153,6 +156,8 @@ class Result:
                 self.market,
                 int(np.count_nonzero(revised)),
                 self._changed() if revised.any() else None,
+                len(signals),
+                {CODES[code]: count for code, count in sorted(Counter(refused.tolist()).items())},
             )
         )
 
@@ -201,11 +206,12 @@ class Result:
         params = " ".join(f"{name}={value}" for name, value in spec.params.items())
         cash = decimal_string(spec.cash, self._first_era.cash_scale)
         size = f"{spec.sizing.mode} {decimal_string(spec.sizing.value, spec.sizing.scale)}"
+        noun = "candle" if len(self.bars) == 1 else "candles"
         sides = "long and short" if spec.short else "long only"
         return (
             f"{spec.code.name} {params} on {columns.market} {columns.timeframe},"
             f" {iso(self.curve.begin)} to {iso(int(self.curve.ends[-1]))},"
-            f" {len(self.bars):,} candles. {self.data.words}. {self.costs.words}; cash {cash}"
+            f" {len(self.bars):,} {noun}. {self.data.words}. {self.costs.words}; cash {cash}"
             f" {self.market.settle}, {size}, {sides};"
             f" days are UTC's, {self.annualise:g} a year. No funding, no liquidation."
         )

@@ -1,6 +1,7 @@
 """What a reader should know before believing a run: each as a sentence, in a fixed order."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final, Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -16,7 +17,9 @@ TRADES_MIN: Final = 30
 DAYS_MIN: Final = 60
 """Below either, a ratio says more about chance than about the strategy."""
 
-About: TypeAlias = Literal["sample", "look_ahead", "warm_up", "candles", "gaps", "revisions", "left_out"]
+About: TypeAlias = Literal[
+    "sample", "look_ahead", "warm_up", "candles", "gaps", "revisions", "signals", "left_out"
+]
 
 
 class Line(NamedTuple):
@@ -33,7 +36,8 @@ class Evidence(NamedTuple):
     `bars` BAR[n] are those of the run, each `step` ns long; the amounts of `trips` stand at the scales of
     `market`. `needed`, `warmed`: bars that the indicators need, and that the strategy stepped through before
     the first. `revised`: bars that were revised after they had closed, and `changed`: at how many bars their
-    last revisions would give another signal, None where nobody looked.
+    last revisions would give another signal, None where nobody looked. `refused`: how many of the `signals`
+    were, by the code that says why.
     """
 
     days: int
@@ -47,6 +51,8 @@ class Evidence(NamedTuple):
     market: Market
     revised: int = 0
     changed: int | None = None
+    signals: int = 0
+    refused: Mapping[str, int] = MappingProxyType({})
 
 
 def lines(evidence: Evidence) -> tuple[Line, ...]:
@@ -58,6 +64,7 @@ def lines(evidence: Evidence) -> tuple[Line, ...]:
         _candles(evidence.bars),
         _gaps(evidence),
         _revisions(evidence),
+        _signals(evidence),
         Line("left_out", False, "Funding, borrowing and liquidation are left out."),
     )
 
@@ -188,6 +195,16 @@ def _revisions(evidence: Evidence) -> Line:
         return Line("revisions", False, f"{text}; what that does to signals tells `--as-known --final`.")
     others = _count(evidence.changed, "signal")
     return Line("revisions", evidence.changed > 0, f"{text}; {others} would differ by the last revisions.")
+
+
+def _signals(evidence: Evidence) -> Line:
+    refused = sum(evidence.refused.values())
+    text = f"The strategy gave {_count(evidence.signals, 'signal')}"
+    if not refused:
+        return Line("signals", False, f"{text}; none was refused.")
+    reasons = ", ".join(f"{count:,} as {code}" for code, count in evidence.refused.items())
+    text = f"{text}; {refused:,} {_were(refused)} refused, {reasons}."
+    return Line("signals", refused == evidence.signals, text)
 
 
 def _count(number: int, noun: str) -> str:

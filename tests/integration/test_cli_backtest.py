@@ -55,7 +55,8 @@ def test_a_report_holds_the_numbers_and_the_words(recorded: CommandLine, tmp_pat
         assert f'data-name="{name}" data-value="{json.dumps(value)}"' in text
     for line in (result["headline"], *(said["text"] for said in result["honesty"])):
         assert line in text
-    assert "No such file" in recorded.error(*SMA, "--report", tmp_path / "no" / "report.html")
+    assert "there is no folder" in recorded.error(*SMA, "--report", tmp_path / "no" / "report.html")
+    assert "is a folder" in recorded.error(*SMA, "--report", tmp_path)
     assert [file.name for file in tmp_path.iterdir()] == ["report.html"]
 
 
@@ -63,6 +64,8 @@ def test_a_range_is_warm_and_a_cold_one_says_so(recorded: CommandLine) -> None:
     part = ("--from", "2018-01-01T01:00:00Z", "--to", "2018-01-01T02:00:00Z")
     warm, cold = recorded.line(*SMA, *part), recorded.line(*SMA, *part, "--cold")
     assert (warm["candles"], warm["warmed"], cold["warmed"]) == (60, 8, 0)
+    said = recorded.error(*SMA, "--from", "2018-01-01T03:15:00Z", "--cold")
+    assert "or leave cold out: 195 bars lie before it" in said
     told = {line["about"]: line["warns"] for line in cold["honesty"]}
     assert told["warm_up"] is True
     assert told["sample"] is True
@@ -191,6 +194,67 @@ def test_a_strategy_that_fails_ends_its_bot_and_says_how(recorded: CommandLine, 
         "Its strategy said: ValueError: the target is 2.0, it must be a number from -1 to 1.",
     ]
     assert (result["fills"], result["metrics"]["open_trades"]) == (1, 1), "what it holds stays"
+
+
+NEVER_RUNS = """from projections.strategies import BaseStrategy
+
+
+class NeverRuns(BaseStrategy):
+    name = "never_runs"
+
+    def signal(bar, x, p, pos):
+        return bar.nothing.of.the.kind
+"""
+
+
+def test_a_strategy_that_never_gives_a_target_is_refused(recorded: CommandLine, tmp_path: Path) -> None:
+    for name, text in (
+        ("never_runs", NEVER_RUNS),
+        ("nans", NEVER_RUNS.replace("bar.nothing.of.the.kind", "nan")),
+    ):
+        file = tmp_path / f"{name}.py"
+        file.write_text(f"nan = float('nan')\n{text}".replace("never_runs", name), encoding="utf-8")
+        for words in ((), ("--from", "2018-01-01T01:00:00Z")):
+            said = recorded.error("backtest", file, *ON, *words, "--out", tmp_path / "out")
+            assert f"strategy {name} failed at the bar 2018-01-01T0" in said
+            assert "before it gave a target, so nothing was tested: " in said
+    assert not (tmp_path / "out").exists()
+
+
+PRINTS = """print("read")
+
+from projections.strategies import BaseStrategy
+
+
+class Prints(BaseStrategy):
+    name = "prints"
+
+    def signal(bar, x, p, pos):
+        print("step")
+        return 1.0
+"""
+
+
+def test_what_a_strategy_prints_is_no_part_of_the_result(recorded: CommandLine, tmp_path: Path) -> None:
+    file = tmp_path / "prints.py"
+    file.write_text(PRINTS, encoding="utf-8")
+    done = recorded.run("backtest", file, *ON, "--json")
+    assert json.loads(done.stdout)["strategy"] == "prints"
+    assert {"read", "step"} <= set(done.stderr.splitlines())
+
+
+def test_a_file_that_is_among_the_strategies_may_be_named_too(recorded: CommandLine, tmp_path: Path) -> None:
+    both, broken = tmp_path / "both.py", tmp_path / "broken.py"
+    both.write_text(SHORTS + SHORTS.replace("horts", "pots"), encoding="utf-8")
+    broken.write_text("(", encoding="utf-8")
+    said = recorded.error("backtest", both, *ON)
+    assert "has the strategies shorts, spots: name the file in TCPD_STRATEGIES" in said
+    cli = CommandLine(recorded.home, recorded.settings | {"TCPD_STRATEGIES": f"{both}:{broken}"})
+    assert cli.line("backtest", "spots", *ON)["strategy"] == "spots"
+    one = tmp_path / "one.py"
+    one.write_text(SHORTS, encoding="utf-8")
+    cli = CommandLine(recorded.home, recorded.settings | {"TCPD_STRATEGIES": f"{one}:{broken}"})
+    assert cli.line("backtest", one, *ON)["strategy"] == "shorts"
 
 
 def test_a_bankrupt_account_ends_and_is_told(recorded: CommandLine, tmp_path: Path) -> None:

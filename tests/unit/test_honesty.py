@@ -40,7 +40,7 @@ def told(given: Evidence, about: str) -> Line:
 def test_sentences_stand_in_one_order_and_an_honest_run_warns_of_nothing() -> None:
     given = lines(evidence())
     assert [line.about for line in given] == [
-        "sample", "look_ahead", "warm_up", "candles", "gaps", "revisions", "left_out",
+        "sample", "look_ahead", "warm_up", "candles", "gaps", "revisions", "signals", "left_out",
     ]  # fmt: skip
     assert not any(line.warns for line in given)
     assert all(line.text.endswith(".") for line in given)
@@ -162,3 +162,14 @@ def test_signals_differ_where_one_run_gave_what_the_other_did_not(
     known: list[float], final: list[float], count: int
 ) -> None:
     assert other_signals(np.array(known, float), np.array(final, float)) == count
+
+
+def test_signals_that_were_refused_are_said_with_their_reasons() -> None:
+    given = evidence()._replace(signals=5, refused={"too_small": 2, "short_not_allowed": 1})
+    assert told(given, "signals") == Line(
+        "signals",
+        False,
+        "The strategy gave 5 signals; 3 were refused, 2 as too_small, 1 as short_not_allowed.",
+    )
+    assert told(given._replace(signals=3), "signals").warns, "none became an order"
+    assert told(evidence(), "signals").text == "The strategy gave 0 signals; none was refused."
