@@ -1,8 +1,9 @@
 """The columns of a home's markets on disk, so that the ticks are read once.
 
-`research/<market> <timeframe>.columns` holds what they depend on, the tables as in `.npy` files, and nothing
-else. It counts only where all of that is as it was: the journal's range and newest record, the newest
-checkpoint, the dead letters, and the code. Where it is not, the journal is read again and the file replaced.
+`research/<market> <timeframe>.columns` holds the SHA-256 of what follows, what the columns depend on, and the
+tables as in `.npy` files. It counts only where all of that is as it was: its bytes, the journal's range and
+newest record, the newest checkpoint, the dead letters, and the code. Where it is not, the journal is read
+again and the file replaced.
 
 Why: ADR 31.
 """
@@ -11,7 +12,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import cache
-from hashlib import sha256
+from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import quote
@@ -38,6 +39,7 @@ FORM = 1
 WINDOW_RECORDS = 256
 """Records read at once, going back for a checkpoint: at first so many, then more."""
 ALIGNED = 64
+DIGEST_BYTES = 32
 ROOT = Path(__file__).parents[2]
 CODE = ("streams", "projections/fold", "projections/research")
 
@@ -163,8 +165,11 @@ def _file(folder: Path, market: str, timeframe: str) -> Path:
 
 
 def _loaded(file: Path, market: str, timeframe: str, now: _Now) -> Columns | None:
-    """What a file holds; None where it is not there, or was made of something else."""
+    """What a file holds; None where it is not there, is damaged, or was made of something else."""
     with suppress(FileNotFoundError, ValueError, msgspec.MsgspecError), file.open("rb") as source:
+        if source.read(DIGEST_BYTES) != file_digest(source, "sha256").digest():
+            return None
+        source.seek(DIGEST_BYTES)
         kept = msgspec.msgpack.decode(_block(source), type=Kept)
         if (kept.form, kept.market, kept.timeframe) != (FORM, market, timeframe):
             return None
@@ -195,11 +200,16 @@ def _keep(file: Path, columns: Columns, basis: Basis, system: int) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     part = file.with_name(f"{file.name}.{os.getpid()}.part")
     try:
-        with part.open("wb") as target:
+        with part.open("w+b") as target:
+            target.write(bytes(DIGEST_BYTES))
             _write_block(target, msgspec.msgpack.encode(kept))
             final = columns.final if revised else columns.final[:0]
             for table in (columns.bars, final, columns.revisions, columns.trades):
                 _write_table(target, table)
+            target.seek(DIGEST_BYTES)
+            digest = file_digest(target, "sha256").digest()
+            target.seek(0)
+            target.write(digest)
             target.flush()
             os.fsync(target.fileno())
         part.replace(file)

@@ -170,6 +170,17 @@ def test_a_file_that_was_cut_is_made_anew(log: Log, tmp_path: Path, bytes_left: 
     assert again.told and equal(first.found, again.found)
 
 
+@pytest.mark.parametrize("part", range(10))
+def test_a_file_that_was_damaged_is_made_anew(log: Log, tmp_path: Path, part: int) -> None:
+    first = Asked(log, tmp_path)
+    file = tmp_path / "test%3ABTC%2FUSDT 1m.columns"
+    data = bytearray(file.read_bytes())
+    data[part * len(data) // 10] ^= 0xFF
+    file.write_bytes(data)
+    again = Asked(log, tmp_path)
+    assert again.told and equal(first.found, again.found)
+
+
 def test_other_code_is_another_hash(tmp_path: Path) -> None:
     for part in kept.CODE:
         for source in (ROOT / part).rglob("*.py"):
