@@ -131,7 +131,12 @@ def again(
     log: Log, strategies: Strategies, given: Certificate, progress: Progress | None = None
 ) -> Certificate:
     """The certificate that this home gives today for what a given one says. Raises as `certify` does."""
-    after, until = (None if time is None else parse_time(time) for time in (given.after, given.until))
+    try:
+        after, until = (None if time is None else parse_time(time) for time in (given.after, given.until))
+    except ValueError as error:
+        raise ParityError(f"the certificate was changed: its {error}") from None
+    if given.records < 1:
+        raise ParityError(f"the certificate was changed: it covers {given.records} journal records")
     return certify(log, strategies, Asked(given.bot_id, after, until, given.records), progress)
 
 

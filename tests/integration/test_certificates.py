@@ -165,6 +165,9 @@ def test_what_is_changed_in_a_certificate_is_told_by_its_field(empty: Logs, stra
     assert unlike(forged, again(log, strategies, forged)) == ["chain", "compared"]
     other = msgspec.structs.replace(made, compared_by="0" * 64)
     assert unlike(other, again(log, strategies, other)) == []
+    for field in ({"after": "yesterday"}, {"until": ""}, {"records": 0}, {"records": -1}):
+        with pytest.raises(ParityError, match="the certificate was changed"):
+            again(log, strategies, msgspec.structs.replace(made, **field))
 
 
 def fields(**changes: object) -> Callable[..., Event]:
