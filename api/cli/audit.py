@@ -60,6 +60,8 @@ def replay(
     after_ns, until_ns = time_of(after, "--from"), time_of(until, "--to")
     if after_ns is not None and until_ns is not None and after_ns >= until_ns:
         raise CommandFailedError(f"--from {after} is not before --to {until}: the range is empty")
+    if cold and after is None:
+        raise CommandFailedError("--cold is for a range: name its beginning with --from")
     with Session() as session:
         from infra.upkeep.fresh_home import Range, plan_copy
 

@@ -203,13 +203,13 @@ class Result:
     def headline(self) -> str:
         """What was run over what, and by which assumptions."""
         columns, spec = self.data.prepared.columns, self.spec
-        params = " ".join(f"{name}={value}" for name, value in spec.params.items())
+        named = " ".join([spec.code.name, *(f"{name}={value}" for name, value in spec.params.items())])
         cash = decimal_string(spec.cash, self._first_era.cash_scale)
         size = f"{spec.sizing.mode} {decimal_string(spec.sizing.value, spec.sizing.scale)}"
         noun = "candle" if len(self.bars) == 1 else "candles"
         sides = "long and short" if spec.short else "long only"
         return (
-            f"{spec.code.name} {params} on {columns.market} {columns.timeframe},"
+            f"{named} on {columns.market} {columns.timeframe},"
             f" {iso(self.curve.begin)} to {iso(int(self.curve.ends[-1]))},"
             f" {len(self.bars):,} {noun}. {self.data.words}. {self.costs.words}; cash {cash}"
             f" {self.market.settle}, {size}, {sides};"

@@ -311,6 +311,7 @@ def test_a_replay_of_a_range_has_the_signals_of_that_range(recorded: CommandLine
             ("--from", "2018-01-01T02:00:00Z", "--to", "2018-01-01T01:00:00Z"),
             "--from 2018-01-01T02:00:00Z is not before --to 2018-01-01T01:00:00Z: the range is empty",
         ),
+        (("--cold",), "--cold is for a range: name its beginning with --from"),
     ],
 )
 def test_a_replay_that_is_refused_leaves_nothing_behind(

@@ -241,6 +241,7 @@ def test_what_a_strategy_prints_is_no_part_of_the_result(recorded: CommandLine, 
     done = recorded.run("backtest", file, *ON, "--json")
     assert json.loads(done.stdout)["strategy"] == "prints"
     assert {"read", "step"} <= set(done.stderr.splitlines())
+    assert json.loads(done.stdout)["headline"].startswith(f"prints on {KEY} 1m, ")
 
 
 def test_a_file_that_is_among_the_strategies_may_be_named_too(recorded: CommandLine, tmp_path: Path) -> None:
