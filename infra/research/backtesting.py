@@ -28,7 +28,7 @@ from projections.research.run import backtest as run_over
 from projections.research.statistics import YEAR
 from projections.strategies.base import BaseStrategy
 from projections.strategies.code import History, PandasCode, Run, StrategyCode
-from streams.events import Market, OnStale, Timeframe
+from streams.events import Market, OnStale, Params, Sizing, Timeframe
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -75,29 +75,54 @@ def backtest(
 
     `strategy`: a name, a file with one strategy, its class, or its code. `data`: a DataFrame or a file of
     bars, with `market` (its specification, or `venue:symbol`), `timeframe`, `stamp` and `fill` as
-    `infra.research.files` says; or `Data` that were made before, once for many runs. `say` is told how long a
-    strategy in plain Python will take, where that is worth a word.
+    `infra.research.files` says, also where they are not given; or `Data` made before, once for many runs.
+    `say` is told how long a strategy in plain Python will take, where that is worth a word.
 
     Raises `BacktestError`, `BarsError`, `UnknownStrategyError`, `StrategyFileError` and
     `StrategyParameterError`, each with words for people.
     """
-    how = Asked(**asked)
-    if not 0 < how.annualise < float("inf"):
-        raise BacktestError(f"annualise by {how.annualise}: give a number of days above 0, such as 365")
-    if not isinstance(data, Data):
-        data = _bars(data, market, timeframe, stamp, fill)
     code = code_of(strategy, strategies)
-    checked = code.check(params or {})
-    prepared = with_costs(data.prepared, how.fee, how.slippage)
-    first, last = range_of(prepared, how.after, how.until)
-    need = code.need(checked)
-    warm = 0 if how.cold else min(need, first)
-    if words := too_short(code, checked, warm, last - first):
+    setting = setting_of(data_of(data, market, timeframe, stamp, fill), Asked(**asked))
+    return run(setting, code, code.check(params or {}), say)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all runs over the bars `first` … `last` − 1 share: `cash` in units of the cash scale there."""
+
+    data: Data
+    asked: Asked
+    first: int
+    last: int
+    sizing: Sizing
+    cash: int
+    cash_scale: int
+    costs: Costs
+
+
+def setting_of(data: Data, asked: Asked) -> Setting:
+    """Raises `BacktestError`, and `ValueError` for cash or sizing that is none."""
+    if not 0 < asked.annualise < float("inf"):
+        raise BacktestError(f"annualise by {asked.annualise}: give a number of days above 0, such as 365")
+    prepared = with_costs(data.prepared, asked.fee, asked.slippage)
+    first, last = range_of(prepared, asked.after, asked.until)
+    begun = prepared.columns.eras[_era(prepared, first)]
+    cash = integer_of(asked.cash or default_cash(begun.contract), begun.cash_scale, "cash")
+    costs = Costs(begun.fee, begun.slippage, asked.fee is not None, asked.slippage is not None)
+    data = replace(data, prepared=prepared)
+    return Setting(data, asked, first, last, sizing_of(asked.sizing), cash, begun.cash_scale, costs)
+
+
+def run(
+    setting: Setting, code: StrategyCode, params: Params, say: Callable[[str], None] | None = None
+) -> Result:
+    """One run there, with checked parameters. Raises `BacktestError`."""
+    prepared, how, first, last = setting.data.prepared, setting.asked, setting.first, setting.last
+    warm = 0 if how.cold else min(code.need(params), first)
+    if words := too_short(code, params, warm, last - first):
         way_out = f"; or leave cold out: {first:,} bars lie before it" if how.cold and first else ""
         raise BacktestError(words + way_out)
-    begun = prepared.columns.eras[_era(prepared, first)]
-    cash = integer_of(how.cash or default_cash(begun.contract), begun.cash_scale, "cash")
-    spec = Specification(code, checked, sizing_of(how.sizing), how.short, cash, how.on_stale)
+    spec = Specification(code, params, setting.sizing, how.short, setting.cash, how.on_stale)
     if say is not None and isinstance(code, PandasCode):
         _foretell(prepared, spec, first - warm, last, say)
     try:
@@ -105,9 +130,8 @@ def backtest(
     except NotKnownError as error:
         raise BacktestError(str(error)) from error
     _check_begun(outcome, prepared.ends, first)
-    _check_fits(outcome, prepared.ends[first:last], begun.cash_scale)
-    costs = Costs(begun.fee, begun.slippage, how.fee is not None, how.slippage is not None)
-    return Result(replace(data, prepared=prepared), spec, outcome, warm, costs, how.annualise)
+    _check_fits(outcome, prepared.ends[first:last], setting.cash_scale)
+    return Result(setting.data, spec, outcome, warm, setting.costs, how.annualise)
 
 
 def _check_begun(outcome: Outcome, ends: I8, first: int) -> None:
@@ -128,23 +152,22 @@ def _check_fits(outcome: Outcome, ends: I8, cash_scale: int) -> None:
         raise BacktestError(f"at {at} the equity exceeds 64 bits at {cash_scale} decimals: take less cash")
 
 
-def _bars(
-    bars: "DataFrame | str | Path",
-    market: Market | str | None,
-    timeframe: Timeframe | None,
-    stamp: Literal["close", "open"],
-    fill: Fill,
+def data_of(
+    bars: "Data | DataFrame | str | Path",
+    market: Market | str | None = None,
+    timeframe: Timeframe | None = None,
+    stamp: Literal["close", "open"] = "close",
+    fill: Fill = "next-open",
 ) -> Data:
-    from infra.research.files import bars_of_file, bars_of_frame  # noqa: PLC0415 - it brings Arrow
+    """What `backtest` takes, read once for many runs. Raises `BarsError`."""
+    if isinstance(bars, Data):
+        return bars
+    from infra.research.files import ASSUMED, bars_of_file, bars_of_frame  # noqa: PLC0415 - it brings Arrow
 
-    if market is None or timeframe is None:
-        raise BacktestError(
-            "bars say neither whose they are nor how long: give market, such as 'binance:BTC/USDT', and"
-            " timeframe, such as '1h'"
-        )
+    whose = ASSUMED if market is None else market
     if isinstance(bars, str | Path):
-        return bars_of_file(Path(bars), market, timeframe, stamp=stamp, fill=fill)
-    return bars_of_frame(bars, market, timeframe, stamp=stamp, fill=fill)
+        return bars_of_file(Path(bars), whose, timeframe, stamp=stamp, fill=fill)
+    return bars_of_frame(bars, whose, timeframe, stamp=stamp, fill=fill)
 
 
 def _foretell(
@@ -168,7 +191,7 @@ def code_of(
     """The code of a strategy, compiled. Raises as `backtest` says."""
     if isinstance(strategy, StrategyCode):
         return strategy
-    known = strategies or load_strategies(_kernels())
+    known = strategies or load_strategies(kernels())
     if isinstance(strategy, str) and not strategy.endswith(".py"):
         return known.latest(strategy)
     file = Path(strategy) if isinstance(strategy, str | Path) else _file_of(strategy)
@@ -227,7 +250,7 @@ def _era(prepared: Prepared, first: int) -> int:
     return int(prepared.bars["era"][first - 1]) if first else 0
 
 
-def _kernels() -> Path:
+def kernels() -> Path:
     from infra.process.settings import load_settings  # noqa: PLC0415 - a caller with strategies needs none
 
     return load_settings().kernels

@@ -6,7 +6,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -30,7 +30,7 @@ from projections.research.bars import (
 )
 from projections.research.columns import I8
 from projections.research.run import Prepared
-from streams.events import CandleFlag, Market, Timeframe
+from streams.events import TIMEFRAMES_NS, CandleFlag, Market, Timeframe
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -58,18 +58,21 @@ DECIMALS_MAX: Final = 12
 VOLUME_DECIMALS_MAX: Final = 8
 VOLUME_MAX: Final = 2**62
 SHOWN_CHARACTERS: Final = 200
+ASSUMED: Final = "any:BASE/QUOTE"
+"""The market of bars that are told to be no other's."""
 
 
 def bars_of_file(
     file: Path,
-    market: Market | str,
-    timeframe: Timeframe,
+    market: Market | str = ASSUMED,
+    timeframe: Timeframe | None = None,
     *,
     stamp: Stamp = "close",
     fill: Fill = "next-open",
 ) -> Data:
     """The bars of a Parquet, CSV or Feather file. `market`: its specification, or its key `venue:symbol`, of
-    which the rest is then inferred. `stamp`: whether times are ends or starts.
+    which the rest is then inferred; without it, a spot market without costs. `timeframe`: without it, the
+    usual step of the times. `stamp`: whether times are ends or starts.
 
     Raises `BarsError` with the row and the value, `FileReadError` for a file that cannot be read, and
     `ValueError` for a market that none can be.
@@ -79,8 +82,8 @@ def bars_of_file(
 
 def bars_of_frame(
     frame: "DataFrame",
-    market: Market | str,
-    timeframe: Timeframe,
+    market: Market | str = ASSUMED,
+    timeframe: Timeframe | None = None,
     *,
     stamp: Stamp = "close",
     fill: Fill = "next-open",
@@ -138,7 +141,7 @@ def _column(field: str, names: Sequence[str]) -> str | None:
 def _data(
     columns: dict[str, pa.Array],
     market: Market | str,
-    timeframe: Timeframe,
+    timeframe: Timeframe | None,
     stamp: Stamp,
     fill: Fill,
     where: str,
@@ -151,6 +154,11 @@ def _data(
         )
     try:
         bars, notes = _bars({field: columns[name] for field, name in named.items()})
+        if timeframe is None:
+            timeframe = _step(bars.ends)
+            notes.append(
+                f"Its bars are taken for {timeframe}, the usual step of its times, which are their {stamp}s."
+            )
         found = checked(bars, timeframe, starts=stamp == "open")
         specified, note = _market(market, found.bars)
         result = columns_of(_at_scales(found.bars, specified), specified, timeframe, fill)
@@ -203,6 +211,20 @@ def _times(column: pa.Array) -> I8:
         at = int(np.argmin(ok))
         raise BarsError(f"row {at + 1}: time {_shown(column, at)}: it is no time from 1970 to 2116")
     return values
+
+
+def _step(stamps: I8) -> Timeframe:
+    steps, counts = np.unique(np.abs(np.diff(stamps)), return_counts=True)
+    if not len(steps):
+        raise BarsError("one bar alone does not tell its length: give timeframe, such as '1h'")
+    step = int(steps[np.argmax(counts)])
+    for timeframe, length in TIMEFRAMES_NS.items():
+        if length == step:
+            return cast(Timeframe, timeframe)
+    raise BarsError(
+        f"its times are {step / 1e9:g} s apart, and bars are {', '.join(TIMEFRAMES_NS)}: give timeframe, one"
+        " of them that holds these bars whole"
+    )
 
 
 def _decimals(column: pa.Array, name: str, most: int) -> int:

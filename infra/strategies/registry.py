@@ -44,7 +44,7 @@ class Strategies:
     """All strategies by name, and by name and code hash. Compiles on the first step, not before."""
 
     def __init__(self, kernels_dir: Path) -> None:
-        self._kernels_dir = kernels_dir
+        self.kernels_dir = kernels_dir
         self._latest: dict[str, StrategyCode] = {}
         self._sources: dict[str, Sources] = {}
         self._archived: dict[str, StrategyCode | None] = {}
@@ -76,13 +76,13 @@ class Strategies:
         if code_hash not in self._archived:
             self._archived[code_hash] = None
             try:
-                self._archived[code_hash] = _unarchived(self._kernels_dir, kept(self._kernels_dir, code_hash))
+                self._archived[code_hash] = _unarchived(self.kernels_dir, kept(self.kernels_dir, code_hash))
             except StrategyFileError as error:
                 self.broken.append(error)
             except ArchiveError as error:
                 logger.warning(
                     "strategy %s: code with hash %s is neither today's nor in the archive %s: %s",
-                    name, code_hash, self._kernels_dir, error,
+                    name, code_hash, self.kernels_dir, error,
                 )  # fmt: skip
         code = self._archived[code_hash]
         return code if code is not None and code.name == name else None
@@ -92,11 +92,11 @@ class Strategies:
         found: dict[str, StrategyCode] = {}
         try:
             sources = self._read(file)
-            for cls in _classes(self._kernels_dir, sources):
+            for cls in _classes(self.kernels_dir, sources):
                 name = cls.spec.name
                 if name in self._latest or name in found:
                     raise _at_class(sources, cls, f"there is already a strategy {name!r}")
-                found[name] = _code(self._kernels_dir, sources, cls)
+                found[name] = _code(self.kernels_dir, sources, cls)
         except StrategyFileError as error:
             self.broken.append(error)
         else:

@@ -66,5 +66,7 @@ def test_the_research_section_works_as_it_is_written(folder: Path) -> None:
     assert json.loads((folder / "parity.json").read_text())["equal"] is True
     assert (folder / "cross.html").stat().st_size > 100_000
     (folder / "cross.html").unlink()
-    typed(sys.executable, "-c", blocks("Research", "python")[0])
+    one, many = blocks("Research", "python")
+    typed(sys.executable, "-c", one)
     assert (folder / "cross.html").stat().st_size > 100_000
+    assert typed(sys.executable, "-c", f"{many}\nprint(len(rows))").stdout == "23\n"

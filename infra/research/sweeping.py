@@ -1,0 +1,265 @@
+"""Many sets of parameters over the same data: each is run as `backtest` runs it, and is a row.
+
+>>> frame = sweep("sma_cross", data, {"fast": range(5, 65, 5), "slow": range(20, 250, 10)})
+>>> frame.sort_values("sharpe", ascending=False).head()
+>>> with joblib.parallel_config("loky"):
+...     frame = sweep("cross.py", data, {"fast": [5, 10]}, n_jobs=2)
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
+
+from infra.research.backtesting import (
+    Asked,
+    BacktestError,
+    Setting,
+    code_of,
+    data_of,
+    kernels,
+    run,
+    setting_of,
+)
+from infra.research.grid import sets_of
+from infra.research.sources import Data
+from infra.strategies.registry import Strategies
+from projections.research.bars import Fill
+from projections.research.round_trips import TooLargeError
+from projections.research.statistics import DEFINITIONS, Number, Unit
+from projections.strategies.base import BaseStrategy
+from projections.strategies.code import CompiledCode, StrategyCode, StrategyCompileError
+from projections.strategies.parameters import StrategyParameterError
+from streams.events import Market, Params, Timeframe
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+Strategy: TypeAlias = str | Path | type[BaseStrategy] | StrategyCode
+
+TOGETHER: Final = 16
+"""Sets that a worker runs before it answers."""
+
+
+class Row(NamedTuple):
+    """What became of a set: `values` as `Metrics` has them, none where it could not be run; `error`: why, or
+    how its strategy failed."""
+
+    values: Mapping[str, Number]
+    error: str = ""
+
+
+Told: TypeAlias = Callable[[Sequence[tuple[Params, Row]], int], None]
+"""Is given what is done since the last call, and how many sets there are in all."""
+
+
+def sweep(
+    strategy: Strategy,
+    data: "Data | DataFrame | str | Path",
+    grid: Mapping[str, Iterable[object]],
+    *,
+    market: Market | str | None = None,
+    timeframe: Timeframe | None = None,
+    stamp: Literal["close", "open"] = "close",
+    fill: Fill = "next-open",
+    strategies: Strategies | None = None,
+    chosen: int | None = None,
+    seed: int = 0,
+    n_jobs: int | None = -1,
+    told: Told | None = None,
+    **asked: Any,
+) -> "DataFrame":
+    """One row for each set of the grid that the strategy takes: its parameters, all metrics, and `error`.
+
+    `strategy`, `data` and `asked` are as for `backtest`, whose numbers each row has. Money is in the settle
+    currency, ratios are shares, and what is not defined is missing. `grid` maps parameters to their values;
+    `chosen` of its sets by chance are taken where that is given. Sets that the strategy refuses are left out
+    and counted in `frame.attrs["invalid"]`. joblib runs it in threads unless its `parallel_config` says
+    otherwise; `n_jobs` is joblib's: −1 is all cores, None what `parallel_config` says.
+
+    Raises as `backtest`, and `GridError`.
+    """
+    code = code_of(strategy, strategies)
+    valid, invalid = sets_of(code, grid, chosen, seed)
+    setting = setting_of(data_of(data, market, timeframe, stamp, fill), Asked(**asked))
+    carried = Carried(code, strategies)
+    rows = run_all(setting, [(carried, params) for params in valid], n_jobs, told)
+    frame = frame_of(setting, valid, rows)
+    frame.attrs |= {"invalid": invalid, "notes": list(setting.data.notes)}
+    return frame
+
+
+def backtest_strategy_batch(
+    data: "Data | DataFrame | str | Path",
+    params: Mapping[str, object] | Sequence[Mapping[str, object]],
+    *,
+    strategy: Strategy = "sma_cross",
+    market: Market | str | None = None,
+    timeframe: Timeframe | None = None,
+    stamp: Literal["close", "open"] = "close",
+    fill: Fill = "next-open",
+    strategies: Strategies | None = None,
+    n_jobs: int | None = 1,
+    **asked: Any,
+) -> "DataFrame":
+    """One row for each of these sets, in their order, as `sweep` makes them, behind the name of its strategy.
+
+    A set may name its own `strategy`. One that the strategy refuses is a row with words in `error`.
+    """
+    sets = [params] if isinstance(params, Mapping) else list(params)
+    if not sets:
+        raise BacktestError("there is no set of parameters to run: give at least one, if only {}")
+    code = cache(lambda named: Carried(code_of(named, strategies), strategies))
+    setting = setting_of(data_of(data, market, timeframe, stamp, fill), Asked(**asked))
+    runs: list[tuple[Carried, Params]] = []
+    refused: dict[int, str] = {}
+    shown: list[dict[str, object]] = []
+    for number, given in enumerate(sets):
+        named, own = named_apart(given, strategy)
+        carried = code(named)
+        try:
+            checked = carried.code.check(own)
+        except StrategyParameterError as error:
+            refused[number] = str(error)
+            shown.append({"strategy": carried.code.name, **own})
+        else:
+            runs.append((carried, checked))
+            shown.append({"strategy": carried.code.name, **checked})
+    done = iter(run_all(setting, runs, n_jobs, None))
+    rows = [Row({}, refused[number]) if number in refused else next(done) for number in range(len(sets))]
+    frame = frame_of(setting, shown, rows)
+    frame.attrs["notes"] = list(setting.data.notes)
+    return frame
+
+
+def run_parallel_backtest(
+    data: "Data | DataFrame | str | Path",
+    strategy_params: Mapping[str, object] | Sequence[Mapping[str, object]],
+    n_jobs: int | None = 4,
+    **how: Any,
+) -> "DataFrame":
+    """`backtest_strategy_batch` by several workers at once; `n_jobs` is joblib's."""
+    return backtest_strategy_batch(data, strategy_params, n_jobs=n_jobs, **how)
+
+
+def named_apart(params: Mapping[str, object], strategy: Strategy) -> tuple[Strategy, dict[str, object]]:
+    """The strategy that a set names, or else this one; and its parameters."""
+    own = dict(params)
+    named: Any = own.pop("strategy", strategy)
+    return named, own
+
+
+# ------------------------------------------------------------------ workers
+
+
+class Carried:
+    """A strategy's code; to another process go its name and hash, by which the archive of the home has it."""
+
+    def __init__(self, code: StrategyCode, strategies: Strategies | None) -> None:
+        self._code: StrategyCode | None = code
+        self._kept = (strategies.kernels_dir if strategies else kernels(), code.name, code.code_hash)
+
+    @property
+    def code(self) -> StrategyCode:
+        """Raises `BacktestError` where the archive does not have it."""
+        if self._code is None:
+            self._code = _unarchived(*self._kept)
+        return self._code
+
+    def __getstate__(self) -> dict[str, object]:
+        return {"_code": None, "_kept": self._kept}
+
+
+@cache
+def _unarchived(folder: Path, name: str, code_hash: str) -> StrategyCode:
+    code = Strategies(folder).get(name, code_hash)
+    if code is None:
+        raise BacktestError(
+            f"a worker finds no code {code_hash[:12]} of strategy {name} in {folder}: carry it there by"
+            " `tcpdashboard strategies --archive FILE` and `--import FILE`"
+        )
+    return code
+
+
+def run_all(
+    setting: Setting, runs: Sequence[tuple[Carried, Params]], n_jobs: int | None, told: Told | None
+) -> list[Row]:
+    """A row for each, in their order. Raises `BacktestError` for code that does not compile."""
+    import joblib  # noqa: PLC0415 - a fifth of a second
+
+    for carried in {id(carried): carried for carried, _ in runs}.values():
+        _compile(carried.code)
+    workers: int = joblib.effective_n_jobs(n_jobs)  # pyright: ignore[reportArgumentType] - None is one
+    size = max(1, min(TOGETHER, len(runs) // (4 * workers)))
+    # in other processes bars are mapped copy-on-write: compiled loops take no read-only arrays
+    parallel: Any = joblib.Parallel(
+        n_jobs=n_jobs, prefer="threads", return_as="generator_unordered", mmap_mode="c"
+    )
+    pieces = (
+        joblib.delayed(_piece)(setting, first, runs[first : first + size])
+        for first in range(0, len(runs), size)
+    )
+    rows = [Row({})] * len(runs)
+    for first, done in parallel(pieces):
+        rows[first : first + len(done)] = done
+        if told is not None:
+            sets = [params for _, params in runs[first : first + len(done)]]
+            told(list(zip(sets, done, strict=True)), len(runs))
+    return rows
+
+
+def _compile(code: StrategyCode) -> None:
+    """Before workers would do so all at once."""
+    try:
+        _ = code.loops if isinstance(code, CompiledCode) else None
+    except StrategyCompileError as error:
+        raise BacktestError(f"strategy {code.name} does not compile: {error}") from error
+
+
+def _piece(setting: Setting, first: int, runs: Sequence[tuple[Carried, Params]]) -> tuple[int, list[Row]]:
+    return first, [_row(setting, carried.code, params) for carried, params in runs]
+
+
+def _row(setting: Setting, code: StrategyCode, params: Params) -> Row:
+    try:
+        result = run(setting, code, params)
+        return Row(result.found.values, result.outcome.stretches[0].failure)
+    except (BacktestError, StrategyParameterError, TooLargeError) as error:
+        return Row({}, str(error))
+
+
+# ------------------------------------------------------------------ for people
+
+
+def frame_of(setting: Setting, sets: Sequence[Mapping[str, object]], rows: Sequence[Row]) -> "DataFrame":
+    """A parameter that is called as a metric is has an underscore behind its name."""
+    import pandas as pd  # noqa: PLC0415 - a third of a second, for those who look at frames
+
+    prepared = setting.data.prepared
+    scale = prepared.columns.eras[int(prepared.bars["era"][setting.last - 1])].cash_scale
+    names = dict.fromkeys(name for params in sets for name in params)
+    columns: dict[str, Any] = {
+        f"{name}_" if name in DEFINITIONS or name == "error" else name: [params.get(name) for params in sets]
+        for name in names
+    }
+    for name, metric in DEFINITIONS.items():
+        columns[name] = _column([row.values.get(name) for row in rows], metric.unit, scale)
+    columns["error"] = [row.error for row in rows]
+    return pd.DataFrame(columns)
+
+
+def _column(values: Sequence[Number], unit: Unit, scale: int) -> Any:
+    import pandas as pd  # noqa: PLC0415 - as above
+
+    match unit:
+        case "count":
+            return pd.array(list(values), "Int64")
+        case "time":
+            return pd.to_datetime(pd.array(list(values), "Int64"), unit="ns", utc=True)
+        case "duration":
+            return pd.to_timedelta(pd.array(list(values), "Int64"), unit="ns")
+        case "money":
+            amounts = [None if value is None else value / 10**scale for value in values]
+            return pd.array(amounts, "float64")
+        case _:
+            return pd.array(list(values), "float64")
