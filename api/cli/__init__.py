@@ -22,6 +22,7 @@ from api.cli import (
     run,
     serve,
     strategies,
+    sweep,
     upkeep,
 )
 from api.cli.failures import guarded
@@ -55,6 +56,7 @@ app.command("replay")(audit.replay)
 app.command("verify")(audit.verify)
 app.command("anchor")(audit.anchor)
 app.command("backtest")(research.backtest)
+app.command("sweep")(sweep.sweep)
 app.command("parity")(parity.parity)
 app.command("rebuild")(upkeep.rebuild)
 app.command("migrate")(upkeep.migrate)

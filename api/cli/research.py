@@ -79,7 +79,7 @@ def backtest(
 ) -> None:
     """Test a strategy over a market's history: what a live bot would have done, trade for trade."""
     after_ns, until_ns = time_of(after, "--from"), time_of(until, "--to")
-    _check_source(source, data, stamp, fill, revisions=as_known or final)
+    check_source(source, data, stamp, fill, revisions=as_known or final)
     if out is not None and out.exists():
         raise CommandFailedError(f"{out} is there already; choose a folder that is not there yet")
     if report is not None:
@@ -100,12 +100,7 @@ def backtest(
         code.check(params)
         both = as_known and final
         market = f"{venue}:{symbol}"
-        if data is not None:
-            known = _of_file(session, market, timeframe, data, stamp, fill)
-        elif source == "candles":
-            known = _candles(session, market, timeframe, fill)
-        else:
-            known = _recorded(session, market, timeframe)
+        known = data_of(session, market, timeframe, source, data, stamp, fill)
         first = in_last_revision(known) if final and not both else known
         result = test(code, first, params, say=say, **asked)
         other = test(code, in_last_revision(known), params, **asked) if both else None
@@ -134,7 +129,7 @@ def refusing_lookups() -> Iterator[None]:
         raise CommandFailedError(str(error.args[0] if error.args else error)) from error
 
 
-def _check_source(
+def check_source(
     source: str | None, file: Path | None, stamp: str | None, fill: str | None, *, revisions: bool
 ) -> None:
     """Raises `CommandFailedError` for options that say nothing of this source."""
@@ -146,6 +141,23 @@ def _check_source(
         raise CommandFailedError("--stamp is for --data: recorded candles have their ends")
     if file is None and source != "candles" and fill is not None:
         raise CommandFailedError("--fill is for bars alone: the journal knows which trade fills")
+
+
+def data_of(
+    session: Session,
+    market: str,
+    timeframe: Timeframe,
+    source: str | None,
+    file: Path | None,
+    stamp: Stamp,
+    fill: Fill,
+) -> "Data":
+    """What is asked for by options that `check_source` has seen."""
+    if file is not None:
+        return _of_file(session, market, timeframe, file, stamp, fill)
+    if source == "candles":
+        return _candles(session, market, timeframe, fill)
+    return _recorded(session, market, timeframe)
 
 
 def _of_file(

@@ -193,7 +193,7 @@ class Result:
     def metrics(self) -> dict[str, Any]:
         """By name, each as its unit says: money as a decimal string, times as ISO 8601, a duration in
         seconds; None where there is nothing to divide by (`why`)."""
-        return {name: _shown(name, value, self.market) for name, value in self.found.values.items()}
+        return {name: shown(name, value, self.market.cash_scale) for name, value in self.found.values.items()}
 
     @property
     def why(self) -> Mapping[str, str]:
@@ -293,19 +293,7 @@ class Result:
     def _line(self, name: str, value: float | None) -> str:
         if value is None:
             return f"\u2013 ({self.why[name]})"
-        match DEFINITIONS[name].unit:
-            case "ratio":
-                return f"{value:.2%}"
-            case "number":
-                return f"{value:.2f}"
-            case "money":
-                return f"{decimal_string(int(value), self.market.cash_scale)} {self.market.settle}"
-            case "time":
-                return iso(int(value))
-            case "duration":
-                return str(timedelta(seconds=int(value) // 10**9))
-            case _:
-                return f"{value:,}"
+        return in_words(name, value, self.market.cash_scale, self.market.settle)
 
     def report(self, path: str | Path) -> None:
         """Write it as one HTML file that needs no network; the file appears only when it is complete.
@@ -375,13 +363,31 @@ class Result:
         return rows[name] / scales[rows["era"]]
 
 
-def _shown(name: str, value: float | None, market: Market) -> Any:
+def shown(name: str, value: float | None, cash_scale: int) -> Any:
+    """A metric as its unit says."""
     unit = DEFINITIONS[name].unit
     if value is None or unit in ("ratio", "number", "count"):
         return value
     if unit == "money":
-        return decimal_string(int(value), market.cash_scale)
+        return decimal_string(int(value), cash_scale)
     return iso(int(value)) if unit == "time" else value / 1e9
+
+
+def in_words(name: str, value: float, cash_scale: int, settle: str) -> str:
+    """A metric as people read it."""
+    match DEFINITIONS[name].unit:
+        case "ratio":
+            return f"{value:.2%}"
+        case "number":
+            return f"{value:.2f}"
+        case "money":
+            return f"{decimal_string(int(value), cash_scale)} {settle}"
+        case "time":
+            return iso(int(value))
+        case "duration":
+            return str(timedelta(seconds=int(value) // 10**9))
+        case _:
+            return f"{value:,}"
 
 
 def _words(words: Any, numbers: I8) -> list[str]:

@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
 
+from infra.present.values import iso
 from infra.research.backtesting import (
     Asked,
     BacktestError,
@@ -74,7 +75,8 @@ def sweep(
     `strategy`, `data` and `asked` are as for `backtest`, whose numbers each row has. Money is in the settle
     currency, ratios are shares, and what is not defined is missing. `grid` maps parameters to their values;
     `chosen` of its sets by chance are taken where that is given. Sets that the strategy refuses are left out
-    and counted in `frame.attrs["invalid"]`. joblib runs it in threads unless its `parallel_config` says
+    and counted in `frame.attrs["invalid"]`; `attrs["notes"]` says what they
+    were run over. joblib runs it in threads unless its `parallel_config` says
     otherwise; `n_jobs` is joblib's: −1 is all cores, None what `parallel_config` says.
 
     Raises as `backtest`, and `GridError`.
@@ -85,7 +87,7 @@ def sweep(
     carried = Carried(code, strategies)
     rows = run_all(setting, [(carried, params) for params in valid], n_jobs, told)
     frame = frame_of(setting, valid, rows)
-    frame.attrs |= {"invalid": invalid, "notes": list(setting.data.notes)}
+    frame.attrs["invalid"] = invalid
     return frame
 
 
@@ -127,9 +129,7 @@ def backtest_strategy_batch(
             shown.append({"strategy": carried.code.name, **checked})
     done = iter(run_all(setting, runs, n_jobs, None))
     rows = [Row({}, refused[number]) if number in refused else next(done) for number in range(len(sets))]
-    frame = frame_of(setting, shown, rows)
-    frame.attrs["notes"] = list(setting.data.notes)
-    return frame
+    return frame_of(setting, shown, rows)
 
 
 def run_parallel_backtest(
@@ -232,20 +232,33 @@ def _row(setting: Setting, code: StrategyCode, params: Params) -> Row:
 
 
 def frame_of(setting: Setting, sets: Sequence[Mapping[str, object]], rows: Sequence[Row]) -> "DataFrame":
-    """A parameter that is called as a metric is has an underscore behind its name."""
+    """A parameter that is called as a metric is, has an underscore behind its name."""
     import pandas as pd  # noqa: PLC0415 - a third of a second, for those who look at frames
 
     prepared = setting.data.prepared
-    scale = prepared.columns.eras[int(prepared.bars["era"][setting.last - 1])].cash_scale
+    market = prepared.columns.eras[int(prepared.bars["era"][setting.last - 1])]
     names = dict.fromkeys(name for params in sets for name in params)
     columns: dict[str, Any] = {
         f"{name}_" if name in DEFINITIONS or name == "error" else name: [params.get(name) for params in sets]
         for name in names
     }
     for name, metric in DEFINITIONS.items():
-        columns[name] = _column([row.values.get(name) for row in rows], metric.unit, scale)
+        columns[name] = _column([row.values.get(name) for row in rows], metric.unit, market.cash_scale)
     columns["error"] = [row.error for row in rows]
-    return pd.DataFrame(columns)
+    frame = pd.DataFrame(columns)
+    frame.attrs = {"cash_scale": market.cash_scale, "settle": market.settle, "notes": _notes(setting)}
+    return frame
+
+
+def _notes(setting: Setting) -> list[str]:
+    """What the sets were run over, with which costs, and what was assumed."""
+    data, columns = setting.data, setting.data.prepared.columns
+    ends = [iso(int(data.prepared.ends[bar])) for bar in (setting.first, setting.last - 1)]
+    return [
+        f"{columns.market} {columns.timeframe}, {ends[0]} to {ends[1]},"
+        f" {setting.last - setting.first:,} candles. {data.words}. {setting.costs.words}.",
+        *data.notes,
+    ]
 
 
 def _column(values: Sequence[Number], unit: Unit, scale: int) -> Any:

@@ -1,0 +1,183 @@
+"""`sweep`: many sets of parameters over the same history, and which of them did best."""
+
+import io
+import math
+import time
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from api.cli.failures import CommandFailedError, refusing
+from api.cli.import_market import rate
+from api.cli.options import Frame, From, Json, Symbol, To, Venue, time_of
+from api.cli.output import Advance, print_json, print_table, progress, say, write_chunks
+from api.cli.research import File, Fill, Source, Stamp, Strategy, check_source, data_of, refusing_lookups
+from api.cli.session import Session
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+    from infra.research.sweeping import Row
+    from streams.events import Params
+
+SHOWN = 20
+TOLD = ("return", "hold_return", "sharpe", "max_drawdown", "trades")
+SUFFIXES = (".parquet", ".csv")
+
+
+def sweep(
+    strategy: Strategy,
+    venue: Venue,
+    symbol: Symbol,
+    timeframe: Frame,
+    grid: Annotated[
+        list[str],
+        typer.Option(
+            "--grid", metavar="k=A:B:STEP", help="Values of a parameter, B among them; or k=v,v; repeatable."
+        ),
+    ],
+    source: Source = None,
+    data: File = None,
+    stamp: Stamp = None,
+    fill: Fill = None,
+    after: From = None,
+    until: To = None,
+    chosen: Annotated[
+        int | None, typer.Option("--random", metavar="N", help="N sets of the grid, by chance.")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Of that chance.")] = 0,
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", metavar="J", min=1, help="Sets at once. [default: one a core]")
+    ] = None,
+    sort: Annotated[
+        str, typer.Option("--sort", metavar="METRIC", help="Highest first; `backtest --json` names them.")
+    ] = "sharpe",
+    cash: Annotated[
+        str | None, typer.Option("--cash", help="In the settle currency. [default: 10000, inverse 1]")
+    ] = None,
+    size: Annotated[str, typer.Option("--size", help="amount:X, cash:X or equity:F.")] = "equity:1",
+    short: Annotated[bool, typer.Option("--short", help="May go short.")] = False,
+    cold: Annotated[bool, typer.Option("--cold", help="Don't warm up on what lies before.")] = False,
+    fee: Annotated[str | None, typer.Option("--fee-bp", metavar="X", help="[default: the market's]")] = None,
+    slippage: Annotated[
+        str | None, typer.Option("--slippage-bp", metavar="X", help="[default: the market's]")
+    ] = None,
+    annualise: Annotated[float, typer.Option("--annualise", help="Days of a year.")] = 365,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="FILE", help="All sets, as .parquet or .csv.", dir_okay=False),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Test all sets of a grid of parameters: each is a row with the numbers of its backtest."""
+    after_ns, until_ns = time_of(after, "--from"), time_of(until, "--to")
+    check_source(source, data, stamp, fill, revisions=False)
+    if out is not None and out.suffix not in SUFFIXES:
+        raise CommandFailedError(f"--out {out}: name a file that ends in {' or '.join(SUFFIXES)}")
+    with Session() as session, refusing_lookups(), refusing():
+        from infra.research.backtesting import code_of
+        from infra.research.grid import axis, sets_of
+        from infra.research.sweeping import sweep as run
+
+        _check_sort(sort)
+        axes = [axis(text) for text in grid]
+        if len(dict(axes)) < len(axes):
+            raise CommandFailedError("a parameter has two axes: give each one --grid")
+        code = code_of(strategy, session.strategies)
+        total = len(sets_of(code, dict(axes), chosen, seed).valid)
+        known = data_of(session, f"{venue}:{symbol}", timeframe, source, data, stamp, fill)
+        with progress("sweeping", total) as advance:
+            seen = Seen(sort, advance)
+            frame = run(
+                code, known, dict(axes), strategies=session.strategies, chosen=chosen, seed=seed,
+                n_jobs=jobs or -1, told=seen, cash=cash, sizing=size, short=short, after=after_ns,
+                until=until_ns, cold=cold, fee=None if fee is None else rate(fee, "--fee-bp"),
+                slippage=None if slippage is None else rate(slippage, "--slippage-bp"), annualise=annualise,
+            )  # fmt: skip
+    if out is not None:
+        _write(frame.sort_values(sort, ascending=False, kind="stable"), out)
+    _print(seen, frame, json=json)
+
+
+class Seen:
+    """The sets that are done, how long it has taken, and which is the best."""
+
+    def __init__(self, sort: str, advance: Advance) -> None:
+        self.sort, self._advance = sort, advance
+        self.began = time.monotonic()
+        self.rows: list[tuple[Params, Row]] = []
+        self._best = (-math.inf, "")
+
+    def __call__(self, done: "Sequence[tuple[Params, Row]]", total: int) -> None:
+        self.rows += done
+        for params, row in done:
+            value = row.values.get(self.sort)
+            if value is not None and value > self._best[0]:
+                self._best = (value, f"; best {self.sort} {value:.6g}: {_words(params)}")
+        left = self.seconds / len(self.rows) * (total - len(self.rows))
+        text = f"{len(self.rows):,} of {total:,} sets, {timedelta(seconds=round(left))} left{self._best[1]}"
+        self._advance(len(self.rows), text)
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.began
+
+    def best_first(self) -> "list[tuple[Params, Row]]":
+        """Those without the number last; equal ones by their parameters."""
+
+        def key(one: "tuple[Params, Row]") -> tuple[bool, float, list[tuple[str, Any]]]:
+            value = one[1].values.get(self.sort)
+            return value is None, 0.0 if value is None else -value, list(one[0].items())
+
+        return sorted(self.rows, key=key)
+
+
+def _check_sort(sort: str) -> None:
+    from projections.research.statistics import DEFINITIONS
+
+    if sort not in DEFINITIONS:
+        raise CommandFailedError(
+            f"there is no metric {sort!r} to sort by; there are: {', '.join(DEFINITIONS)}"
+        )
+
+
+def _words(params: "Params") -> str:
+    return " ".join(f"{name}={value}" for name, value in params.items())
+
+
+def _write(frame: "DataFrame", out: Path) -> None:
+    if out.suffix == ".csv":
+        content = frame.to_csv(index=False).encode()
+    else:
+        buffer = io.BytesIO()
+        frame.to_parquet(buffer, index=False)
+        content = buffer.getvalue()
+    write_chunks([content], out)
+
+
+def _print(seen: Seen, frame: "DataFrame", *, json: bool) -> None:
+    from infra.research.result import in_words, shown
+
+    scale, settle = frame.attrs["cash_scale"], frame.attrs["settle"]
+    rows = seen.best_first()
+    for note in frame.attrs["notes"]:
+        say(note)
+    say(f"{len(rows):,} sets in {seen.seconds:.1f} s, without {frame.attrs['invalid']:,} that it refuses")
+    if failed := sum(bool(row.error) for _, row in rows):
+        say(f"! {failed:,} sets failed; --json and --out say how")
+    if json:
+        for params, row in rows:
+            metrics = {name: shown(name, value, scale) for name, value in row.values.items()}
+            print_json({"params": params, "metrics": metrics, "error": row.error})
+        return
+    table: list[dict[str, Any]] = []
+    for params, row in rows[:SHOWN]:
+        values = {name: row.values.get(name) for name in (seen.sort, *TOLD)}
+        told = {k: "\u2013" if v is None else in_words(k, v, scale, settle) for k, v in values.items()}
+        table.append({**params, **told})
+    print_table(table, table[0])
+    if len(rows) > SHOWN:
+        say(f"… and {len(rows) - SHOWN:,} more")

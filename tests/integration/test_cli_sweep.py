@@ -1,0 +1,64 @@
+"""`sweep`: each set as `backtest` tells it, and what is refused."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tests.integration.command_line import MARKET, CommandLine
+
+ON = (*MARKET, "--timeframe", "1m")
+SWEEP = ("sweep", "sma_cross", *ON, "--grid", "fast=3:5", "--grid", "slow=4,8,20")
+
+
+def test_a_line_of_a_sweep_is_what_backtest_says_of_its_set(recorded: CommandLine) -> None:
+    how = ("--short", "--cash", "1000", "--fee-bp", "2", "--size", "equity:0.5")
+    lines = recorded.lines(*SWEEP, *how, "--jobs", "2", "--json")
+    assert len(lines) == 7
+    for line in lines:
+        params = [word for name, value in line["params"].items() for word in ("--param", f"{name}={value}")]
+        backtest = recorded.line("backtest", "sma_cross", *ON, *params, *how)
+        assert (line["metrics"], line["error"]) == (backtest["metrics"], "")
+    ratios = [
+        line["metrics"]["profit_factor"]
+        for line in recorded.lines(*SWEEP, "--json", "--sort", "profit_factor")
+    ]
+    assert ratios == sorted(ratios, reverse=True) and ratios[0] > ratios[-1]
+
+
+def test_a_file_holds_every_set_best_first(recorded: CommandLine, tmp_path: Path) -> None:
+    lines = recorded.lines(*SWEEP, "--sort", "final", "--json", "--out", tmp_path / "sets.parquet")
+    frame = pd.read_parquet(tmp_path / "sets.parquet")
+    assert list(frame["final"]) == [float(line["metrics"]["final"]) for line in lines]
+    recorded.out(*SWEEP, "--sort", "final", "--out", tmp_path / "sets.csv")
+    assert list(pd.read_csv(tmp_path / "sets.csv")["final"]) == list(frame["final"])
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["sets.csv", "sets.parquet"]
+
+
+def test_random_sets_are_some_of_the_grid(recorded: CommandLine) -> None:
+    some = (*SWEEP, "--random", "4", "--seed", "1", "--json")
+    lines = recorded.lines(*some)
+    assert lines == recorded.lines(*some)
+    everything = recorded.lines(*SWEEP, "--json")
+    assert 0 < len(lines) <= 4 and all(line in everything for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--grid", "fast=5:60:0"), "above 0"),
+        (("--grid", "fast"), "is no axis"),
+        (("--grid", "quick=3"), "no parameter 'quick'"),
+        (("--grid", "fast=9", "--grid", "slow=3"), "fast must be below slow"),
+        (("--grid", "fast=1:4000", "--grid", "slow=2:4000"), "at most 1,000,000"),
+        (("--grid", "fast=3", "--grid", "fast=4"), "two axes"),
+        (("--grid", "fast=3", "--sort", "luck"), "there is no metric 'luck'"),
+        (("--grid", "fast=3", "--out", "sets.txt"), ".parquet or .csv"),
+        (("--grid", "fast=3", "--random", "0"), "at least 1"),
+        (("--grid", "fast=3", "--cash", "much"), "much"),
+    ],
+)
+def test_what_cannot_be_swept_is_refused_with_words(
+    recorded: CommandLine, options: tuple[str, ...], words: str
+) -> None:
+    assert words in recorded.error("sweep", "sma_cross", *ON, *options)
