@@ -92,7 +92,7 @@ class Result:
         prices, sizes, cashes = scales_of(self.eras)
         return Curve(
             prepared.ends[first : self.outcome.last],
-            np.ascontiguousarray(grown(bars["close"], bars["era"], prices, "a close")),
+            grown(prepared.closes[first : self.outcome.last], bars["era"], prices, "a close"),
             grown(self.outcome.equity, bars["era"], cashes, "the equity"),
             grown(self.outcome.position, bars["era"], sizes, "the position"),
             self.outcome.initial_cash,

@@ -115,13 +115,14 @@ class Outcome(NamedTuple):
 
 
 class Prepared:
-    """Columns with what loops read at each bar beside them: `values` f8[L, 5], `ends` int64[L], `steps`
-    STEP[L]."""
+    """Columns with what loops read at each bar beside them: `values` f8[L, 5], `ends` and `closes`
+    int64[L], `steps` STEP[L]."""
 
     def __init__(self, columns: Columns, *, final: bool = False) -> None:
         self.columns = columns
         self.bars = columns.final if final else columns.bars
         self.ends: I8 = np.ascontiguousarray(self.bars["end"])
+        self.closes: I8 = np.ascontiguousarray(self.bars["close"])
         self.steps = np.empty(len(self.bars), bars_of.STEP)
         for name in bars_of.STEP.fields or ():
             self.steps[name] = self.bars[name]
