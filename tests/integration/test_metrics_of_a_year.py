@@ -23,7 +23,7 @@ CASES = {
 @pytest.fixture(scope="module")
 def year(shared_data) -> Data:
     file = shared_data / "bitmex_XBTUSD_own1m_2019.parquet"
-    return peers.at_next_opens(peers.of_year(file), peers.linear(1))
+    return peers.data_of(peers.of_year(file), peers.linear(1))
 
 
 @pytest.fixture(scope="module", params=CASES)
