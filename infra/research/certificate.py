@@ -137,6 +137,13 @@ def again(
         raise ParityError(f"the certificate was changed: its {error}") from None
     if given.records < 1:
         raise ParityError(f"the certificate was changed: it covers {given.records} journal records")
+    genesis = next(log.read(JOURNAL, partition_of(given.market.encode(), log.partitions), 0, 1), None)
+    here = genesis_of(genesis).home if genesis is not None else "without a journal"
+    if given.home != here:
+        raise ParityError(
+            f"the certificate is of the home {given.home}, and this one is {here}: point TCPD_HOME at the"
+            " folder of that home, or of a copy of it"
+        )
     return certify(log, strategies, Asked(given.bot_id, after, until, given.records), progress)
 
 

@@ -95,7 +95,7 @@ def _sample(trades: int, days: int) -> Line:
     return Line(
         "sample",
         True,
-        f"The run has only {text}: with fewer than {TRADES_MIN} trades or {DAYS_MIN} days, luck alone can "
+        f"The run is short, {text}: with fewer than {TRADES_MIN} trades or {DAYS_MIN} days, luck alone can "
         "make any of its numbers.",
     )
 

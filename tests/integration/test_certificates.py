@@ -329,6 +329,13 @@ class Text(HTMLParser):
         assert tag not in ("script", "link", "img")
 
 
+def test_a_certificate_of_another_home_is_told_as_what_it_is(empty: Logs, strategies: Strategies) -> None:
+    log = logged(empty, traded(strategies), strategies)
+    made = msgspec.structs.replace(certify(log, strategies, Asked(1)), home="1" * 32, bot_id=99)
+    with pytest.raises(ParityError, match=f"is of the home {'1' * 32}, and this one is {'0' * 32}"):
+        again(log, strategies, made)
+
+
 def test_its_page_says_what_was_compared_and_needs_nothing_else(empty: Logs, strategies: Strategies) -> None:
     log = logged(empty, traded(strategies), strategies)
     made = certify(log, strategies, Asked(1))
