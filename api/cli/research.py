@@ -36,6 +36,15 @@ Fill = Annotated[
     Literal["next-open", "next-close", "next-mid", "worst"] | None,
     typer.Option("--fill", help="Where bars alone fill. [default: next-open]"),
 ]
+Cash = Annotated[
+    str | None, typer.Option("--cash", help="In the settle currency. [default: 10000, inverse 1]")
+]
+Size = Annotated[str, typer.Option("--size", help="amount:X, cash:X or equity:F.")]
+Short = Annotated[bool, typer.Option("--short", help="May go short.")]
+Cold = Annotated[bool, typer.Option("--cold", help="Don't warm up on what lies before.")]
+Fee = Annotated[str | None, typer.Option("--fee-bp", metavar="X", help="[default: the market's]")]
+Slippage = Annotated[str | None, typer.Option("--slippage-bp", metavar="X", help="[default: the market's]")]
+Annualise = Annotated[float, typer.Option("--annualise", help="Days of a year.")]
 Strategy = Annotated[str, typer.Argument(help="Name of a strategy, or a file with one.")]
 FRAMES = ("equity", "trades", "fills", "signals", "indicators")
 
@@ -52,21 +61,17 @@ def backtest(
     after: From = None,
     until: To = None,
     param: Params = None,
-    cash: Annotated[
-        str | None, typer.Option("--cash", help="In the settle currency. [default: 10000, inverse 1]")
-    ] = None,
-    size: Annotated[str, typer.Option("--size", help="amount:X, cash:X or equity:F.")] = "equity:1",
-    short: Annotated[bool, typer.Option("--short", help="May go short.")] = False,
-    cold: Annotated[bool, typer.Option("--cold", help="Don't warm up on what lies before.")] = False,
-    fee: Annotated[str | None, typer.Option("--fee-bp", metavar="X", help="[default: the market's]")] = None,
-    slippage: Annotated[
-        str | None, typer.Option("--slippage-bp", metavar="X", help="[default: the market's]")
-    ] = None,
+    cash: Cash = None,
+    size: Size = "equity:1",
+    short: Short = False,
+    cold: Cold = False,
+    fee: Fee = None,
+    slippage: Slippage = None,
     as_known: Annotated[bool, typer.Option("--as-known", help="Candles as bots saw them.")] = False,
     final: Annotated[
         bool, typer.Option("--final", help="In their last revision; with --as-known both, and what differs.")
     ] = False,
-    annualise: Annotated[float, typer.Option("--annualise", help="Days of a year.")] = 365,
+    annualise: Annualise = 365,
     explain: Annotated[bool, typer.Option("--explain", help="Say what each number is.")] = False,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help="A new folder for the result's tables.")

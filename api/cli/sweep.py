@@ -14,7 +14,23 @@ from api.cli.failures import CommandFailedError, refusing
 from api.cli.import_market import rate
 from api.cli.options import Frame, From, Json, Symbol, To, Venue, time_of
 from api.cli.output import Advance, print_json, print_table, progress, say, write_chunks
-from api.cli.research import File, Fill, Source, Stamp, Strategy, check_source, data_of, refusing_lookups
+from api.cli.research import (
+    Annualise,
+    Cash,
+    Cold,
+    Fee,
+    File,
+    Fill,
+    Short,
+    Size,
+    Slippage,
+    Source,
+    Stamp,
+    Strategy,
+    check_source,
+    data_of,
+    refusing_lookups,
+)
 from api.cli.session import Session
 
 if TYPE_CHECKING:
@@ -55,17 +71,13 @@ def sweep(
     sort: Annotated[
         str, typer.Option("--sort", metavar="METRIC", help="Highest first; `backtest --json` names them.")
     ] = "sharpe",
-    cash: Annotated[
-        str | None, typer.Option("--cash", help="In the settle currency. [default: 10000, inverse 1]")
-    ] = None,
-    size: Annotated[str, typer.Option("--size", help="amount:X, cash:X or equity:F.")] = "equity:1",
-    short: Annotated[bool, typer.Option("--short", help="May go short.")] = False,
-    cold: Annotated[bool, typer.Option("--cold", help="Don't warm up on what lies before.")] = False,
-    fee: Annotated[str | None, typer.Option("--fee-bp", metavar="X", help="[default: the market's]")] = None,
-    slippage: Annotated[
-        str | None, typer.Option("--slippage-bp", metavar="X", help="[default: the market's]")
-    ] = None,
-    annualise: Annotated[float, typer.Option("--annualise", help="Days of a year.")] = 365,
+    cash: Cash = None,
+    size: Size = "equity:1",
+    short: Short = False,
+    cold: Cold = False,
+    fee: Fee = None,
+    slippage: Slippage = None,
+    annualise: Annualise = 365,
     out: Annotated[
         Path | None,
         typer.Option("--out", metavar="FILE", help="All sets, as .parquet or .csv.", dir_okay=False),
