@@ -73,6 +73,8 @@ lock: .venv/dev.stamp
 	$(PYTHON) -m venv .venv
 	$(PIP) --require-hashes -r requirements.lock
 	$(PIP) --no-deps --no-build-isolation --editable .
+	@echo "Compiling (once; it is kept beside the sources) ..."
+	@$(BIN)/python -c "import infra.research.backtesting"
 	@touch $@
 
 .venv/dev.stamp: .venv/setup.stamp requirements-dev.lock requirements-peers.lock
