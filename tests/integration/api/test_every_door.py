@@ -19,7 +19,7 @@ from tests.integration.api.doors import BODY, filled
 
 OPEN = {"/", "/health/live", "/health/ready", "/auth/login"}
 """What needs no token: the page, which holds no data, and health."""
-OPEN_FOLDERS = {"/page"}
+OPEN_FOLDERS = {"/page", "/page/vendor"}
 OWN = {"/auth/logout"}
 """Anybody with a session may end it."""
 
