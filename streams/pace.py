@@ -19,8 +19,8 @@ SILENCE_MAX_NS = 5 * 366 * DAY_NS
 
 
 class Pace:
-    """How far the markets are that one writer appends to; one that is not known begins with its first row
-    that is no backfill.
+    """How far the markets are that one writer appends to; one that is not known begins with its first
+    row that is no backfill, or with an earlier one before it.
 
     `newest`: of markets that the journal holds, by key, in ns.
     """
@@ -56,8 +56,10 @@ class Pace:
         keys = [market.key for market in batch.markets]
         live = ticks.kind < BACKFILL
         for index, market in enumerate(keys):
-            if market not in self._newest and (mine := live & (ticks.market == index)).any():
-                self._newest[market] = int(ticks.time[np.argmax(mine)])
+            mine = np.flatnonzero(ticks.market == index)
+            if market not in self._newest and len(mine):
+                first = int(np.argmax(live[mine])) if live[mine].any() else len(mine)
+                self._newest[market] = int(ticks.time[mine[: first + 1]].min())
         newest = self._further(keys, ticks.market[live], ticks.time[live])
         if all(time - self._newest[market] <= DAY_NS for market, time in newest.items()):
             self._newest |= newest

@@ -108,8 +108,7 @@ def test_nothing_is_lost_or_put_elsewhere_and_no_record_brings_a_market_further_
             ]
         before = dict(reached)
         for key, time, live in rows:
-            if live:
-                reached.setdefault(key, time)
+            reached.setdefault(key, time)
             if live:
                 assert time - before.setdefault(key, time) <= RECORD_NS
                 assert time - reached[key] <= DAY_NS
