@@ -51,7 +51,7 @@ def test_a_small_sample_is_said_first(days: int, trades: int, warns: bool) -> No
     line = lines(evidence(days, trades))[0]
     assert line.warns == warns
     assert line.text.startswith(
-        f"The run has {'only ' if warns else ''}{trades} closed trades in {days} days"
+        f"The run {'is short,' if warns else 'has'} {trades} closed trades in {days} days"
     )
 
 
