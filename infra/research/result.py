@@ -32,10 +32,6 @@ if TYPE_CHECKING:
     from pandas import DataFrame, Series
 
 
-ORIGINS = {of.BY_STRATEGY: "strategy", of.BY_OTHERS: "external", of.BY_RESUMING: "resumed"}
-REASONS = {of.BY_SIGNAL: "signal", of.BY_FLATTEN: "flatten", of.BY_BANKRUPTCY: "bankrupt"}
-
-
 @dataclass(frozen=True)
 class Costs:
     """Fee and slippage in 1e-8 of the value, and whether they were given for this run."""
@@ -228,11 +224,8 @@ class Result:
     @property
     def indicators(self) -> "DataFrame":
         """The indicators at each close, and the target that followed from them."""
-        pd = _pandas()
-        first = self.outcome.stretches[0] if self.outcome.stretches else None
-        if first is None:
-            return pd.DataFrame(index=self._index())
-        frame = pd.DataFrame(first.values, columns=list(first.code.value_names))
+        first = self.outcome.stretches[0]
+        frame = _pandas().DataFrame(first.values, columns=list(first.code.value_names))
         frame["target"] = first.targets
         frame.index = self._index()[: len(frame)]
         return frame
@@ -247,7 +240,7 @@ class Result:
             price=self._of_eras(rows, "price", "price_scale"),
             decision=np.where(rows["status"] != 0, "executed", "refused"),
             code=_words(CODES, rows["code"]),
-            origin=_words(ORIGINS, rows["order"]),
+            origin=_words(of.ORIGINS, rows["order"]),
         )
 
     @property

@@ -35,8 +35,6 @@ Row: TypeAlias = Mapping[str, object]
 
 CANDLES = "candles"
 KINDS = ("signals", "orders", "order ends", "fills", "equity marks", "changes")
-ORIGINS = {of.BY_STRATEGY: "strategy", of.BY_OTHERS: "external", of.BY_RESUMING: "resumed"}
-REASONS = {of.BY_SIGNAL: "signal", of.BY_FLATTEN: "flatten", of.BY_BANKRUPTCY: "bankrupt"}
 ENDS = {of.CANCELLED: "cancelled", of.REJECTED: "rejected"}
 SIDES = ("sell", "buy")
 
@@ -255,7 +253,7 @@ def tests_of(columns: Columns, outcome: Outcome) -> dict[str, list[Row]]:
         elif kind == of.ORDER:
             tests["orders"].append(
                 {"time": int(one["time"]), "side": SIDES[int(one["buy"])], "size": int(one["size"])}
-                | {"price": int(one["price"]), "reason": REASONS[int(one["status"])]}
+                | {"price": int(one["price"]), "reason": of.REASONS[int(one["status"])]}
             )
         elif kind == of.CLOSED:
             tests["order ends"].append(
@@ -299,7 +297,7 @@ def _tested_signal(columns: Columns, outcome: Outcome, one: of.Record) -> Row:
         "price": int(one["price"]),
         "decision": "executed" if one["status"] else "refused",
         "code": CODES[int(one["code"])],
-        "origin": ORIGINS[int(one["order"])],
+        "origin": of.ORIGINS[int(one["order"])],
     }
 
 

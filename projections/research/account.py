@@ -67,8 +67,10 @@ STEP: Final = np.dtype([(name, np.int64) for name in ("place", "end", "close", "
 
 NO_ORDER, BY_SIGNAL, BY_FLATTEN, BY_BANKRUPTCY = range(4)
 HOLD, FLATTEN, IGNORE = range(3)
+REASONS: Final = {BY_SIGNAL: "signal", BY_FLATTEN: "flatten", BY_BANKRUPTCY: "bankrupt"}
 BY_STRATEGY, BY_OTHERS, BY_RESUMING = range(3)
 """Origins of a signal."""
+ORIGINS: Final = {BY_STRATEGY: "strategy", BY_OTHERS: "external", BY_RESUMING: "resumed"}
 SIGNAL, ORDER, CLOSED, FILL, CHANGE = range(5)
 """Kinds of what happens."""
 CANCELLED, REJECTED = range(2)

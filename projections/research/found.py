@@ -106,7 +106,7 @@ class Found:
 
 def _number(timeframe: str) -> int:
     """Raises `ValueError` for none of ours."""
-    return TIMEFRAMES.index(timeframe)  # type: ignore[arg-type]
+    return TIMEFRAMES.index(timeframe)  # type: ignore[arg-type] - any other is refused by it
 
 
 def _grown(table: npt.NDArray[Any], rows: int) -> npt.NDArray[Any]:

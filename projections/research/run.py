@@ -61,12 +61,11 @@ class Specification(NamedTuple):
 
 
 class Change(NamedTuple):
-    """A change of a bot's standing: `time` ns, `at` the journal offset, −1 where a bar or a fill made it."""
+    """A change of a bot's standing, at `time` ns."""
 
     time: int
     status: str
     code: str
-    at: int
 
 
 class Stretch(NamedTuple):
@@ -220,7 +219,7 @@ class Life:
             told = self._out[self._seen : bot.told]
             for one in told[told["kind"] == bars_of.CHANGE]:
                 self.code = CODES[int(one["code"])]
-                self.changes.append(Change(int(one["time"]), STATUSES[int(one["status"])], self.code, -1))
+                self.changes.append(Change(int(one["time"]), STATUSES[int(one["status"])], self.code))
             bot.changed = 0
         self._seen = int(bot.told)
         if bot.told + ROOM > len(self._out):
@@ -274,7 +273,7 @@ class Life:
 
     def tell(self, time: int) -> None:
         """What it is now."""
-        self.changes.append(Change(time, STATUSES[self.bot.standing], self.code, int(self.bot.at)))
+        self.changes.append(Change(time, STATUSES[self.bot.standing], self.code))
 
     def cancel(self, time: int, code: str, *, flatten: bool) -> None:
         bars_of.cancel(self._bot, self._out, -1, time, CODES.index(code), flatten)

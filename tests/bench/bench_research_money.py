@@ -94,7 +94,7 @@ def show(name: str, m: Market, cash: int, size: int) -> None:
     slow = folds(m, cash, prices[:FOLD_CALLS].tolist(), size)
     for what, loop in {"value": values, "equity": equities, "decide": decisions, "fill": fills}.items():
         account = np.array([cash, 0, 0, 0, 0], np.int64)
-        fast = best(lambda: loop(made, w, account.copy(), prices, size))  # noqa: B023
+        fast = best(lambda: loop(made, w, account.copy(), prices, size))  # noqa: B023 - it is called before the next turn
         fold = best(slow[what])
         print(
             f"{name:8s} {what:8s} {fast.wall_s / CALLS * 1e9:9.1f} {fold.wall_s / FOLD_CALLS * 1e9:12.0f}"

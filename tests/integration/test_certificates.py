@@ -94,7 +94,7 @@ def _changing(kind: type, change: Callable[[Event, int], Event]) -> Alter:
             count += isinstance(event, kind)
             told.append(change(event, count) if isinstance(event, kind) else event)
         parts = (output.partition, output.offset, output.indexes, tuple(told))
-        return record._replace(value=encode(Output(*parts)))  # type: ignore[arg-type]
+        return record._replace(value=encode(Output(*parts)))  # type: ignore[arg-type] - a tuple knows no fields
 
     return alter
 

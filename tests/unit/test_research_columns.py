@@ -176,7 +176,7 @@ def test_a_record_that_cannot_be_folded_ends_the_range_before_it(bad) -> None:
     journal = records(
         [(BTC.key, BTC), ticks((10, 100, 1), (61, 101, 1)), (BTC.key, bad), ticks((62, 102, 1))]
     )
-    pipeline = Pipeline(0, None, bots=False)  # type: ignore[arg-type]
+    pipeline = Pipeline(0, None, bots=False)  # type: ignore[arg-type] - without bots none is asked for
     assert any(item.topic == "system" for item in fold(pipeline, journal))
     (found,) = gather(journal, BTC.key, ["1m"])
     assert (found.last, fills(found), len(found.events), len(found.eras)) == (2, [NONE_YET], 0, 1)
@@ -230,7 +230,7 @@ def test_a_gap_makes_a_closed_candle_incomplete_in_the_end_alone() -> None:
 
 
 def feed(state: str) -> events.Feed:
-    return events.Feed(market=BTC.key, source="tester", state=state, since=START)  # type: ignore[arg-type]
+    return events.Feed(market=BTC.key, source="tester", state=state, since=START)  # type: ignore[arg-type] - a text
 
 
 def test_a_change_of_who_vouches_stands_before_the_rows_that_bring_it() -> None:
@@ -266,7 +266,7 @@ def test_backfill_of_another_source_does_not_change_whose_word_counts() -> None:
 def test_the_chain_is_the_one_that_the_fold_records() -> None:
     journal = records([(BTC.key, BTC), ticks((10, 100, 1), (61, 101, 1))])
     journal[2] = journal[2]._replace(headers=(("a", b"1"), ("b", b"")), key=None)
-    pipeline = Pipeline(0, None, bots=False)  # type: ignore[arg-type]
+    pipeline = Pipeline(0, None, bots=False)  # type: ignore[arg-type] - without bots none is asked for
     fold(pipeline, journal)
     assert gather(journal, BTC.key, ["1m"])[0].chain == pipeline.journal_sha256
 
