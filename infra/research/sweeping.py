@@ -75,9 +75,9 @@ def sweep(
     `strategy`, `data` and `asked` are as for `backtest`, whose numbers each row has. Money is in the settle
     currency, ratios are shares, and what is not defined is missing. `grid` maps parameters to their values;
     `chosen` of its sets by chance are taken where that is given. Sets that the strategy refuses are left out
-    and counted in `frame.attrs["invalid"]`; `attrs["notes"]` says what they
-    were run over. joblib runs it in threads unless its `parallel_config` says
-    otherwise; `n_jobs` is joblib's: −1 is all cores, None what `parallel_config` says.
+    and counted in `frame.attrs["invalid"]`; `attrs["notes"]` says what they were run over. joblib runs it in
+    threads unless its `parallel_config` says otherwise; `n_jobs` is joblib's: −1 is all cores, None what
+    `parallel_config` says.
 
     Raises as `backtest`, and `GridError`.
     """
