@@ -36,7 +36,7 @@ from api.cli.session import Session
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-    from infra.research.sweeping import Row
+    from infra.research.over_sets import Row
     from streams.events import Params
 
 SHOWN = 20

@@ -6,10 +6,10 @@
 ...     frame = sweep("cross.py", data, {"fast": [5, 10]}, n_jobs=2)
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from infra.present.values import iso
 from infra.research.backtesting import (
@@ -19,14 +19,13 @@ from infra.research.backtesting import (
     code_of,
     data_of,
     kernels,
-    run,
     setting_of,
 )
 from infra.research.grid import sets_of
+from infra.research.over_sets import Done, Row, over_sets
 from infra.research.sources import Data
 from infra.strategies.registry import Strategies
 from projections.research.bars import Fill
-from projections.research.round_trips import TooLargeError
 from projections.research.statistics import DEFINITIONS, Number, Unit
 from projections.strategies.base import BaseStrategy
 from projections.strategies.code import CompiledCode, StrategyCode, StrategyCompileError
@@ -40,15 +39,6 @@ Strategy: TypeAlias = str | Path | type[BaseStrategy] | StrategyCode
 
 TOGETHER: Final = 16
 """Sets that a worker runs before it answers."""
-
-
-class Row(NamedTuple):
-    """What became of a set: `values` as `Metrics` has them, none where it could not be run; `error`: why, or
-    how its strategy failed."""
-
-    values: Mapping[str, Number]
-    error: str = ""
-
 
 Told: TypeAlias = Callable[[Sequence[tuple[Params, Row]], int], None]
 """Is given what is done since the last call, and how many sets there are in all."""
@@ -185,27 +175,38 @@ def run_all(
     setting: Setting, runs: Sequence[tuple[Carried, Params]], n_jobs: int | None, told: Told | None
 ) -> list[Row]:
     """A row for each, in their order. Raises `BacktestError` for code that does not compile."""
+    rows = [Row({})] * len(runs)
+    for numbers, done in batches_of(setting, runs, n_jobs):
+        for number, row in zip(numbers, done.rows, strict=True):
+            rows[number] = row
+        if told is not None:
+            told([(runs[number][1], rows[number]) for number in numbers], len(runs))
+    return rows
+
+
+def batches_of(
+    setting: Setting, runs: Sequence[tuple[Carried, Params]], n_jobs: int | None
+) -> Iterator[tuple[list[int], Done]]:
+    """The runs batch by batch as they are done: the numbers of some, all of one strategy, and what became of
+    them. Raises as `run_all`."""
     import joblib  # noqa: PLC0415 - a fifth of a second
 
-    for carried in {id(carried): carried for carried, _ in runs}.values():
-        _compile(carried.code)
+    by_code: dict[int, list[int]] = {}
+    for number, (carried, _) in enumerate(runs):
+        by_code.setdefault(id(carried), []).append(number)
+    for numbers in by_code.values():
+        _compile(runs[numbers[0]][0].code)
     workers: int = joblib.effective_n_jobs(n_jobs)  # pyright: ignore[reportArgumentType] - None is one
     size = max(1, min(TOGETHER, len(runs) // (4 * workers)))
     # in other processes bars are mapped copy-on-write: compiled loops take no read-only arrays
     parallel: Any = joblib.Parallel(
         n_jobs=n_jobs, prefer="threads", return_as="generator_unordered", mmap_mode="c"
     )
-    pieces = (
-        joblib.delayed(_piece)(setting, first, runs[first : first + size])
-        for first in range(0, len(runs), size)
+    yield from parallel(
+        joblib.delayed(_batch)(setting, runs[batch[0]][0], [runs[number][1] for number in batch], batch)
+        for numbers in by_code.values()
+        for batch in (numbers[first : first + size] for first in range(0, len(numbers), size))
     )
-    rows = [Row({})] * len(runs)
-    for first, done in parallel(pieces):
-        rows[first : first + len(done)] = done
-        if told is not None:
-            sets = [params for _, params in runs[first : first + len(done)]]
-            told(list(zip(sets, done, strict=True)), len(runs))
-    return rows
 
 
 def _compile(code: StrategyCode) -> None:
@@ -216,16 +217,10 @@ def _compile(code: StrategyCode) -> None:
         raise BacktestError(f"strategy {code.name} does not compile: {error}") from error
 
 
-def _piece(setting: Setting, first: int, runs: Sequence[tuple[Carried, Params]]) -> tuple[int, list[Row]]:
-    return first, [_row(setting, carried.code, params) for carried, params in runs]
-
-
-def _row(setting: Setting, code: StrategyCode, params: Params) -> Row:
-    try:
-        result = run(setting, code, params)
-        return Row(result.found.values, result.outcome.stretches[0].failure)
-    except (BacktestError, StrategyParameterError, TooLargeError) as error:
-        return Row({}, str(error))
+def _batch(
+    setting: Setting, carried: Carried, sets: Sequence[Params], numbers: list[int]
+) -> tuple[list[int], Done]:
+    return numbers, over_sets(setting, carried.code, sets)
 
 
 # ------------------------------------------------------------------ for people

@@ -40,6 +40,12 @@ def days_of(ends: I8) -> Days:
     return Days(midnights, np.searchsorted(ends, midnights, side="right").astype(np.int64) - 1)
 
 
+def returns_of(equity: I8, initial: int) -> F8:
+    """The return f8[D] of each day of equity i8[D], as `daily` takes it; NaN where it began with nothing."""
+    before = np.concatenate([np.array([initial], np.int64), equity[:-1]])
+    return np.divide(equity, before, out=np.full(len(equity), np.nan), where=before > 0) - 1.0
+
+
 @njit(nogil=True, error_model="numpy", fastmath=False, cache=True)
 def daily(equity: I8, initial: int, annualise: float, row: F8) -> None:
     """Statistics of the equity i8[D] at each day's end into `row` f8[7], in the order of `DAILY`; NaN where
