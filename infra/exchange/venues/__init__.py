@@ -1,0 +1,1 @@
+"""Exchanges of the world through ccxt: each trade once, in order, or a `Gap` that says which are missing."""

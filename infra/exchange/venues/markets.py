@@ -1,0 +1,141 @@
+"""From a market as ccxt describes it to its specification, and from its decimal texts to units."""
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from msgspec.structs import replace
+
+from infra.exchange.specification import specification
+from streams.events import Contract, Market
+
+DECIMAL_PLACES, SIGNIFICANT_DIGITS, TICK_SIZE = 2, 3, 4
+"""What the numbers of `precision` mean, by ccxt's own constants; ccxt itself takes seconds to import."""
+NEAR_MAX = 5
+_RATE = Decimal(10**8)
+
+
+class MarketsUnreadError(RuntimeError):
+    """A venue's list of markets could not be read: nothing is known of what it has."""
+
+
+class UnknownSymbolError(ValueError):
+    """A venue has no market of this symbol, or one of a kind that there is none of."""
+
+
+class OffScaleError(ValueError):
+    """A decimal that is finer than its market's scale."""
+
+
+def loaded(venue: str, markets: Any) -> Mapping[str, Mapping[str, Any]]:
+    """What `load_markets` gave, by symbol. Raises `MarketsUnreadError`: of an answer that is cut, empty or a
+    page for people ccxt makes no markets, and no error."""
+    if not isinstance(markets, Mapping) or not markets:
+        raise MarketsUnreadError(
+            f"{venue}: its list of markets came without a market in it, cut or as a page for people"
+        )
+    return markets
+
+
+def market_of(
+    venue: str, found: Mapping[str, Mapping[str, Any]], symbol: str, *, precision_mode: int, grace_ms: int
+) -> Market:
+    """The specification of a market of `found`, ccxt's by symbol. Raises `UnknownSymbolError` for a symbol
+    that is not there, with the nearest that are, and for an option, a quanto and what has no steps."""
+    told = found.get(symbol)
+    if told is None:
+        raise UnknownSymbolError(
+            f"symbol {symbol!r} does not exist at {venue}{near(symbol, found)};"
+            f" `tcpdashboard sources symbols {venue}` lists what it has"
+        )
+    precision, limits = told.get("precision") or {}, told.get("limits") or {}
+    try:
+        market = specification(
+            venue,
+            symbol,
+            contract=_contract(told),
+            price_step=step(precision.get("price"), precision_mode),
+            size_step=step(precision.get("amount"), precision_mode),
+            min_size=_above_zero((limits.get("amount") or {}).get("min")),
+            multiplier=str(told.get("contractSize") or "1"),
+            closed="left",
+            grace_ms=grace_ms,
+            fee=int(Decimal(str(told.get("taker") or 0)) * _RATE),
+        )
+    except ValueError as error:
+        raise UnknownSymbolError(f"{venue}:{symbol}: {error}") from None
+    settle = told.get("settle") or market.settle
+    status = "halted" if told.get("active") is False else "trading"
+    return replace(market, settle=settle, status=status, venue_id=str(told.get("id") or ""))
+
+
+def _contract(told: Mapping[str, Any]) -> Contract:
+    if told.get("option"):
+        raise ValueError("is an option, a kind of contract that there is none of yet")
+    if told.get("spot"):
+        return "spot"
+    linear, inverse = bool(told.get("linear")), bool(told.get("inverse"))
+    if told.get("quanto") or linear == inverse:
+        settle = told.get("settle")
+        raise ValueError(f"is a quanto, settled in {settle}, a kind of contract that there is none of yet")
+    return "linear" if linear else "inverse"
+
+
+def step(precision: Any, mode: int) -> str:
+    """The step that a number of `precision` means, as a decimal text. Raises `ValueError` where it is none.
+
+    Of significant digits: the step at prices from 1 to 10; a finer price makes its market's scale grow.
+    """
+    try:
+        value = Decimal(str(precision))
+        if mode == DECIMAL_PLACES:
+            value = Decimal(1).scaleb(-int(value))
+        elif mode == SIGNIFICANT_DIGITS:
+            value = Decimal(1).scaleb(1 - int(value)) if value >= 1 else Decimal(0)
+    except (ArithmeticError, ValueError):
+        value = Decimal(0)
+    if not value.is_finite() or value <= 0:
+        raise ValueError(f"its step {precision!r} is no step, such as 0.01")
+    return f"{value:f}"
+
+
+def _above_zero(least: Any) -> str | None:
+    try:
+        return str(least) if least is not None and Decimal(str(least)) > 0 else None
+    except InvalidOperation:
+        return None
+
+
+def near(name: str, known: Iterable[str]) -> str:
+    """The nearest names, as the end of a sentence; "" where none is near."""
+    found = difflib.get_close_matches(name.upper(), list(known), NEAR_MAX, 0.6)
+    return f"; near are {', '.join(found)}" if found else ""
+
+
+def listed(found: Mapping[str, Mapping[str, Any]], word: str = "") -> Sequence[str]:
+    """The symbols of a venue that can be collected now and have a word in them, in any case; by name."""
+    kinds = ("spot", "linear", "inverse")
+    return sorted(
+        symbol
+        for symbol, told in found.items()
+        if word.lower() in symbol.lower()
+        and told.get("active") is not False
+        and not told.get("option")
+        and any(told.get(kind) for kind in kinds)
+    )
+
+
+def units(text: Any, scale: int) -> int:
+    """A decimal text in units of its market's scale, never rounded. Raises `OffScaleError` for a finer one,
+    `ValueError` for none above 0."""
+    try:
+        value = Decimal(text).scaleb(scale)
+        whole = int(value)
+    except (InvalidOperation, TypeError, ValueError, OverflowError):
+        raise ValueError(f"{text!r} is no number") from None
+    if whole != value:
+        raise OffScaleError(f"{text} has more than {scale} decimals, its market's scale")
+    if whole <= 0:
+        raise ValueError(f"{text} is not above 0")
+    return whole

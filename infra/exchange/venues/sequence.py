@@ -1,0 +1,288 @@
+"""One market's trades in the order of the venue's ids, each once, and what of them is missing.
+
+For venues whose ids rise by one. Pure: what time it is is handed in, by whatever clock the caller has, in ns.
+
+    arrive ──► waiting ──► due: parts for the journal
+                  ▲
+    fetched ──► hole        a hole is told at once; what is behind it waits for it a while
+
+Ids that swap within `SWAP_NS` are put in order and are no hole.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from streams.events import Gap, GapFilled
+from streams.gaps import KnownGap
+from streams.ticks import NO_ID
+
+MS_NS = 1_000_000
+SWAP_NS = 100 * MS_NS
+ANEW_NS = 1_000 * MS_NS
+"""A trade whose id is known and that is so much later than the newest is of a venue that began anew."""
+FOREVER = 2**63
+_REASON = re.compile(r"ids (\d+) to (\d+)\b")
+
+
+class Trade(NamedTuple):
+    """A trade at its market's scales; `time` in ns of the venue, `kind` a `RowKind`."""
+
+    id: int
+    time: int
+    kind: int
+    price: int
+    size: int
+
+
+class Part(NamedTuple):
+    """What goes into the journal together: gaps, then the trades that were fetched afterwards, then what is
+    filled by them, then the trades that came live."""
+
+    gaps: tuple[Gap | GapFilled, ...] = ()
+    fetched: Sequence[Trade] = ()
+    rows: Sequence[Trade] = ()
+
+
+@dataclass(eq=False)
+class Hole:
+    """Trades of the ids first ≤ id < stop that are missing, in (start, end] ns. `until`: what is behind waits
+    until then. `asked`: how often the venue was asked in vain. `given_up`: it has no more of them."""
+
+    first: int
+    stop: int
+    start: int
+    end: int
+    until: int = 0
+    asked: int = 0
+    given_up: bool = False
+    found: dict[int, Trade] = field(default_factory=dict[int, Trade])
+
+    @property
+    def is_complete(self) -> bool:
+        return len(self.found) == self.stop - self.first
+
+    @property
+    def missing(self) -> tuple[int, int]:
+        """The first run of ids first ≤ id < stop that is still missing."""
+        return next(self._missing(), (self.stop, self.stop))
+
+    def gap(self, key: str) -> Gap:
+        """The ids in its reason are read again at a start."""
+        reason = f"ids {self.first} to {self.stop - 1} are missing"
+        return Gap(market=key, start=self.start, end=self.end, reason=reason)
+
+    def take(self, trades: Iterable[Trade]) -> None:
+        self.found.update((trade.id, trade) for trade in trades if self.first <= trade.id < self.stop)
+
+    def _missing(self) -> Iterator[tuple[int, int]]:
+        first = self.first
+        for known in [*sorted(self.found), self.stop]:
+            if first < known:
+                yield first, known
+            first = known + 1
+
+    def taken(self) -> list[Trade]:
+        """What was found, by id; from now on it is no longer here."""
+        found = [self.found[known] for known in sorted(self.found)]
+        self.found.clear()
+        return found
+
+    def ends(self, key: str) -> Iterator[Gap | GapFilled]:
+        """That it is filled, but for what is missing, which is final."""
+        start = self.start
+        for first, stop in self._missing():
+            before, behind = self.found.get(first - 1), self.found.get(stop)
+            gap_start = _before(before.time) if before else self.start
+            gap_end = max(behind.time if behind else self.end, gap_start + 1)
+            if start < gap_start:
+                yield GapFilled(market=key, start=start, end=gap_start)
+            reason = f"ids {first} to {stop - 1} are nowhere to be had"
+            yield Gap(market=key, start=gap_start, end=gap_end, reason=reason, final=True)
+            start = gap_end
+        if start < self.end:
+            yield GapFilled(market=key, start=start, end=self.end)
+
+
+class TradeSequence:
+    """The trades of the market `key`. The journal has those up to the id `reached`, the last of them at
+    `reached_time` (ns; `NO_ID`: none, and the first to arrive is the first), and misses those of `gaps`.
+
+    `gap_wait` (ns): so long what is behind a hole waits for it; for ever behind one that is longer than
+    `horizon` (ns), in which candles could no longer be revised.
+    """
+
+    def __init__(
+        self,
+        key: str,
+        *,
+        gap_wait: int,
+        horizon: int,
+        reached: int = NO_ID,
+        reached_time: int = 0,
+        gaps: Iterable[KnownGap] = (),
+    ) -> None:
+        self.key = key
+        self.repeats = 0
+        self.anew: Trade | None = None
+        """A trade that says that the venue counts from the beginning again."""
+        self.open = [hole for gap in gaps if (hole := _known(gap)) is not None]
+        """Holes that nothing waits for any more."""
+        self.hole: Hole | None = None
+        """What is behind it waits."""
+        self._gap_wait, self._horizon = gap_wait, horizon
+        self._next = max((reached + 1, *(hole.stop for hole in self.open))) if reached != NO_ID else NO_ID
+        self.time = max((reached_time, *(hole.end for hole in self.open)))
+        """Of the last trade that was handed out, ns."""
+        self.starting = reached != NO_ID
+        """Until it is known what came since the journal ended: what is behind a hole waits for ever."""
+        self._ready: list[Trade] = []
+        self._waiting: dict[int, tuple[Trade, int]] = {}
+        self._parts: list[Part] = []
+
+    def __len__(self) -> int:
+        """How many trades are here."""
+        return len(self._ready) + len(self._waiting)
+
+    @property
+    def next_id(self) -> int:
+        """The id that comes next; `NO_ID` before the first."""
+        return self._next
+
+    @property
+    def holds(self) -> bool:
+        """Whether something is missing that is waited for: no promise goes beyond what was handed out."""
+        return self.hole is not None or bool(self._waiting)
+
+    @property
+    def holes(self) -> list[Hole]:
+        """Those that are missing, what is waited for first."""
+        return [*([self.hole] if self.hole else []), *self.open]
+
+    def arrive(self, trade: Trade, now: int) -> None:
+        """A trade came live."""
+        if trade.id == self._next and not self._waiting and self.hole is None:
+            self._hand_out(trade)
+        elif self._next == NO_ID:
+            self._next = trade.id
+            self._hand_out(trade)
+        elif trade.id >= self._next and (self.hole is None or trade.id >= self.hole.stop):
+            if trade.id in self._waiting:
+                self.repeats += 1
+            else:
+                self._waiting[trade.id] = trade, now
+        else:
+            self._late(trade)
+
+    def answered(self, trades: Sequence[Trade], now: int) -> None:
+        """The venue was asked for missing trades, or what came behind the last one, and answered with these,
+        by id."""
+        if self.hole is None and self._next != NO_ID:
+            stop = min(self._waiting, default=FOREVER)
+            missing = [trade for trade in trades if self._next <= trade.id < stop]
+            if missing:
+                last = missing[-1]
+                known = self._waiting.get(last.id + 1)
+                self._miss(last.id + 1, known[0].time if known else last.time, now)
+        for hole in self.holes:
+            hole.take(trades)
+
+    def due(self, now: int) -> list[Part]:
+        """What can go into the journal now, in this order."""
+        while self._step(now):
+            pass
+        self._flush()
+        for hole in list(self.open):
+            if hole.is_complete or hole.given_up:
+                self.open.remove(hole)
+                self._end(hole)
+            else:
+                self._narrow(hole)
+        parts, self._parts = self._parts, []
+        return parts
+
+    def _step(self, now: int) -> bool:
+        """One step on; False where there is none now."""
+        if self.hole is not None:
+            if self.hole.is_complete or self.hole.given_up:
+                self._pass(self.hole)
+                return True
+            if now < self.hole.until:
+                return False
+            self.open.append(self.hole)
+            self._next, self.hole = self.hole.stop, None
+        while (waiting := self._waiting.pop(self._next, None)) is not None:
+            self._hand_out(waiting[0])
+        if not self._waiting:
+            return False
+        _, seen = next(iter(self._waiting.values()))
+        if now - seen < SWAP_NS:
+            return False
+        stop = min(self._waiting)
+        self._miss(stop, self._waiting[stop][0].time, seen)
+        return True
+
+    def _miss(self, stop: int, end: int, seen: int) -> None:
+        """The ids up to `stop` are missing: say so, behind what is ready."""
+        self._flush()
+        start = _before(self.time)
+        end = max(end, start + 1)
+        waits_for_ever = self.starting or end - start > self._horizon
+        self.hole = Hole(self._next, stop, start, end, FOREVER if waits_for_ever else seen + self._gap_wait)
+        self._parts.append(Part((self.hole.gap(self.key),)))
+
+    def _pass(self, hole: Hole) -> None:
+        """What was waited for is here, or never comes."""
+        self.time = max([self.time, *(trade.time for trade in hole.found.values())])
+        self._end(hole)
+        self._next, self.hole = hole.stop, None
+
+    def _end(self, hole: Hole) -> None:
+        gaps = tuple(hole.ends(self.key))
+        self._parts.append(Part(gaps, fetched=hole.taken()))
+
+    def _narrow(self, hole: Hole) -> None:
+        """Hand out what was found at the beginning of a hole."""
+        first = hole.missing[0]
+        if first == hole.first:
+            return
+        found = [hole.found.pop(known) for known in range(hole.first, first)]
+        start = min(max(_before(found[-1].time), hole.start), hole.end - 1)
+        filled = (GapFilled(market=self.key, start=hole.start, end=start),) if hole.start < start else ()
+        hole.first, hole.start = first, start
+        self._parts.append(Part((hole.gap(self.key), *filled), fetched=found))
+
+    def _late(self, trade: Trade) -> None:
+        """A trade behind its turn: of a hole, a repeat, or of a venue that counts anew."""
+        for hole in self.holes:
+            if hole.first <= trade.id < hole.stop:
+                if trade.id in hole.found:
+                    self.repeats += 1
+                hole.take([trade])
+                return
+        self.repeats += 1
+        if trade.time > self.time + ANEW_NS:
+            self.anew = trade
+
+    def _hand_out(self, trade: Trade) -> None:
+        self._ready.append(trade)
+        self._next, self.time, self.starting = trade.id + 1, trade.time, False
+
+    def _flush(self) -> None:
+        if self._ready:
+            self._parts.append(Part(rows=self._ready))
+            self._ready = []
+
+
+def _before(time: int) -> int:
+    """In front of the millisecond: others of the same may be missing."""
+    return max(time // MS_NS * MS_NS - 1, 0)
+
+
+def _known(gap: KnownGap) -> Hole | None:
+    """The hole that a gap of the journal tells of; None for one of another source."""
+    ids = _REASON.match(gap.reason)
+    if ids is None or gap.final or gap.filled:
+        return None
+    return Hole(int(ids[1]), int(ids[2]) + 1, gap.start, gap.end)

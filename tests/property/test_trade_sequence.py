@@ -1,0 +1,257 @@
+"""Trades come out of a sequence by id and once, whatever happened to them; what is missing lies in a gap."""
+
+import re
+from dataclasses import dataclass, field
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from infra.exchange.venues.sequence import FOREVER, MS_NS, SWAP_NS, Hole, Part, Trade, TradeSequence
+from streams.events import Gap, GapFilled
+from streams.gaps import Gaps
+from streams.ticks import NO_ID
+
+KEY = "binance:BTC/USDT"
+SECOND = 1_000 * MS_NS
+HOUR = 3_600 * SECOND
+FIRST = 1_000
+
+
+def trade(id: int, ms: int | None = None) -> Trade:
+    """One of id `FIRST` + n; three of them share each millisecond."""
+    return Trade(id, ((id - FIRST) // 3 if ms is None else ms) * MS_NS + SECOND, 1, 100 + id % 7, 5)
+
+
+def sequence(*, reached: int = NO_ID, gap_wait: int = SECOND, horizon: int = HOUR) -> TradeSequence:
+    time = trade(reached).time if reached != NO_ID else 0
+    return TradeSequence(KEY, gap_wait=gap_wait, horizon=horizon, reached=reached, reached_time=time)
+
+
+@dataclass
+class Journal:
+    """What the parts mean, put down as the collector does; it begins with the id `first`."""
+
+    first: int = FIRST
+    rows: list[Trade] = field(default_factory=list[Trade])
+    fetched: list[Trade] = field(default_factory=list[Trade])
+    gaps: Gaps = field(default_factory=Gaps)
+    final: list[Gap] = field(default_factory=list[Gap])
+
+    def write(self, parts: list[Part]) -> None:
+        for part in parts:
+            for gap in part.gaps:
+                if isinstance(gap, Gap):
+                    self.gaps.note(gap)
+                    self.final += [gap] if gap.final else []
+            self.fetched += part.fetched
+            for gap in part.gaps:
+                if isinstance(gap, GapFilled):
+                    self.gaps.note(gap)
+            for row in part.rows:
+                known = {t.id for t in [*self.rows, *self.fetched]}
+                missing = [trade(i) for i in range(self.first, row.id) if i not in known]
+                assert all(self.is_in_open_gap(t) for t in missing), "a row before the gap that it is behind"
+                self.rows.append(row)
+
+    def is_in_open_gap(self, trade: Trade) -> bool:
+        return any(gap.start < trade.time <= gap.end for gap in self.gaps.open)
+
+
+def ids(trades: list[Trade]) -> list[int]:
+    return [trade.id for trade in trades]
+
+
+def fetch(of: TradeSequence, has: set[int], now: int) -> None:
+    """Ask for every hole once; what is not to be had is given up."""
+    for hole in of.holes:
+        first, stop = hole.first, hole.stop
+        of.answered([trade(i) for i in range(first, stop) if i in has], now)
+        hole.given_up = not hole.is_complete
+
+
+events = st.lists(
+    st.tuples(
+        st.sampled_from(["live", "live", "live", "live", "swap", "repeat", "lost", "lost", "fetch", "wait"]),
+        st.integers(1, 9),
+    ),
+    max_size=40,
+)
+
+
+@given(events, st.sets(st.integers(FIRST + 1, FIRST + 60)), st.sampled_from([0, SECOND, HOUR]))
+def test_every_trade_is_written_once_or_lies_in_a_final_gap(
+    what: list[tuple[str, int]], nowhere: set[int], gap_wait: int
+) -> None:
+    of, journal, now, next_id = sequence(gap_wait=gap_wait), Journal(), 0, FIRST + 1
+    came, lost = {FIRST}, set[int]()
+    of.arrive(trade(FIRST), now)
+    for kind, count in what:
+        now += MS_NS
+        numbers = list(range(next_id, next_id + count))
+        match kind:
+            case "live" | "swap":
+                for i in reversed(numbers) if kind == "swap" else numbers:
+                    of.arrive(trade(i), now)
+                came |= set(numbers)
+                next_id += count
+            case "lost":
+                lost |= set(numbers)
+                next_id += count
+            case "repeat":
+                for i in sorted(came)[-count:]:
+                    of.arrive(trade(i), now)
+            case "fetch":
+                fetch(of, came | (lost - nowhere), now)
+            case _:
+                now += count * SWAP_NS
+        journal.write(of.due(now))
+    of.arrive(trade(next_id), now)
+    journal.write(of.due(now))
+    while of.holds or of.holes:
+        now += SWAP_NS
+        journal.write(of.due(now))
+        fetch(of, came | (lost - nowhere), now)
+        journal.write(of.due(now))
+
+    written = ids(journal.rows) + ids(journal.fetched)
+    assert ids(journal.rows) == sorted(ids(journal.rows))
+    assert len(written) == len(set(written))
+    assert set(written) == {*came, next_id} | (lost - nowhere)
+    assert all(gap.final for gap in journal.gaps.open)
+    missing = [trade(i) for i in sorted(lost & nowhere)]
+    assert all(journal.is_in_open_gap(t) for t in missing)
+    for gap in journal.final:
+        first, last = map(int, re.findall(r"\d+", gap.reason))
+        assert {first - 1, last + 1} <= set(written)
+        assert not {*range(first, last + 1)} & set(written)
+        assert gap.start == trade(first - 1).time - 1, "from the last known trade"
+        assert gap.end == max(trade(last + 1).time, gap.start + 1), "to the next"
+
+
+@given(st.permutations(range(FIRST + 1, FIRST + 8)))
+def test_what_swaps_within_a_tenth_of_a_second_is_put_in_order_and_is_no_hole(order: list[int]) -> None:
+    of, journal = sequence(), Journal()
+    of.arrive(trade(FIRST), 0)
+    for now, i in enumerate(order):
+        of.arrive(trade(i), now)
+        journal.write(of.due(now))
+    journal.write(of.due(SWAP_NS - 1))
+    assert ids(journal.rows) == list(range(FIRST, FIRST + 8))
+    assert not journal.gaps.known and not of.holds
+
+
+def test_a_hole_is_told_at_once_and_what_is_behind_it_waits_for_it() -> None:
+    of, journal = sequence(), Journal()
+    of.arrive(trade(FIRST), 0)
+    of.arrive(trade(FIRST + 5), 0)
+    journal.write(of.due(SWAP_NS - 1))
+    assert not journal.gaps.known and of.holds
+    journal.write(of.due(SWAP_NS))
+    (gap,) = journal.gaps.open
+    assert (gap.start, gap.end) == (trade(FIRST).time - 1, trade(FIRST + 5).time)
+    assert gap.reason == "ids 1001 to 1004 are missing"
+    assert ids(journal.rows) == [FIRST]
+    of.answered([trade(i) for i in range(FIRST, FIRST + 9)], SWAP_NS)
+    journal.write(of.due(SWAP_NS))
+    assert (ids(journal.fetched), ids(journal.rows)) == ([1001, 1002, 1003, 1004], [FIRST, FIRST + 5])
+    assert not journal.gaps.open and not of.holds
+
+
+def test_what_is_behind_a_long_hole_goes_on_and_the_hole_is_filled_from_its_beginning() -> None:
+    of, journal = sequence(), Journal()
+    of.arrive(trade(FIRST), 0)
+    of.arrive(trade(FIRST + 50), 0)
+    journal.write(of.due(SECOND))
+    assert ids(journal.rows) == [FIRST, FIRST + 50] and not of.holds
+    of.answered([trade(i) for i in range(FIRST, FIRST + 20)], SECOND)
+    journal.write(of.due(SECOND))
+    assert ids(journal.fetched) == list(range(FIRST + 1, FIRST + 20))
+    (gap,) = journal.gaps.open
+    assert (gap.start, gap.reason) == (trade(FIRST + 19).time - 1, "ids 1020 to 1049 are missing")
+    of.arrive(trade(FIRST + 30), SECOND)
+    of.answered([trade(i) for i in range(FIRST + 20, FIRST + 50) if i != FIRST + 30], SECOND)
+    journal.write(of.due(SECOND))
+    assert ids(journal.fetched) == list(range(FIRST + 1, FIRST + 50))
+    assert not journal.gaps.open and of.repeats == 0
+
+
+def test_a_hole_longer_than_the_horizon_is_filled_before_what_is_behind_it() -> None:
+    of, journal = sequence(horizon=10 * MS_NS), Journal()
+    of.arrive(trade(FIRST), 0)
+    of.arrive(trade(FIRST + 50), 0)
+    journal.write(of.due(100 * HOUR))
+    assert ids(journal.rows) == [FIRST]
+
+
+def test_at_a_start_what_came_since_the_journal_ended_goes_before_live_rows() -> None:
+    of, journal = sequence(reached=FIRST), Journal(FIRST + 1)
+    of.arrive(trade(FIRST + 9), 0)
+    journal.write(of.due(100 * HOUR))
+    assert not journal.rows and of.hole is not None and of.hole.until == FOREVER
+    of.answered([trade(i) for i in range(FIRST + 1, FIRST + 30)], 0)
+    journal.write(of.due(0))
+    assert (ids(journal.fetched), ids(journal.rows)) == (list(range(FIRST + 1, FIRST + 9)), [FIRST + 9])
+    assert not of.starting
+
+
+def test_what_the_venue_answers_beyond_the_last_trade_was_missed() -> None:
+    of, journal = sequence(), Journal()
+    of.arrive(trade(FIRST), 0)
+    of.answered([trade(i) for i in (FIRST + 1, FIRST + 2, FIRST + 4)], 0)
+    journal.write(of.due(0))
+    assert [(gap.end, gap.reason) for gap in journal.gaps.open] == [
+        (trade(FIRST + 4).time, "ids 1001 to 1004 are missing")
+    ]
+    assert of.hole is not None and of.hole.missing == (FIRST + 3, FIRST + 4)
+    of.hole.given_up = True
+    journal.write(of.due(0))
+    assert ids(journal.fetched) == [FIRST + 1, FIRST + 2, FIRST + 4] and of.next_id == FIRST + 5
+    assert [gap.reason for gap in journal.final] == ["ids 1003 to 1003 are nowhere to be had"]
+
+
+def test_an_open_hole_of_the_journal_is_known_again_at_a_start() -> None:
+    first, journal = sequence(), Journal()
+    first.arrive(trade(FIRST), 0)
+    first.arrive(trade(FIRST + 50), 0)
+    journal.write(first.due(SECOND))
+    first.answered([trade(i) for i in range(FIRST, FIRST + 20)], SECOND)
+    journal.write(first.due(SECOND))
+    again = TradeSequence(
+        KEY, gap_wait=SECOND, horizon=HOUR, reached=FIRST + 50, reached_time=trade(FIRST + 50).time,
+        gaps=journal.gaps.open,
+    )  # fmt: skip
+    (hole,) = again.holes
+    assert (hole.first, hole.stop, again.next_id) == (FIRST + 20, FIRST + 50, FIRST + 51)
+    again.answered([trade(i) for i in range(FIRST + 20, FIRST + 50)], 0)
+    journal.write(again.due(0))
+    assert ids(journal.fetched) == list(range(FIRST + 1, FIRST + 50)) and not journal.gaps.open
+
+
+def test_a_hole_that_was_waited_for_when_the_collector_died_is_not_fetched_twice() -> None:
+    """The journal has the gap, and nothing of what was behind it."""
+    journal = Journal(FIRST + 1)
+    gap = Gap(market=KEY, start=trade(FIRST).time - 1, end=trade(FIRST + 5).time, reason="ids 1001 to 1004 …")
+    journal.gaps.note(gap)
+    again = TradeSequence(
+        KEY, gap_wait=SECOND, horizon=HOUR, reached=FIRST, reached_time=trade(FIRST).time,
+        gaps=journal.gaps.open,
+    )  # fmt: skip
+    assert again.next_id == FIRST + 5
+    again.answered([trade(i) for i in range(FIRST + 1, FIRST + 8)], 0)
+    journal.write(again.due(0))
+    assert sorted(ids(journal.fetched)) == list(range(FIRST + 1, FIRST + 8)) and not journal.gaps.open
+
+
+def test_repeats_are_counted_and_a_venue_that_counts_anew_is_noticed() -> None:
+    of = sequence()
+    for i in (FIRST, FIRST + 1, FIRST, FIRST + 1):
+        of.arrive(trade(i), 0)
+    assert (of.repeats, of.anew) == (2, None)
+    of.arrive(trade(1, ms=5_000), 0)
+    assert of.anew == trade(1, ms=5_000)
+
+
+def test_a_hole_of_a_billion_ids_costs_no_more_than_what_is_found_of_it() -> None:
+    hole = Hole(1, 10**9, 0, 10)
+    hole.take([trade(5)])
+    assert hole.missing == (1, 5) and not hole.is_complete
