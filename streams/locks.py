@@ -11,7 +11,7 @@ from streams.log import LogError
 
 
 @contextmanager
-def held(path: Path, url: str, who: str, refusal: Callable[[str], LogError]) -> Generator[None]:
+def held(path: Path, url: str, who: str, refusal: Callable[[str], Exception]) -> Generator[None]:
     """Hold the lock of the log at `url`; raises what `refusal` makes of another holder, at once."""
     lock = open_lock(path, url)
     try:

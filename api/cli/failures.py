@@ -33,6 +33,7 @@ EXPECTED = {
     "projections.research.gather.ChainError",
     "projections.research.round_trips.TooLargeError",
     "infra.research.report.ReportError",
+    "infra.research.pieces.PiecesError",
     "projections.research.run.NotKnownError",
     "infra.db.schema.SchemaError",
     "infra.db.projector.ProjectionError",

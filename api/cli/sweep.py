@@ -4,13 +4,14 @@ import io
 import math
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from api.cli.failures import CommandFailedError, refusing
+from api.cli.failures import INTERRUPTED, CommandFailedError, refusing
 from api.cli.import_market import rate
 from api.cli.options import Frame, From, Json, Symbol, To, Venue, time_of
 from api.cli.output import Advance, print_json, print_table, progress, say, write_chunks
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
     from infra.research.over_sets import Row
+    from infra.research.swept import Swept
     from streams.events import Params
 
 SHOWN = 20
@@ -82,6 +84,9 @@ def sweep(
         Path | None,
         typer.Option("--out", metavar="FILE", help="All sets, as .parquet or .csv.", dir_okay=False),
     ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on where the same sweep was broken off.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Test all sets of a grid of parameters: each is a row with the numbers of its backtest."""
@@ -90,61 +95,59 @@ def sweep(
     if out is not None and out.suffix not in SUFFIXES:
         raise CommandFailedError(f"--out {out}: name a file that ends in {' or '.join(SUFFIXES)}")
     with Session() as session, refusing_lookups(), refusing():
-        from infra.research.backtesting import code_of
-        from infra.research.grid import axis, sets_of
-        from infra.research.sweeping import sweep as run
+        from infra.research.backtesting import Asked
+        from infra.research.grid import axis
+        from infra.research.sweeping import begun, run
 
         _check_sort(sort)
         axes = [axis(text) for text in grid]
         if len(dict(axes)) < len(axes):
             raise CommandFailedError("a parameter has two axes: give each one --grid")
-        code = code_of(strategy, session.strategies)
-        total = len(sets_of(code, dict(axes), chosen, seed).valid)
         known = data_of(session, f"{venue}:{symbol}", timeframe, source, data, stamp, fill)
-        with progress("sweeping", total) as advance:
-            seen = Seen(sort, advance)
-            frame = run(
-                code, known, dict(axes), strategies=session.strategies, chosen=chosen, seed=seed,
-                n_jobs=jobs or -1, told=seen, cash=cash, sizing=size, short=short, after=after_ns,
-                until=until_ns, cold=cold, fee=None if fee is None else rate(fee, "--fee-bp"),
-                slippage=None if slippage is None else rate(slippage, "--slippage-bp"), annualise=annualise,
-            )  # fmt: skip
-    if out is not None:
-        _write(frame.sort_values(sort, ascending=False, kind="stable"), out)
-    _print(seen, frame, json=json)
+        asked = Asked(
+            cash=cash, sizing=size, short=short, after=after_ns, until=until_ns, cold=cold,
+            fee=None if fee is None else rate(fee, "--fee-bp"), annualise=annualise,
+            slippage=None if slippage is None else rate(slippage, "--slippage-bp"),
+        )  # fmt: skip
+        swept = begun(strategy, known, dict(axes), chosen, seed, session.strategies, asked)
+        with progress("sweeping", len(swept.sets)) as advance:
+            seen, home = Seen(sort, advance), session.settings.home
+            with suppress(KeyboardInterrupt):
+                run(swept, session.strategies, jobs or -1, seen, home=home, resume=resume)
+    if out is not None and swept.whole:
+        _write(swept.frame.sort_values(sort, ascending=False, kind="stable"), out)
+    _print(seen, swept, json=json)
+    if not swept.whole:
+        say("broken off; what is done is kept: the same command with --resume goes on")
+        raise typer.Exit(INTERRUPTED)
 
 
 class Seen:
-    """The sets that are done, how long it has taken, and which is the best."""
+    """How many sets are done, how long it has taken, and which is the best."""
 
     def __init__(self, sort: str, advance: Advance) -> None:
         self.sort, self._advance = sort, advance
         self.began = time.monotonic()
-        self.rows: list[tuple[Params, Row]] = []
+        self.kept = -1
+        self.done = 0
         self._best = (-math.inf, "")
 
     def __call__(self, done: "Sequence[tuple[Params, Row]]", total: int) -> None:
-        self.rows += done
+        self.done += len(done)
+        if self.kept < 0:
+            self.kept = self.done
         for params, row in done:
             value = row.values.get(self.sort)
             if value is not None and value > self._best[0]:
                 self._best = (value, f"; best {self.sort} {value:.6g}: {_words(params)}")
-        left = self.seconds / len(self.rows) * (total - len(self.rows))
-        text = f"{len(self.rows):,} of {total:,} sets, {timedelta(seconds=round(left))} left{self._best[1]}"
-        self._advance(len(self.rows), text)
+        text = f"{self.done:,} of {total:,} sets"
+        if run := self.done - self.kept:
+            text += f", {timedelta(seconds=round(self.seconds / run * (total - self.done)))} left"
+        self._advance(self.done, f"{text}{self._best[1]}")
 
     @property
     def seconds(self) -> float:
         return time.monotonic() - self.began
-
-    def best_first(self) -> "list[tuple[Params, Row]]":
-        """Those without the number last; equal ones by their parameters."""
-
-        def key(one: "tuple[Params, Row]") -> tuple[bool, float, list[tuple[str, Any]]]:
-            value = one[1].values.get(self.sort)
-            return value is None, 0.0 if value is None else -value, list(one[0].items())
-
-        return sorted(self.rows, key=key)
 
 
 def _check_sort(sort: str) -> None:
@@ -170,26 +173,32 @@ def _write(frame: "DataFrame", out: Path) -> None:
     write_chunks([content], out)
 
 
-def _print(seen: Seen, frame: "DataFrame", *, json: bool) -> None:
+def _print(seen: Seen, swept: "Swept", *, json: bool) -> None:
     from infra.research.result import in_words, shown
 
-    scale, settle = frame.attrs["cash_scale"], frame.attrs["settle"]
-    rows = seen.best_first()
-    for note in frame.attrs["notes"]:
+    numbers, market = swept.best_first(seen.sort), swept.market
+    scale, settle = market.cash_scale, market.settle
+    for note in swept.notes:
         say(note)
-    say(f"{len(rows):,} sets in {seen.seconds:.1f} s, without {frame.attrs['invalid']:,} that it refuses")
-    if failed := sum(bool(row.error) for _, row in rows):
-        say(f"! {failed:,} sets failed; --json and --out say how")
+    of = "" if swept.whole else f" of {len(swept.sets):,}"
+    kept = f", {seen.kept:,} of them before" if seen.kept > 0 else ""
+    refused = f"without {swept.invalid:,} that it refuses"
+    say(f"{len(numbers):,}{of} sets in {seen.seconds:.1f} s{kept}, {refused}")
+    if swept.rows.errors:
+        say(f"! {len(swept.rows.errors):,} sets failed; --json and --out say how")
     if json:
-        for params, row in rows:
+        for number in numbers:
+            row = swept.rows.row(number)
             metrics = {name: shown(name, value, scale) for name, value in row.values.items()}
-            print_json({"params": params, "metrics": metrics, "error": row.error})
+            print_json({"params": swept.sets[number], "metrics": metrics, "error": row.error})
         return
     table: list[dict[str, Any]] = []
-    for params, row in rows[:SHOWN]:
+    for number in numbers[:SHOWN]:
+        row = swept.rows.row(number)
         values = {name: row.values.get(name) for name in (seen.sort, *TOLD)}
         told = {k: "\u2013" if v is None else in_words(k, v, scale, settle) for k, v in values.items()}
-        table.append({**params, **told})
-    print_table(table, table[0])
-    if len(rows) > SHOWN:
-        say(f"… and {len(rows) - SHOWN:,} more")
+        table.append({**swept.sets[number], **told})
+    if table:
+        print_table(table, table[0])
+    if len(numbers) > SHOWN:
+        say(f"… and {len(numbers) - SHOWN:,} more")

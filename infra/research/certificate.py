@@ -15,7 +15,8 @@ from msgspec import Struct
 
 from infra.commands.journal_view import view
 from infra.present.values import iso, parse_time
-from infra.research.kept import Progress, code_hash, telling
+from infra.research.identity import code_hash
+from infra.research.kept import Progress, telling
 from infra.research.recorded import chain_of, checkpoints, dead_letters, events, folded
 from projections.audit.parity import Beside, Differs, Row, beside, compare, compare_candles
 from projections.audit.recorded import recorded

@@ -2,6 +2,7 @@
 
 import math
 import random
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from itertools import product
@@ -12,6 +13,7 @@ from projections.strategies.parameters import StrategyParameterError, checked
 from streams.events import Params
 
 SETS_MAX: Final = 1_000_000
+DIGITS: Final = 18
 
 
 class GridError(ValueError):
@@ -43,6 +45,8 @@ def axis(text: str) -> tuple[str, list[str]]:
         raise GridError(f"{text!r} is no axis: from:to:step are numbers, such as fast=5:60:5") from None
     if not all(value.is_finite() for value in (begin, last, step)) or step <= 0:
         raise GridError(f"{text!r}: the step is a number above 0")
+    if any(value and not -DIGITS <= value.adjusted() < DIGITS for value in (begin, last, step)):
+        raise GridError(f"{text!r}: a number is 0, or from 1e-{DIGITS} to 1e{DIGITS}")
     count = int((last - begin) / step) + 1 if begin <= last else 0
     if not 0 < count <= SETS_MAX:
         raise GridError(f"{text!r} has {count:,} values; it must have 1 to {SETS_MAX:,}")
@@ -88,11 +92,21 @@ def _combined(
     if chosen is None or chosen >= total:
         yield from product(*axes)
         return
-    chance = random.Random(seed)  # noqa: S311 - nothing is kept secret by it
-    for number in sorted(chance.sample(range(total), chosen)):
+    for number in by_chance(total, chosen, seed):
         values: list[object] = []
         rest = number
         for axis in reversed(axes):
             rest, at = divmod(rest, len(axis))
             values.append(axis[at])
         yield tuple(reversed(values))
+
+
+def by_chance(total: int, chosen: int, seed: int) -> list[int]:
+    """So many of the numbers below `total`, rising."""
+    chance = random.Random(seed)  # noqa: S311 - nothing is kept secret by it
+    if total <= sys.maxsize:
+        return sorted(chance.sample(range(total), chosen))
+    numbers: set[int] = set()
+    while len(numbers) < chosen:
+        numbers.add(chance.randrange(total))
+    return sorted(numbers)

@@ -11,8 +11,7 @@ Why: ADR 31.
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from functools import cache
-from hashlib import file_digest, sha256
+from hashlib import file_digest
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import quote
@@ -23,6 +22,7 @@ import numpy.typing as npt
 from msgspec import Struct
 
 from infra.commands.journal_view import view
+from infra.research.identity import code_hash
 from infra.research.recorded import checkpoints, dead_letters
 from projections.research.columns import BAR, TRADE, At, Columns, Vouched
 from projections.research.gather import gather, linked
@@ -40,8 +40,6 @@ WINDOW_RECORDS = 256
 """Records read at once, going back for a checkpoint: at first so many, then more."""
 ALIGNED = 64
 DIGEST_BYTES = 32
-ROOT = Path(__file__).parents[2]
-CODE = ("streams", "projections/fold", "projections/research")
 
 
 class Basis(Struct, frozen=True):
@@ -94,15 +92,6 @@ def columns_of(
             found[columns.timeframe] = columns
             _keep(_file(folder, market, columns.timeframe), columns, basis, system)
     return [columns for columns in found.values() if columns is not None]
-
-
-@cache
-def code_hash(root: Path = ROOT) -> str:
-    """SHA-256 over the sources that columns depend on, and some more."""
-    digest = sha256()
-    for source in sorted(file for part in CODE for file in (root / part).rglob("*.py")):
-        digest.update(source.relative_to(root).as_posix().encode() + b"\0" + source.read_bytes() + b"\0")
-    return digest.hexdigest()
 
 
 def telling(records: Iterator[Record], stop: int, progress: Progress | None) -> Iterator[Record]:

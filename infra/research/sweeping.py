@@ -6,29 +6,24 @@
 ...     frame = sweep("cross.py", data, {"fast": [5, 10]}, n_jobs=2)
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from infra.present.values import iso
-from infra.research.backtesting import (
-    Asked,
-    BacktestError,
-    Setting,
-    code_of,
-    data_of,
-    kernels,
-    setting_of,
-)
+from infra.research.backtesting import Asked, BacktestError, code_of, data_of, setting_of
 from infra.research.grid import sets_of
-from infra.research.over_sets import Done, Row, over_sets
+from infra.research.over_sets import Row
+from infra.research.pieces import keeping
 from infra.research.sources import Data
+from infra.research.swept import Rows, Swept, frame_of
+from infra.research.workers import Carried, batches_of
 from infra.strategies.registry import Strategies
 from projections.research.bars import Fill
-from projections.research.statistics import DEFINITIONS, Number, Unit
+from projections.research.daily import blocks_of
 from projections.strategies.base import BaseStrategy
-from projections.strategies.code import CompiledCode, StrategyCode, StrategyCompileError
+from projections.strategies.code import StrategyCode
 from projections.strategies.parameters import StrategyParameterError
 from streams.events import Market, Params, Timeframe
 
@@ -37,11 +32,8 @@ if TYPE_CHECKING:
 
 Strategy: TypeAlias = str | Path | type[BaseStrategy] | StrategyCode
 
-TOGETHER: Final = 16
-"""Sets that a worker runs before it answers."""
-
 Told: TypeAlias = Callable[[Sequence[tuple[Params, Row]], int], None]
-"""Is given what is done since the last call, and how many sets there are in all."""
+"""Is given what is done since the last call, at first what was kept, and how many sets there are in all."""
 
 
 def sweep(
@@ -58,6 +50,8 @@ def sweep(
     seed: int = 0,
     n_jobs: int | None = -1,
     told: Told | None = None,
+    home: str | Path | None = None,
+    resume: bool = False,
     **asked: Any,
 ) -> "DataFrame":
     """One row for each set of the grid that the strategy takes: its parameters, all metrics, and `error`.
@@ -67,18 +61,67 @@ def sweep(
     `chosen` of its sets by chance are taken where that is given. Sets that the strategy refuses are left out
     and counted in `frame.attrs["invalid"]`; `attrs["notes"]` says what they were run over. joblib runs it in
     threads unless its `parallel_config` says otherwise; `n_jobs` is joblib's: −1 is all cores, None what
-    `parallel_config` says.
+    `parallel_config` says. In a `home` the rows are kept while they come in, and with `resume` those of a
+    sweep that was broken off are taken from there.
 
-    Raises as `backtest`, and `GridError`.
+    Raises as `backtest`, `GridError` and `PiecesError`.
     """
+    swept = begun(
+        strategy,
+        data_of(data, market, timeframe, stamp, fill),
+        grid,
+        chosen,
+        seed,
+        strategies,
+        Asked(**asked),
+    )
+    run(swept, strategies, n_jobs, told, home=home, resume=resume)
+    return swept.frame
+
+
+def begun(
+    strategy: Strategy,
+    data: Data,
+    grid: Mapping[str, Iterable[object]],
+    chosen: int | None,
+    seed: int,
+    strategies: Strategies | None,
+    asked: Asked,
+) -> Swept:
+    """A sweep whose sets are known and of which nothing is done. Raises as `sweep`."""
     code = code_of(strategy, strategies)
     valid, invalid = sets_of(code, grid, chosen, seed)
-    setting = setting_of(data_of(data, market, timeframe, stamp, fill), Asked(**asked))
-    carried = Carried(code, strategies)
-    rows = run_all(setting, [(carried, params) for params in valid], n_jobs, told)
-    frame = frame_of(setting, valid, rows)
-    frame.attrs["invalid"] = invalid
-    return frame
+    return Swept(setting_of(data, asked), code, valid, invalid)
+
+
+def run(
+    swept: Swept,
+    strategies: Strategies | None,
+    n_jobs: int | None,
+    told: Told | None,
+    *,
+    home: str | Path | None,
+    resume: bool,
+) -> None:
+    """Run what is not done yet. What is done stays in `swept` and in the home, also where this is broken off.
+
+    Raises as `sweep`.
+    """
+    with nullcontext() if home is None else keeping(Path(home), swept, resume=resume) as pieces:
+        if pieces is not None:
+            for found in pieces.found():
+                swept.rows.put(*found)
+        if told is not None:
+            told(list(swept.done()), len(swept.sets))
+        carried, left = Carried(swept.code, strategies), swept.left
+        for batch, done in batches_of(swept.setting, [(carried, swept.sets[one]) for one in left], n_jobs):
+            numbers, blocks = [left[one] for one in batch], blocks_of(done.returns)
+            swept.rows.put(numbers, done.rows, blocks)
+            if pieces is not None:
+                pieces.add(numbers, done, blocks)
+            if told is not None:
+                sets = [swept.sets[number] for number in numbers]
+                told(list(zip(sets, done.rows, strict=True)), len(swept.sets))
 
 
 def backtest_strategy_batch(
@@ -117,8 +160,10 @@ def backtest_strategy_batch(
         else:
             runs.append((carried, checked))
             shown.append({"strategy": carried.code.name, **checked})
-    done = iter(run_all(setting, runs, n_jobs, None))
-    rows = [Row({}, refused[number]) if number in refused else next(done) for number in range(len(sets))]
+    rows, numbers = Rows(len(sets)), [number for number in range(len(sets)) if number not in refused]
+    rows.put(list(refused), [Row({}, words) for words in refused.values()])
+    for batch, done in batches_of(setting, runs, n_jobs):
+        rows.put([numbers[one] for one in batch], done.rows)
     return frame_of(setting, shown, rows)
 
 
@@ -137,137 +182,3 @@ def named_apart(params: Mapping[str, object], strategy: Strategy) -> tuple[Strat
     own = dict(params)
     named: Any = own.pop("strategy", strategy)
     return named, own
-
-
-# ------------------------------------------------------------------ workers
-
-
-class Carried:
-    """A strategy's code; to another process go its name and hash, by which the archive of the home has it."""
-
-    def __init__(self, code: StrategyCode, strategies: Strategies | None) -> None:
-        self._code: StrategyCode | None = code
-        self._kept = (strategies.kernels_dir if strategies else kernels(), code.name, code.code_hash)
-
-    @property
-    def code(self) -> StrategyCode:
-        """Raises `BacktestError` where the archive does not have it."""
-        if self._code is None:
-            self._code = _unarchived(*self._kept)
-        return self._code
-
-    def __getstate__(self) -> dict[str, object]:
-        return {"_code": None, "_kept": self._kept}
-
-
-@cache
-def _unarchived(folder: Path, name: str, code_hash: str) -> StrategyCode:
-    code = Strategies(folder).get(name, code_hash)
-    if code is None:
-        raise BacktestError(
-            f"a worker finds no code {code_hash[:12]} of strategy {name} in {folder}: carry it there by"
-            " `tcpdashboard strategies --archive FILE` and `--import FILE`"
-        )
-    return code
-
-
-def run_all(
-    setting: Setting, runs: Sequence[tuple[Carried, Params]], n_jobs: int | None, told: Told | None
-) -> list[Row]:
-    """A row for each, in their order. Raises `BacktestError` for code that does not compile."""
-    rows = [Row({})] * len(runs)
-    for numbers, done in batches_of(setting, runs, n_jobs):
-        for number, row in zip(numbers, done.rows, strict=True):
-            rows[number] = row
-        if told is not None:
-            told([(runs[number][1], rows[number]) for number in numbers], len(runs))
-    return rows
-
-
-def batches_of(
-    setting: Setting, runs: Sequence[tuple[Carried, Params]], n_jobs: int | None
-) -> Iterator[tuple[list[int], Done]]:
-    """The runs batch by batch as they are done: the numbers of some, all of one strategy, and what became of
-    them. Raises as `run_all`."""
-    import joblib  # noqa: PLC0415 - a fifth of a second
-
-    by_code: dict[int, list[int]] = {}
-    for number, (carried, _) in enumerate(runs):
-        by_code.setdefault(id(carried), []).append(number)
-    for numbers in by_code.values():
-        _compile(runs[numbers[0]][0].code)
-    workers: int = joblib.effective_n_jobs(n_jobs)  # pyright: ignore[reportArgumentType] - None is one
-    size = max(1, min(TOGETHER, len(runs) // (4 * workers)))
-    # in other processes bars are mapped copy-on-write: compiled loops take no read-only arrays
-    parallel: Any = joblib.Parallel(
-        n_jobs=n_jobs, prefer="threads", return_as="generator_unordered", mmap_mode="c"
-    )
-    yield from parallel(
-        joblib.delayed(_batch)(setting, runs[batch[0]][0], [runs[number][1] for number in batch], batch)
-        for numbers in by_code.values()
-        for batch in (numbers[first : first + size] for first in range(0, len(numbers), size))
-    )
-
-
-def _compile(code: StrategyCode) -> None:
-    """Before workers would do so all at once."""
-    try:
-        _ = code.loops if isinstance(code, CompiledCode) else None
-    except StrategyCompileError as error:
-        raise BacktestError(f"strategy {code.name} does not compile: {error}") from error
-
-
-def _batch(
-    setting: Setting, carried: Carried, sets: Sequence[Params], numbers: list[int]
-) -> tuple[list[int], Done]:
-    return numbers, over_sets(setting, carried.code, sets)
-
-
-# ------------------------------------------------------------------ for people
-
-
-def frame_of(setting: Setting, sets: Sequence[Mapping[str, object]], rows: Sequence[Row]) -> "DataFrame":
-    """A parameter that is called as a metric is, has an underscore behind its name."""
-    import pandas as pd  # noqa: PLC0415 - a third of a second, for those who look at frames
-
-    prepared = setting.data.prepared
-    market = prepared.columns.eras[int(prepared.bars["era"][setting.last - 1])]
-    names = dict.fromkeys(name for params in sets for name in params)
-    columns: dict[str, Any] = {
-        f"{name}_" if name in DEFINITIONS or name == "error" else name: [params.get(name) for params in sets]
-        for name in names
-    }
-    for name, metric in DEFINITIONS.items():
-        columns[name] = _column([row.values.get(name) for row in rows], metric.unit, market.cash_scale)
-    columns["error"] = [row.error for row in rows]
-    frame = pd.DataFrame(columns)
-    frame.attrs = {"cash_scale": market.cash_scale, "settle": market.settle, "notes": _notes(setting)}
-    return frame
-
-
-def _notes(setting: Setting) -> list[str]:
-    """What the sets were run over, with which costs, and what was assumed."""
-    data, columns = setting.data, setting.data.prepared.columns
-    ends = [iso(int(data.prepared.ends[bar])) for bar in (setting.first, setting.last - 1)]
-    return [
-        f"{columns.market} {columns.timeframe}, {ends[0]} to {ends[1]},"
-        f" {setting.last - setting.first:,} candles. {data.words}. {setting.costs.words}.",
-        *data.notes,
-    ]
-
-
-def _column(values: Sequence[Number], unit: Unit, scale: int) -> Any:
-    import pandas as pd  # noqa: PLC0415 - as above
-
-    match unit:
-        case "count":
-            return pd.array(list(values), "Int64")
-        case "time":
-            return pd.to_datetime(pd.array(list(values), "Int64"), unit="ns", utc=True)
-        case "duration":
-            return pd.to_timedelta(pd.array(list(values), "Int64"), unit="ns")
-        case "money":
-            amounts = [None if value is None else value / 10**scale for value in values]
-            return pd.array(amounts, "float64")
-        case _:
-            return pd.array(list(values), "float64")

@@ -17,6 +17,8 @@ from streams.ticks import I8
 
 F8 = npt.NDArray[np.float64]
 
+BLOCKS: Final = 16
+"""Parts of a range whose days are summed apart."""
 DAY_NS: Final = 86_400_000_000_000
 DAILY: Final = ("return", "cagr", "volatility", "sharpe", "sortino", "calmar", "max_drawdown_days")
 """The fields of a row of `daily`."""
@@ -44,6 +46,23 @@ def returns_of(equity: I8, initial: int) -> F8:
     """The return f8[D] of each day of equity i8[D], as `daily` takes it; NaN where it began with nothing."""
     before = np.concatenate([np.array([initial], np.int64), equity[:-1]])
     return np.divide(equity, before, out=np.full(len(equity), np.nan), where=before > 0) - 1.0
+
+
+@njit(nogil=True, error_model="numpy", fastmath=False, cache=True)
+def blocks_of(returns: F8) -> F8:
+    """Sum, sum of squares and count of the days in each of 16 parts of the range, f8[S, 16, 3], of returns
+    f8[S, D]; a day without one counts in none."""
+    sets, days = returns.shape
+    blocks = np.zeros((sets, BLOCKS, 3))
+    for row in range(sets):
+        for day in range(days):
+            change = returns[row, day]
+            if not np.isnan(change):
+                block = blocks[row, day * BLOCKS // days]
+                block[0] += change
+                block[1] += change * change
+                block[2] += 1.0
+    return blocks
 
 
 @njit(nogil=True, error_model="numpy", fastmath=False, cache=True)

@@ -8,8 +8,9 @@ import msgspec
 import numpy as np
 import pytest
 
-from infra.research import kept
-from infra.research.kept import ROOT, code_hash, columns_of
+from infra.research import identity
+from infra.research.identity import ROOT, code_hash
+from infra.research.kept import columns_of
 from infra.research.sources import recorded
 from infra.upkeep.fresh_home import fold_home
 from projections.fold.pipeline import CHECKPOINT_RECORDS
@@ -182,7 +183,7 @@ def test_a_file_that_was_damaged_is_made_anew(log: Log, tmp_path: Path, part: in
 
 
 def test_other_code_is_another_hash(tmp_path: Path) -> None:
-    for part in kept.CODE:
+    for part in identity.COLUMNS:
         for source in (ROOT / part).rglob("*.py"):
             copy = tmp_path / "code" / source.relative_to(ROOT)
             copy.parent.mkdir(parents=True, exist_ok=True)

@@ -36,7 +36,10 @@ def test_other_processes_give_the_same_table() -> None:
     assert len(here) == 5 and (here["trades"] > 100).all()
 
 
-def test_a_process_without_the_code_ends_the_sweep_with_words(tmp_path: Path) -> None:
+def test_a_process_without_the_code_ends_the_sweep_with_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TCPD_KERNELS", str(tmp_path / "its own"))
     strategies = load_strategies(tmp_path / "kernels")
     code, data = strategies.latest("sma_cross"), Data(walked(600), "journal", "Fills at the tick")
     sweep(code, data, GRID, strategies=strategies, n_jobs=1)  # compiles it here

@@ -10,10 +10,11 @@ import pytest
 
 from infra.research import backtest, backtest_strategy_batch, run_parallel_backtest, sweep
 from infra.research.backtesting import BacktestError, data_of
-from infra.research.grid import GridError, axis, sets_of
+from infra.research.grid import GridError, axis, by_chance, sets_of
+from infra.research.identity import product_hash
 from infra.research.result import Result
 from infra.research.sources import Data
-from infra.research.sweeping import Carried
+from infra.research.workers import Carried
 from infra.strategies.registry import Strategies, load_strategies
 from projections.research.bars import BarsError
 from projections.research.statistics import DEFINITIONS
@@ -179,6 +180,8 @@ def test_an_axis_holds_both_its_ends() -> None:
         ("fast=1:nan", "above 0"),
         ("fast=5:1", "0 values"),
         ("fast=1:1e9", "values"),
+        ("fast=0:1e999999:1e-999999", "from 1e-18 to 1e18"),
+        ("fast=1e-900000:1", "from 1e-18 to 1e18"),
     ],
 )
 def test_an_axis_that_is_none_is_refused(text: str, words: str) -> None:
@@ -203,10 +206,22 @@ def test_random_sets_are_of_the_grid_and_the_same_again(strategies: Strategies) 
     assert sets_of(code, small, 100) == sets_of(code, small)
 
 
+def test_some_are_taken_of_a_grid_of_any_size(strategies: Strategies) -> None:
+    code = strategies.latest("rsi_reversion")
+    levels = [level / 100 for level in range(1, 4_001)]
+    billion = {"n": range(2, 82), "low": levels, "high": [50 + level for level in levels]}
+    some = sets_of(code, billion, 40, seed=1)
+    assert len(some.valid) + some.invalid == 40 and some == sets_of(code, billion, 40, seed=1)
+    beyond = by_chance(10**24, 100, seed=1)
+    assert len({*beyond}) == 100 and all(0 <= number < 10**24 for number in beyond)
+    assert beyond == by_chance(10**24, 100, seed=1)
+
+
 @pytest.mark.parametrize(
     ("grid", "chosen", "error", "words"),
     [
         ({"fast": range(1, 4_000), "slow": range(2, 4_000)}, None, GridError, "at most 1,000,000"),
+        ({"fast": range(1, 5_000), "slow": range(2, 5_000)}, 2_000_000, GridError, "at most 1,000,000"),
         ({"fast": [9], "slow": [3, 4]}, None, GridError, "fast must be below slow"),
         ({"fast": []}, None, GridError, "no set of the grid is valid"),
         ({"fast": [3]}, 0, GridError, "at least 1"),
@@ -234,9 +249,26 @@ def test_code_goes_to_a_worker_by_its_hash(tmp_path: Path) -> None:
     assert pickle.loads(sent).code.code_hash == code.code_hash  # noqa: S301 - our own
 
 
-def test_a_worker_without_the_code_says_so(tmp_path: Path) -> None:
+def test_a_worker_without_the_code_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TCPD_KERNELS", str(tmp_path / "its own"))
     strategies = load_strategies(tmp_path / "kernels")
     carried = Carried(strategies.latest("sma_cross"), strategies)
     (tmp_path / "kernels").rename(tmp_path / "elsewhere")
     with pytest.raises(BacktestError, match=r"strategies --archive FILE"):
         _ = pickle.loads(pickle.dumps(carried)).code  # noqa: S301 - our own
+
+
+def test_a_worker_finds_the_code_in_its_own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    strategies = load_strategies(tmp_path / "kernels")
+    code = strategies.latest("sma_cross")
+    sent = pickle.dumps(Carried(code, strategies))
+    (tmp_path / "kernels").rename(tmp_path / "its own")
+    monkeypatch.setenv("TCPD_KERNELS", str(tmp_path / "its own"))
+    assert pickle.loads(sent).code.code_hash == code.code_hash  # noqa: S301 - our own
+
+
+def test_a_worker_of_another_version_refuses(strategies: Strategies) -> None:
+    sent = pickle.dumps(Carried(strategies.latest("sma_cross"), strategies))
+    other = sent.replace(product_hash().encode(), b"0" * 64)
+    with pytest.raises(BacktestError, match="another version of tcpdashboard"):
+        _ = pickle.loads(other).code  # noqa: S301 - our own
