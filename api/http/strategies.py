@@ -7,13 +7,25 @@ from fastapi import APIRouter, Path
 from api.http import models
 from api.http.services import Served
 from projections.strategies.base import output_names
-from projections.strategies.blocks import BOLLINGER, EMA, SMA, Indicator
+from projections.strategies.blocks import (
+    BOLLINGER,
+    DAY_VWAP,
+    DONCHIAN,
+    EMA,
+    HIGHEST,
+    KELTNER,
+    LOWEST,
+    SMA,
+    VWAP,
+    WMA,
+    Indicator,
+)
 from projections.strategies.code import StrategyCode
 from projections.strategies.parameters import Parameter
 
 router = APIRouter(prefix="/api", tags=["strategies"])
 
-_OF_PRICES = frozenset({SMA, EMA, BOLLINGER})
+_OF_PRICES = frozenset({SMA, EMA, WMA, LOWEST, HIGHEST, BOLLINGER, DONCHIAN, KELTNER, VWAP, DAY_VWAP})
 """Blocks whose numbers are prices where their column is one."""
 _TYPES = {int: "integer", float: "number", bool: "boolean", str: "string"}
 

@@ -249,7 +249,8 @@ def _unarchived(kernels_dir: Path, code: Kept) -> StrategyCode:
 @functools.cache
 def kernels_source() -> str:
     """The text of the blocks' arithmetic, which goes into the generated modules."""
-    return (Path(product.__path__[0]) / "kernels.py").read_text(encoding="utf-8")
+    files = [Path(product.__path__[0]) / f"{name}.py" for name in ("kernels", "kernels_of_bars")]
+    return "\n\n".join(file.read_text(encoding="utf-8") for file in files)
 
 
 class _Modules(NamedTuple):

@@ -27,8 +27,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
 
 import numpy as np
 
-from projections.strategies import kernels
-from projections.strategies.blocks import COLUMNS, Argument, Indicator
+from projections.strategies.blocks import COLUMNS, Indicator
 from projections.strategies.parameters import (
     Parameter,
     StrategyDefinitionError,
@@ -37,6 +36,7 @@ from projections.strategies.parameters import (
     checked,
     declared_parameters,
 )
+from projections.strategies.plain import computed
 
 if TYPE_CHECKING:
     import pandas as pd  # pyright: ignore[reportMissingTypeStubs] - it has none
@@ -74,6 +74,11 @@ class Spec:
     value_names: tuple[str, ...]
 
     @property
+    def timed(self) -> bool:
+        """Whether an indicator is told when candles end."""
+        return any("end" in i.block.arguments for i in self.indicators.values())
+
+    @property
     def state_size(self) -> int:
         return sum(i.block.state_size for i in self.indicators.values())
 
@@ -81,8 +86,9 @@ class Spec:
         """Candles of history that a step reads with these parameters, the current one included."""
         needed = 1
         for indicator in self.indicators.values():
-            window, more = indicator.block.reads
-            needed = max(needed, self._window(indicator, window, parameters) + more)
+            windows, more = indicator.block.reads
+            read = sum(self._window(indicator, window, parameters) for window in windows)
+            needed = max(needed, read + more)
         return needed
 
     def need(self, parameters: Mapping[str, Value]) -> int:
@@ -94,7 +100,7 @@ class Spec:
         return max([1, *needs])
 
     def _window(self, indicator: Indicator, name: str, parameters: Mapping[str, Value]) -> int:
-        given = dict(zip(indicator.block.arguments, indicator.arguments, strict=True)).get(name, 0)
+        given = dict(zip(indicator.block.arguments, indicator.arguments, strict=True))[name]
         return int(parameters[given] if isinstance(given, str) else given)
 
 
@@ -133,16 +139,18 @@ class BaseStrategy:
     def process_data(self, df: "pd.DataFrame") -> Signal:
         """The signal after the last row of `df`, stepping from a fresh state through all of its rows.
 
-        Columns open, high, low, close, volume; oldest first. This is the compiled step run as plain Python:
-        the same bits, some microseconds a row. An empty frame raises ValueError.
+        Columns open, high, low, close, volume, and timestamp (the candle's end) where an indicator asks for
+        it; oldest first. This is the compiled step run as plain Python: the same bits, some microseconds a
+        row. An empty frame raises ValueError, and so does a missing timestamp.
         """
         if not len(df):
             raise ValueError("process_data needs at least one candle, the frame is empty")
-        history = np.ascontiguousarray(cast(Any, df)[list(COLUMNS)].to_numpy(dtype=np.float64))
+        values = np.ascontiguousarray(cast(Any, df)[list(COLUMNS)].to_numpy(dtype=np.float64))
+        ends = self._ends(df) if self.spec.timed else None
+        rows = [computed(i, self.parameters, values, ends) for i in self.spec.indicators.values()]
         signal = Signal(0.0)
-        state = self._fresh()
-        for i in range(len(history)):
-            signal, state = self._stepped(history, i, i + 1, signal.target, state)
+        for i, candle in enumerate(values):
+            signal = self._decided(candle, [row[i].tolist() for row in rows], signal.target)
         self._values = signal.values
         return signal
 
@@ -150,42 +158,24 @@ class BaseStrategy:
         """The indicator values behind the last signal, by name."""
         return dict(self._values)
 
-    def _fresh(self) -> list[tuple[float, ...]]:
-        return [(0.0,) * i.block.state_size for i in self.spec.indicators.values()]
+    def _ends(self, df: "pd.DataFrame") -> Any:
+        if "timestamp" not in df:
+            raise ValueError(f"{self.spec.name} asks when candles end: the frame needs a column timestamp")
+        return cast(Any, df)["timestamp"].dt.as_unit("ns").astype("int64").to_numpy()
 
-    def _stepped(
-        self, history: kernels.Values, i: int, seen: int, position: float, state: list[tuple[float, ...]]
-    ) -> tuple[Signal, list[tuple[float, ...]]]:
-        """One candle's step without generated code: the oracle of the compiled one."""
+    def _decided(self, candle: Any, rows: list[list[float]], position: float) -> Signal:
+        """What `signal` makes of a candle and the numbers of each indicator."""
         values: dict[str, float] = {}
         shown: dict[str, object] = {}
-        after: list[tuple[float, ...]] = []
-        for (name, indicator), before in zip(self.spec.indicators.items(), state, strict=True):
-            block = indicator.block
-            step = getattr(kernels, block.name)
-            got = step(history, i, seen, *self._arguments(indicator), *before)
-            outputs = got[: len(got) - block.state_size]
-            after.append(got[len(outputs) :])
-            values.update(zip(output_names(name, indicator), outputs, strict=True))
-            shown[name] = (
-                SimpleNamespace(**dict(zip(block.outputs, outputs, strict=True)))
-                if block.outputs
-                else outputs[0]
-            )
-        bar = SimpleNamespace(**dict(zip(COLUMNS, history[i], strict=True)))
+        for (name, indicator), row in zip(self.spec.indicators.items(), rows, strict=True):
+            values.update(zip(output_names(name, indicator), row, strict=True))
+            outputs = indicator.block.outputs
+            shown[name] = SimpleNamespace(**dict(zip(outputs, row, strict=True))) if outputs else row[0]
+        bar = SimpleNamespace(**dict(zip(COLUMNS, candle, strict=True)))
         signal = cast(Any, type(self)).signal
-        target = float(signal(bar, SimpleNamespace(**shown), SimpleNamespace(**self.parameters), position))
-        return Signal(target, values), after
-
-    def _arguments(self, indicator: Indicator) -> list[Argument]:
-        return [
-            COLUMNS.index(cast(str, given))
-            if kind == "column"
-            else self.parameters[given]
-            if isinstance(given, str)
-            else given
-            for kind, given in zip(indicator.block.arguments, indicator.arguments, strict=True)
-        ]
+        return Signal(
+            float(signal(bar, SimpleNamespace(**shown), SimpleNamespace(**self.parameters), position)), values
+        )
 
 
 def output_names(name: str, indicator: Indicator) -> tuple[str, ...]:
@@ -241,6 +231,8 @@ def _check_indicator(where: str, indicator: Indicator, parameters: dict[str, Par
                 raise StrategyDefinitionError(
                     f"{where}: {block.name} has no column {given!r}; columns are {', '.join(COLUMNS)}"
                 )
+        elif kind == "end":
+            pass
         elif isinstance(given, str):
             p = parameters.get(given)
             if p is None or p.type not in ((int,) if window else (int, float)):

@@ -1,12 +1,14 @@
 """Building blocks as a strategy names them: `slow_average = sma("close", "slow")`.
 
 A window or width is a number, or the name of a parameter of the strategy. What a block computes stands in
-`kernels.py`, in a function of the same name.
+`kernels.py` and `kernels_of_bars.py`, in a function of the same name.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
+
+from projections.strategies import kernels, kernels_of_bars
 
 SHORT = 8
 """Averages that fade need as many candles with a shorter window: at standstill they agree later."""
@@ -16,31 +18,37 @@ Argument: TypeAlias = str | int | float
 
 @dataclass(frozen=True)
 class Block:
-    """A function of `kernels.py`: its arguments, its outputs (none named: one number), the size of its state.
+    """A function of the kernels: its arguments, its outputs (none named: one number), the size of its state.
 
-    `windows` are the arguments that count candles. A step reads back as many candles, the current one
-    included, as the window named in `reads` is long, and the number beside it more.
+    `windows` are the arguments that count candles. The arguments `column` and `end` are no numbers of the
+    author's: a column of the candle, and when it ended, ns UTC. A step reads back as many candles, the
+    current one included, as the windows named in `reads` are long together, and the number beside them more.
 
-    `settles`: after so many times these windows together its numbers are bit for bit those of a block that
-    saw all candles before, too. Sums are exact and depend on their window alone. Averages that fade depend
-    on everything: they agree by rounding, which was measured, also where 95 % of the candles repeat the one
-    before. With n from 8 on, exponential ones agreed after 16 n, the last of 84,000 after 24 n; Wilder's
-    after 30 n, the last after 63 n; a MACD after 17 times slow + signal, the last after 21.
+    `settles`: after so many times these windows together, and the last number more, its numbers are bit for
+    bit those of a block that saw all candles before, too. Sums are exact and depend on their window alone.
+    Averages that fade depend on everything: they agree by rounding, which was measured, also where 95 % of
+    the candles repeat the one before. With n from 8 on, exponential ones agreed after 16 n, the last of
+    84,000 after 24 n; Wilder's after 30 n, the last after 63 n; a MACD after 17 times slow + signal, the last
+    after 21; an ADX, Wilder's average over Wilder's averages, after 40 n, the last of 37,500 after 81 n.
     """
 
-    name: str
+    function: Callable[..., Any]
     arguments: tuple[str, ...]
     windows: tuple[str, ...]
     outputs: tuple[str, ...]
     state_size: int
-    reads: tuple[str, int]
-    settles: tuple[int, tuple[str, ...]]
+    reads: tuple[tuple[str, ...], int]
+    settles: tuple[int, tuple[str, ...], int]
+
+    @property
+    def name(self) -> str:
+        return self.function.__name__
 
     def need(self, given: Mapping[str, int]) -> int:
         """How many candles that takes with these windows."""
-        times, windows = self.settles
+        times, windows, more = self.settles
         total = sum(given[window] for window in windows)
-        return times * (total if times == 1 else max(total, SHORT))
+        return times * (total if times == 1 else max(total, SHORT)) + more
 
 
 @dataclass(frozen=True)
@@ -51,22 +59,40 @@ class Indicator:
     arguments: tuple[Argument, ...]
 
 
-SMA = Block("sma", ("column", "n"), ("n",), (), 2, ("n", 1), (1, ("n",)))
-EMA = Block("ema", ("column", "n"), ("n",), (), 1, ("", 1), (30, ("n",)))
-RSI = Block("rsi", ("column", "n"), ("n",), (), 2, ("", 2), (60, ("n",)))
-ATR = Block("atr", ("n",), ("n",), (), 1, ("", 2), (60, ("n",)))
-BOLLINGER = Block(
-    "bollinger", ("column", "n", "width"), ("n",), ("middle", "upper", "lower"), 6, ("n", 1), (1, ("n",))
-)
+N = ("n",)
+COLUMN_N = ("column", "n")
+BANDS = ("middle", "upper", "lower")
+
+SMA = Block(kernels.sma, COLUMN_N, N, (), 2, (N, 1), (1, N, 0))
+EMA = Block(kernels.ema, COLUMN_N, N, (), 1, ((), 1), (30, N, 0))
+WMA = Block(kernels.wma, COLUMN_N, N, (), 4, (N, 1), (1, N, 0))
+RSI = Block(kernels.rsi, COLUMN_N, N, (), 2, ((), 2), (60, N, 0))
+ROC = Block(kernels.roc, COLUMN_N, N, (), 0, (N, 1), (1, N, 1))
+LOWEST = Block(kernels.lowest, COLUMN_N, N, (), 0, (N, 0), (1, N, 0))
+HIGHEST = Block(kernels.highest, COLUMN_N, N, (), 0, (N, 0), (1, N, 0))
+STDEV = Block(kernels.stdev, COLUMN_N, N, (), 6, (N, 1), (1, N, 0))
+ZSCORE = Block(kernels.zscore, COLUMN_N, N, (), 6, (N, 1), (1, N, 0))
+BOLLINGER = Block(kernels.bollinger, ("column", "n", "width"), N, BANDS, 6, (N, 1), (1, N, 0))
 MACD = Block(
-    "macd",
+    kernels.macd,
     ("column", "fast", "slow", "signal"),
     ("fast", "slow", "signal"),
     ("line", "signal", "histogram"),
     3,
-    ("", 1),
-    (30, ("slow", "signal")),
+    ((), 1),
+    (30, ("slow", "signal"), 0),
 )
+ATR = Block(kernels.atr, N, N, (), 1, ((), 2), (60, N, 0))
+ADX = Block(kernels_of_bars.adx, N, N, ("adx", "plus", "minus"), 4, ((), 2), (120, N, 0))
+STOCHASTIC = Block(
+    kernels_of_bars.stochastic, ("n", "d"), ("n", "d"), ("k", "d"), 2, (("n", "d"), 0), (1, ("n", "d"), 0)
+)
+DONCHIAN = Block(kernels_of_bars.donchian, N, N, BANDS, 0, (N, 0), (1, N, 0))
+KELTNER = Block(kernels_of_bars.keltner, ("n", "width"), N, BANDS, 2, ((), 2), (60, N, 0))
+CCI = Block(kernels_of_bars.cci, N, N, (), 0, (N, 0), (1, N, 0))
+VWAP = Block(kernels_of_bars.vwap, N, N, (), 4, (N, 1), (1, N, 0))
+DAY_VWAP = Block(kernels_of_bars.day_vwap, ("end",), (), (), 4, ((), 1), (1, (), 24 * 60 + 1))
+OBV = Block(kernels_of_bars.obv, N, N, (), 2, (N, 2), (1, N, 1))
 
 
 def sma(column: str, n: int | str) -> Indicator:
@@ -97,3 +123,76 @@ def bollinger(column: str, n: int | str, width: float | str) -> Indicator:
 def macd(column: str, fast: int | str, slow: int | str, signal: int | str) -> Indicator:
     """`.line` = EMA(fast) − EMA(slow), `.signal` its EMA, `.histogram` the rest; warm after slow + signal."""
     return Indicator(MACD, (column, fast, slow, signal))
+
+
+def wma(column: str, n: int | str) -> Indicator:
+    """Mean of `n` candles with the weights 1 … n, the newest with the most; warm after n."""
+    return Indicator(WMA, (column, n))
+
+
+def roc(column: str, n: int | str) -> Indicator:
+    """Rate of change over `n` candles, in percent; warm after n + 1."""
+    return Indicator(ROC, (column, n))
+
+
+def lowest(column: str, n: int | str) -> Indicator:
+    """The least of the last `n` candles, the current one included; warm after n."""
+    return Indicator(LOWEST, (column, n))
+
+
+def highest(column: str, n: int | str) -> Indicator:
+    """The greatest of the last `n` candles, the current one included; warm after n."""
+    return Indicator(HIGHEST, (column, n))
+
+
+def stdev(column: str, n: int | str) -> Indicator:
+    """Population standard deviation of the last `n` candles; warm after n."""
+    return Indicator(STDEV, (column, n))
+
+
+def zscore(column: str, n: int | str) -> Indicator:
+    """Distance from the mean of the last `n` candles in standard deviations; warm after n."""
+    return Indicator(ZSCORE, (column, n))
+
+
+def adx(n: int | str) -> Indicator:
+    """Wilder's directional index `.adx`, +DI `.plus`, −DI `.minus`, 0..100; warm after 2 n, DI n + 1."""
+    return Indicator(ADX, (n,))
+
+
+def stochastic(n: int | str, d: int | str) -> Indicator:
+    """`.k`: the close within the range of `n` candles, 0..100, 50 at standstill; `.d`: mean of the last
+    `d` of it; warm after n + d − 1."""
+    return Indicator(STOCHASTIC, (n, d))
+
+
+def donchian(n: int | str) -> Indicator:
+    """`.upper` and `.lower`: highest high, lowest low of `n` candles, the current one included; `.middle`."""
+    return Indicator(DONCHIAN, (n,))
+
+
+def keltner(n: int | str, width: float | str) -> Indicator:
+    """Bands `.middle`, `.upper`, `.lower`: EMA of closes ± width × ATR, both of `n`; warm after n + 1."""
+    return Indicator(KELTNER, (n, width))
+
+
+def cci(n: int | str) -> Indicator:
+    """Commodity channel index of `n` candles, 0 at standstill; warm after n."""
+    return Indicator(CCI, (n,))
+
+
+def vwap(n: int | str) -> Indicator:
+    """Mean of (high + low + close) / 3 of `n` candles, weighted with volume; the last one where there was
+    none; warm after n."""
+    return Indicator(VWAP, (n,))
+
+
+def day_vwap() -> Indicator:
+    """The same of all candles since midnight UTC; warm from the first midnight that it sees."""
+    return Indicator(DAY_VWAP, ("end",))
+
+
+def obv(n: int | str) -> Indicator:
+    """On-balance volume of `n` candles: of those that closed higher, less of those that closed lower; warm
+    after n + 1. A sum since ever would depend on where a bot began."""
+    return Indicator(OBV, (n,))

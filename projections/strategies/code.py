@@ -238,7 +238,7 @@ class CompiledCode(StrategyCode):
             return StepFailure(first, error_text(error))
         with self.foreign():
             try:
-                done = kernels.live(history.values, i, first, *lanes, fault)
+                done = kernels.live(*self._candles(history), i, first, *lanes, fault)
             except BaseException as error:  # noqa: BLE001 - an author's code may raise anything
                 return StepFailure(int(fault[0]), error_text(error))
         return None if done == len(lanes.target) else StepFailure(done, error_text(_no_position(fault[1])))
@@ -254,7 +254,7 @@ class CompiledCode(StrategyCode):
         with self.foreign():
             try:
                 done = loop(
-                    history.values, first, last, bot.seen, params, bot.state, bot.target,
+                    *self._candles(history), first, last, bot.seen, params, bot.state, bot.target,
                     run.targets, run.values, fault,
                 )  # fmt: skip
             except BaseException as error:  # noqa: BLE001 - an author's code may raise anything
@@ -264,6 +264,10 @@ class CompiledCode(StrategyCode):
         if last > first:
             bot.seen, bot.target = bot.seen + last - first, float(run.targets[last - 1])
         return None
+
+    def _candles(self, history: History) -> tuple[Floats] | tuple[Floats, Ints]:
+        """What its modules are given of a history."""
+        return (history.values, history.ends) if self.strategy.spec.timed else (history.values,)
 
     def run(self, history: History, params: Mapping[str, object]) -> Run:
         """A fresh bot over the whole history. Raises StrategyRunError with the candle's number."""

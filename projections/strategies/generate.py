@@ -66,7 +66,7 @@ signal = njit(**exact, _nrt=True)(Strategy.signal)
 
 
 @inlined
-def step(values, i, seen, p, position, {state}):
+def step(values, {ends}i, seen, p, position, {state}):
     """One candle: the new target, the indicators, the new state."""
     bar = Bar({bar})
 {calls}
@@ -75,13 +75,13 @@ def step(values, i, seen, p, position, {state}):
 
 
 {marked}
-@njit("i8(f8[:, ::1], i8, i8, i8[::1], f8[:, ::1], f8[:, ::1], f8[::1], f8[:, ::1], f8[::1])", **entered)
-def live(values, i, first, seen, parameters, state, targets, rows, fault):
+@njit("i8({live_types})", **entered)
+def live(values, {ends}i, first, seen, parameters, state, targets, rows, fault):
     """One candle for the bots from `first` on; returns the bot where it ended, at a target that is none."""
     for b in range(first, targets.shape[0]):
         fault[0] = b
         p = Parameters({live_parameters})
-        target, {outputs}{state} = step(values, i, seen[b], p, targets[b], {live_state})
+        target, {outputs}{state} = step(values, {ends}i, seen[b], p, targets[b], {live_state})
         if not abs(target) <= 1.0:
             fault[1] = target
             return b
@@ -92,6 +92,8 @@ def live(values, i, first, seen, parameters, state, targets, rows, fault):
 '''
 LIVE = "# ---------------------------------------------------------------- live"
 """Begins what the second module does not take."""
+LIVE_TYPES = "i8[::1], f8[:, ::1], f8[:, ::1], f8[::1], f8[:, ::1], f8[::1]"
+"""Of the arguments that are not candles."""
 
 
 def code_hash(text: str) -> str:
@@ -127,7 +129,7 @@ class Author(NamedTuple):
 def module_text(spec: Spec, author: Author, kernels: str) -> str:
     """The module of a strategy; a pandas strategy has a head only.
 
-    `kernels` is the text of `kernels.py`, of which what the strategy uses is taken.
+    `kernels` is the text of the blocks' arithmetic, of which what the strategy uses is taken.
     """
     source = source_hash(author.module, author.files, author.absent)
     head = HEAD.format(
@@ -152,6 +154,8 @@ def _fields(spec: Spec, kernels: str) -> dict[str, object]:
     return {
         "value_names": spec.value_names,
         "state_size": spec.state_size,
+        "ends": "ends, " if spec.timed else "",
+        "live_types": f"f8[:, ::1], {'i8[::1], ' if spec.timed else ''}i8, i8, {LIVE_TYPES}",
         "lookbacks": ", ".join(dict.fromkeys(_lookbacks(spec))),
         "columns": COLUMNS,
         "indicators": tuple(spec.indicators),
@@ -176,10 +180,11 @@ def _lines(indent: int, lines: Iterable[str]) -> str:
 
 def _lookbacks(spec: Spec) -> Iterator[str]:
     for indicator in spec.indicators.values():
-        argument, more = indicator.block.reads
+        windows, more = indicator.block.reads
         given = dict(zip(indicator.block.arguments, indicator.arguments, strict=True))
-        window = given.get(argument, 0)
-        yield f"parameters[{window!r}] + {more}" if isinstance(window, str) else f"{window} + {more}"
+        read = [given[window] for window in windows] or [0]
+        terms = [f"parameters[{window!r}]" if isinstance(window, str) else str(window) for window in read]
+        yield " + ".join([*terms, str(more)])
 
 
 def _constants(spec: Spec) -> Iterator[str]:
@@ -206,6 +211,8 @@ def _calls(spec: Spec) -> Iterator[str]:
 def _argument(kind: str, given: Argument) -> str:
     if kind == "column":
         return str(COLUMNS.index(str(given)))
+    if kind == "end":
+        return "ends[i]"
     return f"p.{given}" if isinstance(given, str) else repr(given)
 
 

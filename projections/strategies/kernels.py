@@ -8,10 +8,10 @@ Every block has the form `block(values, i, seen, <arguments>, <state>) -> (<outp
 * the state is a few floats, all zero for a fresh bot, whatever the window is long.
 * an output is NaN until the block is warm.
 
-The text of these functions is copied into every generated module (`generate.py`), where numba compiles it;
-here it is plain Python, and gives the same bits. For that the blocks use nothing but + − × ÷, square root and
-comparisons: exp, log and pow differ between processors. Running sums carry their rounding errors along, so
-they do not drift.
+Those of one column stand here, those of whole candles in `kernels_of_bars.py`. The text of these functions
+is copied into every generated module (`generate.py`), where numba compiles it; here it is plain Python, and
+gives the same bits. For that the blocks use nothing but + − × ÷, square root and comparisons: exp, log and
+pow differ between processors. Running sums carry their rounding errors along, so they do not drift.
 """
 
 from math import sqrt
@@ -185,3 +185,144 @@ def macd(
     if seen < slow + signal - 1:
         return line, NAN, NAN, fast_level, slow_level, signal_level
     return line, signal_level, line - signal_level, fast_level, slow_level, signal_level
+
+
+def wma(
+    values: Values,
+    i: int,
+    seen: int,
+    column: int,
+    n: int,
+    total: float,
+    total_low: float,
+    weighted: float,
+    weighted_low: float,
+) -> tuple[float, float, float, float, float]:
+    """Mean of the last n with the weights 1 … n, the newest with the most; the sums are exact pairs."""
+    if seen > n:
+        weighted, weighted_low = add_pair(weighted, weighted_low, -total, -total_low)
+        total, total_low = add_pair(total, total_low, -values[i - n, column], 0.0)
+    value = values[i, column]
+    high, low = two_product(float(min(seen, n)), value)
+    weighted, weighted_low = add_pair(weighted, weighted_low, high, low)
+    total, total_low = add_pair(total, total_low, value, 0.0)
+    average = weighted / (n * (n + 1) / 2) if seen >= n else NAN
+    return average, total, total_low, weighted, weighted_low
+
+
+def roc(values: Values, i: int, seen: int, column: int, n: int) -> float:
+    """Change over n candles in percent; 0 where the older value is 0 (as TA-Lib)."""
+    if seen <= n:
+        return NAN
+    old = values[i - n, column]
+    return 100.0 * ((values[i, column] - old) / old) if old != 0.0 else 0.0
+
+
+def lowest(values: Values, i: int, seen: int, column: int, n: int) -> float:
+    """The least of the last n."""
+    if seen < n:
+        return NAN
+    least = values[i, column]
+    for back in range(1, n):
+        value = values[i - back, column]
+        least = value if value < least else least
+    return least
+
+
+def highest(values: Values, i: int, seen: int, column: int, n: int) -> float:
+    """The greatest of the last n."""
+    if seen < n:
+        return NAN
+    greatest = values[i, column]
+    for back in range(1, n):
+        value = values[i - back, column]
+        greatest = value if value > greatest else greatest
+    return greatest
+
+
+def add_square(
+    large: float, large_low: float, small: float, small_low: float, value: float, sign: float
+) -> tuple[float, float, float, float]:
+    """A sum of squares ± value²: its leading and its other halves, each an exact pair."""
+    high, low = two_product(value, value)
+    large, large_low = add_pair(large, large_low, sign * high, 0.0)
+    small, small_low = add_pair(small, small_low, sign * low, 0.0)
+    return large, large_low, small, small_low
+
+
+def moments(
+    values: Values,
+    i: int,
+    seen: int,
+    column: int,
+    n: int,
+    total: float,
+    total_low: float,
+    large: float,
+    large_low: float,
+    small: float,
+    small_low: float,
+) -> tuple[float, float, float, float, float, float, float, float]:
+    """Of the last n: the newest less the mean, and the population standard deviation.
+
+    The sums are exact, of values within a factor of a million, as in `bollinger`.
+    """
+    value = values[i, column]
+    total, total_low = add_pair(total, total_low, value, 0.0)
+    large, large_low, small, small_low = add_square(large, large_low, small, small_low, value, 1.0)
+    if seen > n:
+        old = values[i - n, column]
+        total, total_low = add_pair(total, total_low, -old, 0.0)
+        large, large_low, small, small_low = add_square(large, large_low, small, small_low, old, -1.0)
+    if seen < n:
+        return NAN, NAN, total, total_low, large, large_low, small, small_low
+    high, low = two_product(float(n), value)
+    distance = ((high - total) + (low - total_low)) / n
+    square, square_low = add_pair(large, large_low, small, small_low)
+    # n² × variance = n × square − total², of which the leading digits cancel
+    high, low = two_product(float(n), square)
+    other, other_low = two_product(total, total)
+    spread = (high - other) + ((low - other_low) + (n * square_low - 2.0 * total * total_low))
+    sigma = sqrt(spread) / n if spread > 0.0 else 0.0
+    return distance, sigma, total, total_low, large, large_low, small, small_low
+
+
+def stdev(
+    values: Values,
+    i: int,
+    seen: int,
+    column: int,
+    n: int,
+    total: float,
+    total_low: float,
+    large: float,
+    large_low: float,
+    small: float,
+    small_low: float,
+) -> tuple[float, float, float, float, float, float, float]:
+    """Population standard deviation of the last n."""
+    _, sigma, total, total_low, large, large_low, small, small_low = moments(
+        values, i, seen, column, n, total, total_low, large, large_low, small, small_low
+    )
+    return sigma, total, total_low, large, large_low, small, small_low
+
+
+def zscore(
+    values: Values,
+    i: int,
+    seen: int,
+    column: int,
+    n: int,
+    total: float,
+    total_low: float,
+    large: float,
+    large_low: float,
+    small: float,
+    small_low: float,
+) -> tuple[float, float, float, float, float, float, float]:
+    """The newest less the mean of the last n, in standard deviations; 0 where nothing deviates."""
+    distance, sigma, total, total_low, large, large_low, small, small_low = moments(
+        values, i, seen, column, n, total, total_low, large, large_low, small, small_low
+    )
+    score = distance / sigma if sigma != 0.0 else 0.0
+    return score, total, total_low, large, large_low, small, small_low

@@ -14,14 +14,14 @@ from projections.strategies.generate import LIVE, code_hash
 
 LOOP = '''
 
-@njit("i8(f8[:, ::1], i8, i8, i8, f8[::1], f8[::1], f8, f8[::1], f8[:, ::1], f8[::1])", **entered)
-def loop(values, first, last, seen, parameters, state, position, targets, rows, fault):
+@njit("i8(f8[:, ::1], {ends_type}i8, i8, i8, f8[::1], f8[::1], f8, f8[::1], f8[:, ::1], f8[::1])", **entered)
+def loop(values, {ends}first, last, seen, parameters, state, position, targets, rows, fault):
     """Candles `first` … `last` − 1 for a bot that has seen `seen` before; returns where it ended."""
     p = {parameters}
     {loads}
     for i in range(first, last):
         fault[0] = i
-        position, {outputs}{state} = step(values, i, seen + i - first + 1, p, position, {state})
+        position, {outputs}{state} = step(values, {ends}i, seen + i - first + 1, p, position, {state})
         if not abs(position) <= 1.0:
             fault[1] = position
             return i
@@ -48,7 +48,10 @@ def loop_text(text: str) -> str:
     }
     state = [f"s{k}" for k in range(ast.literal_eval(head["STATE_SIZE"]))]
     outputs = [f"x{k}" for k in range(len(ast.literal_eval(head["VALUE_NAMES"])))]
+    timed = "\ndef step(values, ends, " in shared
     loop = LOOP.format(
+        ends="ends, " if timed else "",
+        ends_type="i8[::1], " if timed else "",
         parameters=parameters[1].replace("parameters[b, ", "parameters["),
         loads="\n    ".join(f"{s} = state[{k}]" for k, s in enumerate(state)),
         outputs="".join(f"{name}, " for name in outputs),

@@ -1,7 +1,10 @@
 """A strategy with an indicator of every kind."""
 
 ALL_BLOCKS = """
-from projections.strategies import BaseStrategy, atr, bollinger, ema, macd, param, rsi, sma
+from projections.strategies import (
+    BaseStrategy, adx, atr, bollinger, cci, day_vwap, donchian, ema, highest, keltner, lowest, macd, obv,
+    param, roc, rsi, sma, stdev, stochastic, vwap, wma, zscore,
+)
 
 class AllBlocks(BaseStrategy):
     n: int = param(14, low=1, high=200)
@@ -13,6 +16,20 @@ class AllBlocks(BaseStrategy):
     range = atr("n")
     bands = bollinger("close", "n", "width")
     momentum = macd("close", "n", "slow", 9)
+    weighted = wma("close", "n")
+    change = roc("close", "n")
+    least = lowest("low", "n")
+    greatest = highest("high", "n")
+    deviation = stdev("close", "n")
+    score = zscore("close", "n")
+    trend = adx("n")
+    place = stochastic("n", 3)
+    channel = donchian("n")
+    envelope = keltner("n", "width")
+    commodity = cci("n")
+    paid = vwap("n")
+    paid_today = day_vwap()
+    balance = obv("n")
 
     @staticmethod
     def signal(bar, x, p, pos):

@@ -21,11 +21,13 @@ from tests.property.blocks import ALL_BLOCKS
 
 Floats = npt.NDArray[np.float64]
 ROOT = Path(__file__).resolve().parents[2]
+HOUR_NS = 3_600_000_000_000
 PARAMETERS = {
     "sma_cross": {"fast": 3, "slow": 8},
     "rsi_reversion": {"n": 5, "low": 40, "high": 60},
     "bollinger_breakout": {"n": 6, "width": 1.2},
     "macd_cross": {"fast": 3, "slow": 7, "signal": 4},
+    "all_blocks": {"n": 4, "slow": 9},
 }
 
 
@@ -58,7 +60,7 @@ def compiled(strategies: Strategies, name: str) -> CompiledCode:
 
 
 def history(values: Floats) -> History:
-    return History(np.arange(len(values), dtype=np.int64), values)
+    return History(HOUR_NS * np.arange(1, len(values) + 1, dtype=np.int64), values)
 
 
 def walk(seed: int, length: int, ticks: int) -> Floats:
@@ -66,11 +68,13 @@ def walk(seed: int, length: int, ticks: int) -> Floats:
     steps = np.random.default_rng(seed).integers(-ticks, ticks, length, endpoint=True)
     close = 1000.0 + np.cumsum(steps) * 0.5
     high, low = close + 0.5 * (np.arange(len(close)) % 3), close - 0.5 * (np.arange(len(close)) % 2)
-    return np.ascontiguousarray(np.stack([close, high, low, close, np.ones_like(close)], axis=1))
+    volume = steps * steps * 0.1  # none where the price stands still
+    return np.ascontiguousarray(np.stack([close, high, low, close, volume], axis=1))
 
 
 walks = st.builds(walk, st.integers(0, 2**32), st.integers(1, 120), st.integers(0, 4))
 built_in = pytest.mark.parametrize("name", BUILT_IN)
+each = pytest.mark.parametrize("name", PARAMETERS)
 
 
 class Bots:
@@ -101,7 +105,7 @@ def same_bits(a: Run, b: Run) -> bool:
     return a.targets.tobytes() == b.targets.tobytes() and a.values.tobytes() == b.values.tobytes()
 
 
-@built_in
+@each
 @settings(max_examples=50, deadline=None)
 @given(values=walks)
 def test_the_live_step_without_a_future_gives_the_bits_of_the_loop(
@@ -121,7 +125,7 @@ def test_the_live_step_gives_the_bits_of_the_loop_on_recorded_minutes(
     assert len(np.unique(run.targets)) == 3
 
 
-@built_in
+@each
 @settings(max_examples=20, deadline=None)
 @given(values=walks, part=st.floats(0, 1))
 def test_state_saved_and_restored_anywhere_continues_with_the_same_bits(
@@ -168,7 +172,7 @@ def test_a_group_of_bots_steps_like_each_of_them_alone(
         assert group.lanes.values.tobytes() == b"".join(b.lanes.values.tobytes() for b in alone)
 
 
-@built_in
+@each
 @settings(max_examples=20, deadline=None)
 @given(values=walks)
 def test_plain_python_without_generated_code_gives_the_same_bits(
@@ -179,6 +183,7 @@ def test_plain_python_without_generated_code_gives_the_same_bits(
     code = compiled(strategies, name)
     strategy = code.strategy(PARAMETERS[name])
     frame = pd.DataFrame(values, columns=["open", "high", "low", "close", "volume"])
+    frame["timestamp"] = pd.to_datetime(history(values).ends, utc=True)
     signal = strategy.process_data(frame)
     run = code.run(history(values), PARAMETERS[name])
     assert signal.target == run.targets[-1]
@@ -193,15 +198,17 @@ from infra.strategies.registry import load_strategies
 from projections.strategies.code import History
 
 values = np.load(sys.argv[2])
-for code in load_strategies(Path(sys.argv[1])):
-    run = code.run(History(np.arange(len(values)), values), {})
+for code in load_strategies(Path(sys.argv[1]), [Path(sys.argv[3])]):
+    run = code.run(History(np.arange(len(values)) * 60_000_000_000, values), {})
     print(code.name, hashlib.sha256(run.targets.tobytes() + run.values.tobytes()).hexdigest())
 """
 
 
 def test_the_generated_module_without_numba_gives_the_same_bits(tmp_path: Path, minutes: Floats) -> None:
     np.save(tmp_path / "values.npy", minutes[:3000])
-    arguments = [sys.executable, "-c", PURE_PYTHON, str(tmp_path / "kernels"), str(tmp_path / "values.npy")]
+    (tmp_path / "all_blocks.py").write_text(ALL_BLOCKS)
+    files = [str(tmp_path / name) for name in ("kernels", "values.npy", "all_blocks.py")]
+    arguments = [sys.executable, "-c", PURE_PYTHON, *files]
 
     def run(**environment: str) -> str:
         done = subprocess.run(
@@ -210,7 +217,7 @@ def test_the_generated_module_without_numba_gives_the_same_bits(tmp_path: Path, 
         return done.stdout
 
     plain = run(NUMBA_DISABLE_JIT="1")
-    assert len(plain.splitlines()) == len(BUILT_IN)
+    assert len(plain.splitlines()) == len(PARAMETERS)
     assert run(NUMBA_CPU_NAME="generic", NUMBA_CPU_FEATURES="", NUMBA_BOUNDSCHECK="1") == plain
 
 

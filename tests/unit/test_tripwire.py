@@ -18,6 +18,7 @@ import sys
 import numpy as np
 
 from projections.strategies import BaseStrategy, Signal, atr, bollinger, ema, macd, param, rsi, sma
+from projections.strategies import kernels
 from projections.strategies.blocks import Block, Indicator
 
 KEPT = {}
@@ -34,7 +35,7 @@ def memory(df):
 """
 NEXT_BAR = """
 class NextBar(BaseStrategy):
-    ahead = Indicator(Block("sma", ("column", "n"), (), (), 2, ("", 1), (1, ())), ("close", -1))
+    ahead = Indicator(Block(kernels.sma, ("column", "n"), (), (), 2, ((), 1), (1, (), 0)), ("close", -1))
 
     @staticmethod
     def signal(bar, x, p, pos):
