@@ -129,7 +129,7 @@ class Binance(FakeVenue):
         code, text = said.get(status, (-1000, "An unknown error occurred while processing the request."))
         return {"code": code, "msg": text}
 
-    def page(self, query: Mapping[str, str]) -> list[Trade]:
+    def page(self, path: str, query: Mapping[str, str]) -> list[Trade]:
         """`fromId` and on, or the newest; at most 1,000."""
         market, limit = query.get("symbol", ""), min(1_000, int(query.get("limit", 500)))
         if market not in self.listing:

@@ -1,7 +1,7 @@
 """A bare ccxt.pro client of a fake, with a cache that keeps every trade."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -37,11 +37,19 @@ class Kept(list[dict[str, Any]]):
 
 
 @asynccontextmanager
-async def client_of(venue: FakeVenue, **config: Any) -> AsyncIterator[Any]:
+async def client_of(venue: FakeVenue, types: Sequence[str] = ("spot",), **config: Any) -> AsyncIterator[Any]:
     """ccxt's own class, unmodified, for the venue's names alone."""
-    async with aiohttp.ClientSession(connector=venue.connector()) as session:
-        client = getattr(ccxt.pro, venue.name)({"session": session, "number": str, **config})
-        client.options["fetchMarkets"] = {"types": ["spot"]}
+    async with client_by(venue.connector(), venue.name, types, **config) as client:
+        yield client
+
+
+@asynccontextmanager
+async def client_by(
+    connector: aiohttp.TCPConnector, name: str, types: Sequence[str] = ("spot",), **config: Any
+) -> AsyncIterator[Any]:
+    async with aiohttp.ClientSession(connector=connector) as session:
+        client = getattr(ccxt.pro, name)({"session": session, "number": str, **config})
+        client.options["fetchMarkets"] = {"types": list(types)}
         client.timeout_on_exit = 0
         try:
             yield client
@@ -55,19 +63,33 @@ def give_up(client: Any) -> None:
         socket.on_error(ccxt.NetworkError("given up"))
 
 
+async def watch_once(client: Any, symbol: str) -> None:
+    """The next trades, by the channel that has every one of them. OKX's is public; ccxt logs in for it, which
+    needs a key, so it is asked for below that."""
+    if client.id != "okx":
+        await client.watch_trades(symbol)
+        return
+    market = (await client.load_markets())[symbol]["id"]
+    asked = {"op": "subscribe", "args": [{"channel": "trades-all", "instId": market}]}
+    hashes = [f"trades-all:{symbol}"]
+    await client.watch_multiple(client.get_url("trades-all", "business"), hashes, asked, hashes)
+
+
 @asynccontextmanager
-async def watching(client: Any, symbol: str, **params: Any) -> AsyncIterator[Kept]:
+async def watching(
+    client: Any, symbol: str, watch: Callable[[Any, str], Awaitable[object]] = watch_once
+) -> AsyncIterator[Kept]:
     """The trades of a symbol as they come, dialled again after every error that ccxt raises."""
     kept = client.trades[symbol] = Kept()
 
-    async def watch() -> None:
+    async def watch_on() -> None:
         while True:
             try:
-                await client.watch_trades(symbol, params=params)
+                await watch(client, symbol)
             except ccxt.NetworkError:
                 client.trades[symbol] = kept
 
-    task = asyncio.create_task(watch())
+    task = asyncio.create_task(watch_on())
     try:
         yield kept
     finally:

@@ -121,7 +121,7 @@ class FakeVenue(ABC):
         """The body of a good answer. Raises `RefusedError`."""
 
     @abstractmethod
-    def page(self, query: Mapping[str, str]) -> list[Trade]:
+    def page(self, path: str, query: Mapping[str, str]) -> list[Trade]:
         """The trades that a request of kind `trades` gets, oldest first. Raises `RefusedError`."""
 
     @abstractmethod
@@ -366,14 +366,14 @@ class FakeVenue(ABC):
     def _rest(self, request: web.BaseRequest, kind: str) -> web.Response:
         try:
             if kind == "trades":
-                return web.json_response(self.rows(self._page(request.query), request.query))
+                return web.json_response(self.rows(self._page(request), request.query))
             return web.json_response(self.answer(kind, request.query))
         except RefusedError as refusal:
             return web.json_response(refusal.body, status=refusal.status)
 
-    def _page(self, query: Mapping[str, str]) -> list[Trade]:
+    def _page(self, request: web.BaseRequest) -> list[Trade]:
         """In the order of time, as the venue has it, or as a fault makes it."""
-        page = self.page(query)
+        page = self.page(request.path, request.query)
         for fault in self._faults_on("trades"):
             known = self.public.get(page[0].market, []) if page else []
             older = known[: known.index(page[0])] if page else []

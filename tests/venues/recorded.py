@@ -80,3 +80,7 @@ def _sample(shared_data: Path, name: str) -> list[str]:
         member = archive.extractfile(name)
         assert member is not None
         return member.read().decode().splitlines()
+
+
+def on_market(trades: list[Trade], market: str) -> list[Trade]:
+    return [trade._replace(market=market) for trade in trades]
