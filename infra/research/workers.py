@@ -97,8 +97,9 @@ def batches_of(
     for number, (carried, _) in enumerate(runs):
         by_code.setdefault(id(carried), []).append(number)
     codes = [runs[numbers[0]][0].code for numbers in by_code.values()]
+    backend, _ = joblib.parallel.get_active_backend(prefer="threads")
     for code in codes:
-        _compile(code)
+        _compile(code, elsewhere=not getattr(backend, "supports_sharedmem", False))
     workers: int = joblib.effective_n_jobs(n_jobs)  # pyright: ignore[reportArgumentType] - None is one
     compiled = all(isinstance(code, CompiledCode) for code in codes)
     pace, shared = Pace(len(runs), workers, compiled=compiled), Shared(setting)
@@ -115,10 +116,12 @@ def batches_of(
         yield batch, found
 
 
-def _compile(code: StrategyCode) -> None:
-    """Before workers would do so all at once."""
+def _compile(code: StrategyCode, *, elsewhere: bool) -> None:
+    """Before workers would do so all at once; those in other processes load the step as well."""
     try:
         _ = code.loops if isinstance(code, CompiledCode) else None
+        if elsewhere:
+            code.compile()
     except StrategyCompileError as error:
         raise BacktestError(f"strategy {code.name} does not compile: {error}") from error
 

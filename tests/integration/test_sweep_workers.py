@@ -1,48 +1,136 @@
-"""A sweep by other processes is that by threads."""
+"""A sweep by other processes, and by those of a cluster, is that by threads."""
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import joblib
+import numpy as np
 import pandas as pd
 import pytest
+from distributed import Client, LocalCluster
 from joblib.externals.loky import get_reusable_executor
 
+import projections.research
 from infra.research import sweep
-from infra.research.backtesting import BacktestError
+from infra.research.backtesting import Asked, BacktestError, setting_of
+from infra.research.identity import product_hash
 from infra.research.sources import Data
+from infra.research.workers import Shared
 from infra.strategies.registry import load_strategies
 from tests.programs import KERNELS
 from tests.research import walked
 
 GRID = {"fast": [3, 5], "slow": [5, 8, 20]}
+MINE = """
+from projections.strategies import BaseStrategy, param
+from shares import share
+
+class Mine(BaseStrategy):
+    above: float = param(100.0, low=0, high=1e6)
+
+    @staticmethod
+    def signal(bar, x, p, pos):
+        return share if bar.close > p.above else 0.0
+"""
 
 
-@pytest.fixture(autouse=True)
-def processes_end() -> Iterator[None]:
-    """They would wait for more work."""
-    yield
-    get_reusable_executor().shutdown()
+@pytest.fixture(scope="module")
+def data() -> Data:
+    """As much as joblib maps into memory, from where arrays come back read-only if they may."""
+    return Data(walked(12_000), "journal", "Fills at the tick")
 
 
-def test_other_processes_give_the_same_table() -> None:
-    strategies = load_strategies(KERNELS)
-    # as much as joblib maps into memory, from where arrays come back read-only if they may
-    data = Data(walked(12_000), "journal", "Fills at the tick")
-    here = sweep("sma_cross", data, GRID, strategies=strategies, n_jobs=2, short=True)
-    with joblib.parallel_config("loky"):
-        there = sweep("sma_cross", data, GRID, strategies=strategies, n_jobs=2, short=True)
-    pd.testing.assert_frame_equal(here, there)
-    assert len(here) == 5 and (here["trades"] > 100).all()
+@pytest.fixture(scope="module", autouse=True)
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Of workers: it holds no code."""
+    home = tmp_path_factory.mktemp("worker")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TCPD_KERNELS", str(home / "kernels"))
+        yield home
+    get_reusable_executor().shutdown()  # they would wait for more work
 
 
-def test_a_process_without_the_code_ends_the_sweep_with_words(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture(scope="module")
+def cluster(home: Path) -> Iterator[Client]:
+    """Two real workers, each a process."""
+    with (
+        LocalCluster(
+            n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None,
+            local_directory=str(home),
+        ) as cluster,
+        Client(cluster) as client,
+    ):  # fmt: skip
+        yield client
+
+
+@pytest.fixture(params=["loky", "dask"])
+def backend(request: pytest.FixtureRequest) -> str:
+    if request.param == "dask":
+        request.getfixturevalue("cluster")
+    return request.param
+
+
+def compiled() -> dict[Path, int]:
+    """What numba keeps, and when it was written."""
+    folders = (KERNELS, *projections.research.__path__)
+    return {file: file.stat().st_mtime_ns for one in folders for file in Path(one).rglob("*.nb[ic]")}
+
+
+def test_other_processes_give_the_same_table_and_compile_nothing_that_is_there(
+    data: Data, backend: str
 ) -> None:
-    monkeypatch.setenv("TCPD_KERNELS", str(tmp_path / "its own"))
+    strategies = load_strategies(KERNELS)
+    strategies.latest("sma_cross").compile()
+    here = sweep("sma_cross", data, GRID, strategies=strategies, n_jobs=2, short=True)
+    before = compiled()
+    with joblib.parallel_config(backend):
+        there = sweep("sma_cross", data, GRID, strategies=strategies, n_jobs=2, short=True)
+    pd.testing.assert_frame_equal(here, there, check_exact=True)
+    assert len(here) == 5 and (here["trades"] > 100).all()
+    assert compiled() == before
+
+
+def test_a_process_without_the_code_ends_the_sweep_with_words(tmp_path: Path, backend: str) -> None:
     strategies = load_strategies(tmp_path / "kernels")
     code, data = strategies.latest("sma_cross"), Data(walked(600), "journal", "Fills at the tick")
     sweep(code, data, GRID, strategies=strategies, n_jobs=1)  # compiles it here
+    code.compile()
     (tmp_path / "kernels").rename(tmp_path / "elsewhere")
-    with joblib.parallel_config("loky"), pytest.raises(BacktestError, match="a worker finds no code"):
+    with joblib.parallel_config(backend), pytest.raises(BacktestError, match="a worker finds no code"):
         sweep(code, data, GRID, strategies=strategies, n_jobs=2)
+
+
+def test_an_edited_import_changes_hash_and_result_in_a_worker_too(
+    tmp_path: Path, data: Data, backend: str
+) -> None:
+    (tmp_path / "mine.py").write_text(MINE)
+    hashes: list[str] = []
+    tables: list[pd.DataFrame] = []
+    for share in ("1.0", "0.25"):
+        (tmp_path / "shares.py").write_text(f"share = {share}\n")
+        strategies = load_strategies(tmp_path / "kernels", [tmp_path / "mine.py"])
+        hashes.append(strategies.latest("mine").code_hash)
+        grid = {"above": [400.0, 500.0]}
+        tables.append(sweep("mine", data, grid, strategies=strategies, n_jobs=1))
+        with joblib.parallel_config(backend):
+            there = sweep("mine", data, grid, strategies=strategies, n_jobs=2)
+        pd.testing.assert_frame_equal(tables[-1], there, check_exact=True)
+    assert hashes[0] != hashes[1]
+    assert (tables[0]["final"] != tables[1]["final"]).all()
+
+
+def test_a_worker_on_this_machine_maps_the_bars(data: Data) -> None:
+    shared = Shared(setting_of(data, Asked()))
+    with joblib.parallel_config("loky"):
+        ours: Callable[[Shared], bool] = _maps
+        assert joblib.Parallel(n_jobs=2, mmap_mode="c")([joblib.delayed(ours)(shared)] * 2) == [True] * 2
+    assert sys.getsizeof(shared) > data.prepared.bars.nbytes
+
+
+def _maps(shared: Shared) -> bool:
+    return isinstance(shared.setting.data.prepared.bars, np.memmap)
+
+
+def test_every_process_knows_its_version(cluster: Client) -> None:
+    assert set(cluster.run(product_hash).values()) == {product_hash()}
