@@ -73,8 +73,9 @@ def _indicators(code: StrategyCode) -> list[dict[str, Any]]:
 
 
 def _pane(indicator: Indicator) -> str:
-    over = indicator.block in _OF_PRICES and "volume" not in indicator.arguments
-    return "price" if over else "own"
+    of_prices = indicator.inner is None and "volume" not in indicator.arguments
+    over = of_prices or (indicator.inner is not None and _pane(indicator.inner) == "price")
+    return "price" if over and indicator.block in _OF_PRICES else "own"
 
 
 def _property(parameter: Parameter) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
 
 import numpy as np
 
-from projections.strategies.blocks import COLUMNS, Indicator
+from projections.strategies.blocks import COLUMNS, Indicator, length
 from projections.strategies.parameters import (
     Parameter,
     StrategyDefinitionError,
@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 
 LOOKBACK_MAX = 5000
 """No strategy reads further back than this many candles, so that the history kept for it is bounded."""
+DEPTH_MAX = 8
+"""A block over another steps that anew for each value of its window, so that depth multiplies."""
 
 
 class Bar(Protocol):
@@ -76,32 +78,20 @@ class Spec:
     @property
     def timed(self) -> bool:
         """Whether an indicator is told when candles end."""
-        return any("end" in i.block.arguments for i in self.indicators.values())
+        return any(indicator.timed for indicator in self.indicators.values())
 
     @property
     def state_size(self) -> int:
-        return sum(i.block.state_size for i in self.indicators.values())
+        return sum(i.state_size for i in self.indicators.values())
 
     def lookback(self, parameters: Mapping[str, Value]) -> int:
         """Candles of history that a step reads with these parameters, the current one included."""
-        needed = 1
-        for indicator in self.indicators.values():
-            windows, more = indicator.block.reads
-            read = sum(self._window(indicator, window, parameters) for window in windows)
-            needed = max(needed, read + more)
-        return needed
+        reads = (indicator.reads for indicator in self.indicators.values())
+        return max([1, *(length(windows, parameters) + more for windows, more in reads)])
 
     def need(self, parameters: Mapping[str, Value]) -> int:
         """Candles after which its indicators are, bit for bit, those of one that saw all before them too."""
-        needs = [
-            i.block.need({name: self._window(i, name, parameters) for name in i.block.windows})
-            for i in self.indicators.values()
-        ]
-        return max([1, *needs])
-
-    def _window(self, indicator: Indicator, name: str, parameters: Mapping[str, Value]) -> int:
-        given = dict(zip(indicator.block.arguments, indicator.arguments, strict=True))[name]
-        return int(parameters[given] if isinstance(given, str) else given)
+        return max([1, *(indicator.need(parameters) for indicator in self.indicators.values())])
 
 
 class BaseStrategy:
@@ -169,7 +159,7 @@ class BaseStrategy:
         shown: dict[str, object] = {}
         for (name, indicator), row in zip(self.spec.indicators.items(), rows, strict=True):
             values.update(zip(output_names(name, indicator), row, strict=True))
-            outputs = indicator.block.outputs
+            outputs = indicator.outputs
             shown[name] = SimpleNamespace(**dict(zip(outputs, row, strict=True))) if outputs else row[0]
         bar = SimpleNamespace(**dict(zip(COLUMNS, candle, strict=True)))
         signal = cast(Any, type(self)).signal
@@ -180,7 +170,7 @@ class BaseStrategy:
 
 def output_names(name: str, indicator: Indicator) -> tuple[str, ...]:
     """Names of an indicator's numbers: `average`, or `bands.upper`, `bands.lower`, …"""
-    outputs = indicator.block.outputs
+    outputs = indicator.outputs
     return tuple(f"{name}.{output}" for output in outputs) if outputs else (name,)
 
 
@@ -226,7 +216,10 @@ def _check_indicator(where: str, indicator: Indicator, parameters: dict[str, Par
         raise StrategyDefinitionError(f"{where}: the name of an indicator cannot begin with an underscore")
     for kind, given in zip(block.arguments, indicator.arguments, strict=True):
         window = kind in block.windows
-        if kind == "column":
+        if isinstance(given, Indicator):
+            _check_inner(where, indicator, given)
+            _check_indicator(where, given, parameters)
+        elif kind == "column":
             if given not in COLUMNS:
                 raise StrategyDefinitionError(
                     f"{where}: {block.name} has no column {given!r}; columns are {', '.join(COLUMNS)}"
@@ -248,6 +241,14 @@ def _check_indicator(where: str, indicator: Indicator, parameters: dict[str, Par
             raise StrategyDefinitionError(
                 f"{where}: {kind}={given!r} of {block.name} must be a whole number from 1"
             )
+
+
+def _check_inner(where: str, indicator: Indicator, inner: Indicator) -> None:
+    if inner.outputs:
+        names = " or ".join(f"{inner.block.name}(…).{output}" for output in inner.outputs)
+        raise StrategyDefinitionError(f"{where}: {indicator.block.name} is over one number: {names}")
+    if len(list(indicator.chain())) > DEPTH_MAX:
+        raise StrategyDefinitionError(f"{where}: more than {DEPTH_MAX} blocks stand over each other")
 
 
 def snake_case(name: str) -> str:

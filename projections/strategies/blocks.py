@@ -1,19 +1,23 @@
 """Building blocks as a strategy names them: `slow_average = sma("close", "slow")`.
 
-A window or width is a number, or the name of a parameter of the strategy. What a block computes stands in
-`kernels.py` and `kernels_of_bars.py`, in a function of the same name.
+A window or width is a number, or the name of a parameter of the strategy. In the place of a column may stand
+another indicator: `smooth = sma(rsi("close", 14), 5)`, `ema(macd("close", 12, 26, 9).histogram, "n")`. What a
+block computes stands in `kernels.py` and `kernels_of_bars.py`, in a function of the same name.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias, cast
 
 from projections.strategies import kernels, kernels_of_bars
 
 SHORT = 8
 """Averages that fade need as many candles with a shorter window: at standstill they agree later."""
 COLUMNS = ("open", "high", "low", "close", "volume")
-Argument: TypeAlias = str | int | float
+Number: TypeAlias = str | int | float
+"""A number, or the name of the parameter that holds it."""
+Argument: TypeAlias = "Number | Indicator"
+Column: TypeAlias = "str | Indicator"
 
 
 @dataclass(frozen=True)
@@ -44,19 +48,91 @@ class Block:
     def name(self) -> str:
         return self.function.__name__
 
-    def need(self, given: Mapping[str, int]) -> int:
-        """How many candles that takes with these windows."""
-        times, windows, more = self.settles
-        total = sum(given[window] for window in windows)
-        return times * (total if times == 1 else max(total, SHORT)) + more
+    @property
+    def fades(self) -> bool:
+        """Whether its numbers depend on all candles before, though ever less."""
+        return self.settles[0] > 1
 
 
 @dataclass(frozen=True)
 class Indicator:
-    """A block with its arguments: a column of the candle, numbers, names of parameters."""
+    """A block with its arguments: a column of the candle, numbers, names of parameters.
+
+    In the place of a column may stand another indicator, its `inner`; of a block with several numbers that is
+    one of them, `macd("close", 12, 26, 9).histogram`, whose name is the `output`.
+    """
 
     block: Block
     arguments: tuple[Argument, ...]
+    output: str = ""
+
+    def __getattr__(self, name: str) -> "Indicator":
+        block = self.__dict__.get("block")
+        if block is None or name not in block.outputs or self.output:
+            known = f"; it has {', '.join(self.outputs)}" if block and self.outputs else ""
+            raise AttributeError(f"{block.name if block else 'an indicator'} has no number {name!r}{known}")
+        return replace(self, output=name)
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The names of its numbers; none where it is one number."""
+        return () if self.output else self.block.outputs
+
+    @property
+    def inner(self) -> "Indicator | None":
+        return next((a for a in self.arguments if isinstance(a, Indicator)), None)
+
+    def chain(self) -> Iterator["Indicator"]:
+        """What it is made of, the innermost first, itself last."""
+        if self.inner is not None:
+            yield from self.inner.chain()
+        yield self
+
+    @property
+    def timed(self) -> bool:
+        """Whether a block in it is told when candles end."""
+        return any("end" in one.block.arguments for one in self.chain())
+
+    @property
+    def state_size(self) -> int:
+        """Floats. Over another indicator, a block keeps the state of that before the last values of it, and,
+        if it fades, its own and the count of the values that it has seen."""
+        if self.inner is None:
+            return self.block.state_size
+        return self.inner.state_size + (1 + self.block.state_size if self.block.fades else 0)
+
+    def windows(self, names: tuple[str, ...]) -> tuple[Number, ...]:
+        """What these arguments of its block are."""
+        given = dict(zip(self.block.arguments, self.arguments, strict=True))
+        return tuple(cast(Number, given[name]) for name in names)
+
+    @property
+    def rows(self) -> tuple[tuple[Number, ...], int]:
+        """So many values of its inner indicator decide its next one: windows and a number more."""
+        _, windows, more = self.block.settles
+        windows, more = self.block.reads if self.block.fades else (windows, more)
+        return self.windows(windows), more
+
+    @property
+    def reads(self) -> tuple[tuple[Number, ...], int]:
+        """So many candles does a step read, the current one included."""
+        if self.inner is None:
+            windows, more = self.block.reads
+            return self.windows(windows), more
+        (inner, least), (windows, more) = self.inner.reads, self.rows
+        return (*inner, *windows), least + more - 1
+
+    def need(self, parameters: Mapping[str, Any]) -> int:
+        """After so many candles its numbers are, bit for bit, those of one that saw all before them too."""
+        times, windows, more = self.block.settles
+        total = length(self.windows(windows), parameters)
+        own = times * (max(total, SHORT) if self.block.fades else total) + more
+        return own + (self.inner.need(parameters) if self.inner else 0)
+
+
+def length(windows: tuple[Number, ...], parameters: Mapping[str, Any]) -> int:
+    """Of these windows together."""
+    return sum(int(parameters[w] if isinstance(w, str) else w) for w in windows)
 
 
 N = ("n",)
@@ -95,17 +171,17 @@ DAY_VWAP = Block(kernels_of_bars.day_vwap, ("end",), (), (), 4, ((), 1), (1, (),
 OBV = Block(kernels_of_bars.obv, N, N, (), 2, (N, 2), (1, N, 1))
 
 
-def sma(column: str, n: int | str) -> Indicator:
+def sma(column: Column, n: int | str) -> Indicator:
     """Simple moving average of `n` candles; warm after n."""
     return Indicator(SMA, (column, n))
 
 
-def ema(column: str, n: int | str) -> Indicator:
+def ema(column: Column, n: int | str) -> Indicator:
     """Exponential moving average of weight 2/(n+1), seeded with the mean of the first n; warm after n."""
     return Indicator(EMA, (column, n))
 
 
-def rsi(column: str, n: int | str) -> Indicator:
+def rsi(column: Column, n: int | str) -> Indicator:
     """Wilder's relative strength index, 0..100; warm after n + 1 candles."""
     return Indicator(RSI, (column, n))
 
@@ -115,42 +191,42 @@ def atr(n: int | str) -> Indicator:
     return Indicator(ATR, (n,))
 
 
-def bollinger(column: str, n: int | str, width: float | str) -> Indicator:
+def bollinger(column: Column, n: int | str, width: float | str) -> Indicator:
     """Bands `.middle`, `.upper`, `.lower`: mean ± width × population standard deviation; warm after n."""
     return Indicator(BOLLINGER, (column, n, width))
 
 
-def macd(column: str, fast: int | str, slow: int | str, signal: int | str) -> Indicator:
+def macd(column: Column, fast: int | str, slow: int | str, signal: int | str) -> Indicator:
     """`.line` = EMA(fast) − EMA(slow), `.signal` its EMA, `.histogram` the rest; warm after slow + signal."""
     return Indicator(MACD, (column, fast, slow, signal))
 
 
-def wma(column: str, n: int | str) -> Indicator:
+def wma(column: Column, n: int | str) -> Indicator:
     """Mean of `n` candles with the weights 1 … n, the newest with the most; warm after n."""
     return Indicator(WMA, (column, n))
 
 
-def roc(column: str, n: int | str) -> Indicator:
+def roc(column: Column, n: int | str) -> Indicator:
     """Rate of change over `n` candles, in percent; warm after n + 1."""
     return Indicator(ROC, (column, n))
 
 
-def lowest(column: str, n: int | str) -> Indicator:
+def lowest(column: Column, n: int | str) -> Indicator:
     """The least of the last `n` candles, the current one included; warm after n."""
     return Indicator(LOWEST, (column, n))
 
 
-def highest(column: str, n: int | str) -> Indicator:
+def highest(column: Column, n: int | str) -> Indicator:
     """The greatest of the last `n` candles, the current one included; warm after n."""
     return Indicator(HIGHEST, (column, n))
 
 
-def stdev(column: str, n: int | str) -> Indicator:
+def stdev(column: Column, n: int | str) -> Indicator:
     """Population standard deviation of the last `n` candles; warm after n."""
     return Indicator(STDEV, (column, n))
 
 
-def zscore(column: str, n: int | str) -> Indicator:
+def zscore(column: Column, n: int | str) -> Indicator:
     """Distance from the mean of the last `n` candles in standard deviations; warm after n."""
     return Indicator(ZSCORE, (column, n))
 

@@ -16,7 +16,8 @@ from itertools import count
 from typing import NamedTuple
 
 from projections.strategies.base import Spec
-from projections.strategies.blocks import COLUMNS, Argument
+from projections.strategies.blocks import COLUMNS
+from projections.strategies.calls import Calls, total
 from projections.strategies.parameters import Parameter
 
 HEAD = '''"""Generated from the strategy {name}; not to be edited: its file's name is the hash of its text."""
@@ -151,6 +152,7 @@ def module_text(spec: Spec, author: Author, kernels: str) -> str:
 def _fields(spec: Spec, kernels: str) -> dict[str, object]:
     state = [f"s{k}" for k in range(spec.state_size)]
     outputs = [f"x{k}" for k in range(len(spec.value_names))]
+    calls = Calls(spec.indicators.values())
     return {
         "value_names": spec.value_names,
         "state_size": spec.state_size,
@@ -161,9 +163,9 @@ def _fields(spec: Spec, kernels: str) -> dict[str, object]:
         "indicators": tuple(spec.indicators),
         "parameters": tuple(p.name for p in spec.parameters),
         "constants": "".join(_constants(spec)),
-        "blocks": "\n\n".join(_used(kernels, {i.block.name for i in spec.indicators.values()})),
+        "blocks": "\n\n".join([*_used(kernels, _names(spec)), *calls.functions()]),
         "bar": ", ".join(f"values[i, {k}]" for k in range(len(COLUMNS))),
-        "calls": "\n".join(f"    {call}" for call in _calls(spec)),
+        "calls": "\n".join(f"    {call}" for call in _calls(spec, calls)),
         "x": ", ".join(_named_values(spec)),
         "outputs": "".join(f"{name}, " for name in outputs),
         "state": ", ".join(state),
@@ -179,48 +181,37 @@ def _lines(indent: int, lines: Iterable[str]) -> str:
 
 
 def _lookbacks(spec: Spec) -> Iterator[str]:
-    for indicator in spec.indicators.values():
-        windows, more = indicator.block.reads
-        given = dict(zip(indicator.block.arguments, indicator.arguments, strict=True))
-        read = [given[window] for window in windows] or [0]
-        terms = [f"parameters[{window!r}]" if isinstance(window, str) else str(window) for window in read]
-        yield " + ".join([*terms, str(more)])
+    return (total(indicator.reads, "parameters['{}']") for indicator in spec.indicators.values())
 
 
 def _constants(spec: Spec) -> Iterator[str]:
     for name, indicator in spec.indicators.items():
-        if indicator.block.outputs:
-            yield f"Row_{name} = namedtuple({'Row_' + name!r}, {indicator.block.outputs!r})\n"
+        if indicator.outputs:
+            yield f"Row_{name} = namedtuple({'Row_' + name!r}, {indicator.outputs!r})\n"
     for p in spec.parameters:
         if p.choices:
             yield f"CHOICES_{p.name} = {p.choices!r}\n"
 
 
-def _calls(spec: Spec) -> Iterator[str]:
+def _names(spec: Spec) -> set[str]:
+    """What its step uses of the kernels."""
+    chains = [list(indicator.chain()) for indicator in spec.indicators.values()]
+    names = {one.block.name for chain in chains for one in chain}
+    return names | ({"NAN"} if any(len(chain) > 1 for chain in chains) else set())
+
+
+def _calls(spec: Spec, calls: Calls) -> Iterator[str]:
     states, outputs = count(), count()
     for indicator in spec.indicators.values():
-        state = [f"s{next(states)}" for _ in range(indicator.block.state_size)]
-        got = [f"x{next(outputs)}" for _ in indicator.block.outputs or "1"] + state
-        arguments = [
-            _argument(*pair) for pair in zip(indicator.block.arguments, indicator.arguments, strict=True)
-        ]
-        given = ["values", "i", "seen", *arguments, *state]
-        yield f"{', '.join(got)} = {indicator.block.name}({', '.join(given)})"
-
-
-def _argument(kind: str, given: Argument) -> str:
-    if kind == "column":
-        return str(COLUMNS.index(str(given)))
-    if kind == "end":
-        return "ends[i]"
-    return f"p.{given}" if isinstance(given, str) else repr(given)
+        state = [f"s{next(states)}" for _ in range(indicator.state_size)]
+        yield calls.call(indicator, [f"x{next(outputs)}" for _ in indicator.outputs or "1"], state)
 
 
 def _named_values(spec: Spec) -> Iterator[str]:
     outputs = count()
     for name, indicator in spec.indicators.items():
-        numbers = [f"x{next(outputs)}" for _ in indicator.block.outputs or "1"]
-        yield f"Row_{name}({', '.join(numbers)})" if indicator.block.outputs else numbers[0]
+        numbers = [f"x{next(outputs)}" for _ in indicator.outputs or "1"]
+        yield f"Row_{name}({', '.join(numbers)})" if indicator.outputs else numbers[0]
 
 
 def _unpacked(parameters: Iterable[Parameter], place: str) -> str:

@@ -5,18 +5,46 @@ from typing import Any, cast
 
 import numpy as np
 
-from projections.strategies.blocks import COLUMNS, Indicator
+from projections.strategies.blocks import COLUMNS, Argument, Indicator, length
 from projections.strategies.kernels import Values
 from projections.strategies.parameters import Value
 
 
 def computed(indicator: Indicator, parameters: Mapping[str, Value], values: Values, ends: Any) -> Values:
-    """Its outputs f8[L, K] for a bot that sees all L rows of `values`; `ends` i8[L] are theirs."""
+    """Its numbers f8[L, K] for a bot that sees all L rows of `values`; `ends` i8[L] are theirs."""
+    inner = indicator.inner
+    if inner is None:
+        rows = _stepped(indicator, parameters, values, ends)
+    else:
+        series = computed(inner, parameters, values, ends)
+        first = int(np.argmin(np.isnan(np.append(series[:, 0], 0.0))))
+        rows = np.full((len(values), len(indicator.block.outputs) or 1), np.nan)
+        rows[first:] = _over(indicator, parameters, series[first:], ends)
+    return rows[:, [indicator.block.outputs.index(indicator.output)]] if indicator.output else rows
+
+
+def _over(indicator: Indicator, parameters: Mapping[str, Value], series: Values, ends: Any) -> Values:
+    """Of a block over numbers f8[L, 1]: where it fades, it goes over all of them, else over each window."""
+    if indicator.block.fades:
+        return _stepped(indicator, parameters, series, ends)
+    windows, more = indicator.rows
+    count = length(windows, parameters) + more
+    rows = np.empty((len(series), len(indicator.block.outputs) or 1))
+    for i in range(len(series)):
+        rows[i] = _stepped(indicator, parameters, series[max(i + 1 - count, 0) : i + 1], ends)[-1]
+    return rows
+
+
+def _stepped(indicator: Indicator, parameters: Mapping[str, Value], values: Values, ends: Any) -> Values:
+    """The numbers of its block f8[L, K], stepping over all rows."""
     block = indicator.block
     state: tuple[float, ...] = (0.0,) * block.state_size
     rows = np.empty((len(values), len(block.outputs) or 1))
     for i in range(len(values)):
-        given = arguments(indicator, parameters, ends, i)
+        given = [
+            _argument(*pair, parameters, ends, i)
+            for pair in zip(block.arguments, indicator.arguments, strict=True)
+        ]
         got = outcome(block.function(values, i, i + 1, *given, *state))
         rows[i], state = got[: rows.shape[1]], got[rows.shape[1] :]
     return rows
@@ -27,14 +55,11 @@ def outcome(got: Any) -> tuple[float, ...]:
     return cast("tuple[float, ...]", got if isinstance(got, tuple) else (got,))
 
 
-def arguments(indicator: Indicator, parameters: Mapping[str, Value], ends: Any, i: int) -> list[object]:
-    """What its function is given at row `i` between the candles and the state."""
-
-    def value(kind: str, given: str | int | float) -> object:
-        if kind == "column":
-            return COLUMNS.index(cast(str, given))
-        if kind == "end":
-            return int(ends[i])
-        return parameters[given] if isinstance(given, str) else given
-
-    return [value(*pair) for pair in zip(indicator.block.arguments, indicator.arguments, strict=True)]
+def _argument(kind: str, given: Argument, parameters: Mapping[str, Value], ends: Any, i: int) -> object:
+    if isinstance(given, Indicator):
+        return 0
+    if kind == "column":
+        return COLUMNS.index(cast(str, given))
+    if kind == "end":
+        return int(ends[i])
+    return parameters[given] if isinstance(given, str) else given

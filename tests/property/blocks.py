@@ -1,4 +1,4 @@
-"""A strategy with an indicator of every kind."""
+"""A strategy with an indicator of every kind, and one with indicators over others."""
 
 ALL_BLOCKS = """
 from projections.strategies import (
@@ -34,4 +34,29 @@ class AllBlocks(BaseStrategy):
     @staticmethod
     def signal(bar, x, p, pos):
         return 1.0 if x.smooth > x.bands.middle else pos
+"""
+OVER_BLOCKS = """
+from projections.strategies import (
+    BaseStrategy, bollinger, day_vwap, ema, highest, lowest, macd, obv, param, roc, rsi, sma, stochastic,
+    wma, zscore,
+)
+
+class OverBlocks(BaseStrategy):
+    n: int = param(14, low=1, high=200)
+    m: int = param(5, low=1, high=100)
+    strength = rsi("close", "n")
+    smooth = sma(strength, "m")
+    momentum = ema(macd("close", 3, "n", "m").histogram, "m")
+    line = macd("close", 3, "n", "m").line
+    bands = bollinger(ema(strength, 3), "m", 2.0)
+    lower = bollinger(strength, "m", 2.0).lower
+    change = roc(sma(wma("close", 3), 4), "m")
+    balance = rsi(obv(7), "n")
+    paid = sma(day_vwap(), "m")
+    score = zscore(stochastic("n", 3).d, "m")
+    channel = highest(lowest("low", 3), "m")
+
+    @staticmethod
+    def signal(bar, x, p, pos):
+        return 1.0 if x.score > 0.5 else -1.0 if x.score < -0.5 else pos
 """

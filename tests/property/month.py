@@ -16,6 +16,7 @@ from projections.fold.commands import code_check
 from streams import events
 from tests.e2e.test_bitmex import PANDAS_ONLY
 from tests.parity import compared
+from tests.property.blocks import OVER_BLOCKS
 from tests.property.worlds import HAPPENINGS, World
 
 DAY_S = 86_400
@@ -29,6 +30,7 @@ CODES = {
     "rsi_reversion": {"n": 7, "low": 35.0, "high": 65.0},
     "macd_cross": {"fast": 3, "slow": 9, "signal": 3},
     "bollinger_breakout": {"n": 9, "width": 1.0},
+    "over_blocks": {"n": 5, "m": 3},
 }
 
 
@@ -78,16 +80,17 @@ class Month(World):
         return counts
 
 
-def with_frames(kernels: Path, folder: Path) -> Strategies:
-    """The strategies of all worlds, and one that works on frames."""
-    file = folder / "mine.py"
-    file.write_text(PANDAS_ONLY)
-    return load_strategies(kernels, [file])
+def with_others(kernels: Path, folder: Path) -> Strategies:
+    """The strategies of all worlds, one that works on frames, and one with blocks over blocks."""
+    files = {folder / "mine.py": PANDAS_ONLY, folder / "over_blocks.py": OVER_BLOCKS}
+    for file, text in files.items():
+        file.write_text(text)
+    return load_strategies(kernels, list(files))
 
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
-        month = Month(1, with_frames(Path(folder) / "kernels", Path(folder)), float(sys.argv[1]))
+        month = Month(1, with_others(Path(folder) / "kernels", Path(folder)), float(sys.argv[1]))
         began = monotonic()
         month.live()
         print(f"{len(month.journal):,} records, {month.bots} bots, in {monotonic() - began:.1f} s")

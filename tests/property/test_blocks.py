@@ -12,25 +12,34 @@ from hypothesis import strategies as st
 
 from infra.strategies.registry import load_strategies
 from projections.strategies import blocks as blocks_module
-from projections.strategies.blocks import Block
+from projections.strategies.blocks import Block, Indicator
 from projections.strategies.code import CompiledCode, History
-from tests.property.blocks import ALL_BLOCKS
+from tests.programs import KERNELS
+from tests.property.blocks import ALL_BLOCKS, OVER_BLOCKS
 
 Floats = npt.NDArray[np.float64]
 MINUTE_NS = 60_000_000_000
 DAY = 24 * 60
 
 
-@pytest.fixture(scope="module")
-def code(tmp_path_factory: pytest.TempPathFactory) -> CompiledCode:
-    folder = tmp_path_factory.mktemp("blocks")
-    file = folder / "all_blocks.py"
-    file.write_text(ALL_BLOCKS)
-    loaded = load_strategies(folder / "kernels", [file])
-    assert not loaded.broken
-    code = loaded.latest("all_blocks")
+def loaded(folder: Path, name: str, text: str) -> CompiledCode:
+    file = folder / f"{name}.py"
+    file.write_text(text)
+    strategies = load_strategies(KERNELS, [file])
+    assert not strategies.broken
+    code = strategies.latest(name)
     assert isinstance(code, CompiledCode)
     return code
+
+
+@pytest.fixture(scope="module")
+def code(tmp_path_factory: pytest.TempPathFactory) -> CompiledCode:
+    return loaded(tmp_path_factory.mktemp("blocks"), "all_blocks", ALL_BLOCKS)
+
+
+@pytest.fixture(scope="module")
+def over(tmp_path_factory: pytest.TempPathFactory) -> CompiledCode:
+    return loaded(tmp_path_factory.mktemp("blocks"), "over_blocks", OVER_BLOCKS)
 
 
 def wander(seed: int, rows: int, still: float = 0.3, digits: int = 2) -> Floats:
@@ -120,11 +129,44 @@ def of_days(price: Floats, volume: Floats) -> Floats:
     return found
 
 
+def check_over(code: CompiledCode, values: Floats, n: int, m: int) -> None:
+    ours = ran(code, values, n=n, m=m)
+    _, high, low, close, volume = (np.ascontiguousarray(column) for column in values.T)
+    strength = ours["strength"]
+    close_to(ours["smooth"], talib.SMA(strength, m), n + m)
+    line, _, histogram = talib.MACD(close, 3, n, m)
+    close_to(ours["momentum"], talib.EMA(histogram, m), n + 2 * m - 2)
+    close_to(ours["line"][n + m :], line[n + m :], 1)
+    bands = talib.BBANDS(talib.EMA(strength, 3), m, 2.0, 2.0)
+    for name, band in zip(("upper", "middle", "lower"), bands, strict=True):
+        close_to(ours[f"bands.{name}"], band, n + m + 2, within=1e-5)
+    close_to(ours["lower"], talib.BBANDS(strength, m, 2.0, 2.0)[2], n + m, within=1e-5)
+    close_to(ours["change"], talib.ROC(talib.SMA(talib.WMA(close, 3), 4), m), m + 6)
+    ever = talib.OBV(close, volume)
+    balance = np.append(np.full(7, np.nan), np.round(ever[7:] - ever[:-7], 3))
+    close_to(ours["balance"], talib.RSI(balance, n), n + 8, within=1e-5)
+    close_to(ours["channel"], talib.MAX(talib.MIN(low, 3), m), m + 2)
+    windows = np.lib.stride_tricks.sliding_window_view
+    paid = windows(of_days((high + low + close) / 3, volume)[DAY:], m).mean(axis=1)
+    close_to(ours["paid"][DAY:], np.append(np.full(m - 1, np.nan), paid), m)
+    places = windows(talib.STOCHF(high, low, close, n, 3)[1][n + 1 :], m)
+    score = (places[:, -1] - places.mean(axis=1)) / places.std(axis=1)
+    close_to(ours["score"][n + 1 :], np.append(np.full(m - 1, np.nan), score), m, within=1e-5)
+
+
 @pytest.mark.parametrize("n", [2, 14, 100])
 def test_blocks_equal_ta_lib_or_plain_numpy_on_recorded_minutes(
     code: CompiledCode, shared_data: Path, n: int
 ) -> None:
     check(code, recorded(shared_data, 20_000), n)
+
+
+@settings(max_examples=12, deadline=None)
+@given(seed=st.integers(0, 2**32), n=st.integers(4, 40), m=st.integers(2, 30))
+def test_blocks_over_other_blocks_equal_ta_lib_over_its_own(
+    over: CompiledCode, seed: int, n: int, m: int
+) -> None:
+    check_over(over, wander(seed, 2 * DAY, 0.0), n, m)
 
 
 @settings(max_examples=12, deadline=None)
@@ -148,6 +190,7 @@ def test_where_prices_stand_still_every_block_has_a_plain_value(code: CompiledCo
     assert last == pytest.approx(expected, rel=1e-15)
 
 
+@pytest.mark.parametrize("name", ["code", "over"])
 @settings(max_examples=15, deadline=None)
 @given(
     seed=st.integers(0, 2**32),
@@ -156,14 +199,15 @@ def test_where_prices_stand_still_every_block_has_a_plain_value(code: CompiledCo
     later=st.integers(1, 3 * DAY),
 )
 def test_after_the_candles_that_it_needs_a_block_is_bit_for_bit_one_that_saw_all(
-    code: CompiledCode, seed: int, n: int, still: float, later: int
+    request: pytest.FixtureRequest, name: str, seed: int, n: int, still: float, later: int
 ) -> None:
-    params: dict[str, object] = {"n": n, "slow": n + 5}
+    code: CompiledCode = request.getfixturevalue(name)
+    params: dict[str, object] = {"n": n, "slow": n + 5} if name == "code" else {"n": n + 3, "m": n}
     need = code.need(params)
     values = wander(seed, later + need + 200, still)
     whole, part = ran(code, values, **params), ran(code, values[later:].copy(), later, **params)
-    for name in code.value_names:
-        assert part[name][need:].tobytes() == whole[name][later + need :].tobytes(), name
+    for value in code.value_names:
+        assert part[value][need:].tobytes() == whole[value][later + need :].tobytes(), value
 
 
 def test_the_document_lists_all_blocks_and_how_many_candles_each_needs() -> None:
@@ -176,7 +220,9 @@ def test_the_document_lists_all_blocks_and_how_many_candles_each_needs() -> None
             listed[call] = eval(re.sub(r"(\d) ", r"\1 * ", needs.strip()), given)  # noqa: S307
     blocks = [block for block in vars(blocks_module).values() if isinstance(block, Block)]
     assert listed == {
-        f"{block.name}({', '.join(a for a in block.arguments if a != 'end')})": block.need(given)
+        f"{block.name}({', '.join(a for a in block.arguments if a != 'end')})": Indicator(
+            block, block.arguments
+        ).need(given)
         for block in blocks
     }
 

@@ -23,6 +23,7 @@ from streams.causes import Cause
 from streams.events import MINUTE_NS
 from tests.derived import bot_changed
 from tests.journal import START
+from tests.programs import KERNELS
 from tests.property.blocks import ALL_BLOCKS
 
 MARKET = "test:BTC/USDT"
@@ -51,7 +52,7 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Strategies:
     for name, text in (("all_blocks", ALL_BLOCKS), ("frames", FRAMES)):
         files.append(folder / f"{name}.py")
         files[-1].write_text(text)
-    loaded = load_strategies(folder / "kernels", files)
+    loaded = load_strategies(KERNELS, files)
     assert not loaded.broken
     return loaded
 

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from infra.strategies.registry import Strategies, load_strategies
 from projections.strategies import BUILT_IN
 from projections.strategies.code import CompiledCode, History, Run
-from tests.property.blocks import ALL_BLOCKS
+from tests.programs import KERNELS
+from tests.property.blocks import ALL_BLOCKS, OVER_BLOCKS
 
 Floats = npt.NDArray[np.float64]
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,17 +29,24 @@ PARAMETERS = {
     "bollinger_breakout": {"n": 6, "width": 1.2},
     "macd_cross": {"fast": 3, "slow": 7, "signal": 4},
     "all_blocks": {"n": 4, "slow": 9},
+    "over_blocks": {"n": 5, "m": 3},
 }
+FILES = {"all_blocks": ALL_BLOCKS, "over_blocks": OVER_BLOCKS}
 
 
 @pytest.fixture(scope="module")
 def strategies(tmp_path_factory: pytest.TempPathFactory) -> Strategies:
     folder = tmp_path_factory.mktemp("strategies")
-    file = folder / "all_blocks.py"
-    file.write_text(ALL_BLOCKS)
-    loaded = load_strategies(folder / "kernels", [file])
+    loaded = load_strategies(KERNELS, written(folder))
     assert not loaded.broken
     return loaded
+
+
+def written(folder: Path) -> list[Path]:
+    """The strategies that are not built in."""
+    for name, text in FILES.items():
+        (folder / f"{name}.py").write_text(text)
+    return [folder / f"{name}.py" for name in FILES]
 
 
 @pytest.fixture(scope="module")
@@ -198,7 +206,7 @@ from infra.strategies.registry import load_strategies
 from projections.strategies.code import History
 
 values = np.load(sys.argv[2])
-for code in load_strategies(Path(sys.argv[1]), [Path(sys.argv[3])]):
+for code in load_strategies(Path(sys.argv[1]), map(Path, sys.argv[3:])):
     run = code.run(History(np.arange(len(values)) * 60_000_000_000, values), {})
     print(code.name, hashlib.sha256(run.targets.tobytes() + run.values.tobytes()).hexdigest())
 """
@@ -206,8 +214,7 @@ for code in load_strategies(Path(sys.argv[1]), [Path(sys.argv[3])]):
 
 def test_the_generated_module_without_numba_gives_the_same_bits(tmp_path: Path, minutes: Floats) -> None:
     np.save(tmp_path / "values.npy", minutes[:3000])
-    (tmp_path / "all_blocks.py").write_text(ALL_BLOCKS)
-    files = [str(tmp_path / name) for name in ("kernels", "values.npy", "all_blocks.py")]
+    files = map(str, [tmp_path / "kernels", tmp_path / "values.npy", *written(tmp_path)])
     arguments = [sys.executable, "-c", PURE_PYTHON, *files]
 
     def run(**environment: str) -> str:

@@ -16,7 +16,7 @@ from tests.journal import records
 from tests.parity import compared
 from tests.programs import KERNELS
 from tests.property import test_life
-from tests.property.month import Month, with_frames
+from tests.property.month import Month, with_others
 from tests.property.worlds import World
 
 WORLDS = 150
@@ -61,7 +61,7 @@ def test_so_it_is_after_every_input_in_every_situation_of_a_bot(life: Life) -> N
 
 
 def test_so_it_is_on_a_long_day_for_bots_of_all_strategies(tmp_path: Path) -> None:
-    day = Month(1, with_frames(KERNELS, tmp_path), 1)
+    day = Month(1, with_others(KERNELS, tmp_path), 1)
     day.live()
     assert day.checked()["fills"] > 300
 

@@ -16,10 +16,14 @@ from projections.strategies import (
     Signal,
     StrategyDefinitionError,
     StrategyParameterError,
+    donchian,
     loops,
+    macd,
     param,
+    rsi,
     sma,
 )
+from projections.strategies.blocks import Indicator
 from projections.strategies.code import (
     CompiledCode,
     Floats,
@@ -153,12 +157,44 @@ def test_lookback_counts_the_candle_that_leaves_the_window(tmp_path: Path) -> No
     assert strategies.latest("macd_cross").lookback({}) == 1
 
 
+def test_blocks_over_each_other_read_and_need_what_they_do_together(tmp_path: Path) -> None:
+    class Chain(BaseStrategy):
+        n: int = param(4, low=1)
+        smooth = sma(rsi("close", "n"), 5)
+        line = macd("close", 12, 26, 9).histogram
+
+        @staticmethod
+        def signal(bar: object, x: object, p: object, pos: float) -> float:
+            return pos
+
+    assert Chain.spec.value_names == ("smooth", "line")
+    assert Chain.spec.lookback({"n": 4}) == 6  # the candle before the first of five
+    assert Chain.spec.need({"n": 4}) == 30 * (26 + 9)
+    assert Chain.spec.indicators["smooth"].need({"n": 9}) == 60 * 9 + 5
+
+
+def test_a_number_that_a_block_does_not_give_is_refused_with_those_that_it_gives() -> None:
+    with pytest.raises(AttributeError, match="macd has no number 'histo'; it has line, signal, histogram"):
+        _ = macd("close", 12, 26, 9).histo
+    with pytest.raises(AttributeError, match=r"sma has no number 'upper'$"):
+        _ = sma("close", 12).upper
+
+
+def deep(blocks: int) -> Indicator:
+    """So many blocks over each other."""
+    return sma(deep(blocks - 1) if blocks > 1 else "close", 2)
+
+
 @pytest.mark.parametrize(
     ("attributes", "words"),
     [
         ({"average": sma("closed", 3)}, "S.average: sma has no column 'closed'"),
         ({"average": sma("close", "m")}, "S.average: n of sma must name a parameter of type int"),
         ({"average": sma("close", 0)}, "S.average: n=0 of sma must be a whole number from 1"),
+        ({"average": sma(sma("closed", 3), 3)}, "S.average: sma has no column 'closed'"),
+        ({"average": sma(rsi("close", 0), 3)}, "S.average: n=0 of rsi must be a whole number from 1"),
+        ({"average": sma(donchian(9), 3)}, "S.average: sma is over one number: donchian(…).middle or"),
+        ({"average": deep(9)}, "S.average: more than 8 blocks stand over each other"),
         ({"_average": sma("close", 3)}, "cannot begin with an underscore"),
         ({"signal": lambda self, bar, x, p, pos: 0}, "four arguments: signal(bar, x, p, pos)"),
         ({"process_data": lambda self, df: Signal(0)}, "both signal (compiled) and process_data (pandas)"),
