@@ -22,6 +22,7 @@ class Bybit(FakeVenue):
     name = "bybit"
     hosts = ("api.bybit.com", "stream.bybit.com")
     sockets = ("/v5/public/",)
+    numbered = False
     rest: ClassVar[dict[str, str]] = {
         "/v5/market/instruments-info": "markets",
         "/v5/market/recent-trade": "trades",

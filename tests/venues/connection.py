@@ -27,6 +27,8 @@ class Connection:
         self.transport = cast(asyncio.Transport, request.transport)
         self.channels: dict[str, str] = {}
         """Market → the channel by which its trades were asked for."""
+        self.asked_before = 0
+        """How many requests the venue had when it subscribed last."""
         self.deaf = False
         """Half-open: nothing is sent, nothing is answered."""
         self.broken = False

@@ -25,13 +25,13 @@ from tests.venues.authority import server_context
 from tests.venues.clock import VenueClock
 from tests.venues.connection import Connection, text_frame
 from tests.venues.pending import Pending
+from tests.venues.playing import Play, Script
 from tests.venues.resolving import connector_to
 from tests.venues.trades import Frame, Trade
 
 if TYPE_CHECKING:
     from tests.venues.faults import Fault, RestFault
 
-FRAMES_A_WRITE = 50
 REPEATABLE_FRAMES = 1_000
 
 
@@ -65,6 +65,8 @@ class FakeVenue(ABC):
     """How paths of WebSockets begin."""
     rest: ClassVar[dict[str, str]]
     """Path → kind of request."""
+    numbered: ClassVar[bool] = True
+    """Whether ids are numbers that go on by one."""
 
     def __init__(self, listing: Iterable[dict[str, Any]] = ()) -> None:
         """`listing` is what the venue has, in its own form; without it, a few made instruments."""
@@ -91,7 +93,7 @@ class FakeVenue(ABC):
         self.port = 0
         self.pending = Pending()
         self.recent: deque[Frame] = deque(maxlen=REPEATABLE_FRAMES)
-        self._subscribed = asyncio.Condition()
+        self._changed = asyncio.Condition()
         self._server: web.Server | None = None
         self._listener: asyncio.Server | None = None
 
@@ -154,40 +156,41 @@ class FakeVenue(ABC):
 
     async def watched(self, market: str) -> None:
         """Waits until a live connection has subscribed to the market."""
-        async with self._subscribed:
-            await self._subscribed.wait_for(lambda: self.is_watched(market))
+        async with self._changed:
+            await self._changed.wait_for(lambda: self.is_watched(market))
 
     def is_watched(self, market: str) -> bool:
         return any(market in c.channels and not c.broken and not c.gone for c in self.connections)
+
+    async def asked_since_watched(self, market: str) -> None:
+        """Waits until REST has answered a request for trades of a market after who watches it subscribed."""
+
+        def asked() -> bool:
+            watching = [c.asked_before for c in self.connections if market in c.channels and not c.gone]
+            since = self.requests[max(watching) :] if watching else ()
+            return any(r.kind == "trades" and market in r.query.values() for r in since)
+
+        async with self._changed:
+            await self._changed.wait_for(asked)
 
     async def play(
         self,
         frames: Iterable[Frame],
         *,
         speed: float = 0.0,
-        script: Sequence[tuple[int, "Fault"]] = (),
+        script: Script = (),
         wait: bool = True,
+        rest_first: bool = False,
     ) -> None:
         """Publishes the frames in order, at `speed` times their own pace (0: as fast as they are taken).
 
-        `script` are faults, each with the number of trades of this play before it. The play stands, and the
-        venue's time with it, while nobody watches the next frame's market: so what is lost at a fault is what
-        the fault says (`away`), on a slow machine too. Without `wait` it goes on.
+        `script` are faults, each with the number of trades of this play before it, or the time `At` which it
+        strikes. The play stands, and the venue's time with it, while nobody watches the next frame's market:
+        so what is lost at a fault is what the fault says (`away`), on a slow machine too; with `rest_first`
+        also until who watches again has asked REST for trades (where that has the newest alone, what was
+        missed would be gone). Without `wait` it goes on.
         """
-        faults, count = deque(sorted(script, key=lambda item: item[0])), 0
-        for number, frame in enumerate(frames):
-            if number == 0:
-                self.clock.go(speed, frame.time)
-            while faults and faults[0][0] < count + len(frame.trades):
-                await self.strike(faults.popleft()[1])
-            await self._turn(frame, number, speed, wait)
-            self.emit(frame)
-            count += len(frame.trades)
-        while faults:
-            await self.strike(faults.popleft()[1])
-        self._release_held(last=True)
-        self.flush()
-        self.clock.go(1.0)
+        await Play(self, speed, wait, rest_first).run(frames, script)
 
     def publish(self, trades: Iterable[Trade]) -> None:
         """The trades happen now, whatever their time says, whoever watches."""
@@ -208,25 +211,6 @@ class FakeVenue(ABC):
 
     # Publishing
 
-    async def _turn(self, frame: Frame, number: int, speed: float, wait: bool) -> None:
-        """Waits until it is this frame's turn."""
-        pending = self.pending
-        if pending.away > 0 and not speed:
-            return
-        if wait and pending.away <= 0 and not self.is_watched(frame.market):
-            self.flush()
-            self.clock.go(0.0)
-            await self.watched(frame.market)
-            self.clock.go(speed)
-        if pending.burst <= 0 and (seconds := self.clock.seconds_to(frame.time)) > 0:
-            self.flush()
-            await asyncio.sleep(seconds)
-        elif number % FRAMES_A_WRITE == 0:
-            self.flush()
-            await asyncio.sleep(0)
-            for connection in list(self.connections):
-                await connection.drained()
-
     def emit(self, frame: Frame) -> None:
         """One frame becomes public, as the faults that are pending let it."""
         pending, count = self.pending, len(frame.trades)
@@ -235,7 +219,7 @@ class FakeVenue(ABC):
         self.published += frame.trades
         pending.take("burst", count)
         pending.take("away", count)
-        self._release_held()
+        self.release_held()
         if pending.take("unasked", count):
             self.unasked += frame.trades
         else:
@@ -273,7 +257,7 @@ class FakeVenue(ABC):
         for connection in self.connections:
             connection.flush()
 
-    def _release_held(self, *, last: bool = False) -> None:
+    def release_held(self, *, last: bool = False) -> None:
         """Late frames whose time has come are sent; with the `last` frame, all that wait for another."""
         pending = self.pending
         while pending.held and (last or pending.held[0][0] <= self.clock.now()):
@@ -289,8 +273,12 @@ class FakeVenue(ABC):
             for trade in self.public.get(market, [])[-self.snapshot :] if self.snapshot else ():
                 connection.put(self.wire(Frame([trade]), channel))
         connection.flush()
-        async with self._subscribed:
-            self._subscribed.notify_all()
+        connection.asked_before = len(self.requests)
+        await self._notify()
+
+    async def _notify(self) -> None:
+        async with self._changed:
+            self._changed.notify_all()
 
     # The server
 
@@ -343,6 +331,7 @@ class FakeVenue(ABC):
         status = 101 if response is None else response.status
         host = request.host.partition(":")[0]
         self.requests.append(Request(time.monotonic(), host, request.path, dict(request.query), kind, status))
+        await self._notify()
         return await self._socket(request) if response is None else response
 
     def _faulty(self, kind: str) -> web.Response | None:
