@@ -68,11 +68,11 @@ class Okx(FakeVenue):
     def texts(self, frame: Frame, channel: str) -> list[str]:
         if f'"channel":"{channel}"' in frame.recorded:
             return [frame.recorded]
-        return [self._text(trade, channel) for trade in frame.trades]
+        return [self._text(trade, frame.market, channel) for trade in frame.trades]
 
-    def _text(self, trade: Trade, channel: str) -> str:
+    def _text(self, trade: Trade, market: str, channel: str) -> str:
         row = self._row(trade) | ({"count": "1"} if channel == "trades" else {"source": "0"})
-        message = {"arg": {"channel": channel, "instId": trade.market}, "data": [row]}
+        message = {"arg": {"channel": channel, "instId": market}, "data": [row]}
         return json.dumps(message, separators=(",", ":"))
 
     def _row(self, trade: Trade) -> dict[str, str]:

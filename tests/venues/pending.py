@@ -43,4 +43,4 @@ class Pending:
             later = fields.get("later_ms", 0)
             fields = {name: value for name, value in fields.items() if name != "later_ms"}
             trades.append(trade._replace(time=trade.time + later, **fields))
-        return Frame(trades)
+        return Frame(trades, market=frame.market)

@@ -207,6 +207,16 @@ def test_one_trade_is_shown_with_another_value_and_rest_has_the_true_one(
     watch(test)
 
 
+def test_a_trade_of_a_symbol_that_nobody_knows_comes_by_the_stream_of_one_that_is_watched() -> None:
+    async def test(venue: Binance, client: Any, kept: Kept) -> None:
+        await venue.play(venue.frames(TRADES), script=[(30, Altered("market", "NOSUCH"))])
+        await kept.reach(59)
+        assert kept.ids == ids(range(1, 31), range(32, 61))
+        assert [trade["id"] for trade in client.trades["NOSUCH"]] == ["31"]
+
+    watch(test)
+
+
 def test_who_subscribes_after_the_fault_gets_the_newest_trades_first() -> None:
     async def test(venue: Binance, client: Any, kept: Kept) -> None:
         await venue.play(venue.frames(TRADES[:30]), script=[(0, Snapshot(5))])

@@ -20,17 +20,15 @@ class Trade(NamedTuple):
 class Frame:
     """Trades of one market that a venue sends together. `recorded` is the text that once came for them."""
 
-    __slots__ = ("recorded", "trades", "wire")
+    __slots__ = ("market", "recorded", "trades", "wire")
 
-    def __init__(self, trades: Iterable[Trade], recorded: str = "") -> None:
+    def __init__(self, trades: Iterable[Trade], recorded: str = "", market: str = "") -> None:
         self.trades = tuple(trades)
         self.recorded = recorded
+        self.market = market or self.trades[0].market
+        """Whose subscribers get it: that of the trades, where these tell the truth."""
         self.wire: dict[str, bytes] = {}
         """What goes over the socket, by channel: made once for all connections."""
-
-    @property
-    def market(self) -> str:
-        return self.trades[0].market
 
     @property
     def time(self) -> int:
