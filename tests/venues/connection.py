@@ -47,6 +47,10 @@ class Connection:
         self.put(text_frame(text))
         self.flush()
 
+    def pong(self, payload: bytes) -> None:
+        self.put(bytes((0x8A, len(payload))) + payload)
+        self.flush()
+
     def flush(self) -> None:
         if self._out and not self.transport.is_closing():
             self.transport.write(b"".join(self._out))

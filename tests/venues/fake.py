@@ -1,6 +1,7 @@
 """A fake exchange: one server on loopback that speaks a venue's protocol over TLS under its real host names.
 
     async with Binance() as venue:
+        venue.stand_at(frames[0].time)                       # before a client compares clocks
         session = aiohttp.ClientSession(connector=venue.connector())
         client = ccxt.pro.binance({"session": session})     # unmodified; it resolves the venue's names alone
         ...                                                  # load_markets, watch_trades
@@ -202,6 +203,15 @@ class FakeVenue(ABC):
         self.flush()
         await fault.strike(self)
 
+    def stand_at(self, at: int) -> None:
+        """The venue's time is `at`, in ms, and stands there until a play. To be called with the first frame's
+        time before a client compares clocks, whose own is `wall_ns`: what is played is not of today."""
+        self.clock.go(0.0, at)
+
+    def wall_ns(self) -> int:
+        """The time of day, ns, where the venue's time passes as what is played."""
+        return self.clock.now() * 1_000_000
+
     def told_time(self) -> int:
         """The time in ms that the venue says it is."""
         return self.clock.now() + self.skew_ms
@@ -384,7 +394,7 @@ class FakeVenue(ABC):
                 if connection.deaf:
                     continue
                 if message.type is WSMsgType.PING:
-                    await ws.pong(message.data)
+                    connection.pong(message.data)
                 elif message.type is WSMsgType.TEXT:
                     await self.heard(connection, message.data)
                 elif message.type is WSMsgType.CLOSE:

@@ -322,9 +322,10 @@ def test_the_listing_changes_a_step_suspends_a_market_and_loses_one() -> None:
 
 def test_the_venue_tells_a_time_that_is_off() -> None:
     async def test(venue: Binance, client: Any) -> None:
-        venue.clock.go(0.0, 1_000_000)
+        venue.stand_at(1_000_000)
         await venue.strike(Skew(700))
         assert await client.fetch_time() == 1_000_700
+        assert venue.wall_ns() == 1_000_000_000_000
 
     ask(test)
 
