@@ -1,16 +1,16 @@
 """What a run is worth as numbers, each with its definition, and with words where there is none."""
 
 import math
+from collections import namedtuple
 from collections.abc import Mapping
-from typing import Final, Literal, NamedTuple, TypeAlias
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
-from numba import njit
 
 from projections.research.daily import DAILY, DAY_NS, DRAWDOWN, RETURN, daily, days_of
 from projections.research.holding import Held, worth
-from projections.research.round_trips import Fills, Trips
+from projections.research.round_trips import Fills, Trips, as_happened
+from projections.research.tally import TALLY, Record, over_bars, over_trades
 from streams.events import Market
 from streams.ticks import I8
 
@@ -52,17 +52,21 @@ class Metrics(NamedTuple):
     why: dict[str, str]
 
 
-class Draw(NamedTuple):
-    """The deepest fall as a share (≤ 0), with the bars of its peak, bottom and recovery: −1 is before the
-    first bar, n is not yet. `under_water`: ns of the longest time below an earlier equity. `exposed`: bars
-    with a position."""
+class Whole(NamedTuple):
+    """What the numbers of a run are taken of, but for its tally: `days` i8[D] the midnights at which its days
+    end, and the `equity` i8[D] there; when its last bar `end`s, ns UTC; the cash that it began with, and all
+    its `fees`; return and drawdown of buy and hold, NaN where there is none."""
 
-    depth: float
-    peak: int
-    bottom: int
-    recovery: int
-    under_water: int
-    exposed: int
+    days: I8
+    equity: I8
+    end: int
+    initial: int
+    fees: int
+    held: tuple[float, float]
+
+
+Sums = namedtuple("Sums", TALLY.names or ())  # noqa: PYI024 - the fields are those of the record
+"""A tally as Python's numbers."""
 
 
 _DAYS = "Returns are those of UTC days, from one midnight to the next, whatever the bars"
@@ -151,20 +155,53 @@ def metrics(
     annualise: float = YEAR,
 ) -> Metrics:
     """All numbers of a run, its amounts at the scales of `market`. Raises ValueError for annualise ≤ 0."""
+    days = days_of(curve.ends)
+    whole = Whole(
+        days.ends,
+        curve.equity[days.last],
+        int(curve.ends[-1]) if len(curve.ends) else curve.begin,
+        curve.initial,
+        sum(fills["fee"].tolist()),
+        holding(held, market, days.last, curve.closes),
+    )
+    return numbers(tally_of(curve, fills, trips, market), whole, annualise)
+
+
+def tally_of(curve: Curve, fills: Fills, trips: Trips, market: Market) -> Record:
+    """TALLY of a run."""
+    row = np.zeros(1, TALLY)
+    over_bars(row, curve.ends, curve.equity, curve.position, curve.initial, curve.begin)
+    over_trades(row, trips, as_happened(fills), unit_of(market), market.contract == "inverse")
+    return row[0]
+
+
+def unit_of(market: Market) -> float:
+    """What a size of 1 is worth at a price of 1, in units of cash without rounding."""
+    multiplier = market.multiplier / 10**market.multiplier_scale
+    scale = market.cash_scale - market.size_scale
+    scale += market.price_scale if market.contract == "inverse" else -market.price_scale
+    return 10.0**scale * multiplier
+
+
+def numbers(row: Record, whole: Whole, annualise: float = YEAR) -> Metrics:
+    """All numbers of a run, from its TALLY. Raises ValueError for annualise ≤ 0."""
     if not annualise > 0 or not math.isfinite(annualise):
         raise ValueError(f"annualise by {annualise}: it must be a number of days above 0")
-    found = _Found({}, {})
-    empty = not len(curve.ends)
-    found.put("days", len(days_of(curve.ends).ends))
-    found.put("initial", curve.initial)
-    found.put("final", curve.initial if empty else int(curve.equity[-1]))
-    _of_days(found, curve, annualise)
-    _of_bars(found, curve)
-    _of_holding(found, curve, market, held)
-    _of_trips(found, trips)
-    paid = sum(fills["fee"].tolist())
-    found.put("turnover", _ratio(_traded(fills, market), curve.initial), "there was no cash to begin with")
-    found.put("fees", paid)
+    found, sums = _Found({}, {}), Sums(*row.item())
+    found.put("days", len(whole.days))
+    found.put("initial", whole.initial)
+    found.put("final", sums.last)
+    _of_days(found, whole, annualise)
+    _of_bars(found, whole, sums)
+    none = _why_not(whole) or (
+        "there was no price to buy at, not the cash for the smallest size, or an amount exceeds 64 bits"
+    )
+    found.put("hold_return", whole.held[0], none)
+    found.put("hold_drawdown", whole.held[1], none)
+    _of_trades(found, sums)
+    traded = sums.traded + sums.traded_carry
+    found.put("turnover", _ratio(traded, whole.initial), "there was no cash to begin with")
+    found.put("fees", whole.fees)
     return Metrics({name: found.values[name] for name in DEFINITIONS}, found.why)
 
 
@@ -185,15 +222,14 @@ def _ratio(part: float, whole: float) -> float | None:
     return part / whole if whole > 0 else None
 
 
-def _of_days(found: _Found, curve: Curve, annualise: float) -> None:
-    days = days_of(curve.ends)
-    equity = curve.equity[days.last]
+def _of_days(found: _Found, whole: Whole, annualise: float) -> None:
+    equity = whole.equity
     row = np.empty(len(DAILY))
-    daily(equity, curve.initial, float(annualise), row)
-    none = _why_not(curve, equity)
+    daily(equity, whole.initial, float(annualise), row)
+    none = _why_not(whole)
     alone = none or ("the run is one UTC day, two are needed" if len(equity) < 2 else "")
     ended = "the account ended at nothing or less" if len(equity) and equity[-1] <= 0 else ""
-    broke = alone or _broke(days.ends, equity)
+    broke = alone or _broke(whole.days, equity)
     never_fell = "the equity was never below an earlier one at the end of a day"
     words = {
         "return": none,
@@ -208,10 +244,10 @@ def _of_days(found: _Found, curve: Curve, annualise: float) -> None:
         found.put(name, value, words[name])
 
 
-def _why_not(curve: Curve, days: npt.NDArray[np.int64]) -> str:
-    if curve.initial <= 0:
+def _why_not(whole: Whole) -> str:
+    if whole.initial <= 0:
         return "there was no cash to begin with"
-    return "" if len(days) else "there is no bar"
+    return "" if len(whole.days) else "there is no bar"
 
 
 def _broke(ends: I8, equity: I8) -> str:
@@ -223,97 +259,41 @@ def _broke(ends: I8, equity: I8) -> str:
     return f"the account was at nothing or less at the end of {day}, of which there is no return"
 
 
-def _of_bars(found: _Found, curve: Curve) -> None:
-    none = _why_not(curve, curve.ends)
-    draw = drawdown(curve)
-    found.put("max_drawdown", draw.depth if not none else None, none)
+def _of_bars(found: _Found, whole: Whole, sums: Any) -> None:
+    none = _why_not(whole)
+    found.put("max_drawdown", sums.depth if not none else None, none)
     never = none or "the equity was never below an earlier one"
-    fell = not none and draw.depth < 0.0
-    times = [curve.begin, *(int(curve.ends[i]) for i in (draw.peak, draw.bottom) if i >= 0)] if fell else []
-    found.put("drawdown_start", times[int(draw.peak >= 0)] if fell else None, never)
-    found.put("drawdown_bottom", times[-1] if fell else None, never)
-    again = fell and draw.recovery < len(curve.ends)
+    fell = not none and sums.depth < 0.0
+    found.put("drawdown_start", sums.start if fell else None, never)
+    found.put("drawdown_bottom", sums.bottom if fell else None, never)
     found.put(
         "drawdown_recovery",
-        int(curve.ends[draw.recovery]) if again else None,
+        sums.recovered if fell and sums.recovered >= 0 else None,
         "it has not recovered by the last bar" if fell else never,
     )
-    found.put("under_water", draw.under_water if not none else None, none)
-    found.put("exposure", _ratio(draw.exposed, len(curve.ends)), "there is no bar")
+    under = max(sums.longest, whole.end - sums.peak_end) if sums.low < sums.peak else sums.longest
+    found.put("under_water", under if not none else None, none)
+    found.put("exposure", _ratio(sums.exposed, sums.bars), "there is no bar")
 
 
-def drawdown(curve: Curve) -> Draw:
-    """The falls of a run's equity, at every bar. None, of depth 0, where it began with nothing."""
-    marks = np.zeros(len(Draw._fields) - 1, np.int64)
-    depth = (
-        _falls(curve.ends, curve.equity, curve.position, curve.initial, curve.begin, marks)
-        if curve.initial > 0
-        else 0.0
-    )
-    return Draw(depth, *marks.tolist())
-
-
-@njit(nogil=True, error_model="numpy", fastmath=False, cache=True)
-def _falls(ends: I8, equity: I8, position: I8, initial: int, begin: int, marks: I8) -> float:
-    """`marks` i8[5] as `Draw` names them; heights are compared as integers. Returns the depth."""
-    peak, peak_at, peak_end, low = initial, -1, begin, initial
-    depth, from_, bottom, recovery = 0.0, -1, -1, len(equity)
-    longest, exposed, open_ = 0, 0, False
-    for i in range(len(equity)):
-        now = equity[i]
-        exposed += position[i] != 0
-        if now >= peak:
-            if low < peak:
-                longest = max(longest, ends[i] - peak_end)
-                if open_:
-                    recovery, open_ = i, False
-            peak, peak_at, peak_end, low = now, i, ends[i], now
-        elif now < low:
-            low = now
-            fallen = now / peak - 1.0
-            if fallen < depth:
-                depth, from_, bottom, recovery, open_ = fallen, peak_at, i, len(equity), True
-    if low < peak:
-        longest = max(longest, ends[-1] - peak_end)
-    marks[0], marks[1], marks[2], marks[3], marks[4] = from_, bottom, recovery, longest, exposed
-    return depth
-
-
-def _of_holding(found: _Found, curve: Curve, market: Market, held: Held | None) -> None:
-    none = _why_not(curve, curve.ends) or (
-        "there was no price to buy at, not the cash for the smallest size, or an amount exceeds 64 bits"
-    )
+def holding(held: Held | None, market: Market, last: I8, closes: I8) -> tuple[float, float]:
+    """Return and drawdown of buy and hold, at the bars `last` i8[D] at which days end; NaN for none."""
+    equity = worth(held, market, last, closes[last]) if held is not None and len(last) else None
     row = np.full(len(DAILY), np.nan)
-    last = days_of(curve.ends).last
-    equity = worth(held, market, last, curve.closes[last]) if held is not None and len(last) else None
     if held is not None and equity is not None:
         daily(equity, held.initial, YEAR, row)
-    found.put("hold_return", float(row[RETURN]), none)
-    found.put("hold_drawdown", float(row[DRAWDOWN]), none)
+    return float(row[RETURN]), float(row[DRAWDOWN])
 
 
-def _of_trips(found: _Found, trips: Trips) -> None:
-    closed = trips["closed"] >= 0
-    results, entries = trips["net"][closed], trips["entry"][closed]
-    count, won, lost = len(results), results > 0, results < 0
-    none = "" if count else "there is no closed trade"
-    found.put("trades", count)
-    found.put("open_trades", len(trips) - count)
-    found.put("win_rate", _ratio(int(won.sum()), count), none)
-    factor = _ratio(int(results[won].sum()), -int(results[lost].sum()))
-    found.put("profit_factor", factor, none or "no trade lost money")
-    found.put("expectancy", int(results.sum()) // count if count else None, none)
+def _of_trades(found: _Found, sums: Any) -> None:
+    none = "" if sums.trades else "there is no closed trade"
+    found.put("trades", sums.trades)
+    found.put("open_trades", sums.opened - sums.trades)
+    found.put("win_rate", _ratio(sums.wins, sums.trades), none)
+    found.put("profit_factor", _ratio(sums.won, -sums.lost), none or "no trade lost money")
+    found.put("expectancy", sums.net // sums.trades if sums.trades else None, none)
     worthless = none or "a trade's entry value is less than the smallest unit of money"
-    shares: list[float] = (results / entries).tolist() if entries.all() else []
-    found.put("average_trade", _ratio(math.fsum(shares), len(shares)), worthless)
-    found.put("worst_trade", min(shares) if shares else None, worthless)
-
-
-def _traded(fills: Fills, market: Market) -> float:
-    """Value of all fills in units of cash, as `value` of the contract without its rounding."""
-    price, size = (fills[name].astype(np.float64) for name in ("price", "size"))
-    multiplier = market.multiplier / 10**market.multiplier_scale
-    size *= 10.0 ** (market.cash_scale - market.size_scale) * multiplier
-    if market.contract == "inverse":
-        return math.fsum((size / price).tolist()) * 10.0**market.price_scale
-    return math.fsum((size * price).tolist()) / 10.0**market.price_scale
+    told = sums.trades and not sums.worthless
+    average = (sums.shares + sums.shares_carry) / sums.trades if told else None
+    found.put("average_trade", average, worthless)
+    found.put("worst_trade", sums.worst if told else None, worthless)

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from projections.fold.money import Account, affordable, trade
 from projections.research.daily import DAILY, DAY_NS, daily, days_of
 from projections.research.round_trips import round_trips
-from projections.research.statistics import DEFINITIONS, drawdown, metrics
+from projections.research.statistics import DEFINITIONS, metrics
 from streams.events import Contract
 from tests.property.test_money import CONTRACTS, TRADES, market
-from tests.research import FILL, INITIAL, MINUTE, curve, fills_of
+from tests.research import FILL, INITIAL, MINUTE, START, curve, fills_of
 
 EQUITIES = st.lists(st.integers(10**7, 10**11), min_size=2, max_size=40)
 ANY = st.lists(st.integers(-(10**6), 10**6) | st.integers(-(2**62), 2**62), max_size=40)
@@ -79,19 +79,24 @@ def test_the_deepest_fall_is_that_of_all_pairs_of_bars(equity: list[int]) -> Non
     run = curve(equity)._replace(initial=20)
     levels = [20, *equity]
     falls = [min(now / max(levels[: i + 1]) - 1.0 for i, now in enumerate(levels))]
-    draw = drawdown(run)
-    assert draw.depth == min(falls)
-    if draw.depth < 0:
-        peak = max(levels[: draw.bottom + 2])
-        assert (levels[draw.peak + 1], levels[draw.bottom + 1]) == (peak, equity[draw.bottom])
-        assert all(level < peak for level in levels[draw.peak + 2 : draw.recovery + 1])
-        assert draw.recovery == len(equity) or equity[draw.recovery] >= peak
+    none = np.zeros(0, FILL)
+    found = metrics(run, none, round_trips(none), market("spot")).values
+    assert found["max_drawdown"] == min(falls)
+    if min(falls) < 0:
+        peak, bottom, again = (
+            len(levels) if found[name] is None else (int(found[name]) - START) // MINUTE
+            for name in ("drawdown_start", "drawdown_bottom", "drawdown_recovery")
+        )
+        assert levels[peak] == max(levels[: bottom + 1])
+        assert levels[bottom] / levels[peak] - 1.0 == min(falls)
+        assert all(level < levels[peak] for level in levels[peak + 1 : again])
+        assert again == len(levels) or levels[again] >= levels[peak]
     heights = [i for i, level in enumerate(levels) if level >= max(levels[: i + 1])]
     gaps = [
         later - at for at, later in zip(heights, [*heights[1:], len(equity)], strict=True) if later - at > 1
     ]
     last = len(equity) - heights[-1]
-    assert draw.under_water == MINUTE * max([0, *gaps, last])
+    assert found["under_water"] == MINUTE * max([0, *gaps, last])
 
 
 @settings(deadline=None)
