@@ -20,10 +20,9 @@ from infra.research.result import Costs, Result
 from infra.research.sources import Data
 from infra.strategies.registry import Strategies, load_strategies
 from projections.research.bars import Fill
-from projections.research.columns import I8
 from projections.research.honesty import too_short
 from projections.research.money import OVERFLOW
-from projections.research.run import NotKnownError, Outcome, Prepared, Specification
+from projections.research.run import NotKnownError, Prepared, Specification, era_before
 from projections.research.run import backtest as run_over
 from projections.research.statistics import YEAR
 from projections.strategies.base import BaseStrategy
@@ -106,7 +105,7 @@ def setting_of(data: Data, asked: Asked) -> Setting:
         raise BacktestError(f"annualise by {asked.annualise}: give a number of days above 0, such as 365")
     prepared = with_costs(data.prepared, asked.fee, asked.slippage)
     first, last = range_of(prepared, asked.after, asked.until)
-    begun = prepared.columns.eras[_era(prepared, first)]
+    begun = prepared.columns.eras[era_before(prepared, first)]
     cash = integer_of(asked.cash or default_cash(begun.contract), begun.cash_scale, "cash")
     costs = Costs(begun.fee, begun.slippage, asked.fee is not None, asked.slippage is not None)
     data = replace(data, prepared=prepared)
@@ -118,10 +117,7 @@ def run(
 ) -> Result:
     """One run there, with checked parameters. Raises `BacktestError`."""
     prepared, how, first, last = setting.data.prepared, setting.asked, setting.first, setting.last
-    warm = 0 if how.cold else min(code.need(params), first)
-    if words := too_short(code, params, warm, last - first):
-        way_out = f"; or leave cold out: {first:,} bars lie before it" if how.cold and first else ""
-        raise BacktestError(words + way_out)
+    warm = warmth(setting, code, params)
     spec = Specification(code, params, setting.sizing, how.short, setting.cash, how.on_stale)
     if say is not None and isinstance(code, PandasCode):
         _foretell(prepared, spec, first - warm, last, say)
@@ -129,27 +125,37 @@ def run(
         outcome = run_over(prepared, spec, first, last, warm)
     except NotKnownError as error:
         raise BacktestError(str(error)) from error
-    _check_begun(outcome, prepared.ends, first)
-    _check_fits(outcome, prepared.ends[first:last], setting.cash_scale)
+    stretch, beyond = outcome.stretches[0], np.flatnonzero(outcome.equity == OVERFLOW)
+    at = int(prepared.ends[first + beyond[0]]) if len(beyond) else -1
+    check_outcome(code.name, (stretch.last, stretch.failure), at, setting)
     return Result(setting.data, spec, outcome, warm, setting.costs, how.annualise)
 
 
-def _check_begun(outcome: Outcome, ends: I8, first: int) -> None:
-    """Raises `BacktestError` for a strategy that failed before it gave a target."""
-    stretch = outcome.stretches[0]
-    if stretch.failure and stretch.last <= first:
+def warmth(setting: Setting, code: StrategyCode, params: Params) -> int:
+    """How many bars before the first a bot is warmed on. Raises `BacktestError` where the range is too short
+    for its indicators."""
+    cold, first = setting.asked.cold, setting.first
+    warm = 0 if cold else min(code.need(params), first)
+    if words := too_short(code, params, warm, setting.last - first):
+        way_out = f"; or leave cold out: {first:,} bars lie before it" if cold and first else ""
+        raise BacktestError(words + way_out)
+    return warm
+
+
+def check_outcome(name: str, failed: tuple[int, str], beyond: int, setting: Setting) -> None:
+    """Raises `BacktestError` for a strategy that failed before it gave a target, at the bar in `failed` with
+    these words, if any; and for an equity that did not fit, first at the bar that ends at `beyond`, −1 for
+    none."""
+    bar, words = failed
+    if words and bar <= setting.first:
+        at = iso(int(setting.data.prepared.ends[bar]))
         raise BacktestError(
-            f"strategy {stretch.code.name} failed at the bar {iso(int(ends[stretch.last]))}, before it gave a"
-            f" target, so nothing was tested: {stretch.failure}"
+            f"strategy {name} failed at the bar {at}, before it gave a target, so nothing was tested: {words}"
         )
-
-
-def _check_fits(outcome: Outcome, ends: I8, cash_scale: int) -> None:
-    """Raises `BacktestError`."""
-    beyond = np.flatnonzero(outcome.equity == OVERFLOW)
-    if len(beyond):
-        at = iso(int(ends[beyond[0]]))
-        raise BacktestError(f"at {at} the equity exceeds 64 bits at {cash_scale} decimals: take less cash")
+    if beyond >= 0:
+        raise BacktestError(
+            f"at {iso(beyond)} the equity exceeds 64 bits at {setting.cash_scale} decimals: take less cash"
+        )
 
 
 def data_of(
@@ -243,11 +249,6 @@ def range_of(prepared: Prepared, after: int | None, until: int | None) -> tuple[
 def default_cash(contract: str) -> str:
     """Whole units of the settle currency: a coin of an inverse contract is worth thousands of others."""
     return "1" if contract == "inverse" else "10000"
-
-
-def _era(prepared: Prepared, first: int) -> int:
-    """The era in which a bot begins that is created before a bar."""
-    return int(prepared.bars["era"][first - 1]) if first else 0
 
 
 def kernels() -> Path:

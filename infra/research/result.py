@@ -20,9 +20,10 @@ from projections.research.columns import I8, Table, values_of
 from projections.research.holding import Held, bought
 from projections.research.holding import rescaled as held_rescaled
 from projections.research.honesty import Evidence, Line, lines, other_signals
+from projections.research.money import INT64_MAX
 from projections.research.round_trips import grown, round_trips, scales_of
 from projections.research.round_trips import rescaled as fills_rescaled
-from projections.research.run import Outcome, Specification
+from projections.research.run import Outcome, Prepared, Specification, era_before
 from projections.research.statistics import DEFINITIONS, Curve, Metrics, metrics
 from projections.research.tripwire import tripwire
 from projections.strategies.code import CompiledCode, History, Run
@@ -83,8 +84,6 @@ class Result:
     @cached_property
     def curve(self) -> Curve:
         bars, prepared, first = self.bars, self.data.prepared, self.outcome.first
-        length = TIMEFRAMES_NS[prepared.columns.timeframe]
-        begin = int(prepared.ends[first - 1]) if first else int(prepared.ends[0]) - length
         prices, sizes, cashes = scales_of(self.eras)
         return Curve(
             prepared.ends[first : self.outcome.last],
@@ -92,7 +91,7 @@ class Result:
             grown(self.outcome.equity, bars["era"], cashes, "the equity"),
             grown(self.outcome.position, bars["era"], sizes, "the position"),
             self.outcome.initial_cash,
-            begin,
+            prepared.begin(first),
         )
 
     def happened(self, kind: int) -> Table:
@@ -108,24 +107,13 @@ class Result:
 
     @cached_property
     def held(self) -> Held | None:
-        """Buy and hold with the same cash, from the trade behind the first close, the first that can fill."""
-        trade = int(self.bars["trade"][0])
-        if trade < 0:
-            return None
-        at = self.data.prepared.columns.trades[trade]
-        if at["era"] >= len(self.eras):
-            return None
-        # the bar that the same row closed was closed before it
-        bar = int(np.searchsorted(self.bars["place"], at["place"], side="right"))
-        era = self.eras[at["era"]]
-        cash = self.spec.cash * 10 ** (era.cash_scale - self._first_era.cash_scale)
-        held = bought(era, cash, int(at["price"]), bar)
-        return None if held is None else held_rescaled(held, era, self.market)
+        """Buy and hold with the same cash."""
+        return held_over(self.data.prepared, self.outcome.first, self.outcome.last, self.spec.cash)
 
     @property
     def _first_era(self) -> Market:
-        prepared, first = self.data.prepared, self.outcome.first
-        return prepared.columns.eras[int(prepared.bars["era"][first - 1]) if first else 0]
+        prepared = self.data.prepared
+        return prepared.columns.eras[era_before(prepared, self.outcome.first)]
 
     @cached_property
     def found(self) -> Metrics:
@@ -354,6 +342,23 @@ class Result:
     def _of_eras(self, rows: Table, name: str, scale: str) -> Any:
         scales = np.array([10.0 ** getattr(era, scale) for era in self.data.prepared.columns.eras])
         return rows[name] / scales[rows["era"]]
+
+
+def held_over(prepared: Prepared, first: int, last: int, cash: int) -> Held | None:
+    """Buy and hold over these bars, from the trade behind the first close, the first that can fill; at the
+    scales of the last."""
+    columns, bars = prepared.columns, prepared.bars
+    trade = int(bars["trade"][first])
+    eras = columns.eras[: int(bars["era"][last - 1]) + 1]
+    if trade < 0 or columns.trades[trade]["era"] >= len(eras):
+        return None
+    at = columns.trades[trade]
+    # the bar that the same row closed was closed before it
+    bar = int(np.searchsorted(bars["place"][first:last], at["place"], side="right"))
+    era, begun = eras[at["era"]], columns.eras[era_before(prepared, first)]
+    cash *= 10 ** (era.cash_scale - begun.cash_scale)
+    held = bought(era, cash, int(at["price"]), bar) if cash <= INT64_MAX else None
+    return None if held is None else held_rescaled(held, era, eras[-1])
 
 
 def shown(name: str, value: float | None, cash_scale: int) -> Any:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from infra.research.backtesting import BacktestError, Setting, kernels
 from infra.research.identity import product_hash
-from infra.research.over_sets import Done, over_sets
+from infra.research.over_sets import Done, over_sets, shares
 from infra.strategies.registry import Strategies
 from projections.strategies.code import CompiledCode, StrategyCode, StrategyCompileError
 from streams.events import Params
@@ -99,7 +99,7 @@ def batches_of(
     codes = [runs[numbers[0]][0].code for numbers in by_code.values()]
     backend, _ = joblib.parallel.get_active_backend(prefer="threads")
     for code in codes:
-        _compile(code, elsewhere=not getattr(backend, "supports_sharedmem", False))
+        _compile(setting, code, elsewhere=not getattr(backend, "supports_sharedmem", False))
     workers: int = joblib.effective_n_jobs(n_jobs)  # pyright: ignore[reportArgumentType] - None is one
     compiled = all(isinstance(code, CompiledCode) for code in codes)
     pace, shared = Pace(len(runs), workers, compiled=compiled), Shared(setting)
@@ -116,10 +116,11 @@ def batches_of(
         yield batch, found
 
 
-def _compile(code: StrategyCode, *, elsewhere: bool) -> None:
+def _compile(setting: Setting, code: StrategyCode, *, elsewhere: bool) -> None:
     """Before workers would do so all at once; those in other processes load the step as well."""
     try:
-        _ = code.loops if isinstance(code, CompiledCode) else None
+        if not shares(setting, code) and isinstance(code, CompiledCode):
+            _ = code.loops
         if elsewhere:
             code.compile()
     except StrategyCompileError as error:

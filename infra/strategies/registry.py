@@ -30,7 +30,9 @@ from projections.strategies.code import (
     error_text,
 )
 from projections.strategies.generate import Author, code_hash, module_text, source_module
+from projections.strategies.generated import Sharing
 from projections.strategies.loops import loop_text
+from projections.strategies.sharing import shared
 
 logger = logging.getLogger(__name__)
 ENTRY_POINTS = "tcpdashboard.strategies"
@@ -234,7 +236,9 @@ def _assembled(
     file = str(sys.modules[cls.__module__].__file__)  # under which it was compiled
     common = (cls, hash_, spec.name, spec.parameters, spec.value_names)
     if spec.compiled:
-        return CompiledCode(*common, state_size, file, Foreign, modules.step, modules.loops, reads)
+        return CompiledCode(
+            *common, state_size, file, Foreign, modules.step, modules.loops, modules.sharing, reads
+        )
     return PandasCode(*common, 0, file, Foreign)
 
 
@@ -266,6 +270,14 @@ class _Modules(NamedTuple):
     def loops(self) -> Any:
         text = loop_text((self.kernels_dir / f"{self.code_hash}.py").read_text(encoding="utf-8"))
         return _module(keep(self.kernels_dir / "loops", text), self.main)
+
+    def sharing(self) -> Sharing | None:
+        cut = shared((self.kernels_dir / f"{self.code_hash}.py").read_text(encoding="utf-8"))
+        if cut is None:
+            return None
+        module: Any = _module(keep(self.kernels_dir / "loops", cut.text), self.main)
+        columns = tuple(getattr(module, f"column_{k}") for k in range(len(cut.lines)))
+        return Sharing(cut.lines, columns, module.changes)
 
 
 def _module(file: Path, main: str) -> ModuleType:

@@ -17,12 +17,22 @@ from numba import from_dtype, njit, types
 
 from projections.research import decide as deciding
 from projections.research.columns import I8, NOT_KEPT, TRADE, Floats
-from projections.research.decide import BANKRUPT, BOT_HALTED, BROKE, HALTED, OVERFLOWS, RUNNING, SUPERSEDED
+from projections.research.decide import (
+    BANKRUPT,
+    BOT_HALTED,
+    BROKE,
+    HALTED,
+    OVERFLOWS,
+    RUNNING,
+    STALE_DATA,
+    SUPERSEDED,
+)
 from projections.research.money import (
     BOOL,
     CASH,
     COST,
     FLOAT,
+    INLINED,
     INT,
     OPTIONS,
     OVERFLOW,
@@ -39,7 +49,7 @@ Records: TypeAlias = Any
 Record: TypeAlias = Any
 """One of an array, changed in place."""
 
-DECIDE_SHA256: Final = "fe13f6874571c26b242b7d7aa755cf6de181329f8f71692428ac38733b439de3"
+DECIDE_SHA256: Final = "719322121798755f4e22268d9e1645c127c1f2982a3bacb8425a208217619038"
 """Of the file of `projections.research.decide`: a change there must be a change here, since numba's cache on
 disk looks at this file alone."""
 
@@ -109,7 +119,7 @@ _BOT, _HAPPENED, _STEP = from_dtype(BOT), from_dtype(HAPPENED), from_dtype(STEP)
 _OUT, _MARKS, _TRADES = _HAPPENED[::1], from_dtype(MARK)[::1], _read(from_dtype(TRADE))
 
 
-@njit(_HAPPENED(_OUT, _BOT, INT, INT, INT, INT), **OPTIONS)
+@njit(_HAPPENED(_OUT, _BOT, INT, INT, INT, INT), **INLINED)
 def tell(out: Records, b: Record, kind: int, bar: int, time: int, code: int) -> Record:
     """The next event, its own fields still to be filled."""
     one = out[b.told]
@@ -118,7 +128,7 @@ def tell(out: Records, b: Record, kind: int, bar: int, time: int, code: int) -> 
     return one
 
 
-@njit(types.void(_BOT, _OUT, INT, INT, INT, BOOL), **OPTIONS)
+@njit(types.void(_BOT, _OUT, INT, INT, INT, BOOL), **INLINED)
 def cancel(b: Record, out: Records, bar: int, time: int, code: int, flatten: bool) -> None:
     """Cancel the order that waits; one that is no signal's only where `flatten` says so."""
     if b.order == NO_ORDER or (b.order != BY_SIGNAL and not flatten):
@@ -128,7 +138,7 @@ def cancel(b: Record, out: Records, bar: int, time: int, code: int, flatten: boo
     b.order = NO_ORDER
 
 
-@njit(types.void(_BOT, _OUT, INT, INT, INT, INT, INT, INT, FLOAT), **OPTIONS)
+@njit(types.void(_BOT, _OUT, INT, INT, INT, INT, INT, INT, FLOAT), **INLINED)
 def place(
     b: Record,
     out: Records,
@@ -149,7 +159,7 @@ def place(
     one.status, one.buy, one.size, one.price, one.order = reason, size > 0, abs(size), price, b.orders
 
 
-@njit(types.void(_BOT, _OUT, INT, INT, INT, INT), **OPTIONS)
+@njit(types.void(_BOT, _OUT, INT, INT, INT, INT), **INLINED)
 def change(b: Record, out: Records, standing: int, bar: int, time: int, code: int) -> None:
     """The bot ends as `code` says; its order goes."""
     cancel(b, out, bar, time, BANKRUPT if code == BANKRUPT else BOT_HALTED, True)
@@ -157,7 +167,7 @@ def change(b: Record, out: Records, standing: int, bar: int, time: int, code: in
     tell(out, b, CHANGE, bar, time, code).status = standing
 
 
-@njit(types.void(_BOT, VECTOR, _OUT, INT, INT, INT, INT), **OPTIONS)
+@njit(types.void(_BOT, VECTOR, _OUT, INT, INT, INT, INT), **INLINED)
 def go_bankrupt(b: Record, account: I8, out: Records, bar: int, time: int, price: int, trade: int) -> None:
     """Its equity is used up, as a mark or a fill at `price` says: what it holds is closed by a trade."""
     if b.standing != BROKE:
@@ -166,7 +176,7 @@ def go_bankrupt(b: Record, account: I8, out: Records, bar: int, time: int, price
         place(b, out, -account[POSITION], bar, time, price, trade, BY_BANKRUPTCY, 0.0)
 
 
-@njit(types.void(VECTOR, WORDS, VECTOR, _BOT, _TRADES, _OUT), **OPTIONS)
+@njit(types.void(VECTOR, WORDS, VECTOR, _BOT, _TRADES, _OUT), **INLINED)
 def _fill(m: I8, w: Words, account: I8, b: Record, trades: Records, out: Records) -> None:
     trade, t = b.order_trade, trades[b.order_trade]
     before, buy = account[POSITION], b.order_buy != 0
@@ -194,14 +204,14 @@ def _fill(m: I8, w: Words, account: I8, b: Record, trades: Records, out: Records
         go_bankrupt(b, account, out, -1, t.time, at, t.next)
 
 
-@njit(types.void(VECTOR, WORDS, VECTOR, _BOT, _TRADES, _OUT, INT), **OPTIONS)
+@njit(types.void(VECTOR, WORDS, VECTOR, _BOT, _TRADES, _OUT, INT), **INLINED)
 def fill_before(m: I8, w: Words, account: I8, b: Record, trades: Records, out: Records, end: int) -> None:
     """Fill what waits by trades whose place is before `end`."""
     while b.order != NO_ORDER and b.order_trade >= 0 and trades[b.order_trade].place < end:
         _fill(m, w, account, b, trades, out)
 
 
-@njit(types.void(VECTOR, WORDS, VECTOR, _BOT, _OUT, FLOAT, FLOAT, INT, BOOL, INT, INT, INT, INT), **OPTIONS)
+@njit(types.void(VECTOR, WORDS, VECTOR, _BOT, _OUT, FLOAT, FLOAT, INT, BOOL, INT, INT, INT, INT), **INLINED)
 def signal(
     m: I8, w: Words, account: I8, b: Record, out: Records, previous: float, target: float, origin: int,
     holds: bool, bar: int, time: int, price: int, trade: int,
@@ -220,7 +230,27 @@ def signal(
         b.share = target
 
 
-@njit(BOOL(_BOT, BOOL, BOOL), **OPTIONS)
+@njit(types.void(_BOT, VECTOR, _OUT, INT, INT, INT, INT), **OPTIONS)
+def flatten(b: Record, account: I8, out: Records, bar: int, time: int, price: int, trade: int) -> None:
+    """Close what it holds, where no order waits."""
+    if account[POSITION] != 0 and b.order == NO_ORDER:
+        place(b, out, -account[POSITION], bar, time, price, trade, BY_FLATTEN, 0.0)
+
+
+@njit(types.void(_BOT, VECTOR, _OUT, BOOL, INT, INT, INT), **OPTIONS)
+def vouched(b: Record, account: I8, out: Records, live: bool, time: int, price: int, trade: int) -> None:
+    """From here on somebody vouches for the market's data, or nobody does."""
+    if live == (b.live != 0):
+        return
+    b.live = live
+    if live and b.on_stale != IGNORE:
+        b.resumes = 1
+    if not live and b.on_stale == FLATTEN and b.standing == RUNNING:
+        cancel(b, out, -1, time, STALE_DATA, False)
+        flatten(b, account, out, -1, time, price, trade)
+
+
+@njit(BOOL(_BOT, BOOL, BOOL), **INLINED)
 def _resumes(b: Record, changed: bool, holds: bool) -> bool:
     """Whether a target that did not change is told again, because it is not what the bot holds."""
     if b.resumes == 0 or b.standing != RUNNING or b.order == BY_SIGNAL:
@@ -235,7 +265,7 @@ def _resumes(b: Record, changed: bool, holds: bool) -> bool:
     return differs
 
 
-@njit(types.void(VECTOR, WORDS, VECTOR, _BOT, _STEP, INT, FLOAT, BOOL, _OUT), **OPTIONS)
+@njit(types.void(VECTOR, WORDS, VECTOR, _BOT, _STEP, INT, FLOAT, BOOL, _OUT), **INLINED)
 def _step(
     m: I8, w: Words, account: I8, b: Record, bar: Record, i: int, target: float, incomplete: bool,
     out: Records,
@@ -263,8 +293,8 @@ def _step(
         b.resumes = 1
 
 
-@njit(INT(VECTOR, WORDS, VECTOR, _BOT, _STEP, INT, _MARKS, _OUT), **OPTIONS)
-def _mark(m: I8, w: Words, account: I8, b: Record, bar: Record, i: int, marks: Records, out: Records) -> int:
+@njit(INT(VECTOR, WORDS, VECTOR, _BOT, _STEP, INT, _MARKS, _OUT), **INLINED)
+def mark(m: I8, w: Words, account: I8, b: Record, bar: Record, i: int, marks: Records, out: Records) -> int:
     """The equity at a bar's close; told in `marks`, where that has room, if it differs from the last."""
     worth = equity(m, w, account[CASH], account[POSITION], account[COST], bar.close)
     if account[POSITION] == 0:
@@ -290,6 +320,21 @@ def _mark(m: I8, w: Words, account: I8, b: Record, bar: Record, i: int, marks: R
     if worth <= 0:
         go_bankrupt(b, account, out, i, bar.end, bar.close, bar.trade)
     return worth
+
+
+@njit(INT(VECTOR, WORDS, VECTOR, _BOT, _STEP, _TRADES, INT, FLOAT, BOOL, _MARKS, _OUT), **INLINED)
+def at_bar(
+    m: I8, w: Words, account: I8, b: Record, bar: Record, trades: Records, i: int, target: float,
+    incomplete: bool, marks: Records, out: Records,
+) -> int:  # fmt: skip
+    """What happens at bar `i`, and the equity at its close. `out` has `ROOM`."""
+    if b.order != NO_ORDER:
+        fill_before(m, w, account, b, trades, out, bar.place)
+    if b.steps != 0 and (target != b.target or b.resumes != 0 or incomplete or b.fails == i):
+        _step(m, w, account, b, bar, i, target, incomplete, out)
+    if b.unmarked == 0:
+        return account[CASH]
+    return mark(m, w, account, b, bar, i, marks, out)
 
 
 @njit(
@@ -327,15 +372,7 @@ def over_bars(
     for i in range(first, last):
         if b.told + ROOM > out.shape[0]:
             return i
-        if b.order != NO_ORDER:
-            fill_before(m, w, account, b, trades, out, bars[i].place)
-        if b.steps != 0:
-            target = targets[i - shift]
-            if target != b.target or b.resumes != 0 or incomplete[i] or b.fails == i:
-                _step(m, w, account, b, bars[i], i, target, incomplete[i], out)
-        worth = account[CASH]
-        if b.unmarked != 0:
-            worth = _mark(m, w, account, b, bars[i], i, marks, out)
-        equities[i - begun] = worth
+        target = targets[i - shift] if b.steps != 0 else b.target
+        equities[i - begun] = at_bar(m, w, account, b, bars[i], trades, i, target, incomplete[i], marks, out)
         positions[i - begun] = account[POSITION]
     return last

@@ -16,9 +16,9 @@ from projections.research.money import (
     CASH_UNIT,
     COST,
     FLOAT,
+    INLINED,
     INT,
     MIN_SIZE,
-    OPTIONS,
     OVERFLOW,
     POSITION,
     SIZE_STEP,
@@ -38,7 +38,7 @@ from projections.research.money import (
 )
 from streams.ticks import I8
 
-MONEY_SHA256: Final = "fee0f246ac4e140221af30841460739d381b76443ec526de4106a455d55f31d9"
+MONEY_SHA256: Final = "6748bf890e827818ebfcba59f279d6ecf1adadacf55bdaf49fea67a08ef69856"
 """Of the file of `projections.research.money`: a change there must be a change here, since numba's cache on
 disk looks at this file alone."""
 
@@ -64,7 +64,7 @@ Decision = tuple[bool, int, int]
 """Executed; code; signed size of the order, 0 for none."""
 
 
-@njit(DECISION(INT, FLOAT, INT), **OPTIONS)
+@njit(DECISION(INT, FLOAT, INT), **INLINED)
 def close_or_refuse(held: int, target: float, code: int) -> Decision:
     """Where the new side can't be opened, a position on the other side is still closed."""
     if held != 0 and (held > 0) != (target > 0.0):
@@ -72,7 +72,7 @@ def close_or_refuse(held: int, target: float, code: int) -> Decision:
     return False, code, 0
 
 
-@njit(INT(VECTOR, WORDS, INT, INT, INT, INT, FLOAT, INT), **OPTIONS)
+@njit(INT(VECTOR, WORDS, INT, INT, INT, INT, FLOAT, INT), **INLINED)
 def desired(
     m: I8, w: U8, worth: int, mode: int, sizing_value: int, sizing_scale: int, target: float, price: int
 ) -> int:
@@ -101,7 +101,7 @@ def desired(
     return -size if size != OVERFLOW and target < 0.0 else size
 
 
-@njit(DECISION(VECTOR, WORDS, VECTOR, INT, FLOAT, INT, INT), **OPTIONS)
+@njit(DECISION(VECTOR, WORDS, VECTOR, INT, FLOAT, INT, INT), **INLINED)
 def afford(m: I8, w: U8, account: I8, mode: int, target: float, size: int, price: int) -> Decision:
     """The decision on an order of the signed `size`."""
     buy = size > 0
@@ -120,7 +120,7 @@ def afford(m: I8, w: U8, account: I8, mode: int, target: float, size: int, price
     return True, OK, fits if buy else -fits
 
 
-@njit(DECISION(VECTOR, WORDS, VECTOR, INT, BOOL, BOOL, INT, INT, INT, FLOAT, INT), **OPTIONS)
+@njit(DECISION(VECTOR, WORDS, VECTOR, INT, BOOL, BOOL, INT, INT, INT, FLOAT, INT), **INLINED)
 def decide(
     m: I8, w: U8, account: I8, standing: int, holds: bool, short: bool,
     mode: int, sizing_value: int, sizing_scale: int, target: float, price: int,
@@ -159,7 +159,7 @@ def decide(
     return executed, code, size
 
 
-@njit(types.Tuple((BOOL, INT, INT, INT, INT, INT))(VECTOR, WORDS, VECTOR, BOOL, INT, INT, BOOL), **OPTIONS)
+@njit(types.Tuple((BOOL, INT, INT, INT, INT, INT))(VECTOR, WORDS, VECTOR, BOOL, INT, INT, BOOL), **INLINED)
 def fill(
     m: I8, w: U8, account: I8, buy: bool, size: int, price: int, holds: bool
 ) -> tuple[bool, int, int, int, int, int]:

@@ -22,7 +22,7 @@ from projections.research.money import (
 from streams.events import Market
 from streams.ticks import I8
 
-MONEY_SHA256: Final = "fee0f246ac4e140221af30841460739d381b76443ec526de4106a455d55f31d9"
+MONEY_SHA256: Final = "6748bf890e827818ebfcba59f279d6ecf1adadacf55bdaf49fea67a08ef69856"
 """As in `projections.research.decide`: numba's cache on disk looks at this file alone."""
 
 

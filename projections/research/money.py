@@ -61,6 +61,10 @@ OPTIONS: Final[dict[str, Any]] = {
 }
 
 
+INLINED: Final[dict[str, Any]] = {**OPTIONS, "forceinline": True}
+"""A call of these costs more than what they do: an array is passed as seven words."""
+
+
 def constants(market: Market) -> I8:
     """What the money of a market depends on.
 
@@ -171,7 +175,7 @@ def wide(w: U8, up: bool) -> int:
     return OVERFLOW if result >> _TOP != _ZERO else int(np.int64(result))
 
 
-@njit(INT(WORDS, INT, INT, INT, INT, INT, INT, INT, INT, BOOL), **OPTIONS)
+@njit(INT(WORDS, INT, INT, INT, INT, INT, INT, INT, INT, BOOL), **INLINED)
 def quotient(w: U8, a: int, b: int, c: int, d: int, p: int, q: int, r: int, s: int, up: bool) -> int:
     """a b c d / (p q r s) of numbers ≥ 0 and > 0, rounded up or down; `OVERFLOW` where it does not fit."""
     product = float(a) * float(b) * float(c) * float(d)
@@ -187,7 +191,7 @@ def quotient(w: U8, a: int, b: int, c: int, d: int, p: int, q: int, r: int, s: i
     return wide(w, up)
 
 
-@njit(INT(INT, INT, INT, INT, INT), **OPTIONS)
+@njit(INT(INT, INT, INT, INT, INT), **INLINED)
 def summed(a: int, b: int, c: int, d: int, e: int) -> int:
     """a + b + c + d + e. One that wraps is off by a multiple of 2**64, which the sum of floats tells."""
     total = int(np.int64(a) + np.int64(b) + np.int64(c) + np.int64(d) + np.int64(e))
@@ -196,7 +200,7 @@ def summed(a: int, b: int, c: int, d: int, e: int) -> int:
     return total if -INT64_MAX <= total <= INT64_MAX else OVERFLOW
 
 
-@njit(INT(VECTOR, WORDS, INT, INT, BOOL), **OPTIONS)
+@njit(INT(VECTOR, WORDS, INT, INT, BOOL), **INLINED)
 def value(m: I8, w: U8, size: int, price: int, up: bool) -> int:
     """Value of `size` ≥ 0 at `price`, in the settle currency, rounded up or down."""
     if m[INVERSE]:
@@ -204,7 +208,7 @@ def value(m: I8, w: U8, size: int, price: int, up: bool) -> int:
     return quotient(w, size, price, m[ABOVE], m[ABOVE + 1], m[BELOW], m[BELOW + 1], m[BELOW + 2], 1, up)
 
 
-@njit(INT(VECTOR, WORDS, INT, INT), **OPTIONS)
+@njit(INT(VECTOR, WORDS, INT, INT), **INLINED)
 def size_for(m: I8, w: U8, cash: int, price: int) -> int:
     """The largest size, in steps, whose value (rounded up) is ≤ `cash`; 0 when there is none."""
     if cash <= 0:
@@ -220,7 +224,7 @@ def size_for(m: I8, w: U8, cash: int, price: int) -> int:
     return OVERFLOW if size == OVERFLOW else size // m[SIZE_STEP] * m[SIZE_STEP]
 
 
-@njit(INT(VECTOR, WORDS, INT), **OPTIONS)
+@njit(INT(VECTOR, WORDS, INT), **INLINED)
 def fee_of(m: I8, w: U8, amount: int) -> int:
     """Fee of a trade whose value, rounded up, is `amount`; rounded up, and `OVERFLOW` where that is."""
     if amount == OVERFLOW:
@@ -228,13 +232,13 @@ def fee_of(m: I8, w: U8, amount: int) -> int:
     return quotient(w, amount, m[FEE], 1, 1, m[FEE_BASE], 1, 1, 1, True)
 
 
-@njit(INT(VECTOR, WORDS, INT, INT), **OPTIONS)
+@njit(INT(VECTOR, WORDS, INT, INT), **INLINED)
 def fee(m: I8, w: U8, size: int, price: int) -> int:
     """Fee of a trade, rounded up."""
     return fee_of(m, w, value(m, w, size, price, True))
 
 
-@njit(INT(VECTOR, WORDS, INT, BOOL), **OPTIONS)
+@njit(INT(VECTOR, WORDS, INT, BOOL), **INLINED)
 def slipped(m: I8, w: U8, price: int, buy: bool) -> int:
     """The price after slippage, rounded to the price step against the bot; a sell never below one step."""
     step, moved, base = m[PRICE_STEP], m[SLIPPAGE], m[SLIPPAGE_BASE]
@@ -243,13 +247,13 @@ def slipped(m: I8, w: U8, price: int, buy: bool) -> int:
     return max(quotient(w, price, base - moved, 1, 1, base, step, 1, 1, False) * step, step)
 
 
-@njit(BOOL(VECTOR, INT), **OPTIONS)
+@njit(BOOL(VECTOR, INT), **INLINED)
 def rises(m: I8, position: int) -> bool:
     """Whether profit is exit value − entry value; elsewhere it is the reverse."""
     return (position > 0) != (m[INVERSE] != 0)
 
 
-@njit(INT(INT, INT, BOOL), **OPTIONS)
+@njit(INT(INT, INT, BOOL), **INLINED)
 def closing(position: int, size: int, buy: bool) -> int:
     """The part of a trade of `size` that closes what is held."""
     if position < 0 and buy:
@@ -257,7 +261,7 @@ def closing(position: int, size: int, buy: bool) -> int:
     return min(size, position) if position > 0 and not buy else 0
 
 
-@njit(INT(VECTOR, WORDS, INT, INT, INT, INT), **OPTIONS)
+@njit(INT(VECTOR, WORDS, INT, INT, INT, INT), **INLINED)
 def equity(m: I8, w: U8, cash: int, position: int, cost: int, price: int) -> int:
     """Cash, cost and unrealised profit at `price`."""
     if position == 0:
@@ -273,7 +277,7 @@ Traded = tuple[bool, int, int, int, int, int, int, int]
 """Whether it fits; then the account, field by field; then fee and realised profit of the trade."""
 
 
-@njit(types.Tuple((BOOL, *[INT] * 7))(VECTOR, WORDS, VECTOR, INT, INT, BOOL), **OPTIONS)
+@njit(types.Tuple((BOOL, *[INT] * 7))(VECTOR, WORDS, VECTOR, INT, INT, BOOL), **INLINED)
 def traded(m: I8, w: U8, account: I8, size: int, price: int, buy: bool) -> Traded:
     """What a trade of `size` > 0 at `price` makes of an account, which stays as it is."""
     held, locked = account[POSITION], account[COST]
@@ -299,7 +303,7 @@ def traded(m: I8, w: U8, account: I8, size: int, price: int, buy: bool) -> Trade
     return fits, cash, position, cost, realised, fees, paid, gain
 
 
-@njit(types.Tuple((BOOL, INT, INT))(VECTOR, WORDS, VECTOR, INT, INT, BOOL), **OPTIONS)
+@njit(types.Tuple((BOOL, INT, INT))(VECTOR, WORDS, VECTOR, INT, INT, BOOL), **INLINED)
 def trade(m: I8, w: U8, account: I8, size: int, price: int, buy: bool) -> tuple[bool, int, int]:
     """Trades `size` > 0 at `price`: (True, fee, realised profit); or (False, 0, 0) where an amount does not
     fit, and the account stays as it was."""
@@ -314,7 +318,7 @@ def trade(m: I8, w: U8, account: I8, size: int, price: int, buy: bool) -> tuple[
     return True, paid, gain
 
 
-@njit(INT(VECTOR, WORDS, VECTOR, INT, INT, BOOL), **OPTIONS)
+@njit(INT(VECTOR, WORDS, VECTOR, INT, INT, BOOL), **INLINED)
 def affordable(m: I8, w: U8, account: I8, size: int, price: int, buy: bool) -> int:
     """The part of a market order of `size` that fits: whatever closes, and what opens without leverage.
 

@@ -21,6 +21,7 @@ MOVED: Final = (
     "time", "price", "size", "fee", "realised", "position", "cost", "opens", "closes",
 )  # fmt: skip
 
+
 class TooLargeError(OverflowError):
     """Amounts that do not fit 64 bits at the scale at which they are told; the message names them."""
 

@@ -15,7 +15,6 @@ import numpy as np
 from projections.research import account as bars_of
 from projections.research.account import (
     BOT,
-    BY_FLATTEN,
     BY_OTHERS,
     CODES,
     FLATTEN,
@@ -31,6 +30,7 @@ from projections.research.decide import BROKE, HALTED, MODES, RUNNING, STOPPED
 from projections.research.money import CASH, POSITION, SCRATCH, constants
 from projections.strategies.code import History, Run, StrategyCode
 from streams.events import (
+    TIMEFRAMES_NS,
     CandleFlag,
     Market,
     OnStale,
@@ -43,6 +43,10 @@ STATUSES = {RUNNING: "running", STOPPED: "stopped", HALTED: "halted", BROKE: "ha
 OUT_ROWS = 65_536
 """Room for what happens, at first; pages that are not written cost nothing."""
 END = 2**63 - 1
+LOST = (
+    "a bankrupt bot needs a second trade behind the one that filled it, which the columns do not"
+    " hold; `tcpdashboard replay --bot` folds the whole journal"
+)
 
 
 class NotKnownError(Exception):
@@ -129,12 +133,21 @@ class Prepared:
         self.incomplete = (self.bars["flags"] & int(CandleFlag.INCOMPLETE)) != 0
         self.constants = [constants(market) for market in columns.eras]
 
+    def begin(self, first: int) -> int:
+        """The end of the bar before `first`, ns UTC, also where there is none."""
+        return int(self.ends[first - 1] if first else self.ends[0] - TIMEFRAMES_NS[self.columns.timeframe])
+
     def under(self, eras: Sequence[Market]) -> "Prepared":
         """The same bars with specifications of other costs."""
         other = copy(self)
         other.columns = self.columns._replace(eras=tuple(eras))
         other.constants = [constants(market) for market in eras]
         return other
+
+
+def era_before(prepared: Prepared, first: int) -> int:
+    """The era in which a bot begins that is created before the bar `first`."""
+    return int(prepared.bars["era"][first - 1]) if first else 0
 
 
 def backtest(prepared: Prepared, spec: Specification, first: int, last: int, warm: int) -> Outcome:
@@ -226,10 +239,7 @@ class Life:
             self._full.append(self._out[: self._seen])
             self._out, self._seen, bot.told = np.empty(2 * len(self._out), HAPPENED), 0, 0
         if bot.lost:
-            raise NotKnownError(
-                "a bankrupt bot needs a second trade behind the one that filled it, which the columns do not"
-                " hold; `tcpdashboard replay --bot` folds the whole journal"
-            )
+            raise NotKnownError(LOST)
         if self.strategy is not None and not bot.steps:
             self.leave()
 
@@ -281,10 +291,8 @@ class Life:
 
     def flatten(self, at: At) -> None:
         """Close what it holds, where no order waits."""
-        if self.account[POSITION] and self.bot.order == NO_ORDER:
-            size = -int(self.account[POSITION])
-            bars_of.place(self._bot, self._out, size, -1, at.watermark, at.close, at.trade, BY_FLATTEN, 0.0)
-            self._drain()
+        bars_of.flatten(self._bot, self.account, self._out, -1, at.watermark, at.close, at.trade)
+        self._drain()
 
     def signal(self, at: At, target: float) -> None:
         """A target from outside."""
@@ -305,13 +313,10 @@ class Life:
             self.pass_by(at)
         elif isinstance(at.event, Market):
             self._respecified()
-        elif at.event.live != bool(self.bot.live):
-            self.pass_by(at)
-            if at.event.live and self.bot.on_stale != IGNORE:
-                self.bot.resumes = 1
-            if not at.event.live and self.bot.on_stale == FLATTEN and self.bot.standing == RUNNING:
-                self.cancel(at.watermark, "stale_data", flatten=False)
-                self.flatten(at)
+        else:
+            live = at.event.live
+            bars_of.vouched(self._bot, self.account, self._out, live, at.watermark, at.close, at.trade)
+            self._drain()
 
     def pass_by(self, at: At) -> None:
         """The market goes on where there is no bot."""
@@ -324,13 +329,18 @@ class Life:
         """The market's scales may have grown; every amount stays what it is."""
         old, new = self.prepared.columns.eras[self.bot.era : self.bot.era + 2]
         size, cash = 10 ** (new.size_scale - old.size_scale), 10 ** (new.cash_scale - old.cash_scale)
-        bot = self.bot
-        self.account[:] = [
-            int(amount) * (size if k == POSITION else cash) for k, amount in enumerate(self.account)
-        ]
-        bot.order_size, bot.mark_position = int(bot.order_size) * size, int(bot.mark_position) * size
-        for name in ("mark_cash", "mark_equity", "peak"):
-            bot[name] = int(bot[name]) * cash
+        bot, account = self.bot, self.account
+        if bot.order == NO_ORDER:
+            bot.order_size = 0
+        try:
+            account[:] = [int(n) * (size if k == POSITION else cash) for k, n in enumerate(account)]
+            bot.order_size, bot.mark_position = int(bot.order_size) * size, int(bot.mark_position) * size
+            for name in ("mark_cash", "mark_equity", "peak"):
+                bot[name] = int(bot[name]) * cash
+        except OverflowError:
+            raise NotKnownError(
+                "an amount exceeds 64 bits at the market's new scale: take less cash"
+            ) from None
         self.initial_cash *= cash
         bot.era += 1
 

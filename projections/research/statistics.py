@@ -1,7 +1,6 @@
 """What a run is worth as numbers, each with its definition, and with words where there is none."""
 
 import math
-from collections import namedtuple
 from collections.abc import Mapping
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
@@ -63,10 +62,6 @@ class Whole(NamedTuple):
     initial: int
     fees: int
     held: tuple[float, float]
-
-
-Sums = namedtuple("Sums", TALLY.names or ())  # noqa: PYI024 - the fields are those of the record
-"""A tally as Python's numbers."""
 
 
 _DAYS = "Returns are those of UTC days, from one midnight to the next, whatever the bars"
@@ -162,7 +157,7 @@ def metrics(
         int(curve.ends[-1]) if len(curve.ends) else curve.begin,
         curve.initial,
         sum(fills["fee"].tolist()),
-        holding(held, market, days.last, curve.closes),
+        holding(held, market, days.last, curve.closes[days.last]),
     )
     return numbers(tally_of(curve, fills, trips, market), whole, annualise)
 
@@ -187,10 +182,10 @@ def numbers(row: Record, whole: Whole, annualise: float = YEAR) -> Metrics:
     """All numbers of a run, from its TALLY. Raises ValueError for annualise ≤ 0."""
     if not annualise > 0 or not math.isfinite(annualise):
         raise ValueError(f"annualise by {annualise}: it must be a number of days above 0")
-    found, sums = _Found({}, {}), Sums(*row.item())
+    found, sums = _Found({}, {}), dict(zip(TALLY.names or (), row.item(), strict=True))
     found.put("days", len(whole.days))
     found.put("initial", whole.initial)
-    found.put("final", sums.last)
+    found.put("final", sums["last"])
     _of_days(found, whole, annualise)
     _of_bars(found, whole, sums)
     none = _why_not(whole) or (
@@ -199,7 +194,7 @@ def numbers(row: Record, whole: Whole, annualise: float = YEAR) -> Metrics:
     found.put("hold_return", whole.held[0], none)
     found.put("hold_drawdown", whole.held[1], none)
     _of_trades(found, sums)
-    traded = sums.traded + sums.traded_carry
+    traded = sums["traded"] + sums["traded_carry"]
     found.put("turnover", _ratio(traded, whole.initial), "there was no cash to begin with")
     found.put("fees", whole.fees)
     return Metrics({name: found.values[name] for name in DEFINITIONS}, found.why)
@@ -259,41 +254,42 @@ def _broke(ends: I8, equity: I8) -> str:
     return f"the account was at nothing or less at the end of {day}, of which there is no return"
 
 
-def _of_bars(found: _Found, whole: Whole, sums: Any) -> None:
+def _of_bars(found: _Found, whole: Whole, sums: Mapping[str, Any]) -> None:
     none = _why_not(whole)
-    found.put("max_drawdown", sums.depth if not none else None, none)
+    found.put("max_drawdown", sums["depth"] if not none else None, none)
     never = none or "the equity was never below an earlier one"
-    fell = not none and sums.depth < 0.0
-    found.put("drawdown_start", sums.start if fell else None, never)
-    found.put("drawdown_bottom", sums.bottom if fell else None, never)
+    fell = not none and sums["depth"] < 0.0
+    found.put("drawdown_start", sums["start"] if fell else None, never)
+    found.put("drawdown_bottom", sums["bottom"] if fell else None, never)
     found.put(
         "drawdown_recovery",
-        sums.recovered if fell and sums.recovered >= 0 else None,
+        sums["recovered"] if fell and sums["recovered"] >= 0 else None,
         "it has not recovered by the last bar" if fell else never,
     )
-    under = max(sums.longest, whole.end - sums.peak_end) if sums.low < sums.peak else sums.longest
-    found.put("under_water", under if not none else None, none)
-    found.put("exposure", _ratio(sums.exposed, sums.bars), "there is no bar")
+    still = whole.end - sums["peak_end"] if sums["low"] < sums["peak"] else 0
+    found.put("under_water", max(sums["longest"], still) if not none else None, none)
+    found.put("exposure", _ratio(sums["exposed"], sums["bars"]), "there is no bar")
 
 
 def holding(held: Held | None, market: Market, last: I8, closes: I8) -> tuple[float, float]:
-    """Return and drawdown of buy and hold, at the bars `last` i8[D] at which days end; NaN for none."""
-    equity = worth(held, market, last, closes[last]) if held is not None and len(last) else None
+    """Return and drawdown of buy and hold, by the `closes` i8[D] of the bars `last` i8[D], with which days
+    end; NaN for none."""
+    equity = worth(held, market, last, closes) if held is not None and len(last) else None
     row = np.full(len(DAILY), np.nan)
     if held is not None and equity is not None:
         daily(equity, held.initial, YEAR, row)
     return float(row[RETURN]), float(row[DRAWDOWN])
 
 
-def _of_trades(found: _Found, sums: Any) -> None:
-    none = "" if sums.trades else "there is no closed trade"
-    found.put("trades", sums.trades)
-    found.put("open_trades", sums.opened - sums.trades)
-    found.put("win_rate", _ratio(sums.wins, sums.trades), none)
-    found.put("profit_factor", _ratio(sums.won, -sums.lost), none or "no trade lost money")
-    found.put("expectancy", sums.net // sums.trades if sums.trades else None, none)
+def _of_trades(found: _Found, sums: Mapping[str, Any]) -> None:
+    none = "" if sums["trades"] else "there is no closed trade"
+    found.put("trades", sums["trades"])
+    found.put("open_trades", sums["opened"] - sums["trades"])
+    found.put("win_rate", _ratio(sums["wins"], sums["trades"]), none)
+    found.put("profit_factor", _ratio(sums["won"], -sums["lost"]), none or "no trade lost money")
+    found.put("expectancy", sums["net"] // sums["trades"] if sums["trades"] else None, none)
     worthless = none or "a trade's entry value is less than the smallest unit of money"
-    told = sums.trades and not sums.worthless
-    average = (sums.shares + sums.shares_carry) / sums.trades if told else None
+    told = sums["trades"] and not sums["worthless"]
+    average = (sums["shares"] + sums["shares_carry"]) / sums["trades"] if told else None
     found.put("average_trade", average, worthless)
-    found.put("worst_trade", sums.worst if told else None, worthless)
+    found.put("worst_trade", sums["worst"] if told else None, worthless)

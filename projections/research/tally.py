@@ -10,7 +10,18 @@ import numpy as np
 from numba import from_dtype, njit, types
 
 from projections.research.account import HAPPENED
-from projections.research.money import BOOL, FLOAT, INT, OPTIONS, U8, VECTOR, WORDS, quotient
+from projections.research.money import (
+    BOOL,
+    FLOAT,
+    INLINED,
+    INT,
+    OPTIONS,
+    OVERFLOW,
+    U8,
+    VECTOR,
+    WORDS,
+    quotient,
+)
 from streams.ticks import I8
 
 Record: TypeAlias = Any
@@ -18,7 +29,7 @@ Record: TypeAlias = Any
 Rows: TypeAlias = Any
 """An array of them: numba knows the fields, a type checker does not."""
 
-MONEY_SHA256: Final = "fee0f246ac4e140221af30841460739d381b76443ec526de4106a455d55f31d9"
+MONEY_SHA256: Final = "6748bf890e827818ebfcba59f279d6ecf1adadacf55bdaf49fea67a08ef69856"
 """As in `projections.research.decide`: numba's cache on disk looks at this file alone."""
 
 TALLY: Final = np.dtype(
@@ -26,7 +37,7 @@ TALLY: Final = np.dtype(
         (name, np.int64)
         for name in (
             "bars", "last", "exposed",
-            "peak", "peak_end", "low", "start", "bottom", "recovered", "falling", "longest",
+            "peak", "peak_end", "low", "start", "bottom", "recovered", "falling", "longest", "beyond",
             "opened", "trades", "wins", "won", "lost", "net", "worthless",
         )
     ]
@@ -35,13 +46,16 @@ TALLY: Final = np.dtype(
         for name in ("depth", "shares", "shares_carry", "worst", "traded", "traded_carry", "money")
     ]
 )  # fmt: skip
-"""Of the bars: `last` is the equity at the newest, `peak` the height that it stood at last at `peak_end`, and
-`low` the lowest since; the deepest fall is `depth` ≤ 0, from the bar that ended at `start` to that of `bottom`,
-and was made good at `recovered` (−1: not yet, `falling` while it is the newest). `longest`: ns under water
-until the newest height. `opened` trades; of the closed ones: how many, the sums of what they made, and of the shares of
-result and entry, whose least is `worst`; `worthless` counts those with an entry of 0. Of the fills: what they
-`traded`, as floats, and all their `money`, to see whether it fits. Each `carry` holds the rounding errors of
-its sum."""
+"""Of the bars: how many, and how many `exposed`, with a position at their close. `last` is the newest equity,
+`peak` the height at which it stood last at `peak_end`, `low` the lowest since, `longest` the ns under water
+until the newest height. The deepest fall is `depth` ≤ 0, from the bar that ended at `start` to that of
+`bottom`, and was made good at `recovered` (−1: not yet; `falling` while it is the newest fall). `beyond`: the
+end of the first bar at which the equity did not fit 64 bits, −1 for none.
+
+Of the trades: how many were `opened`; of those that are closed how many there are and how many won, the sums
+of what they made, and of the shares of result and entry, the lowest of which is `worst`; `worthless` counts
+those with an entry of 0. Of the fills: what they `traded`, as floats, and all their `money`, to see if it
+fits. Each `carry` holds the rounding errors of its sum."""
 
 TRIP: Final = np.dtype(
     [
@@ -67,15 +81,15 @@ TRIP: Final = np.dtype(
 _TALLY, _TRIP, _FILL = from_dtype(TALLY), from_dtype(TRIP), from_dtype(HAPPENED)
 
 
-@njit(types.void(_TALLY, INT, INT), **OPTIONS)
+@njit(types.void(_TALLY, INT, INT), **INLINED)
 def begin(t: Record, initial: int, end: int) -> None:
     """A run that begins with `initial` at the time `end`; the tally is all zeros."""
     t.last = t.peak = t.low = initial
-    t.peak_end, t.start, t.bottom, t.recovered = end, -1, -1, -1
+    t.peak_end, t.start, t.bottom, t.recovered, t.beyond = end, -1, -1, -1, -1
     t.worst = np.inf
 
 
-@njit(types.void(_TALLY, INT, INT), **OPTIONS)
+@njit(types.void(_TALLY, INT, INT), **INLINED)
 def mark(t: Record, now: int, end: int) -> None:
     """The equity at the close of a bar that ends at `end`. Heights are compared as integers."""
     t.last = now
@@ -87,12 +101,14 @@ def mark(t: Record, now: int, end: int) -> None:
         t.peak, t.peak_end, t.low = now, end, now
     elif now < t.low:
         t.low = now
+        if now == OVERFLOW and t.beyond < 0:
+            t.beyond = end
         fallen = now / t.peak - 1.0
         if fallen < t.depth:
             t.depth, t.start, t.bottom, t.recovered, t.falling = fallen, t.peak_end, end, -1, 1
 
 
-@njit(types.UniTuple(FLOAT, 2)(FLOAT, FLOAT, FLOAT), **OPTIONS)
+@njit(types.UniTuple(FLOAT, 2)(FLOAT, FLOAT, FLOAT), **INLINED)
 def added(total: float, carry: float, value: float) -> tuple[float, float]:
     """A sum, with `carry` holding its rounding errors (Neumaier 1974)."""
     new = total + value
@@ -101,7 +117,7 @@ def added(total: float, carry: float, value: float) -> tuple[float, float]:
     return new, carry + ((value - new) + total)
 
 
-@njit(types.void(_TALLY, INT, INT), **OPTIONS)
+@njit(types.void(_TALLY, INT, INT), **INLINED)
 def trade(t: Record, net: int, entry: int) -> None:
     """A trade that is closed made `net` of what it entered with."""
     t.trades += 1
@@ -119,13 +135,13 @@ def trade(t: Record, net: int, entry: int) -> None:
     t.shares, t.shares_carry = added(t.shares, t.shares_carry, share)
 
 
-@njit(FLOAT(_FILL), **OPTIONS)
+@njit(FLOAT(_FILL), **INLINED)
 def amounts(f: Record) -> float:
     """Its money, to see whether that of all fills together fits."""
     return abs(float(f.realised)) + float(f.fee) + float(f.cost)
 
 
-@njit(types.void(_TALLY, _FILL, FLOAT, BOOL), **OPTIONS)
+@njit(types.void(_TALLY, _FILL, FLOAT, BOOL), **INLINED)
 def fill(t: Record, f: Record, unit: float, inverse: bool) -> None:
     """A fill; `unit` is what a size of 1 is worth at a price of 1."""
     worth = f.size * unit
@@ -134,7 +150,7 @@ def fill(t: Record, f: Record, unit: float, inverse: bool) -> None:
     t.money += amounts(f)
 
 
-@njit(INT(_FILL, WORDS), **OPTIONS)
+@njit(INT(_FILL, WORDS), **INLINED)
 def _to_close(f: Record, w: U8) -> int:
     """The part of its fee that is paid for closing: of a fill that turns the position by size, rounded up."""
     if f.closes == 0:
@@ -142,7 +158,7 @@ def _to_close(f: Record, w: U8) -> int:
     return quotient(w, f.fee, f.size - abs(f.position), 1, 1, f.size, 1, 1, 1, True)
 
 
-@njit(BOOL(_TRIP, _FILL, WORDS), **OPTIONS)
+@njit(BOOL(_TRIP, _FILL, WORDS), **INLINED)
 def leaves(trip: Record, f: Record, w: U8) -> bool:
     """Whether a fill closes the trip, which then is complete; one without fills is none."""
     if f.closes == 0 or trip.fills == 0:
@@ -155,7 +171,7 @@ def leaves(trip: Record, f: Record, w: U8) -> bool:
     return True
 
 
-@njit(types.void(_TRIP, _FILL, WORDS), **OPTIONS)
+@njit(types.void(_TRIP, _FILL, WORDS), **INLINED)
 def enters(trip: Record, f: Record, w: U8) -> None:
     """A fill that may have closed a trip begins another, or goes on with the one that is open."""
     if f.opens > 0:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from projections.strategies.base import LOOKBACK_MAX, BaseStrategy, Signal
 from projections.strategies.blocks import COLUMNS
+from projections.strategies.generated import Kernels, Loops, Sharing
 from projections.strategies.parameters import Parameter, StrategyParameterError, Value, packed
 
 Floats = npt.NDArray[np.float64]
@@ -65,18 +66,6 @@ class Midway:
     seen: int
     target: float
     state: Floats
-
-
-class Kernels(Protocol):
-    """A generated module; see `generate.py`."""
-
-    live: Callable[..., int]
-
-
-class Loops(Protocol):
-    """The second generated module of a strategy; see `loops.py`."""
-
-    loop: Callable[..., int]
 
 
 class Strategies(Protocol):
@@ -203,12 +192,14 @@ class StrategyCode(ABC):
 class CompiledCode(StrategyCode):
     """A strategy with a compiled `signal`.
 
-    `load` gives its generated module, `load_loops` the second one, for histories; the first call of each
-    compiles it, and may raise StrategyCompileError.
+    `load` gives its generated module, `load_loops` the second one, for histories, `load_sharing` the third,
+    for sweeps, None where its step is of another form; the first call of each compiles it, and may raise
+    StrategyCompileError.
     """
 
     load: Callable[[], Kernels] = field(repr=False)
     load_loops: Callable[[], Loops] = field(repr=False)
+    load_sharing: Callable[[], Sharing | None] = field(repr=False)
     reads: Callable[[Mapping[str, Value]], int] = field(repr=False)
 
     @cached_property
@@ -220,6 +211,11 @@ class CompiledCode(StrategyCode):
     def loops(self) -> Loops:
         """What runs it over a history. Raises StrategyCompileError."""
         return self.load_loops()
+
+    @cached_property
+    def sharing(self) -> Sharing | None:
+        """What its sets share in a sweep. Raises StrategyCompileError."""
+        return self.load_sharing()
 
     def compile(self) -> None:
         _ = self._kernels
@@ -241,7 +237,7 @@ class CompiledCode(StrategyCode):
                 done = kernels.live(*self._candles(history), i, first, *lanes, fault)
             except BaseException as error:  # noqa: BLE001 - an author's code may raise anything
                 return StepFailure(int(fault[0]), error_text(error))
-        return None if done == len(lanes.target) else StepFailure(done, error_text(_no_position(fault[1])))
+        return None if done == len(lanes.target) else StepFailure(done, error_text(no_position(fault[1])))
 
     def over(
         self, bot: Midway, history: History, first: int, last: int, params: Floats, run: Run
@@ -260,7 +256,7 @@ class CompiledCode(StrategyCode):
             except BaseException as error:  # noqa: BLE001 - an author's code may raise anything
                 return StepFailure(int(fault[0]), error_text(error))
         if done < last:
-            return StepFailure(done, error_text(_no_position(fault[1])))
+            return StepFailure(done, error_text(no_position(fault[1])))
         if last > first:
             bot.seen, bot.target = bot.seen + last - first, float(run.targets[last - 1])
         return None
@@ -377,7 +373,7 @@ class PandasCode(StrategyCode):
             raise TypeError(f"process_data returned {type(signal).__name__}, it must return a Signal")
         target = float(signal.target)
         if not abs(target) <= 1.0:
-            raise _no_position(target)
+            raise no_position(target)
         found = {**indicators, **signal.values}
         unknown = sorted(set(found) - set(self.value_names))
         if unknown:
@@ -410,7 +406,8 @@ def _pandas() -> Any:
     return pandas
 
 
-def _no_position(target: float) -> ValueError:
+def no_position(target: float) -> ValueError:
+    """A target that is none."""
     return ValueError(f"the target is {float(target)!r}, it must be a number from -1 to 1")
 
 

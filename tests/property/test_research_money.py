@@ -18,7 +18,7 @@ from projections.fold import decide as fold_decide
 from projections.fold import fills as fold_fills
 from projections.fold import money as fold_money
 from projections.fold.money import Account, MoneyOverflowError
-from projections.research import decide, holding, money
+from projections.research import decide, holding, money, tally
 from projections.research.money import OVERFLOW
 from streams.causes import Cause
 from streams.events import Market, Sizing
@@ -277,4 +277,4 @@ def test_the_words_of_a_decision_are_the_folds() -> None:
 
 def test_what_is_cached_with_money_in_it_does_not_outlive_a_change_of_money() -> None:
     here = sha256(Path(money.__file__).read_bytes()).hexdigest()
-    assert here == decide.MONEY_SHA256 == holding.MONEY_SHA256
+    assert here == decide.MONEY_SHA256 == holding.MONEY_SHA256 == tally.MONEY_SHA256

@@ -1,0 +1,248 @@
+"""The accounts of many sets of parameters over the bars, compiled: from one event to the next.
+
+What happens at a bar is done by the very functions that do it for one bot (`projections.research.account`),
+and only at bars where something may happen: a target changes, an order waits, data is incomplete, a day ends.
+Between them cash, position and entry value stand still, and the equity rises or falls with the price. So
+closes within those of which it is known are not looked at: there it is below its last height, and not below
+the lowest since.
+"""
+
+from typing import Final
+
+import numpy as np
+from numba import from_dtype, njit, types
+
+from projections.research import tally
+from projections.research.account import (
+    BOT,
+    FILL,
+    HAPPENED,
+    MARK,
+    NO_ORDER,
+    RUNNING,
+    STEP,
+    Record,
+    Records,
+    Words,
+    at_bar,
+    fill_before,
+    mark,
+    vouched,
+)
+from projections.research.columns import TRADE, Floats
+from projections.research.money import (
+    BOOL,
+    CASH,
+    COST,
+    FLOAT,
+    INLINED,
+    INT,
+    OPTIONS,
+    POSITION,
+    VECTOR,
+    WORDS,
+    equity,
+)
+from projections.research.tally import TALLY, TRIP
+from streams.ticks import I8
+
+ACCOUNT_SHA256: Final = "da4c29ab77faab4dc6884b17d226741a0714e2a378634739d18d32e62c772977"
+TALLY_SHA256: Final = "37861969b0b42c4b87226b0691d7914d8e9cabfc5121777365aa81e89833d514"
+"""As in `projections.research.decide`: numba's cache on disk looks at this file alone."""
+
+WALK: Final = np.dtype([(name, np.int64) for name in ("low", "high", "day")])
+"""A set on its way over a piece: between the closes `low` and `high` nothing is to be noted; `day` is the
+next of the days that end."""
+
+_BOT, _HAPPENED, _WALK = from_dtype(BOT), from_dtype(HAPPENED), from_dtype(WALK)
+_TALLY, _TRIP, _MARKS = from_dtype(TALLY), from_dtype(TRIP), from_dtype(MARK)[::1]
+_STEPS = types.Array(from_dtype(STEP), 1, "C", readonly=True)
+_TRADES = types.Array(from_dtype(TRADE), 1, "C", readonly=True)
+_OUT = _HAPPENED[::1]
+_NONE_LOW, _NONE_HIGH = 2**62, -(2**62)
+
+
+@njit(BOOL(_BOT, _TALLY, _TRIP, WORDS, _OUT, FLOAT, BOOL), **INLINED)
+def _told(b: Record, t: Record, trip: Record, w: Words, out: Records, unit: float, inverse: bool) -> bool:
+    """Count what has happened; whether something was filled."""
+    filled = False
+    for k in range(b.told):
+        if out[k].kind == FILL:
+            filled = True
+            tally.fill(t, out[k], unit, inverse)
+            if tally.leaves(trip, out[k], w):
+                tally.trade(t, trip.net, trip.entry)
+            tally.enters(trip, out[k], w)
+            t.opened += out[k].opens > 0
+    b.told = b.changed = 0
+    return filled
+
+
+@njit(types.void(_TALLY, _WALK, INT, INT, INT, INT, INT, VECTOR, VECTOR), **INLINED)
+def _note(
+    t: Record, v: Record, worth: int, i: int, end: int, close: int, position: int, day_bars: I8, days: I8
+) -> None:
+    """The equity at the close of bar `i`."""
+    tally.mark(t, worth, end)
+    t.bars += 1
+    t.exposed += position != 0
+    while v.day < day_bars.shape[0] and day_bars[v.day] == i:
+        days[v.day] = worth
+        v.day += 1
+    if t.peak_end == end or worth <= 0:
+        v.low, v.high = _NONE_LOW, _NONE_HIGH
+    else:
+        v.low, v.high = min(v.low, close), max(v.high, close)
+
+
+@njit(types.void(_TALLY, _WALK, INT, INT, INT, VECTOR, VECTOR, VECTOR), **INLINED)
+def _rest(t: Record, v: Record, cash: int, first: int, last: int, ends: I8, day_bars: I8, days: I8) -> None:
+    """Bars `first` … `last` − 1 of a set that holds nothing."""
+    tally.mark(t, cash, ends[first])
+    if t.peak_end == ends[first]:
+        t.peak_end = ends[last - 1]
+    t.bars += last - first
+    while v.day < day_bars.shape[0] and day_bars[v.day] < last:
+        days[v.day] = cash
+        v.day += 1
+
+
+@njit(
+    INT(
+        VECTOR, WORDS, VECTOR, _BOT, _TALLY, _WALK, _STEPS, VECTOR, VECTOR, INT, INT, VECTOR, VECTOR, _MARKS,
+        _OUT,
+    ),
+    **INLINED,
+)  # fmt: skip
+def _hold(
+    m: I8, w: Words, account: I8, b: Record, t: Record, v: Record, bars: Records, closes: I8, ends: I8,
+    first: int, last: int, day_bars: I8, days: I8, marks: Records, out: Records,
+) -> int:  # fmt: skip
+    """Bars from `first` on of a set that holds something, until one at which it is ruined, or `last`."""
+    position = account[POSITION]
+    i = first
+    while i < last:
+        low, high, begun = v.low, v.high, i
+        to = min(last, day_bars[v.day]) if v.day < day_bars.shape[0] else last
+        while i < to and low <= closes[i] <= high:
+            i += 1
+        t.bars += i - begun
+        t.exposed += i - begun
+        if i == last:
+            break
+        worth = equity(m, w, account[CASH], position, account[COST], closes[i])
+        if worth <= 0:
+            mark(m, w, account, b, bars[i], i, marks, out)
+        _note(t, v, worth, i, ends[i], closes[i], position, day_bars, days)
+        i += 1
+        if worth <= 0:
+            break
+    return i
+
+
+@njit(INT(_BOT, VECTOR, INT, VECTOR, INT, INT, INT), **INLINED)
+def _next(b: Record, changes: I8, change: int, incomplete: I8, gap: int, i: int, last: int) -> int:
+    """The next bar from `i` on at which more may happen than a mark."""
+    if b.order != NO_ORDER and b.order_trade >= 0:
+        return i
+    if b.steps == 0:
+        return last
+    if b.resumes != 0 and b.standing == RUNNING:
+        return i
+    if change < changes.shape[0]:
+        last = min(last, changes[change])
+    if gap < incomplete.shape[0]:
+        last = min(last, incomplete[gap])
+    return min(last, b.fails) if b.fails >= i else last
+
+
+@njit(
+    types.void(
+        VECTOR, WORDS, VECTOR, _BOT, _TALLY, _TRIP, _WALK, FLOAT, BOOL, _STEPS, _TRADES, VECTOR, VECTOR,
+        VECTOR, INT, INT, VECTOR, types.float64[::1], VECTOR, VECTOR, _MARKS, _OUT,
+    ),
+    **INLINED,
+)  # fmt: skip
+def _over(
+    m: I8, w: Words, account: I8, b: Record, t: Record, trip: Record, v: Record, unit: float, inverse: bool,
+    bars: Records, trades: Records, closes: I8, ends: I8, incomplete: I8, first: int, last: int,
+    changes: I8, targets: Floats, day_bars: I8, days: I8, marks: Records, out: Records,
+) -> None:  # fmt: skip
+    change = gap = 0
+    i = first
+    while i < last and b.lost == 0:
+        to = _next(b, changes, change, incomplete, gap, i, last)
+        if to > i and b.unmarked == 0:
+            _rest(t, v, account[CASH], i, to, ends, day_bars, days)
+            i = to
+        elif to > i and account[POSITION] != 0:
+            i = _hold(m, w, account, b, t, v, bars, closes, ends, i, to, day_bars, days, marks, out)
+            _told(b, t, trip, w, out, unit, inverse)
+        else:
+            target = b.target
+            if change < changes.shape[0] and changes[change] == i:
+                target = targets[change]
+                change += 1
+            lacks = gap < incomplete.shape[0] and incomplete[gap] == i
+            gap += lacks
+            worth = at_bar(m, w, account, b, bars[i], trades, i, target, lacks, marks, out)
+            if _told(b, t, trip, w, out, unit, inverse):
+                v.low, v.high = _NONE_LOW, _NONE_HIGH
+            _note(t, v, worth, i, ends[i], closes[i], account[POSITION], day_bars, days)
+            i += 1
+
+
+@njit(
+    types.void(
+        VECTOR, WORDS, types.int64[:, ::1], _BOT[::1], _TALLY[::1], _TRIP[::1], FLOAT, BOOL, _STEPS, _TRADES,
+        VECTOR, VECTOR, VECTOR, INT, INT, types.int64[:, ::1], types.float64[:, ::1], VECTOR, VECTOR,
+        types.int64[:, ::1], INT, _WALK[::1], _MARKS, _OUT,
+    ),
+    **OPTIONS,
+)  # fmt: skip
+def over_changes(
+    m: I8, w: Words, accounts: I8, bots: Records, tallies: Records, trips: Records, unit: float,
+    inverse: bool, bars: Records, trades: Records, closes: I8, ends: I8, incomplete: I8, first: int,
+    last: int, changes: I8, targets: Floats, counts: I8, day_bars: I8, days: I8, day: int, walk: Records,
+    marks: Records, out: Records,
+) -> None:  # fmt: skip
+    """Bars `first` … `last` − 1 of each of S sets.
+
+    `changes` i8[S, C] are the bars at which its target becomes that of `targets` f8[S, C], so many as
+    `counts` says; `incomplete` those of the piece that are; `day_bars` i8[D] those at whose close UTC days
+    end, of which `day` is the first here, and `days` i8[S, D] the equity there. `walk`, `marks` (without
+    rows) and `out` are room to work in.
+    """
+    for s in range(bots.shape[0]):
+        v = walk[0]
+        v.low, v.high, v.day = _NONE_LOW, _NONE_HIGH, day
+        _over(
+            m, w, accounts[s], bots[s], tallies[s], trips[s], v, unit, inverse, bars, trades, closes, ends,
+            incomplete, first, last, changes[s, : counts[s]], targets[s, : counts[s]], day_bars, days[s],
+            marks, out,
+        )  # fmt: skip
+
+
+@njit(
+    types.void(
+        VECTOR, WORDS, types.int64[:, ::1], _BOT[::1], _TALLY[::1], _TRIP[::1], FLOAT, BOOL, _TRADES, INT,
+        _OUT,
+    ),
+    **OPTIONS,
+)  # fmt: skip
+def fill_up_to(
+    m: I8, w: Words, accounts: I8, bots: Records, tallies: Records, trips: Records, unit: float,
+    inverse: bool, trades: Records, place: int, out: Records,
+) -> None:  # fmt: skip
+    """What waits is filled by trades before `place`."""
+    for s in range(bots.shape[0]):
+        fill_before(m, w, accounts[s], bots[s], trades, out, place)
+        _told(bots[s], tallies[s], trips[s], w, out, unit, inverse)
+
+
+@njit(types.void(types.int64[:, ::1], _BOT[::1], BOOL, INT, INT, INT, _OUT), **OPTIONS)
+def vouch(accounts: I8, bots: Records, live: bool, time: int, price: int, trade: int, out: Records) -> None:
+    """From here on somebody vouches for the market's data, or nobody does."""
+    for s in range(bots.shape[0]):
+        vouched(bots[s], accounts[s], out, live, time, price, trade)
+        bots[s].told = 0
