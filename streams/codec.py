@@ -1,6 +1,7 @@
 """The one place where events become bytes and bytes become events.
 
-Journal records hold one `Input`, derived records one `Output`, both MessagePack. A tag that is no longer
+Journal records hold one `Input`, derived records one `Output`, those of the ledger one research event, all
+MessagePack. A tag that is no longer
 written is kept readable by an upcaster: a function from the old fields to the new event, registered under
 the old tag, with a golden sample of its bytes in `tests/golden`.
 """
@@ -10,7 +11,7 @@ from typing import Any, TypeVar, cast, get_args
 
 import msgspec
 
-from streams.events import DerivedEvent, Event, JournalEvent
+from streams.events import DerivedEvent, Event, JournalEvent, ResearchEvent
 from streams.records import Input, Output, Record
 
 UPCASTERS: dict[str, Callable[[dict[str, Any]], Event]] = {}
@@ -23,13 +24,14 @@ T = TypeVar("T", Input, Output)
 _encoder = msgspec.msgpack.Encoder()
 _input = msgspec.msgpack.Decoder(Input)
 _output = msgspec.msgpack.Decoder(Output)
+_research: msgspec.msgpack.Decoder[ResearchEvent] = msgspec.msgpack.Decoder(ResearchEvent)
 
 
 class UndecodableError(ValueError):
     """Bytes that are no event of ours; the message says where and why."""
 
 
-def encode(value: Input | Output) -> bytes:
+def encode(value: Input | Output | ResearchEvent) -> bytes:
     return _encoder.encode(value)
 
 
@@ -41,6 +43,15 @@ def input_of(record: Record) -> Input:
 def output_of(record: Record) -> Output:
     """What a derived record holds. Raises `UndecodableError`."""
     return decode_output(_whole(record))
+
+
+def research_of(record: Record) -> ResearchEvent:
+    """What a record of the ledger holds. Raises `UndecodableError`."""
+    value = _whole(record)
+    try:
+        return _research.decode(value)
+    except Exception as error:  # noqa: BLE001 - as below
+        return _old_research(value, error)
 
 
 def _whole(record: Record) -> bytes:
@@ -78,6 +89,15 @@ def _old_output(value: bytes, error: Exception) -> Output:
     return _converted([partition, offset, indexes, upcast], Output)
 
 
+def _old_research(value: bytes, error: Exception) -> ResearchEvent:
+    try:
+        return msgspec.convert(_upcast(msgspec.msgpack.decode(value), error), ResearchEvent)
+    except UndecodableError:
+        raise
+    except Exception:  # noqa: BLE001 - as above
+        raise UndecodableError(f"not an event of the ledger: {error}") from error
+
+
 def _converted(parts: list[Any], kind: type[T]) -> T:
     try:
         return msgspec.convert(parts, kind)
@@ -109,7 +129,8 @@ def _tag(event: type[Event]) -> str:
 
 JOURNAL_EVENTS: dict[str, type[Event]] = {_tag(e): e for e in get_args(JournalEvent)}
 DERIVED_EVENTS: dict[str, type[Event]] = {_tag(e): e for e in get_args(DerivedEvent)}
-TAGS: dict[str, type[Event]] = JOURNAL_EVENTS | DERIVED_EVENTS
+RESEARCH_EVENTS: dict[str, type[Event]] = {_tag(e): e for e in get_args(ResearchEvent)}
+TAGS: dict[str, type[Event]] = JOURNAL_EVENTS | DERIVED_EVENTS | RESEARCH_EVENTS
 
 
 def schemas() -> dict[str, Any]:

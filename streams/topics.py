@@ -8,13 +8,17 @@ SIGNALS = "signals"
 TRADES = "trades"
 BOTS = "bots"
 SYSTEM = "system"
+RESEARCH = "research"
+"""The ledger of trials, which nothing folds, projects or compares; all of it stands in partition 0."""
 SNAPSHOTS = "snapshots"
 """State of the fold, disposable: the only stream that is compacted."""
 
 DERIVED = (CANDLES, SIGNALS, TRADES, BOTS)
 """Streams that `verify` compares."""
 PROJECTED = (*DERIVED, SYSTEM)
-ALL = (JOURNAL, *PROJECTED, SNAPSHOTS)
+SHOWN = (JOURNAL, *PROJECTED, RESEARCH)
+"""Streams whose events people read."""
+ALL = (*SHOWN, SNAPSHOTS)
 
 GROUP = "tcpdashboard"
 """The consumer group of all workers of a log; on Kafka behind the log's prefix, as a topic."""

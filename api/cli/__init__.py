@@ -20,6 +20,7 @@ from api.cli import (
     reads,
     research,
     run,
+    runs,
     serve,
     strategies,
     sweep,
@@ -57,6 +58,7 @@ app.command("verify")(audit.verify)
 app.command("anchor")(audit.anchor)
 app.command("backtest")(research.backtest)
 app.command("sweep")(sweep.sweep)
+app.add_typer(runs.app, name="runs")
 app.command("parity")(parity.parity)
 app.command("rebuild")(upkeep.rebuild)
 app.command("migrate")(upkeep.migrate)

@@ -94,10 +94,10 @@ def schemas(
 
 
 def _check_stream(stream: str) -> None:
-    from streams.topics import JOURNAL, PROJECTED
+    from streams.topics import SHOWN
 
-    if stream not in (JOURNAL, *PROJECTED):
-        raise typer.BadParameter(f"there is no stream {stream!r}; choose {', '.join((JOURNAL, *PROJECTED))}")
+    if stream not in SHOWN:
+        raise typer.BadParameter(f"there is no stream {stream!r}; choose {', '.join(SHOWN)}")
 
 
 def _partitions(log: "Log", partition: int | None) -> list[int]:
@@ -137,9 +137,9 @@ def _new(
     """Records of start ≤ offset < end that repeat nothing; `seen` is what was read before, by partition."""
     from projections.audit.recorded import recorded
     from streams.causes import Seen
-    from streams.topics import JOURNAL
+    from streams.topics import PROJECTED
 
-    if stream == JOURNAL or start >= end:
+    if stream not in PROJECTED or start >= end:
         yield from log.read(stream, partition, start, end)
         return
     before = start if partition in seen else max(log.earliest(stream, partition), start - OVERLAP_RECORDS)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO
 
 import typer
 
-from api.cli.failures import CommandFailedError, refusing
+from api.cli.failures import FAILED, CommandFailedError, refusing
 from api.cli.import_market import rate
 from api.cli.options import Frame, From, Json, Params, Symbol, Timeframe, To, Venue, time_of
 from api.cli.output import check_file, print_json, print_table, progress, say
@@ -45,6 +45,11 @@ Cold = Annotated[bool, typer.Option("--cold", help="Don't warm up on what lies b
 Fee = Annotated[str | None, typer.Option("--fee-bp", metavar="X", help="[default: the market's]")]
 Slippage = Annotated[str | None, typer.Option("--slippage-bp", metavar="X", help="[default: the market's]")]
 Annualise = Annotated[float, typer.Option("--annualise", help="Days of a year.")]
+Holdout = Annotated[
+    str | None,
+    typer.Option("--holdout", metavar="SHARE", help="Don't look at this last part of the candles, as 20%."),
+]
+Look = Annotated[bool, typer.Option("--look", help="Look at what --holdout holds out, and at that alone.")]
 Strategy = Annotated[str, typer.Argument(help="Name of a strategy, or a file with one.")]
 FRAMES = ("equity", "trades", "fills", "signals", "indicators")
 
@@ -72,6 +77,8 @@ def backtest(
         bool, typer.Option("--final", help="In their last revision; with --as-known both, and what differs.")
     ] = False,
     annualise: Annualise = 365,
+    holdout: Holdout = None,
+    look: Look = False,
     explain: Annotated[bool, typer.Option("--explain", help="Say what each number is.")] = False,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help="A new folder for the result's tables.")
@@ -100,6 +107,7 @@ def backtest(
             "cash": cash, "sizing": size, "short": short, "after": after_ns, "until": until_ns, "cold": cold,
             "fee": None if fee is None else rate(fee, "--fee-bp"), "annualise": annualise,
             "slippage": None if slippage is None else rate(slippage, "--slippage-bp"),
+            "holdout": holdout, "look": look, "home": session.ledger,
         }  # fmt: skip
         params = params_of(param or ())
         code.check(params)
@@ -118,6 +126,8 @@ def backtest(
         print_json(shown)
     else:
         _print(result, other, explain=explain)
+    if result.entry.lacking:
+        raise typer.Exit(FAILED)
 
 
 def strategies_aside() -> "redirect_stdout[TextIO]":
@@ -222,7 +232,7 @@ def _print(result: "Result", other: "Result | None", *, explain: bool) -> None:
         say(f"! {incident}")
     for line in result.honesty:
         say(f"{'! ' if line.warns else ''}{line.text}")
-    for note in result.data.notes:
+    for note in result.notes:
         say(note)
     from projections.research.statistics import DEFINITIONS
 

@@ -1,19 +1,18 @@
 """What a command works with: settings, log, database, strategies, opened when first asked for."""
 
-import getpass
-import os
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from infra.process.settings import Settings, load_settings
+from infra.process.settings import Settings, account, load_settings
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from infra.commands import BotManager
+    from infra.research.ledger import Ledger
     from infra.strategies.registry import Strategies
     from streams.log import Log
 
@@ -37,6 +36,13 @@ class Session:
         """Whether the log is there already; opening it would make it."""
         url = urlsplit(self.settings.log_url)
         return url.scheme != "embedded" or Path(url.path).exists()
+
+    @property
+    def ledger(self) -> "Ledger | None":
+        """The ledger of trials; None without a log, which is not made for it."""
+        from infra.research.ledger import Ledger
+
+        return Ledger(self.log, self.settings.home, self.settings.who) if self.has_log else None
 
     @cached_property
     def database(self) -> "Engine":
@@ -94,7 +100,4 @@ class Session:
 
 def who() -> str:
     """Who gives commands on this machine."""
-    try:
-        return f"cli:{getpass.getuser()}"
-    except (KeyError, OSError):  # an account without a name, as in some containers
-        return f"cli:uid{os.getuid()}"
+    return f"cli:{account()}"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from api.cli.failures import INTERRUPTED, CommandFailedError, refusing
+from api.cli.failures import FAILED, INTERRUPTED, CommandFailedError, refusing
 from api.cli.import_market import rate
 from api.cli.options import Frame, From, Json, Symbol, To, Venue, time_of
 from api.cli.output import Advance, print_json, print_table, progress, say, write_chunks
@@ -22,6 +22,8 @@ from api.cli.research import (
     Fee,
     File,
     Fill,
+    Holdout,
+    Look,
     Short,
     Size,
     Slippage,
@@ -80,6 +82,8 @@ def sweep(
     fee: Fee = None,
     slippage: Slippage = None,
     annualise: Annualise = 365,
+    holdout: Holdout = None,
+    look: Look = False,
     out: Annotated[
         Path | None,
         typer.Option("--out", metavar="FILE", help="All sets, as .parquet or .csv.", dir_okay=False),
@@ -108,18 +112,21 @@ def sweep(
             cash=cash, sizing=size, short=short, after=after_ns, until=until_ns, cold=cold,
             fee=None if fee is None else rate(fee, "--fee-bp"), annualise=annualise,
             slippage=None if slippage is None else rate(slippage, "--slippage-bp"),
+            holdout=holdout, look=look,
         )  # fmt: skip
         swept = begun(strategy, known, dict(axes), chosen, seed, session.strategies, asked)
         with progress("sweeping", len(swept.sets)) as advance:
-            seen, home = Seen(sort, advance), session.settings.home
+            seen, home, ledger = Seen(sort, advance), session.settings.home, session.ledger
             with suppress(KeyboardInterrupt):
-                run(swept, session.strategies, jobs or -1, seen, home=home, resume=resume)
+                run(swept, session.strategies, jobs or -1, seen, home=home, ledger=ledger, resume=resume)
     if out is not None and swept.whole:
         _write(swept.frame.sort_values(sort, ascending=False, kind="stable"), out)
     _print(seen, swept, json=json)
     if not swept.whole:
         say("broken off; what is done is kept: the same command with --resume goes on")
         raise typer.Exit(INTERRUPTED)
+    if swept.entry.lacking:
+        raise typer.Exit(FAILED)
 
 
 class Seen:
@@ -190,7 +197,8 @@ def _print(seen: Seen, swept: "Swept", *, json: bool) -> None:
         for number in numbers:
             row = swept.rows.row(number)
             metrics = {name: shown(name, value, scale) for name, value in row.values.items()}
-            print_json({"params": swept.sets[number], "metrics": metrics, "error": row.error})
+            told = {"params": swept.sets[number], "metrics": metrics, "error": row.error}
+            print_json(told | swept.entry.to_dict())
         return
     table: list[dict[str, Any]] = []
     for number in numbers[:SHOWN]:

@@ -10,12 +10,11 @@ from api.http.services import INT64_MAX, Partition, Served, time_ns
 from infra.present.records import decoded
 from infra.present.values import iso
 from streams.log import Log
-from streams.topics import JOURNAL, PROJECTED
+from streams.topics import SHOWN
 
 router = APIRouter(prefix="/api", tags=["log"])
 
-STREAMS = (JOURNAL, *PROJECTED)
-Stream = Literal["journal", "candles", "signals", "trades", "bots", "system"]
+Stream = Literal["journal", "candles", "signals", "trades", "bots", "system", "research"]
 RECORDS, RECORDS_MAX = 100, 1_000
 BYTES_MAX = 1_000_000
 """A record of ticks grows about tenfold as JSON; one record is always given."""
@@ -33,7 +32,7 @@ def streams(services: Served) -> dict[str, Any]:
                 "earliest": log.earliest(stream, partition),
                 "highwater": log.highwater(stream, partition),
             }
-            for stream in STREAMS
+            for stream in SHOWN
             for partition in range(log.partitions)
         ]
     }

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, NamedTuple, TypeAlias, Union, get_ar
 from msgspec import Meta
 
 from streams.causes import Cause
-from streams.events import Equity, Event, Sizing
+from streams.events import Equity, Event, Market, Sizing
 
 Form: TypeAlias = Literal[
     "time", "decimal", "integer", "float", "bool", "text", "json", "bytes", "cause", "sizing"
@@ -23,7 +23,7 @@ SCALES = {
 }
 """By the unit of a decimal, the field of the same event that holds its scale; a `rate` has always 8."""
 _PLAIN: dict[Any, Form] = {int: "integer", float: "float", bool: "bool", str: "text", bytes: "bytes"}
-_STRUCTS: dict[Any, Form] = {Cause: "cause", Sizing: "sizing"}
+_STRUCTS: dict[Any, Form] = {Cause: "cause", Sizing: "sizing", Market: "json"}
 
 
 class Field(NamedTuple):

@@ -3,11 +3,11 @@
 from typing import Any
 
 from infra.present.values import event_to_json, text_of
-from streams.codec import input_of, output_of
+from streams.codec import input_of, output_of, research_of
 from streams.events import Clock, Event, Market, TickBatch
 from streams.journal import event_tag
 from streams.records import Record
-from streams.topics import JOURNAL
+from streams.topics import JOURNAL, RESEARCH
 
 UNDECODABLE = "undecodable"
 
@@ -27,6 +27,9 @@ def _lines(record: Record, content: bool) -> list[tuple[str | None, str, dict[st
     if record.topic == JOURNAL:
         event = input_of(record).event
         return [(None, event_tag(event), _shown(event, record, content))]
+    if record.topic == RESEARCH:
+        event = research_of(record)
+        return [(None, event_tag(event), event_to_json(event, content_only=content))]
     output = output_of(record)
     causes = [str(cause) if output.offset >= 0 else None for cause in output.causes()]
     shown = (_shown(event, record, content) for event in output.events)

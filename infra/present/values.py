@@ -162,4 +162,5 @@ _UNITS: dict[str, _Show] = {
     **{unit: _scaled(scale) for unit, scale in SCALES.items()},
     "rate": _each(lambda value, _: decimal_string(value, RATE_SCALE)),
     "bytes": lambda value, _: text_of(value),
+    "floats": lambda value, _: memoryview(value).cast("d").tolist(),
 }

@@ -6,6 +6,7 @@ fees, parameters and sizing are in the journal, so that a setting can never make
 """
 
 import difflib
+import getpass
 import os
 import re
 import socket
@@ -91,6 +92,14 @@ def _whole(low: int, high: int) -> Callable[[object, Path], int]:
     return parse
 
 
+def account() -> str:
+    """The name of the account that this process runs under."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # one without a name, as in some containers
+        return f"uid{os.getuid()}"
+
+
 class Setting(NamedTuple):
     """How the text of a setting is read, relative to which folder, and what it is for."""
 
@@ -109,6 +118,7 @@ KNOWN = {
     "strategies": Setting(_files, "files with strategies of your own"),
     "kernels": Setting(_folder, "folder of compiled strategy kernels"),
     "worker": Setting(_text, "name of this worker, by default the host's; on Kafka each worker has another"),
+    "who": Setting(_text, "who stands in the ledger of trials, by default USER@HOST"),
     "anchor": Setting(_folder, "file to which workers append an anchor, one a day and one at their end"),
     "ahead_s": Setting(
         _whole(0, 86_400), "seconds that a live trade may be ahead of its venue's clock, before it is refused"
@@ -132,6 +142,7 @@ class Settings:
     partitions: int | None = None
     strategies: tuple[Path, ...] = ()
     worker: str = field(default_factory=socket.gethostname)
+    who: str = field(default_factory=lambda: f"{account()}@{socket.gethostname()}")
     anchor: Path | None = None
     ahead_s: int = 5
     sim_seed: int = 1

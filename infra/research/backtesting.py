@@ -6,28 +6,42 @@
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 from msgspec.structs import replace as changed
 
 from infra.commands.given import integer_of, sizing_of
-from infra.present.values import iso
+from infra.present.values import decimal_string, iso
+from infra.research.holdout import Holdout, apart
+from infra.research.ledger import Entry, Home, columns_of, entered, process, versions
 from infra.research.result import Costs, Result
 from infra.research.sources import Data
 from infra.strategies.registry import Strategies, load_strategies
 from projections.research.bars import Fill
+from projections.research.daily import BLOCKS, blocks_of, days_of, returns_of
 from projections.research.honesty import too_short
 from projections.research.money import OVERFLOW
+from projections.research.round_trips import TooLargeError
 from projections.research.run import NotKnownError, Prepared, Specification, era_before
 from projections.research.run import backtest as run_over
 from projections.research.statistics import YEAR
 from projections.strategies.base import BaseStrategy
 from projections.strategies.code import History, PandasCode, Run, StrategyCode
-from streams.events import Market, OnStale, Params, Sizing, Timeframe
+from streams.events import (
+    Market,
+    OnStale,
+    Params,
+    ParamValue,
+    Sizing,
+    Timeframe,
+    TrialKind,
+    TrialStarted,
+)
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -43,7 +57,8 @@ class BacktestError(ValueError):
 @dataclass(frozen=True)
 class Asked:
     """How a backtest is to be run: over candles that end in (`after`, `until`], ns; `fee` and `slippage` in
-    1e-8, None: the market's."""
+    1e-8, None: the market's. `holdout`: the share of these candles, such as 0.2 or "20%", that is held out
+    at their end; `look`: over these alone, warmed on those before."""
 
     cash: str | None = None
     sizing: str = "equity:1"
@@ -55,6 +70,8 @@ class Asked:
     fee: int | None = None
     slippage: int | None = None
     annualise: float = YEAR
+    holdout: float | str | None = None
+    look: bool = False
 
 
 def backtest(
@@ -67,6 +84,7 @@ def backtest(
     stamp: Literal["close", "open"] = "close",
     fill: Fill = "next-open",
     strategies: Strategies | None = None,
+    home: Home = None,
     say: Callable[[str], None] | None = None,
     **asked: Any,
 ) -> Result:
@@ -75,14 +93,41 @@ def backtest(
     `strategy`: a name, a file with one strategy, its class, or its code. `data`: a DataFrame or a file of
     bars, with `market` (its specification, or `venue:symbol`), `timeframe`, `stamp` and `fill` as
     `infra.research.files` says, also where they are not given; or `Data` made before, once for many runs.
-    `say` is told how long a strategy in plain Python will take, where that is worth a word.
+    `home`: whose ledger the run is written into, a folder; without it the home that the settings name, if
+    there is one. `say` is told how long a strategy in plain Python will take, where that is worth a word.
 
     Raises `BacktestError`, `BarsError`, `UnknownStrategyError`, `StrategyFileError` and
-    `StrategyParameterError`, each with words for people.
+    `StrategyParameterError`, each with words for people, and `LogError` where the ledger cannot be written:
+    then nothing was run.
     """
     code = code_of(strategy, strategies)
     setting = setting_of(data_of(data, market, timeframe, stamp, fill), Asked(**asked))
-    return run(setting, code, code.check(params or {}), say)
+    checked = code.check(params or {})
+    trial = partial(setting.trial, "backtest", [code], columns_of([checked]), 1)
+    with entered(home, trial) as entry:
+        return run_entered(setting, code, checked, entry, say)
+
+
+def run_entered(
+    setting: "Setting",
+    code: StrategyCode,
+    params: Params,
+    entry: Entry,
+    say: Callable[[str], None] | None = None,
+) -> Result:
+    """`run`, and what became of it in the ledger."""
+    market = setting.market
+    try:
+        result = replace(run(setting, code, params, say), entry=entry)
+        row = (result.found.values, result.outcome.stretches[0].failure)
+    except (BacktestError, TooLargeError) as error:
+        words = str(error)
+        entry.ended([params], lambda _: ({}, words), np.zeros((1, BLOCKS, 3)), market)
+        raise
+    days = days_of(result.curve.ends)
+    returns = returns_of(result.curve.equity[days.last], result.curve.initial)
+    entry.ended([params], lambda _: row, blocks_of(returns[None]), market)
+    return result
 
 
 @dataclass(frozen=True)
@@ -97,19 +142,68 @@ class Setting:
     cash: int
     cash_scale: int
     costs: Costs
+    holdout: Holdout | None = None
+
+    @property
+    def market(self) -> Market:
+        """As it stands at the last bar."""
+        prepared = self.data.prepared
+        return prepared.columns.eras[int(prepared.bars["era"][self.last - 1])]
+
+    def trial(
+        self,
+        kind: TrialKind,
+        codes: Iterable[StrategyCode],
+        parameters: Mapping[str, tuple[ParamValue, ...]],
+        sets: int,
+        who: str,
+        **further: Any,
+    ) -> TrialStarted:
+        """What the ledger holds of a run of so many sets before it begins."""
+        prepared, asked, held = self.data.prepared, self.asked, self.holdout
+        return TrialStarted(
+            at=time.time_ns(),
+            kind=kind,
+            market=prepared.columns.market,
+            timeframe=cast(Timeframe, prepared.columns.timeframe),
+            after=prepared.begin(self.first),
+            until=int(prepared.ends[self.last - 1]),
+            candles=self.last - self.first,
+            origin=dict(self.data.origin),
+            sha256=prepared.digest(self.last),
+            specification=prepared.columns.eras[era_before(prepared, self.first)],
+            strategies={code.name: code.code_hash for code in codes},
+            sets=sets,
+            parameters=dict(parameters),
+            cash=decimal_string(self.cash, self.cash_scale),
+            sizing=asked.sizing,
+            annualise=float(asked.annualise),
+            who=who,
+            process=process(),
+            versions=versions(),
+            short=asked.short,
+            on_stale=asked.on_stale,
+            cold=asked.cold,
+            fee=asked.fee,
+            slippage=asked.slippage,
+            holdout=held.share if held else "",
+            look=bool(held and held.look),
+            **further,
+        )
 
 
 def setting_of(data: Data, asked: Asked) -> Setting:
-    """Raises `BacktestError`, and `ValueError` for cash or sizing that is none."""
+    """Raises `BacktestError`, `HoldoutError`, and `ValueError` for cash or sizing that is none."""
     if not 0 < asked.annualise < float("inf"):
         raise BacktestError(f"annualise by {asked.annualise}: give a number of days above 0, such as 365")
     prepared = with_costs(data.prepared, asked.fee, asked.slippage)
     first, last = range_of(prepared, asked.after, asked.until)
+    first, last, held = apart(prepared, first, last, asked.holdout, look=asked.look)
     begun = prepared.columns.eras[era_before(prepared, first)]
     cash = integer_of(asked.cash or default_cash(begun.contract), begun.cash_scale, "cash")
     costs = Costs(begun.fee, begun.slippage, asked.fee is not None, asked.slippage is not None)
-    data = replace(data, prepared=prepared)
-    return Setting(data, asked, first, last, sizing_of(asked.sizing), cash, begun.cash_scale, costs)
+    data = replace(data, prepared=prepared, notes=(*data.notes, *([held.words] if held else [])))
+    return Setting(data, asked, first, last, sizing_of(asked.sizing), cash, begun.cash_scale, costs, held)
 
 
 def run(

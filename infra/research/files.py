@@ -5,6 +5,7 @@
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast
 
@@ -77,7 +78,8 @@ def bars_of_file(
     Raises `BarsError` with the row and the value, `FileReadError` for a file that cannot be read, and
     `ValueError` for a market that none can be.
     """
-    return _data(_read(file), market, timeframe, stamp, fill, str(file))
+    data = _data(_read(file), market, timeframe, stamp, fill, str(file))
+    return replace(data, origin={**data.origin, "source": "file", "file": str(file.absolute())})
 
 
 def bars_of_frame(
@@ -168,7 +170,8 @@ def _data(
     if fill == "next-open":
         notes += filter(None, [opens_are_closes(found.bars)])
     words = f"Bars only: {FILLS[fill]}"
-    return Data(Prepared(result), "candles", words, tuple(notes))
+    origin = {"source": "frame", "stamp": stamp, "fill": fill}
+    return Data(Prepared(result), "candles", words, tuple(notes), origin)
 
 
 def _check_one_market(columns: Mapping[str, pa.Array], named: Mapping[str, str], where: str) -> None:

@@ -61,7 +61,7 @@ def sets_of(
     Raises `GridError` for a grid that is empty or too large, and where no set is valid, and
     `StrategyParameterError` for a parameter that there is not and a value that it never has.
     """
-    axes = {name: _axis_of(code, name, values) for name, values in grid.items()}
+    axes = axes_of(code, grid)
     total = math.prod(map(len, axes.values()))
     if chosen is not None and chosen < 1:
         raise GridError(f"{chosen} random sets are none: at least 1 is needed")
@@ -81,9 +81,12 @@ def sets_of(
     return Sets(valid, invalid)
 
 
-def _axis_of(code: StrategyCode, name: str, values: Iterable[object]) -> list[object]:
-    """Its values in their own type, each once."""
-    return list(dict.fromkeys(checked(code.name, code.parameters, {name: value})[name] for value in values))
+def axes_of(code: StrategyCode, grid: Mapping[str, Iterable[object]]) -> dict[str, list[object]]:
+    """The values of each axis in their own type, each once. Raises `StrategyParameterError`."""
+    return {
+        name: list(dict.fromkeys(checked(code.name, code.parameters, {name: one})[name] for one in values))
+        for name, values in grid.items()
+    }
 
 
 def _combined(

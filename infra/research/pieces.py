@@ -24,9 +24,10 @@ import numpy as np
 
 from infra.process.whole_file import whole_file
 from infra.research.identity import data_hash, product_hash
+from infra.research.ledger import as_text
 from infra.research.over_sets import Done, Row
 from infra.research.sources import FOLDER
-from infra.research.swept import F8, WHOLE, Swept, as_text
+from infra.research.swept import F8, WHOLE, Swept
 from projections.research.daily import BLOCKS
 from projections.research.statistics import DEFINITIONS
 from streams.events import Params
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 SWEEPS: Final = "sweeps"
+ASKED: Final = "sweep.json"
 FORM: Final = 1
 SOON_S: Final = 0.5
 LATE_S: Final = 5.0
@@ -85,14 +87,22 @@ def asked(swept: Swept) -> dict[str, Any]:
 
 
 class Pieces:
-    """The folder of a sweep, held by this process. What is added is written within seconds, by a thread."""
+    """The folder of a sweep, held by this process. What is added is written within seconds, by a thread.
 
-    def __init__(self, folder: Path, sets: Sequence[Params]) -> None:
-        self.folder, self._sets = folder, sets
+    `trial`: that of the ledger of which what was kept before is a part."""
+
+    def __init__(self, folder: Path, sets: Sequence[Params], trial: int | None) -> None:
+        self.folder, self._sets, self.trial = folder, sets, trial
         self._files = {int(file.stem.split("-")[1]): file for file in folder.glob("piece-*.parquet")}
         self._waiting: list[tuple[list[int], Done, F8]] = []
         self._lock = threading.Lock()
         self._failed: PiecesError | None = None
+
+    def begin(self, swept: Swept) -> None:
+        """Say what is asked for, and in which trial. Raises `PiecesError`."""
+        told = {"sets": len(swept.sets), "invalid": swept.invalid, "notes": swept.notes}
+        text = msgspec.json.encode({**asked(swept), **told, "trial": swept.entry.trial})
+        write(self.folder / ASKED, msgspec.json.format(text) + b"\n")
 
     def clear(self) -> None:
         for file in self._files.values():
@@ -173,13 +183,20 @@ def keeping(home: Path, swept: Swept, *, resume: bool) -> Generator[Pieces]:
 
     folder.mkdir(parents=True, exist_ok=True)
     with held(folder / "lock", f"of the sweep {key[:12]}", "sweep", refusal):
-        pieces = Pieces(folder, swept.sets)
+        pieces = Pieces(folder, swept.sets, _trial(folder / ASKED) if resume else None)
         if not resume:
             pieces.clear()
-        told = {**what, "sets": len(swept.sets), "invalid": swept.invalid, "notes": swept.notes}
-        write(folder / "sweep.json", msgspec.json.format(msgspec.json.encode(told)) + b"\n")
         with pieces.writing():
             yield pieces
+
+
+def _trial(file: Path) -> int | None:
+    """That of which what is kept is a part; None where it was none, or the file is not whole."""
+    try:
+        trial = msgspec.json.decode(file.read_bytes()).get("trial")
+    except (FileNotFoundError, msgspec.MsgspecError, AttributeError):
+        return None
+    return trial if isinstance(trial, int) else None
 
 
 # ------------------------------------------------------------------ files

@@ -44,7 +44,8 @@ def recorded_bars(
     known, revised = (_bars(rows[which], market) for which in (begins, np.append(begins[1:], True)))
     columns = columns_of(known, market, timeframe, fill, revised)
     note = opens_are_closes(known) if fill == "next-open" else ""
-    data = Data(Prepared(columns), "candles", f"Bars only: {columns.assumed}", (note,) if note else ())
+    words, origin = f"Bars only: {columns.assumed}", {"source": "candles", "fill": fill}
+    data = Data(Prepared(columns), "candles", words, (note,) if note else (), origin)
     return in_last_revision(data) if final else data
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from infra.present.values import decimal_string, iso
 from infra.research.drawing import Drawn
+from infra.research.ledger import NOWHERE, Entry
 from infra.research.report import Page, framed, write
 from infra.research.sources import Data
 from projections.research import account as of
@@ -63,6 +64,7 @@ class Result:
     warm: int
     costs: Costs
     annualise: float
+    entry: Entry = NOWHERE
 
     # ------------------------------------------------------------ integers
 
@@ -272,9 +274,15 @@ class Result:
         return [(name, self._line(name, value)) for name, value in self.found.values.items()]
 
     def _line(self, name: str, value: float | None) -> str:
+        beside = f" ({self.entry.beside})" if name == "sharpe" else ""
         if value is None:
-            return f"\u2013 ({self.why[name]})"
-        return in_words(name, value, self.market.cash_scale, self.market.settle)
+            return f"\u2013 ({self.why[name]}){beside}"
+        return in_words(name, value, self.market.cash_scale, self.market.settle) + beside
+
+    @property
+    def notes(self) -> list[str]:
+        """What the data, the range and the ledger are to be known for, in sentences."""
+        return [*self.data.notes, *self.entry.notes]
 
     def report(self, path: str | Path) -> None:
         """Write it as one HTML file that needs no network; the file appears only when it is complete.
@@ -292,7 +300,7 @@ class Result:
         values = self.data.prepared.values[outcome.first : outcome.last]
         return Page(
             f"{self.spec.code.name} on {columns.market}, {columns.timeframe}",
-            [self.headline, *self.incidents, *self.data.notes],
+            [self.headline, *self.incidents, *self.notes],
             self.honesty,
             self.told,
             self.metrics,
@@ -320,9 +328,10 @@ class Result:
             "fills": len(self.fill_rows),
             "signals": len(self.happened(of.SIGNAL)),
             "metrics": self.metrics,
+            **self.entry.to_dict(),
             "why": dict(self.why),
             "honesty": [line._asdict() for line in self.honesty],
-            "notes": list(self.data.notes),
+            "notes": self.notes,
         }
 
     # ------------------------------------------------------------ pandas

@@ -1,6 +1,7 @@
 """What a backtest runs over: a market's journal, with fills at its ticks. Bars: `files`, `recorded_bars`."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,12 +23,14 @@ FOLDER = "research"
 
 @dataclass(frozen=True)
 class Data:
-    """What backtests run over. `source`: "journal" or "candles"; `words` say in a line what fills are."""
+    """What backtests run over. `source`: "journal" or "candles"; `words` say in a line what fills are;
+    `origin`: by what it can be read again, as the ledger keeps it."""
 
     prepared: Prepared
     source: str
     words: str
     notes: tuple[str, ...] = ()
+    origin: Mapping[str, str] = field(default_factory=dict)
 
 
 def recorded(
@@ -53,7 +56,7 @@ def recorded(
             f"The journal is read up to record {JOURNAL}:{partition}:{columns.last} of {stop}: the one behind"
             " it cannot be folded, and the engine has not said so yet; `tcpdashboard up` goes on behind it."
         )
-    data = Data(Prepared(columns), "journal", words, tuple(notes))
+    data = Data(Prepared(columns), "journal", words, tuple(notes), {"source": "journal"})
     return in_last_revision(data) if final else data
 
 
@@ -63,7 +66,8 @@ def in_last_revision(data: Data) -> Data:
     words = "Journal: fills at the tick, candles in their last revision, which no bot saw"
     if columns.assumed:
         words = f"Bars only, in their last revision, which no bot saw: {columns.assumed}"
-    return replace(data, prepared=Prepared(columns, final=True), words=words)
+    origin = {**data.origin, "revision": "last"}
+    return replace(data, prepared=Prepared(columns, final=True), words=words, origin=origin)
 
 
 def _notes(columns: Columns) -> list[str]:

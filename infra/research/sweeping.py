@@ -7,13 +7,14 @@
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import nullcontext
-from functools import cache
+from contextlib import ExitStack
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from infra.research.backtesting import Asked, BacktestError, code_of, data_of, setting_of
-from infra.research.grid import sets_of
+from infra.research.grid import axes_of, sets_of
+from infra.research.ledger import Home, Ledger, columns_of, entered
 from infra.research.over_sets import Row
 from infra.research.pieces import keeping
 from infra.research.sources import Data
@@ -50,7 +51,7 @@ def sweep(
     seed: int = 0,
     n_jobs: int | None = -1,
     told: Told | None = None,
-    home: str | Path | None = None,
+    home: Home = None,
     resume: bool = False,
     **asked: Any,
 ) -> "DataFrame":
@@ -62,7 +63,9 @@ def sweep(
     and counted in `frame.attrs["invalid"]`; `attrs["notes"]` says what they were run over. joblib runs it in
     threads unless its `parallel_config` says otherwise; `n_jobs` is joblib's: −1 is all cores, None what
     `parallel_config` says. In a `home` the rows are kept while they come in, and with `resume` those of a
-    sweep that was broken off are taken from there.
+    sweep that was broken off are taken from there. A sweep is one trial in the ledger, as `backtest` says,
+    and stays that one when it is resumed; `attrs` have its number as `trial`, and as `tried` how many sets
+    the ledger counts on this market.
 
     Raises as `backtest`, `GridError` and `PiecesError`.
     """
@@ -75,7 +78,8 @@ def sweep(
         strategies,
         Asked(**asked),
     )
-    run(swept, strategies, n_jobs, told, home=home, resume=resume)
+    folder = home.folder if isinstance(home, Ledger) else home
+    run(swept, strategies, n_jobs, told, home=folder, ledger=home, resume=resume)
     return swept.frame
 
 
@@ -90,8 +94,9 @@ def begun(
 ) -> Swept:
     """A sweep whose sets are known and of which nothing is done. Raises as `sweep`."""
     code = code_of(strategy, strategies)
-    valid, invalid = sets_of(code, grid, chosen, seed)
-    return Swept(setting_of(data, asked), code, valid, invalid)
+    axes = axes_of(code, grid)
+    valid, invalid = sets_of(code, axes, chosen, seed)
+    return Swept(setting_of(data, asked), code, valid, invalid, axes, chosen, seed)
 
 
 def run(
@@ -101,14 +106,21 @@ def run(
     told: Told | None,
     *,
     home: str | Path | None,
+    ledger: Home,
     resume: bool,
 ) -> None:
     """Run what is not done yet. What is done stays in `swept` and in the home, also where this is broken off.
 
     Raises as `sweep`.
     """
-    with nullcontext() if home is None else keeping(Path(home), swept, resume=resume) as pieces:
+    with ExitStack() as held:
+        pieces = None
+        if home is not None:
+            pieces = held.enter_context(keeping(Path(home), swept, resume=resume))
+        resumes = None if pieces is None else pieces.trial
+        swept.entry = held.enter_context(entered(ledger, partial(swept.trial, resumes=resumes)))
         if pieces is not None:
+            pieces.begin(swept)
             for found in pieces.found():
                 swept.rows.put(*found)
         if told is not None:
@@ -122,6 +134,7 @@ def run(
             if told is not None:
                 sets = [swept.sets[number] for number in numbers]
                 told(list(zip(sets, done.rows, strict=True)), len(swept.sets))
+        swept.entry.ended(swept.sets, swept.rows.row, swept.rows.blocks, swept.market)
 
 
 def backtest_strategy_batch(
@@ -135,11 +148,13 @@ def backtest_strategy_batch(
     fill: Fill = "next-open",
     strategies: Strategies | None = None,
     n_jobs: int | None = 1,
+    home: Home = None,
     **asked: Any,
 ) -> "DataFrame":
     """One row for each of these sets, in their order, as `sweep` makes them, behind the name of its strategy.
 
-    A set may name its own `strategy`. One that the strategy refuses is a row with words in `error`.
+    A set may name its own `strategy`. One that the strategy refuses is a row with words in `error`, and no
+    trial; all others together are one in the ledger, as `backtest` says.
     """
     sets = [params] if isinstance(params, Mapping) else list(params)
     if not sets:
@@ -162,9 +177,13 @@ def backtest_strategy_batch(
             shown.append({"strategy": carried.code.name, **checked})
     rows, numbers = Rows(len(sets)), [number for number in range(len(sets)) if number not in refused]
     rows.put(list(refused), [Row({}, words) for words in refused.values()])
-    for batch, done in batches_of(setting, runs, n_jobs):
-        rows.put([numbers[one] for one in batch], done.rows)
-    return frame_of(setting, shown, rows)
+    tried = [shown[number] for number in numbers]
+    codes = [carried.code for carried, _ in runs]
+    with entered(home, partial(setting.trial, "batch", codes, columns_of(tried), len(tried))) as entry:
+        for batch, done in batches_of(setting, runs, n_jobs):
+            rows.put([numbers[one] for one in batch], done.rows, blocks_of(done.returns))
+        entry.ended(tried, lambda one: rows.row(numbers[one]), rows.blocks[numbers], setting.market)
+    return frame_of(setting, shown, rows, entry)
 
 
 def run_parallel_backtest(

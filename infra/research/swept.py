@@ -9,11 +9,12 @@ import numpy.typing as npt
 
 from infra.present.values import iso
 from infra.research.backtesting import Setting
+from infra.research.ledger import NOWHERE, Entry, as_text, axes_as_columns
 from infra.research.over_sets import Row
 from projections.research.daily import BLOCKS
 from projections.research.statistics import DEFINITIONS, Unit
 from projections.strategies.code import StrategyCode
-from streams.events import Market, Params
+from streams.events import Market, Params, TrialStarted
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -55,21 +56,20 @@ class Rows:
         return Row(values, self.errors.get(number, ""))
 
 
-def as_text(words: str) -> str:
-    """What a strategy said, in characters that any file takes."""
-    return words.encode("utf-8", "backslashreplace").decode()
-
-
 @dataclass
 class Swept:
     """The sets of a sweep, checked, and their rows as far as they are done; `invalid`: how many sets of the
-    grid the strategy refused."""
+    grid the strategy refused. `axes`, `chosen` and `seed`: of what grid they are; `entry`: in the ledger."""
 
     setting: Setting
     code: StrategyCode
     sets: list[Params]
     invalid: int
+    axes: Mapping[str, Sequence[object]]
+    chosen: int | None
+    seed: int
     rows: Rows = field(init=False)
+    entry: Entry = field(init=False, default=NOWHERE)
 
     def __post_init__(self) -> None:
         self.rows = Rows(len(self.sets))
@@ -97,27 +97,33 @@ class Swept:
         for number in np.flatnonzero(self.rows.done).tolist():
             yield self.sets[number], self.rows.row(number)
 
+    def trial(self, who: str, resumes: int | None = None) -> TrialStarted:
+        """What the ledger holds of it before it begins, or goes on."""
+        asked = {"chosen": self.chosen, "seed": self.seed, "resumes": resumes}
+        columns = axes_as_columns(self.axes)
+        return self.setting.trial("sweep", [self.code], columns, len(self.sets), who, **asked)
+
     @property
     def market(self) -> Market:
         """As it stood at the last bar, at whose scales all amounts stand."""
-        return market_of(self.setting)
+        return self.setting.market
 
     @property
     def notes(self) -> list[str]:
-        return notes(self.setting)
+        return [*notes(self.setting), *self.entry.notes]
 
     @property
     def frame(self) -> "DataFrame":
-        frame = frame_of(self.setting, self.sets, self.rows)
+        frame = frame_of(self.setting, self.sets, self.rows, self.entry)
         frame.attrs["invalid"] = self.invalid
         return frame
 
 
-def frame_of(setting: Setting, sets: Sequence[Mapping[str, object]], rows: Rows) -> "DataFrame":
+def frame_of(setting: Setting, sets: Sequence[Mapping[str, object]], rows: Rows, entry: Entry) -> "DataFrame":
     """A row a set. A parameter that is called as a metric is, has an underscore behind its name."""
     import pandas as pd  # noqa: PLC0415 - a third of a second, for those who look at frames
 
-    market = market_of(setting)
+    market = setting.market
     names = dict.fromkeys(name for params in sets for name in params)
     columns: dict[str, Any] = {
         f"{name}_" if name in DEFINITIONS or name == "error" else name: [params.get(name) for params in sets]
@@ -127,13 +133,9 @@ def frame_of(setting: Setting, sets: Sequence[Mapping[str, object]], rows: Rows)
         columns[name] = _column(rows.values[name], rows.known[name], metric.unit, market.cash_scale)
     columns["error"] = [rows.errors.get(number, "") for number in range(len(sets))]
     frame = pd.DataFrame(columns)
-    frame.attrs = {"cash_scale": market.cash_scale, "settle": market.settle, "notes": notes(setting)}
+    told = [*notes(setting), *entry.notes]
+    frame.attrs = {"cash_scale": market.cash_scale, "settle": market.settle, "notes": told, **entry.to_dict()}
     return frame
-
-
-def market_of(setting: Setting) -> Market:
-    prepared = setting.data.prepared
-    return prepared.columns.eras[int(prepared.bars["era"][setting.last - 1])]
 
 
 def notes(setting: Setting) -> list[str]:

@@ -7,7 +7,7 @@ from msgspec import Struct
 from streams.codec import DAMAGED
 from streams.log import Log
 from streams.records import Record
-from streams.topics import ALL, SNAPSHOTS
+from streams.topics import ALL, RESEARCH, SNAPSHOTS
 
 
 class Damage(Struct, frozen=True):
@@ -18,8 +18,11 @@ class Damage(Struct, frozen=True):
 
 
 def damage(log: Log, note: Callable[[Record], None] = lambda record: None) -> Iterator[Damage]:
-    """Read all that the log holds, and name what is damaged; `note` is given each record."""
+    """Read all that the log holds but the ledger of trials, which proves nothing of it, and name what is
+    damaged; `note` is given each record."""
     for topic in ALL:
+        if topic == RESEARCH:
+            continue
         for partition in range(log.partitions):
             due = 0
             for record in log.read(topic, partition):

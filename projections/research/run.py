@@ -8,6 +8,7 @@ Why: ADR 32.
 
 from collections.abc import Sequence
 from copy import copy
+from hashlib import sha256
 from typing import NamedTuple
 
 import numpy as np
@@ -47,6 +48,8 @@ LOST = (
     "a bankrupt bot needs a second trade behind the one that filled it, which the columns do not"
     " hold; `tcpdashboard replay --bot` folds the whole journal"
 )
+FILLING = ("time", "price", "size", "sell", "live", "era")
+"""Of a trade what a fill by it depends on."""
 
 
 class NotKnownError(Exception):
@@ -132,6 +135,21 @@ class Prepared:
         self.values = values_of(columns, final=final)
         self.incomplete = (self.bars["flags"] & int(CandleFlag.INCOMPLETE)) != 0
         self.constants = [constants(market) for market in columns.eras]
+        self._digests: dict[int, str] = {}
+
+    def digest(self, last: int) -> str:
+        """SHA-256 over what a run that ends with the bar `last` − 1 may see: its bars, and the trades that
+        fill what the closes before its last decide. Specifications stand apart, see `under`."""
+        if last not in self._digests:
+            seen = self.bars[:last]
+            fills = seen["trade"][:-1]
+            filling = self.columns.trades[fills[fills >= 0]]
+            digest = sha256()
+            parts = [self.ends[:last], self.values[:last], *(seen[name] for name in ("flags", "live", "era"))]
+            for part in (*parts, *(filling[name] for name in FILLING)):
+                digest.update(np.ascontiguousarray(part).data)
+            self._digests[last] = digest.hexdigest()
+        return self._digests[last]
 
     def begin(self, first: int) -> int:
         """The end of the bar before `first`, ns UTC, also where there is none."""

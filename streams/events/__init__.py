@@ -1,8 +1,9 @@
 """Every event of the system, frozen, with its version in its tag.
 
 *Journal events* are what arrives from outside, *derived events* what the fold makes of them; those of the
-`system` stream are about the machinery. A recorded event is never rewritten. From the first release on a
-change of form is a new tag and an upcaster in `streams.codec`; a new field with a default is none.
+`system` stream are about the machinery. *Research events* are the ledger of trials. A recorded event is
+never rewritten. From the first release on a change of form is a new tag and an upcaster in `streams.codec`; a
+new field with a default is none.
 """
 
 from streams.events.base import (
@@ -76,6 +77,7 @@ from streams.events.journal import (
     TickBatch,
     WarmedCommand,
 )
+from streams.events.research import ParamValue, ResearchEvent, TrialEnded, TrialKind, TrialStarted
 
 __all__ = [
     "BACKFILL",
@@ -118,6 +120,7 @@ __all__ = [
     "OnStale",
     "Order",
     "OrderClosed",
+    "ParamValue",
     "Params",
     "Price",
     "Prices",
@@ -126,6 +129,7 @@ __all__ = [
     "ReconfigureBot",
     "RegisterBot",
     "Repeats",
+    "ResearchEvent",
     "RowKind",
     "RowMarket",
     "Rules",
@@ -140,6 +144,9 @@ __all__ = [
     "TickBatch",
     "Time",
     "Timeframe",
+    "TrialEnded",
+    "TrialKind",
+    "TrialStarted",
     "WarmedCommand",
     "WorkerStarted",
     "WorkerStopped",

@@ -1,7 +1,8 @@
 """Writes the golden log anew: `python -m tests.golden.make`, after a change of the fold that is meant.
 
 `journal.jsonl` holds recorded journal bytes, which must stay readable for ever: it is only ever added to.
-`derived.jsonl` is what the fold makes of them today, an event a line.
+`derived.jsonl` is what the fold makes of them today, an event a line. `ledger.jsonl` holds recorded bytes of
+the ledger of trials, which must stay readable too.
 """
 
 import base64
@@ -15,9 +16,10 @@ from infra.present.values import event_to_json
 from projections.fold.pipeline import Pipeline
 from projections.strategies.code import Strategies, StrategyCode
 from streams import events
+from streams.codec import encode
 from streams.events import Sizing
 from streams.records import Record
-from streams.topics import JOURNAL
+from streams.topics import JOURNAL, RESEARCH
 from tests.journal import START, batch, batch_of, create, emitted, records, spot
 
 HERE = Path(__file__).parent
@@ -112,10 +114,37 @@ def journal() -> list[Record]:
     return [*made, broken]
 
 
+def ledger() -> list[Record]:
+    """A sweep over bars of a file that was gone on with, and what became of its two sets."""
+    started = events.TrialStarted(
+        at=START, kind="sweep", market=spot().key, timeframe="1h", after=START, until=START + 3_600 * 10**9,
+        candles=1, origin={"source": "file", "file": "/data/bars.csv", "stamp": "open", "fill": "next-open"},
+        sha256="ab" * 32, specification=spot(fee=75_000), strategies={"sma_cross": "cd" * 32}, sets=2,
+        parameters={"fast": (3,), "slow": (8, 20)}, cash="10000.00", sizing="equity:1", annualise=365.0,
+        who="ann@here", process="7@here", versions={"python": "3.11.2"}, chosen=2, seed=7, short=True,
+        on_stale="flatten", cold=True, fee=75_000, slippage=10_000, holdout="20 %", look=True,
+    )  # fmt: skip
+    ended = events.TrialEnded(
+        trial=0, at=START, first=0, sets=2, parameters={"fast": (3, 3), "slow": (8, 20)},
+        metrics={"final": (1_000_050, None), "sharpe": (-0.25, None), "trades": (3, None)},
+        errors=("", "take a longer range"), blocks=bytes(range(256)) * 3, cash_scale=2, settle="USDT",
+    )  # fmt: skip
+    written = (started, structs.replace(started, resumes=0), ended)
+    return [Record(RESEARCH, 0, n, 1_000 + n, b"", encode(event)) for n, event in enumerate(written)]
+
+
 def read_journal() -> list[Record]:
-    lines = (json.loads(line) for line in (HERE / "journal.jsonl").read_text().splitlines())
+    return _read("journal.jsonl", JOURNAL)
+
+
+def read_ledger() -> list[Record]:
+    return _read("ledger.jsonl", RESEARCH)
+
+
+def _read(file: str, topic: str) -> list[Record]:
+    lines = (json.loads(line) for line in (HERE / file).read_text().splitlines())
     return [
-        Record(JOURNAL, 0, offset, line["time_ms"], line["key"].encode(), base64.b64decode(line["value"]))
+        Record(topic, 0, offset, line["time_ms"], line["key"].encode(), base64.b64decode(line["value"]))
         for offset, line in enumerate(lines)
     ]
 
@@ -134,10 +163,11 @@ def derived_lines(strategies: Strategies, recorded: Iterable[Record]) -> list[st
 
 
 def write(strategies: Strategies) -> None:
-    with (HERE / "journal.jsonl").open("w") as file:
-        for record in journal():
-            line = {"time_ms": record.time_ms, "key": (record.key or b"").decode()}
-            file.write(json.dumps(line | {"value": base64.b64encode(record.value).decode()}) + "\n")
+    for name, records_of in (("journal.jsonl", journal), ("ledger.jsonl", ledger)):
+        with (HERE / name).open("w") as file:
+            for record in records_of():
+                line = {"time_ms": record.time_ms, "key": (record.key or b"").decode()}
+                file.write(json.dumps(line | {"value": base64.b64encode(record.value).decode()}) + "\n")
     (HERE / "derived.jsonl").write_text("\n".join(derived_lines(strategies, read_journal())) + "\n")
 
 

@@ -1,8 +1,8 @@
 """A recorded journal gives, byte for byte, what it gave when it was recorded."""
 
 from projections.fold.pipeline import Pipeline
-from streams.codec import decode_input, encode
-from tests.golden.make import HERE, AnyCode, derived_lines, journal, read_journal
+from streams.codec import decode_input, encode, research_of
+from tests.golden.make import HERE, AnyCode, derived_lines, journal, ledger, read_journal, read_ledger
 
 
 def test_the_golden_journal_folds_to_the_golden_events(strategies) -> None:
@@ -15,6 +15,12 @@ def test_recorded_journal_bytes_stay_readable_and_are_written_alike_today(strate
     assert broken.value == b"\xc1"
     assert [encode(decode_input(record.value)) for record in recorded] == [r.value for r in recorded]
     assert [record.value for record in journal()] == [r.value for r in [*recorded, broken]]
+
+
+def test_recorded_bytes_of_the_ledger_stay_readable_and_are_written_alike_today() -> None:
+    recorded = read_ledger()
+    assert [encode(research_of(record)) for record in recorded] == [r.value for r in recorded]
+    assert ledger() == recorded
 
 
 def test_two_folds_of_the_golden_journal_end_in_the_same_state(strategies) -> None:

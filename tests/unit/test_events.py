@@ -15,7 +15,7 @@ from msgspec.structs import fields as fields_of
 from infra.strategies.registry import Strategies
 from projections.fold.commands import code_check
 from projections.fold.pipeline import Pipeline, PipelineState
-from streams.codec import TAGS, UndecodableError, decode_input, decode_output, encode
+from streams.codec import TAGS, UndecodableError, decode_input, decode_output, encode, research_of
 from streams.events import (
     Clock,
     CreateBot,
@@ -30,6 +30,7 @@ from streams.events import (
     Market,
     ReconfigureBot,
     RegisterBot,
+    ResearchEvent,
     Rules,
     Sizing,
     StartBot,
@@ -37,10 +38,10 @@ from streams.events import (
 )
 from streams.genesis import RULES, JournalRefusedError, genesis, rules
 from streams.journal import event_tag
-from streams.records import Input, Output
-from streams.topics import SYSTEM
+from streams.records import Input, Output, Record
+from streams.topics import RESEARCH, SYSTEM
 from tests.derived import equity
-from tests.golden.make import bars, read_journal
+from tests.golden.make import bars, read_journal, read_ledger
 from tests.journal import MINUTE, START, batch, create, records, spot
 
 KINDS = sorted(TAGS.items())
@@ -138,9 +139,13 @@ def test_a_record_with_any_bit_flipped_stops_nothing(strategies: Strategies, eve
     assert pipeline.applied == whole.offset + 8 * len(whole.value) - 1
 
 
+def decode_research(value: bytes) -> ResearchEvent:
+    return research_of(Record(RESEARCH, 0, 0, 0, None, value))
+
+
 @given(st.binary(max_size=200))
 def test_whatever_bytes_give_an_event_or_are_undecodable(value: bytes) -> None:
-    for decode in (decode_input, decode_output):
+    for decode in (decode_input, decode_output, decode_research):
         try:
             decode(value)
         except UndecodableError as error:
@@ -170,6 +175,19 @@ def test_a_hostile_record_is_a_dead_letter(strategies, name: str) -> None:
     derived, report = pipeline.fold(market._replace(offset=2, value=HOSTILE[name]))
     assert [item.topic for item in derived] == [SYSTEM]
     assert [letter.offset for letter in report.dead_letters] == [2]
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_bytes_in_the_ledger_are_told_in_words(name: str) -> None:
+    with pytest.raises(UndecodableError):
+        decode_research(HOSTILE[name])
+
+
+def test_results_whose_columns_differ_in_length_are_no_event() -> None:
+    *_, ended = read_ledger()
+    short = msgspec.msgpack.decode(ended.value) | {"errors": [""]}
+    with pytest.raises(UndecodableError, match="results of 2 sets in columns of"):
+        decode_research(msgspec.msgpack.encode(short))
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
@@ -272,7 +290,7 @@ def test_a_record_of_another_time_key_value_or_header_gives_another_chain(strate
 
 
 def test_all_events_of_a_family_have_tags_of_their_own() -> None:
-    kinds = [*get_args(JournalEvent), *get_args(DerivedEvent)]
+    kinds = [*get_args(JournalEvent), *get_args(DerivedEvent), *get_args(ResearchEvent)]
     assert len(TAGS) == len(kinds)
     assert Market.__struct_config__.tag == "market.v1"
     assert Output(0, 0, (), ()).causes() == []
