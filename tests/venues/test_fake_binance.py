@@ -146,21 +146,6 @@ def test_trades_that_are_left_out_of_rest_too_are_nowhere() -> None:
     watch(test)
 
 
-def test_a_half_open_connection_brings_no_trade_and_no_pong() -> None:
-    async def test(venue: Binance, client: Any, kept: Kept) -> None:
-        (socket,) = client.clients.values()
-        await venue.strike(HalfOpen())
-        venue.publish(TRADES[:30])
-        await socket.connection.ping()
-        give_up(client)
-        await venue.play(venue.frames(TRADES[30:]))
-        await kept.reach(30)
-        assert kept.ids == ids(range(31, 61))
-        assert socket.lastPong is None
-
-    watch(test)
-
-
 def test_a_malformed_frame_makes_the_client_deaf_without_a_word() -> None:
     async def test(venue: Binance, client: Any, kept: Kept) -> None:
         loop, died = asyncio.get_running_loop(), asyncio.Event()
@@ -242,16 +227,16 @@ def test_rest_has_what_was_published_and_no_more() -> None:
 @pytest.mark.parametrize(
     ("fault", "page"),
     [
-        (PageOverlapping(trades=3), ids(range(8, 28))),
-        (PageHoled(), ids(range(11, 21), range(22, 31))),
-        (Empty(("trades",)), []),
+        (PageOverlapping(times=2, trades=3), ids(range(8, 28))),
+        (PageHoled(times=2), ids(range(11, 21), range(22, 31))),
+        (Empty(("trades",), times=2), []),
     ],
     ids=named,
 )
-def test_a_page_is_wrong_once(fault: RestFault, page: list[str]) -> None:
+def test_a_page_is_wrong_as_often_as_the_fault_says(fault: RestFault, page: list[str]) -> None:
     async def test(venue: Binance, client: Any) -> None:
         await venue.strike(fault)
-        assert await history(client, 11, 20) == page
+        assert [await history(client, 11, 20) for _ in range(2)] == [page, page]
         assert await history(client, 11, 20) == ids(range(11, 31))
 
     ask(test)

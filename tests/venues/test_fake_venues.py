@@ -79,6 +79,8 @@ def test_a_half_open_connection_brings_no_trade_and_answers_no_ping(kind: type[F
         await venue.strike(HalfOpen())
         venue.publish(made(MARKETS[kind], 30))
         await ping(socket)
+        for _ in range(2):  # what had been sent would be here by then
+            await client.fetch_time()
         give_up(client)
         await venue.play(venue.frames(made(MARKETS[kind], 30, first_id=31)))
         await kept.reach(30)
