@@ -14,7 +14,7 @@ import typer
 from api.cli.failures import FAILED, INTERRUPTED, CommandFailedError, refusing
 from api.cli.import_market import rate
 from api.cli.options import Frame, From, Json, Symbol, To, Venue, time_of
-from api.cli.output import Advance, print_json, print_table, progress, say, write_chunks
+from api.cli.output import Advance, check_file, print_json, print_table, progress, say, write_chunks
 from api.cli.research import (
     Annualise,
     Cash,
@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     from streams.events import Params
 
 SHOWN = 20
-TOLD = ("return", "hold_return", "sharpe", "max_drawdown", "trades")
 SUFFIXES = (".parquet", ".csv")
 
 
@@ -88,6 +87,10 @@ def sweep(
         Path | None,
         typer.Option("--out", metavar="FILE", help="All sets, as .parquet or .csv.", dir_okay=False),
     ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option("--report", metavar="FILE", help="Its picture as a page, without network."),
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on where the same sweep was broken off.")
     ] = False,
@@ -98,6 +101,8 @@ def sweep(
     check_source(source, data, stamp, fill, revisions=False)
     if out is not None and out.suffix not in SUFFIXES:
         raise CommandFailedError(f"--out {out}: name a file that ends in {' or '.join(SUFFIXES)}")
+    if report is not None:
+        check_file(report, "--report")
     with Session() as session, refusing_lookups(), refusing():
         from infra.research.backtesting import Asked
         from infra.research.grid import axis
@@ -121,6 +126,8 @@ def sweep(
                 run(swept, session.strategies, jobs or -1, seen, home=home, ledger=ledger, resume=resume)
     if out is not None and swept.whole:
         _write(swept.frame.sort_values(sort, ascending=False, kind="stable"), out)
+    if report is not None and swept.whole:
+        _draw(swept, sort, report)
     _print(seen, swept, json=json)
     if not swept.whole:
         say("broken off; what is done is kept: the same command with --resume goes on")
@@ -180,19 +187,31 @@ def _write(frame: "DataFrame", out: Path) -> None:
     write_chunks([content], out)
 
 
-def _print(seen: Seen, swept: "Swept", *, json: bool) -> None:
-    from infra.research.result import in_words, shown
+def _draw(swept: "Swept", sort: str, report: Path) -> None:
+    from infra.research.pieces import kept_returns
+    from infra.research.report import write
+    from infra.research.sweep_report import drawn, sweep_report
 
-    numbers, market = swept.best_first(seen.sort), swept.market
-    scale, settle = market.cash_scale, market.settle
+    returns = kept_returns(swept.folder, drawn(swept, sort)) if swept.folder else {}
+    write(sweep_report(swept, sort, returns), report)
+
+
+def _print(seen: Seen, swept: "Swept", *, json: bool) -> None:
+    from infra.research.result import shown
+    from infra.research.spike import around
+    from infra.research.sweep_report import told
+
+    numbers, scale = swept.best_first(seen.sort), swept.market.cash_scale
     for note in swept.notes:
         say(note)
     of = "" if swept.whole else f" of {len(swept.sets):,}"
     kept = f", {seen.kept:,} of them before" if seen.kept > 0 else ""
-    refused = f"without {swept.invalid:,} that it refuses"
+    refused = f"without {swept.invalid:,} that the strategy refuses"
     say(f"{len(numbers):,}{of} sets in {seen.seconds:.1f} s{kept}, {refused}")
     if swept.rows.errors:
         say(f"! {len(swept.rows.errors):,} sets failed; --json and --out say how")
+    if found := around(swept, seen.sort):
+        say(f"{'' if found.spike is False else '! '}{found.words}")
     if json:
         for number in numbers:
             row = swept.rows.row(number)
@@ -200,12 +219,9 @@ def _print(seen: Seen, swept: "Swept", *, json: bool) -> None:
             told = {"params": swept.sets[number], "metrics": metrics, "error": row.error}
             print_json(told | swept.entry.to_dict())
         return
-    table: list[dict[str, Any]] = []
-    for number in numbers[:SHOWN]:
-        row = swept.rows.row(number)
-        values = {name: row.values.get(name) for name in (seen.sort, *TOLD)}
-        told = {k: "\u2013" if v is None else in_words(k, v, scale, settle) for k, v in values.items()}
-        table.append({**swept.sets[number], **told})
+    table: list[dict[str, Any]] = [
+        {**swept.sets[number], **told(swept, seen.sort, number)} for number in numbers[:SHOWN]
+    ]
     if table:
         print_table(table, table[0])
     if len(numbers) > SHOWN:

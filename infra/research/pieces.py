@@ -120,16 +120,6 @@ class Pieces:
             else:
                 yield _found(table)
 
-    def returns(self, numbers: Sequence[int]) -> dict[int, F8]:
-        """The returns f8[D] of these sets, as far as they are kept."""
-        kept: dict[int, F8] = {}
-        for file in self._files.values():
-            table = opened(file.read_bytes(), self.folder.name)
-            for row, number in enumerate(table["set"].to_pylist() if table is not None else ()):
-                if table is not None and number in numbers:
-                    kept[number] = np.array(table["returns"][row].as_py())
-        return kept
-
     def add(self, numbers: list[int], done: Done, blocks: F8) -> None:
         """Raises `PiecesError` where what was added before could not be written."""
         with self._lock:
@@ -168,6 +158,18 @@ class Pieces:
                 write(file, sealed(_table(self._waiting, self._sets), self.folder.name))
                 self._files[number] = file
                 self._waiting = []
+
+
+def kept_returns(folder: Path, numbers: Sequence[int]) -> dict[int, F8]:
+    """The returns f8[D] of these sets, as far as a sweep's folder has them."""
+    kept: dict[int, F8] = {}
+    for file in folder.glob("piece-*.parquet"):
+        table = opened(file.read_bytes(), folder.name)
+        if table is not None:
+            rows = {number: row for row, number in enumerate(table["set"].to_pylist())}
+            for number in rows.keys() & set(numbers):
+                kept[number] = np.array(table["returns"][rows[number]].as_py())
+    return kept
 
 
 @contextmanager

@@ -47,7 +47,7 @@ def report(page: Page) -> str:
     bars = len(page.drawn.curve.ends)
     thinned = f"Drawn are {SLOTS:,} slots of {bars:,} bars; the highest and the lowest point of each stay. "
     data = json.dumps(drawing(page.drawn), separators=(",", ":"), allow_nan=False)
-    return Template(_part("html")).substitute(
+    return Template(part("html")).substitute(
         title=escape(page.title),
         said="".join(f"<p>{escape(text)}</p>" for text in page.said),
         lines="".join(
@@ -59,18 +59,17 @@ def report(page: Page) -> str:
         month_names="".join(f"<th>{name}</th>" for name in MONTHS),
         months="".join(_month_row(year) for year in months(page.drawn.curve)),
         trades=_trades(distribution(page.trips)),
-        style=_part("css"),
-        data=_inside_script(data),
-        charts=_inside_script(_library()),
-        script=_inside_script(_part("js")),
+        style=part("css"),
+        data=inside_script(data),
+        charts=inside_script(library()),
+        script=inside_script(part("chart.js") + part("js")),
     )
 
 
-def write(page: Page, file: Path) -> None:
-    """Write the report; the file appears only when it is complete. Raises ReportError and OSError."""
-    data = report(page).encode()
+def write(text: str, file: Path) -> None:
+    """Write a report; the file appears only when it is complete. Raises OSError."""
     with whole_file(file) as target:
-        target.write(data)
+        target.write(text.encode())
 
 
 def framed(page: Page) -> str:
@@ -80,12 +79,13 @@ def framed(page: Page) -> str:
 
 
 @cache
-def _part(kind: str) -> str:
+def part(kind: str) -> str:
+    """A file of those that reports are made of."""
     return (PARTS / f"report.{kind}").read_text(encoding="utf-8")
 
 
 @cache
-def _library() -> str:
+def library() -> str:
     """The charts as a module that names what it exports to the others on the page."""
     try:
         text = CHARTS.read_text(encoding="utf-8")
@@ -99,7 +99,7 @@ def _library() -> str:
     return f"{text[: exports.start()]}globalThis.LightweightCharts={{{names}}};"
 
 
-def _inside_script(text: str) -> str:
+def inside_script(text: str) -> str:
     """Nothing in it may end its element. In JSON and in strings of JavaScript it means the same as before."""
     return text.replace("</", "<\\/").replace("<!--", "<\\!--")
 

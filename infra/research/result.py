@@ -13,7 +13,7 @@ import numpy as np
 from infra.present.values import decimal_string, iso
 from infra.research.drawing import Drawn
 from infra.research.ledger import NOWHERE, Entry
-from infra.research.report import Page, framed, write
+from infra.research.report import Page, framed, report, write
 from infra.research.sources import Data
 from projections.research import account as of
 from projections.research.account import CODES
@@ -289,7 +289,7 @@ class Result:
 
         Raises `ReportError` and OSError.
         """
-        write(self._page, Path(path))
+        write(report(self._page), Path(path))
 
     def _repr_html_(self) -> str:
         return framed(self._page)

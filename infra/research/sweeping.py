@@ -120,6 +120,7 @@ def run(
         resumes = None if pieces is None else pieces.trial
         swept.entry = held.enter_context(entered(ledger, partial(swept.trial, resumes=resumes)))
         if pieces is not None:
+            swept.folder = pieces.folder
             pieces.begin(swept)
             for found in pieces.found():
                 swept.rows.put(*found)

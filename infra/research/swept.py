@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -59,7 +60,8 @@ class Rows:
 @dataclass
 class Swept:
     """The sets of a sweep, checked, and their rows as far as they are done; `invalid`: how many sets of the
-    grid the strategy refused. `axes`, `chosen` and `seed`: of what grid they are; `entry`: in the ledger."""
+    grid the strategy refused. `axes`, `chosen` and `seed`: of what grid they are; `entry`: in the ledger;
+    `folder`: where they are kept."""
 
     setting: Setting
     code: StrategyCode
@@ -68,6 +70,7 @@ class Swept:
     axes: Mapping[str, Sequence[object]]
     chosen: int | None
     seed: int
+    folder: Path | None = field(init=False, default=None)
     rows: Rows = field(init=False)
     entry: Entry = field(init=False, default=NOWHERE)
 

@@ -1,5 +1,6 @@
 """`sweep`: each set as `backtest` tells it, and what is refused."""
 
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,15 @@ def test_a_file_holds_every_set_best_first(recorded: CommandLine, tmp_path: Path
     recorded.out(*SWEEP, "--sort", "final", "--out", tmp_path / "sets.csv")
     assert list(pd.read_csv(tmp_path / "sets.csv")["final"]) == list(frame["final"])
     assert sorted(file.name for file in tmp_path.iterdir()) == ["sets.csv", "sets.parquet"]
+
+
+def test_a_report_holds_what_was_swept(recorded: CommandLine, tmp_path: Path) -> None:
+    done = recorded.run(*SWEEP, "--sort", "final", "--report", tmp_path / "sweep.html")
+    text = unescape((tmp_path / "sweep.html").read_text(encoding="utf-8"))
+    (spike,) = (line for line in done.stderr.splitlines() if "spike" in line)
+    assert spike.removeprefix("! ") in text and "7 sets of parameters by Final equity" in text
+    assert "there is no folder" in recorded.error(*SWEEP, "--report", tmp_path / "no" / "sweep.html")
+    assert [file.name for file in tmp_path.iterdir()] == ["sweep.html"]
 
 
 def test_random_sets_are_some_of_the_grid(recorded: CommandLine) -> None:

@@ -128,7 +128,7 @@ def test_a_report_that_cannot_be_written_leaves_nothing(run: Result, tmp_path: P
 def test_a_report_without_the_charts_says_how_to_fetch_them(
     page: Page, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    reporting._library.cache_clear()
+    reporting.library.cache_clear()
     monkeypatch.setattr(reporting, "CHARTS", tmp_path / "charts.mjs")
     with pytest.raises(ReportError, match="is missing: run `make setup`"):
         report(page)
