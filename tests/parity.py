@@ -24,12 +24,14 @@ def compared(
     events = sorted(emitted(made), key=lambda pair: pair[0])
     dead = {event.offset for _, event in events if isinstance(event, DeadLetter) and event.topic == JOURNAL}
     bots = {event.bot_id: event for _, event in events if isinstance(event, BotChanged)}
-    prepared: dict[tuple[str, str], Prepared] = {}
+    prepared: dict[tuple[str, ...], Prepared] = {}
     found: dict[int, Compared] = {}
     for bot_id, bot in sorted(bots.items()):
-        place = (bot.market, bot.timeframe)
+        frames = [bot.timeframe, *strategies.latest(bot.strategy).higher]
+        place = (bot.market, *frames)
         if place not in prepared:
-            prepared[place] = Prepared(gather(records, bot.market, [bot.timeframe], dead)[0])
+            own, *higher = gather(records, bot.market, frames, dead)
+            prepared[place] = Prepared(own, higher=higher)
         columns = prepared[place].columns
         candles = (
             (cause, event)

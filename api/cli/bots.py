@@ -203,11 +203,19 @@ def _begun(session: Session, begun: "Begun", json: bool, no_fold: bool, what: st
     warmed, needed = begun.warm_up.candles, begun.warm_up.needed
     message = f"bot {begun.bot_id} {what}"
     if begun.warm_up.name:
-        message += f", warmed on {warmed} candles"
-    if begun.warm_up.name and warmed < needed:
-        message += (
-            f": {needed - warmed} are missing until its indicators are those of a bot that saw all before"
-        )
+        above = [f"{one.candles} of {timeframe}" for timeframe, one in begun.higher.items()]
+        message += f", warmed on {' and '.join([f'{warmed} candles', *above])}"
+        all_ = {"": begun.warm_up, **begun.higher}
+        missing = [
+            f"{one.needed - one.candles}{f' of {timeframe}' if timeframe else ''}"
+            for timeframe, one in all_.items()
+            if one.candles < one.needed
+        ]
+        if missing:
+            message += (
+                f": {' and '.join(missing)} are missing until its indicators are those of a bot that saw all"
+                " before"
+            )
     _done(session, [begun.position], json, no_fold, message, begun.bot_id, (warmed, needed))
 
 

@@ -6,6 +6,7 @@ Why: ADR 8.
 import math
 import time
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import NamedTuple, TypedDict
 from uuid import uuid4
 
@@ -77,11 +78,13 @@ class BotSpec(NamedTuple):
 
 
 class Begun(NamedTuple):
-    """A bot that begins, or begins anew: where the command stands in the journal, and what it warms on."""
+    """A bot that begins, or begins anew: where the command stands in the journal, and what it warms on, by
+    `higher` timeframe too."""
 
     bot_id: int
     position: Position
     warm_up: WarmUp
+    higher: Mapping[Timeframe, WarmUp] = MappingProxyType({})
 
 
 class BotManager:
@@ -126,7 +129,8 @@ class BotManager:
         bot_id = registrations(self._log, registered.offset + 1)
         # an id of its own: a repeated registration leaves an id unused, and never two bots with one id
         command = create_command(spec, market, code, bot_id, self._signed(request), start=start)
-        return self._begin(command, market.key, checked.timeframe, code.need(checked.params), warm)
+        needs = _needs(code, checked.params, checked.timeframe)
+        return self._begin(command, market.key, needs, warm)
 
     def start_bot(self, bot_id: int, *, warm: Warm = None, request: str | None = None) -> Begun:
         """Start a bot with today's code of its strategy, which must compile. A running bot is no error.
@@ -147,7 +151,7 @@ class BotManager:
         )
         if bot.steps and bot.code_hash == code.code_hash:
             warm = 0
-        return self._begin(command, bot.market, bot.timeframe, _need(code, bot.params), warm)
+        return self._begin(command, bot.market, _needs(code, bot.params, bot.timeframe), warm)
 
     def stop_bot(self, bot_id: int, *, flatten: bool = False, request: str | None = None) -> Position:
         """Stop a bot; `flatten` closes its position at the next trade. A stopped bot is no error."""
@@ -205,7 +209,8 @@ class BotManager:
             on_stale=on_stale,
             code_check="" if today is None else code_check(bot.strategy, today),
         )
-        return self._begin(command, bot.market, bot.timeframe, _need(code, checked or bot.params), warm)
+        needs = _needs(code, checked or bot.params, bot.timeframe)
+        return self._begin(command, bot.market, needs, warm)
 
     def process_signal(self, bot_id: int, signal: Signal | float, *, request: str | None = None) -> Position:
         """Give a bot a target that was decided outside; the engine takes it like its strategy's own."""
@@ -237,12 +242,19 @@ class BotManager:
         return Signed(request=request or uuid4().hex, who=self._who, at=self._now())
 
     def _begin(
-        self, command: WarmedCommand, market: str, timeframe: Timeframe, needed: int, warm: Warm
+        self, command: WarmedCommand, market: str, needs: Mapping[Timeframe, int], warm: Warm
     ) -> Begun:
-        """Append a command, behind the candles that it is to be warmed on."""
-        warmed = warm_up(self._log, market, timeframe, needed, warm, self._now() // 1_000_000)
-        command = replace(command, warm_up=warmed.name, warm_candles=warmed.candles)
-        return Begun(command.bot_id, self._append(command, market), warmed)
+        """Append a command, behind the candles that it is to be warmed on; `needs` as `warm_up` has them."""
+        warmed = warm_up(self._log, market, needs, warm, self._now() // 1_000_000)
+        own, *_ = warmed.values()
+        higher: dict[Timeframe, WarmUp] = dict(list(warmed.items())[1:])
+        command = replace(
+            command,
+            warm_up=own.name,
+            warm_candles=own.candles,
+            warm_higher={timeframe: one.candles for timeframe, one in higher.items() if one.name} or None,
+        )
+        return Begun(command.bot_id, self._append(command, market), own, higher)
 
     def _append(self, command: Command, market: str, partition: int | None = None) -> Position:
         number = self._partition(market) if partition is None else partition
@@ -286,6 +298,7 @@ def create_command(
 ) -> CreateBot:
     """Raises `RefusedError` and `StrategyParameterError` for a bot that cannot be."""
     timeframe = timeframe_of(spec.timeframe)
+    code.check_timeframe(timeframe)
     try:
         check_settled(market)
     except CommandError as error:
@@ -311,12 +324,17 @@ def create_command(
     )
 
 
-def _need(code: StrategyCode | None, params: Params) -> int:
-    """Candles to warm on. A bot whose code is not at hand, or that refuses its parameters, warms on none."""
+def _needs(code: StrategyCode | None, params: Params, timeframe: Timeframe) -> dict[Timeframe, int]:
+    """Candles to warm on, by timeframe, the bot's own first. A bot whose code is not at hand, or that refuses
+    its parameters, warms on none."""
     try:
-        return 0 if code is None else code.need(params)
+        if code is None:
+            return {timeframe: 0}
+        needs: dict[Timeframe, int] = {timeframe: code.need(params)}
+        needs.update((above, code.need(params, above)) for above in code.higher)
+        return needs
     except StrategyParameterError:
-        return 0
+        return {timeframe: 0}
 
 
 def warm_of(text: str) -> Warm:

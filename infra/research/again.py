@@ -1,11 +1,12 @@
 """A trial of the ledger once more, from what stands there."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, cast
 
 from msgspec import structs
 
-from infra.research.backtesting import Asked, BacktestError, Setting, setting_of
+from infra.research.backtesting import Asked, BacktestError, Setting, setting_of, timeframes_of
 from infra.research.files import Stamp, bars_of_file
 from infra.research.grid import sets_of
 from infra.research.ledger import Entry, Ledger, ends_of, entered, sets_of_columns, versions
@@ -41,7 +42,7 @@ def again(ledger: Ledger, trial: Trial, strategies: Strategies, n_jobs: int | No
     started = trial.started
     named = started.strategies.items()
     codes = {name: Carried(_code(strategies, name, code_hash), strategies) for name, code_hash in named}
-    setting = _setting(ledger, started)
+    setting = _setting(ledger, started, [carried.code for carried in codes.values()])
     runs = _runs(started, codes)
     told = [{STRATEGY: carried.code.name, **params} for carried, params in runs]
     sets = told if STRATEGY in started.parameters else [params for _, params in runs]
@@ -89,15 +90,16 @@ def _runs(started: TrialStarted, codes: dict[str, Carried]) -> list[tuple[Carrie
     ]
 
 
-def _setting(ledger: Ledger, started: TrialStarted) -> Setting:
+def _setting(ledger: Ledger, started: TrialStarted, codes: Sequence[StrategyCode]) -> Setting:
     """Raises `BacktestError` where the bars are not those of then."""
     asked = Asked(
         cash=started.cash, sizing=started.sizing, short=started.short, on_stale=started.on_stale,
         after=started.after, until=started.until, cold=started.cold, fee=started.fee,
         slippage=started.slippage, annualise=started.annualise,
     )  # fmt: skip
-    setting = setting_of(_data(ledger, started), asked)
-    now = (setting.last - setting.first, setting.data.prepared.digest(setting.last))
+    setting = setting_of(_data(ledger, started), asked, codes)
+    digest = setting.data.prepared.digest(setting.last, timeframes_of(codes))
+    now = (setting.last - setting.first, digest)
     if now != (started.candles, started.sha256):
         raise BacktestError(
             f"the bars are others now: {now[0]:,} candles in the range, where {started.candles:,} were, and"

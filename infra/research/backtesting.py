@@ -26,12 +26,13 @@ from projections.research.bars import Fill
 from projections.research.daily import BLOCKS, blocks_of, days_of, returns_of
 from projections.research.honesty import too_short
 from projections.research.money import OVERFLOW
+from projections.research.prepared import NotKnownError, Prepared, era_before
 from projections.research.round_trips import TooLargeError
-from projections.research.run import NotKnownError, Prepared, Specification, era_before
+from projections.research.run import Specification
 from projections.research.run import backtest as run_over
 from projections.research.statistics import YEAR
 from projections.strategies.base import BaseStrategy
-from projections.strategies.code import History, PandasCode, Run, StrategyCode
+from projections.strategies.code import PandasCode, Run, StrategyCode
 from streams.events import (
     Market,
     OnStale,
@@ -101,7 +102,7 @@ def backtest(
     then nothing was run.
     """
     code = code_of(strategy, strategies)
-    setting = setting_of(data_of(data, market, timeframe, stamp, fill), Asked(**asked))
+    setting = setting_of(data_of(data, market, timeframe, stamp, fill), Asked(**asked), [code])
     checked = code.check(params or {})
     trial = partial(setting.trial, "backtest", [code], columns_of([checked]), 1)
     with entered(home, trial) as entry:
@@ -161,6 +162,8 @@ class Setting:
     ) -> TrialStarted:
         """What the ledger holds of a run of so many sets before it begins."""
         prepared, asked, held = self.data.prepared, self.asked, self.holdout
+        codes = list(codes)
+        read = timeframes_of(codes)
         return TrialStarted(
             at=time.time_ns(),
             kind=kind,
@@ -170,7 +173,7 @@ class Setting:
             until=int(prepared.ends[self.last - 1]),
             candles=self.last - self.first,
             origin=dict(self.data.origin),
-            sha256=prepared.digest(self.last),
+            sha256=prepared.digest(self.last, read),
             specification=prepared.columns.eras[era_before(prepared, self.first)],
             strategies={code.name: code.code_hash for code in codes},
             sets=sets,
@@ -192,10 +195,17 @@ class Setting:
         )
 
 
-def setting_of(data: Data, asked: Asked) -> Setting:
-    """Raises `BacktestError`, `HoldoutError`, and `ValueError` for cash or sizing that is none."""
+def timeframes_of(codes: Iterable[StrategyCode]) -> tuple[str, ...]:
+    """The timeframes above their own that these strategies read."""
+    return tuple(sorted({timeframe for code in codes for timeframe in code.higher}))
+
+
+def setting_of(data: Data, asked: Asked, codes: Iterable[StrategyCode] = ()) -> Setting:
+    """For runs of these strategies. Raises `BacktestError`, `HoldoutError`, and `ValueError` for cash or
+    sizing that is none."""
     if not 0 < asked.annualise < float("inf"):
         raise BacktestError(f"annualise by {asked.annualise}: give a number of days above 0, such as 365")
+    data = data.read_by(codes)
     prepared = with_costs(data.prepared, asked.fee, asked.slippage)
     first, last = range_of(prepared, asked.after, asked.until)
     first, last, held = apart(prepared, first, last, asked.holdout, look=asked.look)
@@ -209,7 +219,8 @@ def setting_of(data: Data, asked: Asked) -> Setting:
 def run(
     setting: Setting, code: StrategyCode, params: Params, say: Callable[[str], None] | None = None
 ) -> Result:
-    """One run there, with checked parameters. Raises `BacktestError`."""
+    """One run there, with checked parameters. Raises `BacktestError`, and `StrategyParameterError` for a
+    strategy that reads timeframes which are not above these bars."""
     prepared, how, first, last = setting.data.prepared, setting.asked, setting.first, setting.last
     warm = warmth(setting, code, params)
     spec = Specification(code, params, setting.sizing, how.short, setting.cash, how.on_stale)
@@ -227,10 +238,15 @@ def run(
 
 def warmth(setting: Setting, code: StrategyCode, params: Params) -> int:
     """How many bars before the first a bot is warmed on. Raises `BacktestError` where the range is too short
-    for its indicators."""
-    cold, first = setting.asked.cold, setting.first
+    for its indicators, and `StrategyParameterError` where it reads timeframes that are not above these."""
+    cold, first, prepared = setting.asked.cold, setting.first, setting.data.prepared
+    code.check_timeframe(prepared.columns.timeframe)
     warm = 0 if cold else min(code.need(params), first)
-    if words := too_short(code, params, warm, setting.last - first):
+    try:
+        above = prepared.shown(code.higher, first, setting.last, warm)
+    except NotKnownError as error:
+        raise BacktestError(str(error)) from error
+    if words := too_short(code, params, warm, setting.last - first, above):
         way_out = f"; or leave cold out: {first:,} bars lie before it" if cold and first else ""
         raise BacktestError(words + way_out)
     return warm
@@ -275,7 +291,7 @@ def _foretell(
 ) -> None:
     """Say how long a strategy in plain Python will take, after its first steps."""
     rows, code = min(TRIED_ROWS, last - first), spec.code
-    history = History(prepared.ends[first : first + rows], prepared.values[first : first + rows])
+    history = prepared.history(first, first + rows, 0, {})
     run = Run(np.empty(rows), np.empty((rows, len(code.value_names))))
     code.over(code.fresh(), history, 0, 1, code.pack(spec.params), run)  # loads what it needs
     began = time.perf_counter()

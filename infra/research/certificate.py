@@ -26,7 +26,7 @@ from projections.research.reliving import relive
 from projections.research.run import Outcome, Prepared
 from projections.strategies.code import Strategies
 from streams.causes import Cause
-from streams.events import BotChanged, Candle, DerivedEvent
+from streams.events import TIMEFRAMES_NS, BotChanged, Candle, DerivedEvent
 from streams.genesis import genesis_of
 from streams.journal import KnownBot
 from streams.log import Log
@@ -120,9 +120,9 @@ def certify(log: Log, strategies: Strategies, asked: Asked, progress: Progress |
     """
     bot = _known(log, asked.bot_id)
     home = _Home(log, bot, asked)
-    columns = home.columns(progress)
+    columns, *higher = home.columns(home.frames(strategies), progress)
     try:
-        outcome = relive(Prepared(columns), strategies.get, asked.bot_id)
+        outcome = relive(Prepared(columns, higher=higher), strategies.get, asked.bot_id)
     except LookupError as error:
         raise ParityError(str(error)) from error
     return _certificate(home, columns, outcome)
@@ -211,17 +211,23 @@ class _Home:
                 )
         return found
 
-    def columns(self, progress: Progress | None) -> Columns:
+    def frames(self, strategies: Strategies) -> list[str]:
+        """The bot's timeframe, and those above that its strategy ever read."""
+        told = {event.code_hash for _, event in self.of_bot() if isinstance(event, BotChanged)}
+        codes = [strategies.get(self.bot.strategy, code_hash) for code_hash in sorted(told)]
+        above = {timeframe for code in codes if code is not None for timeframe in code.higher}
+        return [self.bot.timeframe, *sorted(above, key=TIMEFRAMES_NS.__getitem__)]
+
+    def columns(self, frames: list[str], progress: Progress | None) -> list[Columns]:
         """Of all that the engine folded. Raises `ParityError` where it folded what cannot be folded."""
         records = telling(self.log.read(JOURNAL, self.partition, 0, self.stop), self.stop, progress)
-        frames = [self.bot.timeframe]
-        (columns,) = gather(records, self.bot.market, frames, self.dead, self._also | self.chains)
-        if columns.last != self.stop - 1:
+        found = gather(records, self.bot.market, frames, self.dead, self._also | self.chains)
+        if found[0].last != self.stop - 1:
             raise ParityError(
-                f"{JOURNAL}:{self.partition}:{columns.last + 1} was folded by the engine, and cannot be"
+                f"{JOURNAL}:{self.partition}:{found[0].last + 1} was folded by the engine, and cannot be"
                 " folded now: it was changed or damaged since; `tcpdashboard verify` names all that is"
             )
-        return columns
+        return found
 
     def of_bot(self) -> Iterator[tuple[Cause, DerivedEvent]]:
         """What is recorded of the market but for candles, stream by stream."""

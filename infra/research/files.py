@@ -24,6 +24,7 @@ from projections.research.bars import (
     Bars,
     BarsError,
     Fill,
+    above,
     checked,
     columns_of,
     grown,
@@ -171,7 +172,14 @@ def _data(
         notes += filter(None, [opens_are_closes(found.bars)])
     words = f"Bars only: {FILLS[fill]}"
     origin = {"source": "frame", "stamp": stamp, "fill": fill}
-    return Data(Prepared(result), "candles", words, tuple(notes), origin)
+    return Data(
+        Prepared(result),
+        "candles",
+        words,
+        tuple(notes),
+        origin,
+        lambda higher: [above(result, t) for t in higher],
+    )
 
 
 def _check_one_market(columns: Mapping[str, pa.Array], named: Mapping[str, str], where: str) -> None:

@@ -1,5 +1,6 @@
 """Hashes of what a result is made of: the product's code, and the bars with their fills."""
 
+from collections.abc import Sequence
 from functools import cache
 from hashlib import sha256
 from importlib import metadata
@@ -35,12 +36,17 @@ def product_hash() -> str:
     return sha256("\n".join([code_hash(ROOT, RESULTS), *versions]).encode()).hexdigest()
 
 
-def data_hash(prepared: Prepared) -> str:
-    """SHA-256 over bars, fills, events and specifications, whatever the costs."""
+def data_hash(prepared: Prepared, higher: Sequence[str] = ()) -> str:
+    """SHA-256 over bars, fills, events and specifications, whatever the costs, and over the candles of these
+    higher timeframes."""
     columns = prepared.columns
     eras = [replace(era, fee=0, slippage=0) for era in columns.eras]
     head = (columns.market, columns.timeframe, columns.assumed, eras, columns.events)
     digest = sha256(msgspec.msgpack.encode(head))
     for table in (prepared.bars, columns.trades):
         digest.update(np.ascontiguousarray(table).data)
+    for timeframe in higher:
+        candles = prepared.of(timeframe)
+        for column in (candles.ends, candles.values):
+            digest.update(column.data)
     return digest.hexdigest()

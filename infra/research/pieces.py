@@ -74,7 +74,7 @@ def asked(swept: Swept) -> dict[str, Any]:
         "market": columns.market,
         "timeframe": columns.timeframe,
         "source": setting.data.source,
-        "data": data_hash(setting.data.prepared),
+        "data": data_hash(setting.data.prepared, swept.code.higher),
         "bars": [setting.first, setting.last],
         "costs": [[era.fee, era.slippage] for era in columns.eras],
         "cash": setting.cash,

@@ -8,6 +8,7 @@ from infra.commands.journal_view import view
 from infra.research.sources import Data, in_last_revision
 from projections.history import END, PRICE_SCALE, PRICES, SIZE_SCALE, VOLUME, WIDTH, Rows, row_of, scaled
 from projections.research.bars import Bars, BarsError, Fill, columns_of, grown, opens_are_closes
+from projections.research.columns import Columns
 from projections.research.run import Prepared
 from streams.codec import UndecodableError, decode_output
 from streams.events import Candle, CandleFlag, Market, Timeframe
@@ -27,6 +28,18 @@ def recorded_bars(
     Its specification is the newest. Raises `LookupError` for a market that is not in the journal, `BarsError`
     where none of its candles is recorded.
     """
+    columns, known = _columns(log, key, timeframe, fill)
+    note = opens_are_closes(known) if fill == "next-open" else ""
+    words, origin = f"Bars only: {columns.assumed}", {"source": "candles", "fill": fill}
+    data = Data(
+        Prepared(columns), "candles", words, (note,) if note else (), origin,
+        lambda higher: [_columns(log, key, one, fill)[0] for one in higher],
+    )  # fmt: skip
+    return in_last_revision(data) if final else data
+
+
+def _columns(log: Log, key: str, timeframe: Timeframe, fill: Fill) -> tuple[Columns, Bars]:
+    """And the bars that they are made of."""
     partition = partition_of(key.encode(), log.partitions)
     market = view(log, partition).markets.get(key)
     if market is None:
@@ -42,11 +55,7 @@ def recorded_bars(
     rows = rows[order]
     begins = np.append(True, np.diff(rows[:, END]) > 0)
     known, revised = (_bars(rows[which], market) for which in (begins, np.append(begins[1:], True)))
-    columns = columns_of(known, market, timeframe, fill, revised)
-    note = opens_are_closes(known) if fill == "next-open" else ""
-    words, origin = f"Bars only: {columns.assumed}", {"source": "candles", "fill": fill}
-    data = Data(Prepared(columns), "candles", words, (note,) if note else (), origin)
-    return in_last_revision(data) if final else data
+    return columns_of(known, market, timeframe, fill, revised), known
 
 
 def _candles(log: Log, partition: int, key: str, timeframe: str) -> Rows:

@@ -22,9 +22,10 @@ from projections.research.holding import Held, bought
 from projections.research.holding import rescaled as held_rescaled
 from projections.research.honesty import Evidence, Line, lines, other_signals
 from projections.research.money import INT64_MAX
+from projections.research.prepared import Prepared, era_before
 from projections.research.round_trips import grown, round_trips, scales_of
 from projections.research.round_trips import rescaled as fills_rescaled
-from projections.research.run import Outcome, Prepared, Specification, era_before
+from projections.research.run import Outcome, Specification
 from projections.research.statistics import DEFINITIONS, Curve, Metrics, metrics
 from projections.research.tripwire import tripwire
 from projections.strategies.code import CompiledCode, History, Run
@@ -155,7 +156,11 @@ class Result:
             return None
         final = self.data.prepared.bars is self.data.prepared.columns.bars
         values = values_of(self.data.prepared.columns, final=final)
-        history = History(stretch.history.ends, values[stretch.first - warm : stretch.last])
+        higher = tuple(
+            one._replace(values=self.data.prepared.revised[timeframe])
+            for timeframe, one in zip(code.higher, stretch.history.higher, strict=True)
+        )
+        history = History(stretch.history.ends, values[stretch.first - warm : stretch.last], higher)
         run = Run(np.empty_like(stretch.run.targets), np.empty_like(stretch.run.values))
         rows = len(run.targets)
         failure = code.over(code.fresh(), history, 0, rows, code.pack(self.spec.params), run)

@@ -9,8 +9,11 @@ import numpy as np
 from infra.research.backtesting import BacktestError, code_of
 from infra.research.sweeping import Strategy, named_apart
 from infra.strategies.registry import Strategies
+from projections.research.bars import merged_values
 from projections.strategies.blocks import COLUMNS
-from projections.strategies.code import Floats, History, Run, StrategyCode
+from projections.strategies.code import Run, StrategyCode
+from projections.strategies.histories import Floats, History, beside
+from streams.events import TIMEFRAMES_NS
 
 PRICES = COLUMNS[:4]
 
@@ -30,6 +33,9 @@ def calculate_signals_vectorized(
     set, or several; one may name its own `strategy`. A set gives a Series of the same index, several a
     DataFrame with a column each; an array gives float64 [n], or [n, sets].
 
+    A strategy that reads higher timeframes needs an index of times, the ends of the prices' bars, of which
+    the higher candles are then made.
+
     Raises `BacktestError`, and as `backtest` for a strategy or a parameter that there is not.
     """
     # strategies are not shown times: any that rise will do
@@ -39,7 +45,8 @@ def calculate_signals_vectorized(
     targets = np.empty((len(history.ends), len(sets)), order="F")
     for number, given in enumerate(sets):
         named, own = named_apart(given, strategy)
-        targets[:, number] = _targets(code(named), history, own)
+        read = _with_higher(history, prices, code(named)) if code(named).higher else history
+        targets[:, number] = _targets(code(named), read, own)
     shown = targets[:, 0] if isinstance(parameters, Mapping) else targets
     if not hasattr(prices, "index"):
         return shown
@@ -57,6 +64,25 @@ def _targets(code: StrategyCode, history: History, given: Mapping[str, object]) 
     if failure is not None:
         raise BacktestError(f"strategy {code.name} failed at row {failure.bot + 1}: {failure.message}")
     return run.targets
+
+
+def _with_higher(history: History, prices: Any, code: StrategyCode) -> History:
+    """With the higher candles that these prices make."""
+    read = f"strategy {code.name} reads candles of {' and '.join(code.higher)}"
+    times = getattr(getattr(prices, "index", None), "as_unit", None)
+    if times is None:
+        raise BacktestError(f"{read}: give prices with an index of times, the ends of their bars")
+    ends = np.array(times("ns").asi8, np.int64)
+    steps = np.diff(ends)
+    if len(steps) and steps.min() <= 0:
+        raise BacktestError(f"{read}: the times of the prices must rise; sort them, and keep each once")
+    step = int(steps.min()) if len(steps) else TIMEFRAMES_NS["1m"]
+    named = next((name for name, length in TIMEFRAMES_NS.items() if length == step), None)
+    if named is None or (ends % step).any():
+        raise BacktestError(f"{read}: the times of the prices are no ends of {', '.join(TIMEFRAMES_NS)} bars")
+    code.check_timeframe(named)
+    higher = [merged_values(ends, history.values, TIMEFRAMES_NS[timeframe]) for timeframe in code.higher]
+    return History(ends, history.values, tuple(beside(ends, History(*one)) for one in higher))
 
 
 def _values(prices: Any) -> Floats:

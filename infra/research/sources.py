@@ -1,15 +1,18 @@
 """What a backtest runs over: a market's journal, with fills at its ticks. Bars: `files`, `recorded_bars`."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 import numpy as np
 
 from projections.research.columns import Columns
 from projections.research.run import Prepared
+from projections.strategies.blocks import TIMEFRAMES
+from projections.strategies.code import StrategyCode
+from streams.events import Timeframe
 from streams.log import Log
 from streams.records import partition_of
 from streams.topics import JOURNAL
@@ -21,16 +24,30 @@ FOLDER = "research"
 """Of a home: the columns that its backtests read."""
 
 
+Above: TypeAlias = Callable[[Sequence[Timeframe]], Sequence[Columns]]
+"""Gives the candles of higher timeframes."""
+
+
 @dataclass(frozen=True)
 class Data:
     """What backtests run over. `source`: "journal" or "candles"; `words` say in a line what fills are;
-    `origin`: by what it can be read again, as the ledger keeps it."""
+    `origin`: by what it can be read again, as the ledger keeps it. `above` is asked for the candles of higher
+    timeframes once a strategy reads them."""
 
     prepared: Prepared
     source: str
     words: str
     notes: tuple[str, ...] = ()
     origin: Mapping[str, str] = field(default_factory=dict)
+    above: Above | None = None
+
+    def read_by(self, codes: Iterable[StrategyCode]) -> "Data":
+        """With all that these strategies read; nothing more can be asked of it."""
+        wanted = {timeframe for code in codes for timeframe in code.higher}
+        missing = sorted((one for one in wanted if one not in self.prepared.higher), key=TIMEFRAMES.index)
+        if missing and self.above is not None:
+            self.prepared.add(self.above(cast(list[Timeframe], missing)))
+        return replace(self, above=None)
 
 
 def recorded(
@@ -48,7 +65,11 @@ def recorded(
 
     partition = partition_of(market.encode(), log.partitions)
     stop = log.highwater(JOURNAL, partition)
-    (columns,) = columns_of(log, market, [timeframe], home / FOLDER, progress)
+
+    def read(timeframes: Sequence[str]) -> list[Columns]:
+        return columns_of(log, market, timeframes, home / FOLDER, progress)
+
+    (columns,) = read([timeframe])
     words = "Journal: fills at the tick, candles as bots saw them"
     notes = _notes(columns)
     if columns.last < stop - 1:
@@ -56,7 +77,7 @@ def recorded(
             f"The journal is read up to record {JOURNAL}:{partition}:{columns.last} of {stop}: the one behind"
             " it cannot be folded, and the engine has not said so yet; `tcpdashboard up` goes on behind it."
         )
-    data = Data(Prepared(columns), "journal", words, tuple(notes), {"source": "journal"})
+    data = Data(Prepared(columns), "journal", words, tuple(notes), {"source": "journal"}, read)
     return in_last_revision(data) if final else data
 
 

@@ -96,7 +96,8 @@ def begun(
     code = code_of(strategy, strategies)
     axes = axes_of(code, grid)
     valid, invalid = sets_of(code, axes, chosen, seed)
-    return Swept(setting_of(data, asked), code, valid, invalid, axes, chosen, seed)
+    code.check_timeframe(data.prepared.columns.timeframe)
+    return Swept(setting_of(data, asked, [code]), code, valid, invalid, axes, chosen, seed)
 
 
 def run(
@@ -161,7 +162,7 @@ def backtest_strategy_batch(
     if not sets:
         raise BacktestError("there is no set of parameters to run: give at least one, if only {}")
     code = cache(lambda named: Carried(code_of(named, strategies), strategies))
-    setting = setting_of(data_of(data, market, timeframe, stamp, fill), Asked(**asked))
+    known = data_of(data, market, timeframe, stamp, fill)
     runs: list[tuple[Carried, Params]] = []
     refused: dict[int, str] = {}
     shown: list[dict[str, object]] = []
@@ -176,6 +177,7 @@ def backtest_strategy_batch(
         else:
             runs.append((carried, checked))
             shown.append({"strategy": carried.code.name, **checked})
+    setting = setting_of(known, Asked(**asked), [carried.code for carried, _ in runs])
     rows, numbers = Rows(len(sets)), [number for number in range(len(sets)) if number not in refused]
     rows.put(list(refused), [Row({}, words) for words in refused.values()])
     tried = [shown[number] for number in numbers]

@@ -11,23 +11,16 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from sqlalchemy import Connection, Engine, and_, or_, select
+from sqlalchemy import ColumnElement, Connection, Engine, and_, or_, select
 
 from infra.db import tables
 from infra.db.pages import Window
 from infra.present.values import iso
 from infra.strategies.lives import Life
 from infra.strategies.registry import Strategies
-from projections.strategies.code import (
-    CompiledCode,
-    Floats,
-    History,
-    Ints,
-    Midway,
-    StrategyCode,
-    StrategyRunError,
-)
-from streams.events import TIMEFRAMES_NS, Params
+from projections.strategies.code import CompiledCode, Midway, StrategyCode, StrategyRunError
+from projections.strategies.histories import Floats, Higher, History, Ints, beside
+from streams.events import TIMEFRAMES_NS, Params, Timeframe
 
 EVERY = 2_048
 """Candles between two states that are kept: so many are read at most before a page."""
@@ -87,7 +80,7 @@ class Indicators:
                 wanted = seen.wanted(left)
                 if not len(wanted):
                     continue
-                seen.check_warm_up(life.change.warmed)
+                seen.check_warm_up()
                 params = life.change.params
                 if isinstance(code, CompiledCode):
                     values = self._run(seen, code, params, wanted)
@@ -104,11 +97,13 @@ class Indicators:
         lookback = code.lookback(params)
         bot, history = self._nearest(seen, code, lookback, key, int(wanted[0]))
         after_ns = int(history.ends[-1]) if len(history.ends) else None
+        above = [_Above(seen.above(one, code.need(params, one)), after_ns, lookback) for one in code.higher]
         values = np.empty((len(wanted), len(code.value_names)))
         for rows in seen.chunks(after_ns, int(wanted[-1]), self._every):
             first = len(history.ends)
             history = _joined(history, _history(rows))
-            run = code.go_on(bot, history, first, params)
+            higher = tuple(one.beside(history.ends) for one in above)
+            run = code.go_on(bot, history._replace(higher=higher), first, params)
             here = np.flatnonzero(history.ends[first:] >= wanted[0]) + first
             values[np.searchsorted(wanted, history.ends[here])] = run.values[here]
             history = History(history.ends[-lookback:], history.values[-lookback:])
@@ -163,51 +158,36 @@ def _stepped(seen: "_Seen", code: StrategyCode, params: Params, wanted: Ints) ->
     return values
 
 
+class _Above:
+    """The candles of a higher timeframe beside those that a bot goes on with behind a time."""
+
+    def __init__(self, candles: "_Candles", after_ns: int | None, lookback: int) -> None:
+        self._candles, self._lookback = candles, lookback
+        self._known = _history([] if after_ns is None else candles.last(after_ns, lookback))
+
+    def beside(self, ends: Ints) -> Higher:
+        """Beside rows up to the last of these; of them those that are known have been stepped on."""
+        known = self._known
+        after_ns = int(known.ends[-1]) if len(known.ends) else None
+        more = [row for rows in self._candles.chunks(after_ns, int(ends[-1]), EVERY) for row in rows]
+        joined = _joined(known, _history(more))
+        self._known = History(joined.ends[-self._lookback :], joined.values[-self._lookback :])
+        return beside(ends, joined, len(known.ends))
+
+
 # ------------------------------------------------------------------ candles
 
 
-class _Seen:
-    """The candles that a bot stepped on in one life, oldest first, behind those that it was warmed on.
+class _Candles:
+    """Some of the candles of a market and timeframe as they closed, oldest first."""
 
-    Their causes rise with their ends, so that a life, which is a range of causes, is a range of ends.
-    """
-
-    def __init__(self, connection: Connection, life: Life, market: str) -> None:
-        timeframe = life.change.timeframe
-        self.identity = (market, timeframe, life.after)
+    def __init__(self, connection: Connection, market: str, timeframe: Timeframe) -> None:
         self._connection = connection
         self._mine = and_(_CANDLE.market == market, _CANDLE.timeframe == timeframe, _CANDLE.revision == 0)
         self._step_ns = TIMEFRAMES_NS[timeframe]
-        # asked for by ends, which are indexed; the causes too, for candles that are projected meanwhile
-        self._before = self._end_of(life.after)
-        within = [
-            _CANDLE.timestamp > self._before - life.change.warmed * self._step_ns,
-            or_(_CANDLE.timestamp <= self._before, _CANDLE.cause_offset > life.after),
-        ]
-        if life.until is not None:
-            within += [_CANDLE.timestamp <= self._end_of(life.until), _CANDLE.cause_offset <= life.until]
-        self._mine = and_(self._mine, *within)
 
-    def wanted(self, window: Window) -> Ints:
-        """The ends of those that a window asks for: none before the life."""
-        read = select(_CANDLE.timestamp).where(self._mine, _CANDLE.timestamp > self._before)
-        if window.after_ns is not None:
-            read = read.where(_CANDLE.timestamp > window.after_ns)
-        if window.until_ns is not None:
-            read = read.where(_CANDLE.timestamp <= window.until_ns)
-        order = _CANDLE.timestamp.desc() if window.newest else _CANDLE.timestamp
-        ends = self._connection.execute(read.order_by(order).limit(window.limit)).scalars().all()
-        return np.sort(np.array(ends, np.int64))
-
-    def check_warm_up(self, candles: int) -> None:
-        """Raises WarmedElsewhereError where some of those before the life are in another home."""
-        read = select(_CANDLE.timestamp).where(self._mine).order_by(_CANDLE.timestamp).limit(1)
-        first = self._connection.execute(read).scalar_one()
-        if candles and first > self._before - (candles - 1) * self._step_ns:
-            raise WarmedElsewhereError(
-                f"the bot was warmed on {candles} candles, and this home begins after the first of them:"
-                " it is a copy of a range"
-            )
+    def narrow(self, *conditions: ColumnElement[bool]) -> None:
+        self._mine = and_(self._mine, *conditions)
 
     def last(self, until_ns: int, count: int) -> list[Any]:
         """Rows of the last `count` up to a time."""
@@ -222,6 +202,56 @@ class _Seen:
             read = read.where(_CANDLE.timestamp > after_ns)
         chunked = self._connection.execution_options(yield_per=size)
         yield from chunked.execute(read.order_by(_CANDLE.timestamp)).partitions()
+
+
+class _Seen(_Candles):
+    """The candles that a bot stepped on in one life, behind those that it was warmed on.
+
+    Their causes rise with their ends, so that a life, which is a range of causes, is a range of ends.
+    """
+
+    def __init__(self, connection: Connection, life: Life, market: str) -> None:
+        super().__init__(connection, market, life.change.timeframe)
+        self.identity = (market, life.change.timeframe, life.after)
+        self._market, self._warmed = market, life.change.warmed
+        # asked for by ends, which are indexed; the causes too, for candles that are projected meanwhile
+        self._before = self._end_of(life.after)
+        within = [
+            _CANDLE.timestamp > self._before - life.change.warmed * self._step_ns,
+            or_(_CANDLE.timestamp <= self._before, _CANDLE.cause_offset > life.after),
+        ]
+        if life.until is not None:
+            within += [_CANDLE.timestamp <= self._end_of(life.until), _CANDLE.cause_offset <= life.until]
+        self.narrow(*within)
+
+    def wanted(self, window: Window) -> Ints:
+        """The ends of those that a window asks for: none before the life."""
+        read = select(_CANDLE.timestamp).where(self._mine, _CANDLE.timestamp > self._before)
+        if window.after_ns is not None:
+            read = read.where(_CANDLE.timestamp > window.after_ns)
+        if window.until_ns is not None:
+            read = read.where(_CANDLE.timestamp <= window.until_ns)
+        order = _CANDLE.timestamp.desc() if window.newest else _CANDLE.timestamp
+        ends = self._connection.execute(read.order_by(order).limit(window.limit)).scalars().all()
+        return np.sort(np.array(ends, np.int64))
+
+    def above(self, timeframe: Timeframe, need: int) -> _Candles:
+        """Those of a higher timeframe that it stepped on, behind so many of before if it was warmed: with
+        these its bits are the same, whatever more it was warmed on."""
+        step_ns, candles = TIMEFRAMES_NS[timeframe], _Candles(self._connection, self._market, timeframe)
+        known = need if self._warmed else 0
+        candles.narrow(_CANDLE.timestamp > (self._before // step_ns - known) * step_ns)
+        return candles
+
+    def check_warm_up(self) -> None:
+        """Raises WarmedElsewhereError where some of those before the life are in another home."""
+        read = select(_CANDLE.timestamp).where(self._mine).order_by(_CANDLE.timestamp).limit(1)
+        first = self._connection.execute(read).scalar_one()
+        if self._warmed and first > self._before - (self._warmed - 1) * self._step_ns:
+            raise WarmedElsewhereError(
+                f"the bot was warmed on {self._warmed} candles, and this home begins after the first of them:"
+                " it is a copy of a range"
+            )
 
     def _end_of(self, offset: int) -> int:
         """The end, to less than a candle, up to which candles have causes at or before a journal offset."""

@@ -19,6 +19,7 @@ from msgspec.structs import replace
 from projections.fold.outbox import Derived
 from projections.fold.pipeline import Pipeline
 from projections.history import WIDTH, Rows, row_of
+from projections.strategies.code import Strategies
 from streams.codec import UndecodableError, decode_output, encode, input_of
 from streams.events import (
     TIMEFRAMES_NS,
@@ -27,6 +28,8 @@ from streams.events import (
     CreateBot,
     JournalEvent,
     Market,
+    ReconfigureBot,
+    StartBot,
     TickBatch,
     Timeframe,
     WarmedCommand,
@@ -40,7 +43,7 @@ from streams.topics import CANDLES, JOURNAL
 Frames = Mapping[str, set[Timeframe]]
 """Timeframes of the bots of each market."""
 Mask = npt.NDArray[np.bool_]
-_CREATES = {b"", event_tag(CreateBot).encode()}
+_BEGINS = {b"", *(event_tag(kind).encode() for kind in (CreateBot, StartBot, ReconfigureBot))}
 
 
 class Range(NamedTuple):
@@ -81,14 +84,16 @@ class Before(NamedTuple):
     """What a partition holds before a range.
 
     `edges` by market: of those that have bots and rows within, where the range has a beginning. `seen`: by
-    the offset of a command that lets a strategy begin, how many candles of its bot had closed. `markets`:
-    their first specifications. `traded`: those with trades within, of what was read.
+    the offset of a command that lets a strategy begin, how many candles had closed of each timeframe.
+    `markets`: their first specifications. `traded`: those with trades within, of what was read. `above`: by
+    bot, the higher timeframes that its strategy reads.
     """
 
     edges: Mapping[str, Edge] = {}
-    seen: Mapping[int, int] = {}
+    seen: Mapping[int, Mapping[str, int]] = {}
     markets: Mapping[str, Market] = {}
     traded: Collection[str] = ()
+    above: Mapping[int, Collection[Timeframe]] = {}
 
 
 class Sources:
@@ -108,15 +113,24 @@ class Sources:
         return True
 
 
-def frames_of(log: Log, partition: int) -> dict[str, set[Timeframe]]:
-    """The timeframes of the recorded bots, by market."""
+def frames_of(
+    log: Log, partition: int, strategies: Strategies
+) -> tuple[Frames, Mapping[int, set[Timeframe]]]:
+    """The timeframes of the recorded bots, by market; and by bot those above its own that it ever read."""
     frames: defaultdict[str, set[Timeframe]] = defaultdict(set)
+    above: defaultdict[int, set[Timeframe]] = defaultdict(set)
+    created: dict[int, CreateBot] = {}
     for record in log.read(JOURNAL, partition, log.earliest(JOURNAL, partition)):
-        if dict(record.headers).get(TYPE_HEADER, b"") in _CREATES:
-            event = _event(record)
-            if isinstance(event, CreateBot):
-                frames[event.market].add(event.timeframe)
-    return frames
+        event = _event(record) if dict(record.headers).get(TYPE_HEADER, b"") in _BEGINS else None
+        if isinstance(event, CreateBot):
+            created[event.bot_id] = event
+            frames[event.market].add(event.timeframe)
+        if isinstance(event, CreateBot | StartBot | ReconfigureBot) and event.bot_id in created:
+            bot = created[event.bot_id]
+            code = strategies.get(bot.strategy, event.code_hash or bot.code_hash)
+            above[event.bot_id].update(code.higher if code else ())
+            frames[bot.market] |= above[event.bot_id]
+    return frames, above
 
 
 def look_before(
@@ -163,12 +177,13 @@ class _Look:
         self._sources = Sources()
         self._markets: dict[str, Market] = {}
         """Their newest specifications."""
-        self._timeframes: dict[int, tuple[str, Timeframe]] = {}
+        self._bots: dict[int, str] = {}
+        """Their markets."""
         self._candles: defaultdict[tuple[str, str], array[int]] = defaultdict(lambda: array("q"))
         self._traded: dict[tuple[str, str], int] = {}
         """The end of the newest candle that has trades."""
         self._edges: dict[str, Edge] = {}
-        self._seen: dict[int, int] = {}
+        self._seen: dict[int, dict[str, int]] = {}
         self._first: dict[str, Market] = {}
         self._within: set[str] = set()
         self.before = Before(self._edges, self._seen, self._first, self._within)
@@ -192,9 +207,12 @@ class _Look:
             self._markets[event.key] = event
             self._first.setdefault(event.key, event)
         if isinstance(event, CreateBot):
-            self._timeframes[event.bot_id] = event.market, event.timeframe
-        if isinstance(event, WarmedCommand) and event.bot_id in self._timeframes:
-            self._seen[record.offset] = len(self._candles[self._timeframes[event.bot_id]]) // WIDTH
+            self._bots[event.bot_id] = event.market
+        if isinstance(event, WarmedCommand) and event.bot_id in self._bots:
+            key = self._bots[event.bot_id]
+            self._seen[record.offset] = {
+                t: len(self._candles[key, t]) // WIDTH for t in self._frames.get(key, ())
+            }
         if isinstance(event, TickBatch) and ticks is not None:
             self._rows(record, entry, event, ticks)
             return

@@ -8,7 +8,7 @@ Why: ADR 25.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple, cast
 
 import numpy as np
@@ -46,6 +46,7 @@ from streams.events import (
     TickBatch,
     Timeframe,
     WarmedCommand,
+    named_above,
 )
 from streams.journal import bars_entry, command_entry
 from streams.records import Entry, Input, Record
@@ -214,8 +215,8 @@ class Cutter:
             if not self._warm:
                 return
             self._bars.add(event.warm_up)
-        if isinstance(event, WarmedCommand) and event.warm_up not in self._bars:
-            cold = replace(event, warm_up="", warm_candles=0)
+        if isinstance(event, WarmedCommand) and not self._bars.issuperset(event.warm_ups.values()):
+            cold = replace(event, warm_up="", warm_candles=0, warm_higher=None)
             record = record._replace(value=encode(Input("", 0, 0, cast(JournalEvent, cold))))
         self._held.append(_copy(record))
 
@@ -249,27 +250,55 @@ class Cutter:
                 case WarmedCommand():
                     if isinstance(event, CreateBot):
                         timeframes[event.bot_id] = event.timeframe
-                    rows = NONE
+                    own = timeframes.get(event.bot_id, "1m")
+                    rows: dict[Timeframe, Rows] = {own: NONE}
                     if number in warmed and event.bot_id in timeframes:
-                        first = self._before.seen[record.offset] - event.warm_candles
-                        rows = edge.candles[timeframes[event.bot_id]][max(0, first) :]
-                    yield from warmed_entries(event, market, timeframes.get(event.bot_id, "1m"), rows, record)
+                        rows = self._seen_by(event, own, record, edge)
+                    yield from warmed_entries(event, market, rows, record)
                 case _:
                     yield _copy(record)
 
+    def _seen_by(
+        self, event: WarmedCommand, own: Timeframe, record: Record, edge: Edge
+    ) -> dict[Timeframe, Rows]:
+        """The candles that a bot had seen at the edge which began anew with this command."""
+        warmed: dict[Timeframe, int] = {own: event.warm_candles}
+        for timeframe in sorted(self._before.above.get(event.bot_id, ()), key=TIMEFRAMES_NS.__getitem__):
+            warmed[timeframe] = (event.warm_higher or {}).get(timeframe, 0)
+        seen, found = self._before.seen[record.offset], dict[Timeframe, Rows]()
+        for timeframe, candles in warmed.items():
+            found[timeframe] = edge.candles[timeframe][max(0, seen[timeframe] - candles) :]
+        return found
+
 
 def warmed_entries(
-    command: WarmedCommand, market: str, timeframe: Timeframe, rows: Rows, at: Record
+    command: WarmedCommand, market: str, rows: Mapping[Timeframe, Rows], at: Record
 ) -> Iterator[Entry]:
-    """A command behind the candles that its bot is warmed on, in the partition of `at` and at its time."""
-    holes = np.flatnonzero(np.diff(rows[:, END]) != TIMEFRAMES_NS[timeframe])
-    rows = rows[int(holes[-1]) + 1 if len(holes) else 0 :][-CANDLES_MAX:]
-    name = f"{WHO}:{command.request}" if len(rows) else ""
-    if name:
-        for bars in bars_of(rows, market, timeframe, name):
-            yield bars_entry(bars, at.partition, at.time_ms)
-    command = replace(command, warm_up=name, warm_candles=len(rows))
+    """A command behind the candles that its bot is warmed on, in the partition of `at` and at its time;
+    `rows`: by timeframe, the bot's own first."""
+    name = f"{WHO}:{command.request}"
+    kept: dict[Timeframe, Rows] = {
+        timeframe: _in_a_row(timeframe, candles) for timeframe, candles in rows.items()
+    }
+    own = next(iter(kept))
+    if len(kept[own]):
+        for timeframe, candles in kept.items():
+            called = name if timeframe == own else named_above(name, timeframe)
+            for bars in bars_of(candles, market, timeframe, called):
+                yield bars_entry(bars, at.partition, at.time_ms)
+    command = replace(
+        command,
+        warm_up=name if len(kept[own]) else "",
+        warm_candles=len(kept[own]),
+        warm_higher={one: len(kept[one]) for one in kept if one != own and len(kept[own])} or None,
+    )
     yield command_entry(command, market, at.partition, at.time_ms)
+
+
+def _in_a_row(timeframe: Timeframe, rows: Rows) -> Rows:
+    """The newest, behind the last hole."""
+    holes = np.flatnonzero(np.diff(rows[:, END]) != TIMEFRAMES_NS[timeframe])
+    return rows[int(holes[-1]) + 1 if len(holes) else 0 :][-CANDLES_MAX:]
 
 
 def _last_beginnings(commands: Sequence[_Held]) -> set[int]:

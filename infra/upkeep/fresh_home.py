@@ -16,7 +16,7 @@ from infra.present.values import iso
 from infra.upkeep.before_range import WHOLE, Before, Edge, Range, frames_of, look_before
 from infra.upkeep.cutting import WHO, Creations, Cutter, warmed_entries
 from projections.fold.pipeline import Pipeline, linked
-from projections.history import NONE
+from projections.history import NONE, Rows
 from projections.replay import replay
 from projections.strategies.code import Strategies
 from streams.events import CreateBot, Market, RegisterBot, Timeframe
@@ -66,9 +66,12 @@ def plan_copy(
         return Plan(span, warm, [Before()] * source.partitions, None)
     befores: list[Before] = []
     for partition in range(source.partitions):
-        frames = frames_of(source, partition) if given is None else given.frames(partition)
+        frames, above = (
+            frames_of(source, partition, strategies) if given is None else (given.frames(partition), {})
+        )
         pipeline = Pipeline(partition, strategies, bots=False) if warm and span.after is not None else None
-        befores.append(look_before(source, partition, span, frames, pipeline, progress))
+        before = look_before(source, partition, span, frames, pipeline, progress)
+        befores.append(before._replace(above=above))
     if span != WHOLE and not any(before.traded for before in befores):
         raise RefusedError(f"no trade of the journal lies {_said(span)}: nothing would be replayed")
     if given is not None:
@@ -174,7 +177,7 @@ class _Given:
         frames: defaultdict[str, set[Timeframe]] = defaultdict(set)
         for bot in self._bots.values():
             if partition_of(bot.market.encode(), self._partitions) == partition:
-                frames[bot.market].add(timeframe_of(bot.timeframe))
+                frames[bot.market] |= {timeframe_of(bot.timeframe), *self._codes[bot.strategy].higher}
         return frames
 
     def check(self, befores: Sequence[Before], span: Range) -> None:
@@ -212,8 +215,11 @@ class _Given:
             for bot_id, bot in mine.items():
                 del left[bot_id]
                 command = self._command(bot_id, bot, market, time_ns(at.time_ms))
-                rows = NONE if edge is None else edge.candles[command.timeframe]
-                entries += warmed_entries(command, market.key, command.timeframe, rows, at)
+                read: list[Timeframe] = [command.timeframe, *self._codes[bot.strategy].higher]
+                rows: dict[Timeframe, Rows] = {
+                    timeframe: NONE if edge is None else edge.candles[timeframe] for timeframe in read
+                }
+                entries += warmed_entries(command, market.key, rows, at)
             return entries
 
         return create

@@ -44,7 +44,8 @@ class BarsCheck:
         except UndecodableError:
             return None
         if isinstance(event, WarmedCommand):
-            return self._faults.get(event.warm_up)
+            found = (self._faults.get(name) for name in event.warm_ups.values())
+            return next(filter(None, found), None)
         if isinstance(event, Bars) and event.warm_up and event.timestamp:
             why = self._differs(event, stop, whole=whole)
             if why:

@@ -63,7 +63,8 @@ class BotBook:
         group = self.groups.get(key) or Group(key, self.strategies.get(bot.strategy, bot.code_hash))
         group.add(bot.bot_id, bot.params, target)
         self.groups[key] = group
-        self.histories.setdefault(bot.timeframe, CandleHistory())
+        for timeframe in (bot.timeframe, *group.higher):
+            self.histories.setdefault(timeframe, CandleHistory())
         bot.steps, bot.since = True, None
 
     def leave(self, bot: Bot) -> None:
@@ -75,6 +76,17 @@ class BotBook:
         if not group.rows:
             del self.groups[group.key]
         bot.steps, bot.since, bot.warmed = False, None, 0
+
+    def reads_back(self, timeframe: str) -> int:
+        """How many candles of a timeframe its bots may read, 0 where none does."""
+        return max(
+            (
+                g.lookback
+                for g in self.groups.values()
+                if timeframe == g.key.timeframe or timeframe in g.higher
+            ),
+            default=0,
+        )
 
     def holds(self, bot: Bot, *, incomplete: bool = False) -> bool:
         """Whether a bot opens nothing now; `incomplete`: at a candle that is."""

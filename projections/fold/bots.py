@@ -1,5 +1,6 @@
 """Bots of one market: what a bot is, and groups of bots that step together."""
 
+from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -9,7 +10,8 @@ from msgspec import Struct, field
 from projections.fold.fills import Waiting
 from projections.fold.money import Account
 from projections.fold.turn import Progress
-from projections.strategies.code import History, Lanes, StrategyCode
+from projections.strategies.code import Lanes, StrategyCode
+from projections.strategies.histories import History, New
 from streams.causes import Cause
 from streams.events import BotStatus, Candle, OnStale, Params, Sizing, Timeframe
 
@@ -83,12 +85,14 @@ class Step(NamedTuple):
 class Group:
     """Bots of one strategy on one timeframe; arrays with one row a bot, stepped by one compiled call.
 
-    `code` None: the recorded code is not at hand, so that the group can be looked at, but not step.
+    `code` None: the recorded code is not at hand, so that the group can be looked at, but not step. `higher`:
+    the timeframes above its own that it reads.
     """
 
     def __init__(self, key: GroupKey, code: StrategyCode | None) -> None:
         self.key = key
         self.code = code
+        self.higher = code.higher if code else ()
         self.rows: dict[int, int] = {}
         none = np.zeros((0, 0))
         self._lanes = code.lanes() if code else Lanes(np.zeros(0, np.int64), none, none, np.zeros(0), none)
@@ -96,9 +100,11 @@ class Group:
         self.lookback = 1
 
     def add(self, bot_id: int, params: Params, target: float) -> None:
-        """A bot that has seen nothing yet. Raises the strategy's error for bad parameters."""
+        """A bot that has seen nothing yet. Raises the strategy's error for bad parameters, and for a
+        timeframe that is not below those that it reads."""
         row = len(self.rows)
         code = self._code()
+        code.check_timeframe(self.key.timeframe)
         packed = code.pack(params)
         self.lookback = max(self.lookback, code.lookback(params))
         if row == len(self._lanes.seen):
@@ -135,26 +141,27 @@ class Group:
         for i in range(len(candles.ends)):
             progress.steps += 1
             lane.seen[0] += 1
-            failure = code.step(candles, i, 0, lane)
+            failure = code.step(candles, i, 0, lane, candles.new(i))
             if failure is not None:
                 return failure.message
         return None
 
-    def step(self, history: History, i: int) -> list[Step]:
-        """Step every bot on row `i` of `history`; what changed, in the order of joining."""
+    def step(self, history: History, i: int, new: Sequence[New] = ()) -> list[Step]:
+        """Step every bot on row `i` of `history`, and on what is `new` of higher timeframes; what changed, in
+        the order of joining."""
         code = self._code()
         lanes = self._used or self._in_use()
         seen, target = lanes.seen, lanes.target
         seen += 1
         before = target.tobytes()
         failures: dict[int, str] = {}
-        failure = code.step(history, i, 0, lanes)
+        failure = code.step(history, i, 0, lanes, new)
         while failure is not None:
             failures[failure.bot] = failure.message
             first = failure.bot + 1
             failure = None
             if first < len(seen):
-                failure = code.step(history, i, first, lanes)
+                failure = code.step(history, i, first, lanes, new)
         if not failures and target.tobytes() == before:
             return []
         return self._changes(np.frombuffer(before), failures)

@@ -14,7 +14,7 @@ from projections.fold.money import Account
 from projections.fold.orders import BANKRUPT, FLATTEN, place, signal
 from projections.fold.specification import SCALE_MAX, check_settled, grown
 from projections.fold.turn import CommandError, Moment, Turn
-from projections.fold.warm import claim, take, warm
+from projections.fold.warm import NONE, claim, take, warm
 from projections.strategies.parameters import StrategyParameterError
 from streams.events import (
     Bars,
@@ -77,7 +77,8 @@ def _start(turn: Turn, book: BotBook, command: StartBot) -> None:
     happening: Happening = "start, other code" if accepts else "start"
     check_allowed(bot, happening)
     if not accepts and bot.steps:
-        book.warmings.pop(command.warm_up, None)  # meant for code that it steps with by now
+        for name in command.warm_ups.values():
+            book.warmings.pop(name, None)  # meant for code that it steps with by now
         if bot.status != "running":
             book.resume(bot)
         _happens(turn, book, bot, command, happening, "started")
@@ -163,7 +164,7 @@ def _join(
     that happens instead."""
     candles = claim(book, command, bot.timeframe)
     try:
-        book.join(bot, 0.0 if len(candles.ends) else target)
+        book.join(bot, 0.0 if len(candles.get(bot.timeframe, NONE).ends) else target)
     except StrategyParameterError as error:
         _happens(turn, book, bot, command, "bad parameters", str(error))
         return

@@ -1,4 +1,11 @@
-"""What a closed candle makes the bots of its market do: step, signal, and be marked."""
+"""What a closed candle makes the bots of its market do: step, signal, and be marked.
+
+A bot that reads higher timeframes does so behind all candles that end with its own, in the order in which
+they closed.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from projections.fold.book import BotBook
 from projections.fold.bots import Bot, Group, Step, row_of
@@ -7,57 +14,97 @@ from projections.fold.marks import mark
 from projections.fold.orders import SIGNAL, signal
 from projections.fold.turn import Moment, Turn
 from projections.fold.warm import keep
-from projections.strategies.code import History
+from projections.strategies.histories import History, New
 from streams.causes import Cause
 from streams.events import Candle
 
 
-def closed(turn: Turn, book: BotBook, candle: Candle, cause: Cause, now: int, row: int) -> None:
-    """`row`, whose time is `now`, closed a candle: step the bots of its timeframe, and mark them."""
+class Closed(NamedTuple):
+    """A candle that the row `row`, whose time is `now`, closed."""
+
+    candle: Candle
+    cause: Cause
+    now: int
+    row: int
+
+
+def closed(turn: Turn, book: BotBook, one: Closed) -> None:
+    """Step the bots of a candle's timeframe that read no other, and mark them."""
+    candle = one.candle
     book.close = candle.close
     book.ends[candle.timeframe] = candle.timestamp
     if book.warmings:
         keep(book, candle)
     if not book.bots:
         return
-    moment = Moment(candle.timestamp, now, row, candle.close, cause, candle.incomplete)
+    kept = book.reads_back(candle.timeframe)
+    if kept:
+        book.histories[candle.timeframe].append(candle.timestamp, row_of(candle), kept)
     groups = [group for key, group in book.groups.items() if key.timeframe == candle.timeframe]
-    for step in _steps(turn, book, candle, groups) if groups else ():
+    above = {bot_id for group in groups if group.higher for bot_id in group.rows}
+    _decide(turn, book, one, [group for group in groups if not group.higher])
+    if book.unmarked[candle.timeframe] - above:
+        mark(turn, book, candle.timeframe, _moment(one), without=above)
+
+
+def all_closed(turn: Turn, book: BotBook, ended: Iterable[Closed]) -> None:
+    """All candles that end at a time have closed: step the bots that read several, and mark them."""
+    for one in ended:
+        timeframe = one.candle.timeframe
+        groups = [g for g in book.groups.values() if g.higher and g.key.timeframe == timeframe]
+        if not groups:
+            continue
+        bots = {bot_id for group in groups for bot_id in group.rows}
+        _decide(turn, book, one, groups)
+        mark(turn, book, timeframe, _moment(one), without=book.unmarked[timeframe] - bots)
+
+
+def _moment(one: Closed) -> Moment:
+    candle = one.candle
+    return Moment(candle.timestamp, one.now, one.row, candle.close, one.cause, candle.incomplete)
+
+
+def _decide(turn: Turn, book: BotBook, one: Closed, groups: Sequence[Group]) -> None:
+    for step in _steps(turn, book, one.candle, groups) if groups else ():
         bot = book.bots[step.bot_id]
         if step.failure is None:
-            signal(turn, book, bot, step, moment)
+            signal(turn, book, bot, step, _moment(one))
             continue
-        fail(turn, book, bot, step.failure, candle.timestamp)
-    if candle.incomplete:
+        fail(turn, book, bot, step.failure, one.candle.timestamp)
+    if one.candle.incomplete:
         _resume(book, groups)
-    if book.unmarked[candle.timeframe]:
-        mark(turn, book, candle.timeframe, moment)
 
 
-def _resume(book: BotBook, groups: list[Group]) -> None:
+def _resume(book: BotBook, groups: Sequence[Group]) -> None:
     """Behind an incomplete candle, bots compare."""
     for bot in (book.bots[bot_id] for group in groups for bot_id in group.rows):
         if bot.on_stale != "ignore":
             book.resume(bot)
 
 
-def _steps(turn: Turn, book: BotBook, candle: Candle, groups: list[Group]) -> list[Step]:
+def _steps(turn: Turn, book: BotBook, candle: Candle, groups: Sequence[Group]) -> list[Step]:
     """What changed by the step of every bot, and what is to be told again, by bot id."""
     history = book.histories[candle.timeframe]
-    history.append(candle.timestamp, row_of(candle), max(group.lookback for group in groups))
     seen = History(history.ends, history.values)
     steps: list[Step] = []
     for group in groups:
         turn.progress.steps += 1
         turn.progress.strategy = group.key.strategy
-        steps += group.step(seen, history.last)
+        steps += group.step(seen, history.last, [_new(book, candle, above) for above in group.higher])
     turn.progress.strategy = ""
     if book.resuming:
-        steps += _resumed(book, candle, {step.bot_id for step in steps})
+        steps += _resumed(book, candle, groups, {step.bot_id for step in steps})
     return sorted(steps, key=lambda step: step.bot_id)
 
 
-def _resumed(book: BotBook, candle: Candle, changed: set[int]) -> list[Step]:
+def _new(book: BotBook, candle: Candle, timeframe: str) -> New:
+    """The candle of a higher timeframe that has closed with this one, if any."""
+    history = book.histories[timeframe]
+    closed = history.count > 0 and history.ends[history.last] == candle.timestamp
+    return New(history.values, history.ends, history.count - closed, history.count)
+
+
+def _resumed(book: BotBook, candle: Candle, groups: Sequence[Group], changed: set[int]) -> list[Step]:
     """Targets that did not change, but are not what their bots hold.
 
     A bot is not done with comparing while an order waits: one of a signal goes where it wants, one that
@@ -66,7 +113,7 @@ def _resumed(book: BotBook, candle: Candle, changed: set[int]) -> list[Step]:
     steps: list[Step] = []
     for bot in list(book.resuming.values()):
         group = book.group_of(bot)
-        if group is None or bot.timeframe != candle.timeframe or bot.status != "running":
+        if group is None or group not in groups or bot.status != "running":
             continue
         if bot.order is not None and bot.order.reason == SIGNAL:
             continue

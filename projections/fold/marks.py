@@ -1,5 +1,7 @@
 """What the bots of a market are worth at a candle's close."""
 
+from collections.abc import Set
+
 from projections.fold.bankrupt import go_bankrupt
 from projections.fold.book import BotBook
 from projections.fold.life import happens
@@ -12,12 +14,12 @@ MARKS_MAX = 4096
 """Rows of one `Equity` event; keeps its record far below the limit."""
 
 
-def mark(turn: Turn, book: BotBook, timeframe: str, moment: Moment) -> None:
-    """Mark those of a timeframe whose worth may have changed; tell those whose worth has."""
+def mark(turn: Turn, book: BotBook, timeframe: str, moment: Moment, without: Set[int]) -> None:
+    """Mark those of a timeframe whose worth may have changed, but for some; tell those whose worth has."""
     marks: list[tuple[int, ...]] = []
     unmarked = book.unmarked[timeframe]
     equity = equity_at(turn.market, moment.close)
-    for bot_id in sorted(unmarked):
+    for bot_id in sorted(unmarked - without):
         bot = book.bots[bot_id]
         account = bot.account
         if not account.position:

@@ -2,12 +2,14 @@
 
 The order within a record, row by row, is the heart of "live equals backtest":
 
-1. a row that closes candles closes them (1m … 1d), and each steps the bots of its timeframe by bot id;
+1. a row that closes candles closes them (1m … 1d), and each steps the bots of its timeframe by bot id; those
+   that read higher timeframes step behind all candles with that end;
 2. the row fills orders that were decided at an earlier row.
 
 So the closing trade never fills what it decided, and a strategy never sees a candle that is not closed.
 """
 
+from collections.abc import Iterable
 from itertools import groupby
 
 import numpy as np
@@ -97,8 +99,7 @@ class Tape:
             while late and late[0] < row:
                 self._late(turn, late.pop(0), time, price, size)
             fill_waiting(turn, self.bots, rows, cursor, row)
-            for candle in closed:
-                self._candle(turn, candle, time)
+            self._candles(turn, closed, time)
             cursor = row
         fill_waiting(turn, self.bots, rows, cursor, len(time))
         for row in late:
@@ -169,12 +170,20 @@ class Tape:
         )
         turn.emit(CANDLES, late)
 
-    def _candle(self, turn: Turn, closed: tuple[int, ...], time: I8) -> None:
-        candle = candle_event(closed, self.market)
-        cause = turn.emit(CANDLES, candle)
-        if candle.revision == 0:
-            row = closed[0]
-            desk.closed(turn, self.bots, candle, cause, int(time[row]), row)
+    def _candles(self, turn: Turn, told: Iterable[tuple[int, ...]], time: I8) -> None:
+        """What a row closes and revises, in turn."""
+        ended: list[desk.Closed] = []
+        for one in told:
+            candle = candle_event(one, self.market)
+            if ended and ended[0].candle.timestamp < candle.timestamp:
+                desk.all_closed(turn, self.bots, ended)
+                ended = []
+            cause = turn.emit(CANDLES, candle)
+            if candle.revision:
+                continue
+            ended.append(desk.Closed(candle, cause, int(time[one[0]]), one[0]))
+            desk.closed(turn, self.bots, ended[-1])
+        desk.all_closed(turn, self.bots, ended)
 
     def respecify(self, market: Market) -> None:
         """Take a changed specification; grown scales rescale the state exactly. Raises `CommandError`."""

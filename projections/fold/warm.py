@@ -16,8 +16,8 @@ from projections.fold.book import BotBook
 from projections.fold.bots import Bot, Warming, row_of
 from projections.fold.kernel import VALUE_MAX, VOLUME_MAX
 from projections.fold.turn import CommandError, Turn
-from projections.strategies.code import Floats, History, Ints
-from streams.events import TIMEFRAMES_NS, Bars, Candle, WarmedCommand
+from projections.strategies.histories import Floats, History, Ints, beside
+from streams.events import TIMEFRAMES_NS, Bars, Candle, Timeframe, WarmedCommand, named_above
 
 WARMINGS_MAX = 256
 """So many warm-ups of a market wait for their commands; the oldest goes first, as one without its command."""
@@ -25,6 +25,7 @@ CANDLES_MAX = 2_097_152
 """So many candles a market keeps for them: four years of minutes, 100 MB."""
 MEANWHILE_MAX = 20_000
 """So many candles may close before the command comes: without it they would be kept for ever."""
+NONE = History(np.empty(0, np.int64), np.empty((0, 5)))
 
 
 def take(turn: Turn, book: BotBook, bars: Bars) -> None:
@@ -64,19 +65,28 @@ def keep(book: BotBook, candle: Candle) -> None:
             del book.warmings[name]
 
 
-def claim(book: BotBook, command: WarmedCommand, timeframe: str) -> History:
-    """The candles that a command brings, up to the newest that closed; none for one that brings none.
+def claim(book: BotBook, command: WarmedCommand, timeframe: Timeframe) -> dict[Timeframe, History]:
+    """The candles that a command brings, by timeframe, up to the newest that closed; none for one that brings
+    none.
 
     Raises `CommandError` where some are missing.
     """
     if not command.warm_up:
-        return History(np.empty(0, np.int64), np.empty((0, 5)))
-    warming = book.warmings.pop(command.warm_up, None)
-    if warming is None or (warming.timeframe, warming.bars) != (timeframe, command.warm_candles):
+        return {}
+    own = _claimed(book, command.bot_id, command.warm_up, timeframe, command.warm_candles)
+    found: dict[Timeframe, History] = {timeframe: own}
+    for above, count in (command.warm_higher or {}).items():
+        found[above] = _claimed(book, command.bot_id, named_above(command.warm_up, above), above, count)
+    return found
+
+
+def _claimed(book: BotBook, bot_id: int, name: str, timeframe: str, count: int) -> History:
+    warming = book.warmings.pop(name, None)
+    if warming is None or (warming.timeframe, warming.bars) != (timeframe, count):
         found = "none" if warming is None else f"{warming.bars} of {warming.timeframe}"
         raise CommandError(
-            f"bot {command.bot_id}: {command.warm_candles} candles of {timeframe} should stand before the"
-            f" command as bars {command.warm_up}, there are {found}: give it again"
+            f"bot {bot_id}: {count} candles of {timeframe} should stand before the"
+            f" command as bars {name}, there are {found}: give it again"
         )
     behind = [(end, row) for end, row in warming.meanwhile if end > warming.end]
     ends = np.concatenate([_ints(warming.ends), np.array([end for end, _ in behind], np.int64)])
@@ -84,22 +94,27 @@ def claim(book: BotBook, command: WarmedCommand, timeframe: str) -> History:
     newest, step = book.ends.get(timeframe, 0), TIMEFRAMES_NS[timeframe]
     if len(ends) and (ends[-1] != newest or ends[-1] - ends[0] != step * (len(ends) - 1)):
         raise CommandError(
-            f"bot {command.bot_id}: the candles of bars {command.warm_up} do not reach without a hole to the"
+            f"bot {bot_id}: the candles of bars {name} do not reach without a hole to the"
             f" newest of {timeframe}, which ends at {newest}: give the command again"
         )
     return History(ends, values)
 
 
-def warm(turn: Turn, book: BotBook, bot: Bot, candles: History) -> str | None:
+def warm(turn: Turn, book: BotBook, bot: Bot, candles: dict[Timeframe, History]) -> str | None:
     """Let a bot that has just joined step through candles; returns how its strategy failed."""
-    bot.warmed = len(candles.ends)
+    own = candles.get(bot.timeframe, NONE)
+    bot.warmed = len(own.ends)
     group = book.group_of(bot)
     if group is None or not bot.warmed:
         return None
+    above: dict[Timeframe, History] = {timeframe: candles.get(timeframe, NONE) for timeframe in group.higher}
+    history = own._replace(higher=tuple(beside(own.ends, one) for one in above.values()))
     turn.progress.strategy = bot.strategy
-    failure = group.warm(bot.bot_id, candles, turn.progress)
+    failure = group.warm(bot.bot_id, history, turn.progress)
     turn.progress.strategy = ""
-    book.histories[bot.timeframe].precede(candles, group.lookback)
+    for timeframe, one in ({bot.timeframe: own} | above).items():
+        if len(one.ends):
+            book.histories[timeframe].precede(one, group.lookback)
     return failure
 
 

@@ -5,13 +5,13 @@ which fill within the next bar that has trades in it, and every result says whic
 """
 
 from decimal import Decimal
-from typing import Final, Literal, NamedTuple, TypeAlias
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 from msgspec.structs import replace
 
-from projections.research.columns import BAR, I8, NONE_YET, TRADE, Columns, Table
+from projections.research.columns import BAR, I8, NONE_YET, TRADE, Columns, Floats, Table
 from streams.events import TIMEFRAMES_NS, CandleFlag, Market, Timeframe
 
 Fill: TypeAlias = Literal["next-open", "next-close", "next-mid", "worst"]
@@ -206,24 +206,14 @@ def _missing(bars: Bars, step: int) -> list[str]:
 def rolled_up(bars: Bars, step: int, timeframe: Timeframe) -> tuple[Bars, list[str]]:
     """Bars of a coarser timeframe. Incomplete ones at both ends are left out."""
     length = TIMEFRAMES_NS[timeframe]
-    ends = -(-bars.ends // length) * length
-    ends, first, counts = np.unique(ends, return_index=True, return_counts=True)
-    keep = np.ones(len(ends), np.bool_)
-    keep[0] = bars.ends[0] == ends[0] - length + step
-    keep[-1] &= bars.ends[-1] == ends[-1]
+    rolled, counts = merged(bars, length)
+    keep = np.ones(len(rolled.ends), np.bool_)
+    keep[0] = bars.ends[0] == rolled.ends[0] - length + step
+    keep[-1] &= bars.ends[-1] == rolled.ends[-1]
     if not keep.any():
         raise BarsError(f"no bar of {timeframe} lies whole in it: choose a shorter timeframe")
     whole = length // step
-    prices = np.column_stack(
-        [
-            bars.prices[first, OPEN],
-            np.maximum.reduceat(bars.prices[:, HIGH], first),
-            np.minimum.reduceat(bars.prices[:, LOW], first),
-            bars.prices[first + counts - 1, CLOSE],
-        ]
-    )
-    volume, flags = np.add.reduceat(bars.volume, first), np.bitwise_and.reduceat(bars.flags, first)
-    rolled = Bars(ends, prices, volume, flags, bars.rows[first], bars.price_scale, bars.size_scale).take(keep)
+    rolled = rolled.take(keep)
     notes = [f"Its bars of {_length(step)} are rolled up to {timeframe}."]
     if not keep.all():
         notes.append(f"{np.count_nonzero(~keep)} of these at its ends are not whole, and are left out.")
@@ -231,6 +221,40 @@ def rolled_up(bars: Bars, step: int, timeframe: Timeframe) -> tuple[Bars, list[s
     if poor:
         notes.append(f"{_of(poor, len(rolled.ends))} of these are made of fewer than {whole} bars.")
     return rolled, notes
+
+
+def merged(bars: Bars, length: int) -> tuple[Bars, I8]:
+    """Bars of `length` ns, and of how many each is made: as the fold merges minutes, so that those which
+    stand still without a trade give no price, unless there are no others."""
+    still = (bars.flags & int(CandleFlag.EMPTY) != 0) & (bars.prices == bars.prices[:, :1]).all(axis=1)
+    ends, first, whose, counts = _in_turn(bars.ends, length)
+    priced = ~still | np.bitwise_and.reduceat(still, first)[whose]
+    prices = _prices(bars.prices[priced], np.searchsorted(whose[priced], np.arange(len(ends))))
+    volume, flags = np.add.reduceat(bars.volume, first), np.bitwise_and.reduceat(bars.flags, first)
+    return Bars(ends, prices, volume, flags, bars.rows[first], bars.price_scale, bars.size_scale), counts
+
+
+def merged_values(ends: I8, values: Floats, length: int) -> tuple[I8, Floats]:
+    """The same of open, high, low, close, volume f8[L, 5], none of which stands still."""
+    ends, first, _, _ = _in_turn(ends, length)
+    return ends, np.column_stack([_prices(values[:, :4], first), np.add.reduceat(values[:, 4], first)])
+
+
+def _in_turn(ends: I8, length: int) -> tuple[I8, I8, I8, I8]:
+    """The ends of the longer bars; the first bar of each, whose each bar is, and how many each has."""
+    return np.unique(-(-ends // length) * length, return_index=True, return_inverse=True, return_counts=True)
+
+
+def _prices(prices: npt.NDArray[Any], first: I8) -> npt.NDArray[Any]:
+    """Open, high, low, close of stretches [n, 4] that begin with these rows."""
+    return np.column_stack(
+        [
+            prices[first, OPEN],
+            np.maximum.reduceat(prices[:, HIGH], first),
+            np.minimum.reduceat(prices[:, LOW], first),
+            prices[np.append(first[1:], len(prices)) - 1, CLOSE],
+        ]
+    )
 
 
 # ------------------------------------------------------------------ columns
@@ -260,6 +284,20 @@ def columns_of(
     return Columns(
         market.key, timeframe, (market,), table, last, revisions, trades, (), -1, -1, "", FILLS[fill]
     )
+
+
+def above(columns: Columns, timeframe: Timeframe) -> Columns:
+    """The candles of a higher timeframe that its bars make, as the fold merges minutes: the first of what
+    there is, and the last only where its end is reached."""
+    bars, market = columns.bars, columns.eras[0]
+    prices = np.column_stack([bars[name] for name in _NAMES])
+    own = Bars(
+        bars["end"], prices, bars["volume"], bars["flags"], np.arange(len(bars)), market.price_scale,
+        market.size_scale,
+    )  # fmt: skip
+    made, _ = merged(own, TIMEFRAMES_NS[timeframe]) if len(bars) else (own, None)
+    table = _table(made.take(made.ends <= own.ends[-1:].max(initial=0)))
+    return columns._replace(timeframe=timeframe, bars=table, final=table, trades=columns.trades[:0])
 
 
 def finer(bars: Bars) -> Bars:

@@ -69,8 +69,22 @@ def lines(evidence: Evidence) -> tuple[Line, ...]:
     )
 
 
-def too_short(code: StrategyCode, params: Mapping[str, object], before: int, bars: int) -> str:
-    """Why a range of so many bars, with so many before it, is refused; "" where it is long enough."""
+def too_short(
+    code: StrategyCode,
+    params: Mapping[str, object],
+    before: int,
+    bars: int,
+    above: Mapping[str, int] = MappingProxyType({}),
+) -> str:
+    """Why a range of so many bars, with so many before it, is refused; "" where it is long enough. `above`:
+    how many candles of each higher timeframe it is shown."""
+    for timeframe, candles in above.items():
+        if candles < code.need(params, timeframe):
+            return (
+                f"strategy {code.name} needs {code.need(params, timeframe):,} candles of {timeframe} until"
+                f" its indicators are those of a bot that saw all before, and there are {candles:,}: take a"
+                " longer range, or shorter windows"
+            )
     missing = code.need(params) - before - bars
     if missing <= 0:
         return ""

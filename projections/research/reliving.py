@@ -11,7 +11,8 @@ import numpy as np
 from projections.research.columns import I8, At, Floats
 from projections.research.decide import BROKE, HALTED, RUNNING, STOPPED
 from projections.research.run import END, Life, NotKnownError, Outcome, Prepared
-from projections.strategies.code import History, StrategyCode
+from projections.strategies.code import StrategyCode
+from projections.strategies.histories import Higher, History, beside
 from projections.strategies.parameters import StrategyParameterError
 from streams.events import (
     Bars,
@@ -61,7 +62,8 @@ class _Commands:
     def take(self, at: At) -> None:
         event = at.event
         if isinstance(event, Bars):
-            if event.warm_up and event.timeframe == self._life.prepared.columns.timeframe:
+            prepared = self._life.prepared
+            if event.warm_up and event.timeframe in (prepared.columns.timeframe, *prepared.higher):
                 self._bars.setdefault(event.warm_up, []).append(event)
         elif isinstance(event, CreateBot):
             if event.bot_id == self._bot_id:
@@ -152,7 +154,7 @@ class _Commands:
                 " here from another machine: `tcpdashboard strategies --archive FILE` there, `--import FILE`"
                 " here"
             )
-        history, seen = self._history(at, command.warm_up)
+        history, seen = self._history(at, command, strategy)
         try:
             failure = life.join(strategy, self._params, history, seen, 0.0 if seen else target)
         except StrategyParameterError:
@@ -171,22 +173,34 @@ class _Commands:
             life.leave()
             self._end(at, at.watermark, "strategy_error")
 
-    def _history(self, at: At, warm_up: str) -> tuple[History, int]:
+    def _history(self, at: At, command: WarmedCommand, code: StrategyCode) -> tuple[History, int]:
         """What a strategy that joins here may read, and on how much of that it warms."""
-        prepared = self._life.prepared
-        if not warm_up:
-            return History(prepared.ends[at.bar :], prepared.values[at.bar :]), 0
-        bars = [one for one in self._bars.pop(warm_up) if one.timestamp]
+        prepared, names = self._life.prepared, command.warm_ups
+        whole = History(prepared.ends, prepared.values)
+        own, seen = self._behind(names.get(""), whole, at.bar)
+        higher: list[Higher] = []
+        for timeframe in code.higher:
+            closed = prepared.closed_before(timeframe, at.bar)
+            above, warmed = self._behind(names.get(timeframe), prepared.of(timeframe), closed)
+            higher.append(beside(own.ends, above, 0 if seen else warmed))
+        return own._replace(higher=tuple(higher)), seen
+
+    def _behind(self, name: str | None, history: History, closed: int) -> tuple[History, int]:
+        """The candles of a warm-up, with those of the history behind them, where `closed` had before; and how
+        many had closed of these. None: from there on."""
+        if name is None:
+            return History(history.ends[closed:], history.values[closed:]), 0
+        bars = [one for one in self._bars.pop(name) if one.timestamp]
         rows = [row for one in bars for row in _rows(one)]
         values: Floats = np.array(rows, np.float64).reshape(-1, 5)
         ends: I8 = np.array([end for one in bars for end in one.timestamp], np.int64)
         last = ends.tolist()[-1] if len(ends) else -1
-        behind = int(np.searchsorted(prepared.ends, last, side="right"))
+        behind = int(np.searchsorted(history.ends, last, side="right"))
         both: tuple[I8, Floats] = (
-            np.concatenate([ends, prepared.ends[behind:]]),
-            np.concatenate([values, prepared.values[behind:]]),
+            np.concatenate([ends, history.ends[behind:]]),
+            np.concatenate([values, history.values[behind:]]),
         )
-        return History(*both), len(ends) + at.bar - behind
+        return History(*both), len(ends) + closed - behind
 
 
 def _rows(bars: Bars) -> list[tuple[float, ...]]:

@@ -6,9 +6,6 @@ commands. Both do what `projections.fold` does, and are written without it.
 Why: ADR 32.
 """
 
-from collections.abc import Sequence
-from copy import copy
-from hashlib import sha256
 from typing import NamedTuple
 
 import numpy as np
@@ -26,13 +23,13 @@ from projections.research.account import (
     NO_ORDER,
     ROOM,
 )
-from projections.research.columns import I8, At, Columns, Floats, Table, Vouched, values_of
+from projections.research.columns import I8, At, Floats, Table, Vouched
 from projections.research.decide import BROKE, HALTED, MODES, RUNNING, STOPPED
-from projections.research.money import CASH, POSITION, SCRATCH, constants
-from projections.strategies.code import History, Run, StrategyCode
+from projections.research.money import CASH, POSITION, SCRATCH
+from projections.research.prepared import NotKnownError, Prepared
+from projections.strategies.code import Run, StrategyCode
+from projections.strategies.histories import History
 from streams.events import (
-    TIMEFRAMES_NS,
-    CandleFlag,
     Market,
     OnStale,
     Params,
@@ -48,12 +45,6 @@ LOST = (
     "a bankrupt bot needs a second trade behind the one that filled it, which the columns do not"
     " hold; `tcpdashboard replay --bot` folds the whole journal"
 )
-FILLING = ("time", "price", "size", "sell", "live", "era")
-"""Of a trade what a fill by it depends on."""
-
-
-class NotKnownError(Exception):
-    """What a bot needs is not in the columns or not at hand; the message says what, and the way out."""
 
 
 class Specification(NamedTuple):
@@ -120,65 +111,19 @@ class Outcome(NamedTuple):
     initial_cash: int
 
 
-class Prepared:
-    """Columns with what loops read at each bar beside them: `values` f8[L, 5], `ends` and `closes`
-    int64[L], `steps` STEP[L]."""
-
-    def __init__(self, columns: Columns, *, final: bool = False) -> None:
-        self.columns = columns
-        self.bars = columns.final if final else columns.bars
-        self.ends: I8 = np.ascontiguousarray(self.bars["end"])
-        self.closes: I8 = np.ascontiguousarray(self.bars["close"])
-        self.steps = np.empty(len(self.bars), bars_of.STEP)
-        for name in bars_of.STEP.fields or ():
-            self.steps[name] = self.bars[name]
-        self.values = values_of(columns, final=final)
-        self.incomplete = (self.bars["flags"] & int(CandleFlag.INCOMPLETE)) != 0
-        self.constants = [constants(market) for market in columns.eras]
-        self._digests: dict[int, str] = {}
-
-    def digest(self, last: int) -> str:
-        """SHA-256 over what a run that ends with the bar `last` − 1 may see: its bars, and the trades that
-        fill what the closes before its last decide. Specifications stand apart, see `under`."""
-        if last not in self._digests:
-            seen = self.bars[:last]
-            fills = seen["trade"][:-1]
-            filling = self.columns.trades[fills[fills >= 0]]
-            digest = sha256()
-            parts = [self.ends[:last], self.values[:last], *(seen[name] for name in ("flags", "live", "era"))]
-            for part in (*parts, *(filling[name] for name in FILLING)):
-                digest.update(np.ascontiguousarray(part).data)
-            self._digests[last] = digest.hexdigest()
-        return self._digests[last]
-
-    def begin(self, first: int) -> int:
-        """The end of the bar before `first`, ns UTC, also where there is none."""
-        return int(self.ends[first - 1] if first else self.ends[0] - TIMEFRAMES_NS[self.columns.timeframe])
-
-    def under(self, eras: Sequence[Market]) -> "Prepared":
-        """The same bars with specifications of other costs."""
-        other = copy(self)
-        other.columns = self.columns._replace(eras=tuple(eras))
-        other.constants = [constants(market) for market in eras]
-        return other
-
-
-def era_before(prepared: Prepared, first: int) -> int:
-    """The era in which a bot begins that is created before the bar `first`."""
-    return int(prepared.bars["era"][first - 1]) if first else 0
-
-
 def backtest(prepared: Prepared, spec: Specification, first: int, last: int, warm: int) -> Outcome:
     """A bot that is created and started before the bar `first` and lives until the bar `last` has closed.
 
-    It is warmed on the `warm` bars before. Raises `NotKnownError`.
+    It is warmed on the `warm` bars before, and unless these are none, on what it needs of timeframes above.
+    Raises `NotKnownError`.
     """
     run = Life(prepared, first, last, marks=False)
     for at in prepared.columns.events:
         if at.bar < first:
             run.pass_by(at)
     run.begin(spec.sizing, spec.short, spec.on_stale, spec.cash)
-    history = History(prepared.ends[first - warm : last], prepared.values[first - warm : last])
+    needs = {above: spec.code.need(spec.params, above) if warm else 0 for above in spec.code.higher}
+    history = prepared.history(first, last, warm, needs)
     failure = run.join(spec.code, spec.params, history, warm)
     begun = int(prepared.ends[first - 1]) if first else 0
     run.stand(RUNNING, "created", begun)
@@ -406,7 +351,7 @@ class _Strategy:
         self.failure = "" if failure is None else failure.message
 
     def stretch(self) -> Stretch:
-        history = History(self.history.ends[: self.at], self.history.values[: self.at])
+        history = self.history.head(self.at)
         run = Run(self.run.targets[: self.at], self.run.values[: self.at])
         first, last = self.first + self.shift, self.at + self.shift
         return Stretch(first, last, self.code, self.params, self.first, history, run, self.failure)

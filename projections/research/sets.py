@@ -19,7 +19,8 @@ from projections.research.columns import I8, At, Floats, Vouched
 from projections.research.daily import days_of
 from projections.research.decide import MODES, RUNNING
 from projections.research.money import CASH, SCRATCH
-from projections.research.run import ON_STALE, Prepared, era_before
+from projections.research.prepared import Prepared, era_before
+from projections.research.run import ON_STALE
 from projections.research.statistics import unit_of
 from projections.research.tally import TALLY, TRIP
 from projections.research.walk import WALK, fill_up_to, over_changes, vouch

@@ -2,7 +2,8 @@
 
 A compiled step reads candles by their number, and nothing holds it back from the next one but that its blocks
 are honest. So the rows behind a bar are made NaN, bar after bar: one that read there hands on other bits, in
-its indicators at the latest, which are compared too.
+its indicators at the latest, which are compared too. Candles of higher timeframes that end behind the bar are
+taken away with it, whatever the join says that handed them out.
 
 A strategy in plain Python is handed a frame that ends at the present. It may still find the future: in the
 memory under that frame, on the stack, in what it kept of an earlier step. So its step is made again with
@@ -96,11 +97,15 @@ def _spread(bars: int, count: int) -> Ints:
 def _blind(asked: _Asked, points: Ints) -> Peek | None:
     """Step from the beginning; up to each point, only what is not behind it is there."""
     code, history = asked.code, asked.history
-    shown = History(history.ends, np.full_like(history.values, np.nan))
+    above = tuple(one._replace(values=np.full_like(one.values, np.nan)) for one in history.higher)
+    shown = History(history.ends, np.full_like(history.values, np.nan), above)
     again = Run(np.empty_like(asked.run.targets), np.empty_like(asked.run.values))
     bot, at = code.fresh(), 0
     for point in points.tolist():
         shown.values[at : point + 1] = history.values[at : point + 1]
+        for one, whole in zip(above, history.higher, strict=True):
+            known, closed = np.searchsorted(whole.ends, history.ends[[at - 1, point]], side="right")
+            one.values[known if at else 0 : closed] = whole.values[known if at else 0 : closed]
         failure = code.over(bot, shown, at, point + 1, asked.packed, again)
         if failure is not None:
             return asked.differs(again, 0, asked.warmed, failure.bot) or asked.failed(failure.bot)

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
 
 import numpy as np
 
-from projections.strategies.blocks import COLUMNS, Indicator, length
+from projections.strategies.blocks import COLUMNS, TIMEFRAMES, Indicator, Timeframe, length
 from projections.strategies.parameters import (
     Parameter,
     StrategyDefinitionError,
@@ -77,21 +77,32 @@ class Spec:
 
     @property
     def timed(self) -> bool:
-        """Whether an indicator is told when candles end."""
-        return any(indicator.timed for indicator in self.indicators.values())
+        """Whether an indicator is told when candles of the bot's timeframe end."""
+        return any(i.timed for i in self.indicators.values() if not i.frame)
+
+    @property
+    def higher(self) -> tuple[Timeframe, ...]:
+        """The higher timeframes that it reads, the lowest first."""
+        read = {indicator.frame for indicator in self.indicators.values()}
+        return tuple(timeframe for timeframe in TIMEFRAMES if timeframe in read)
 
     @property
     def state_size(self) -> int:
-        return sum(i.state_size for i in self.indicators.values())
+        """Of each higher timeframe there are also the count of its candles, and what they gave last."""
+        above = [i for i in self.indicators.values() if i.frame]
+        kept = sum(len(output_names("", i)) for i in above) + len(self.higher)
+        return sum(i.state_size for i in self.indicators.values()) + kept
 
     def lookback(self, parameters: Mapping[str, Value]) -> int:
-        """Candles of history that a step reads with these parameters, the current one included."""
+        """Candles of history that a step reads with these parameters, the current one included, of whichever
+        timeframe."""
         reads = (indicator.reads for indicator in self.indicators.values())
         return max([1, *(length(windows, parameters) + more for windows, more in reads)])
 
-    def need(self, parameters: Mapping[str, Value]) -> int:
-        """Candles after which its indicators are, bit for bit, those of one that saw all before them too."""
-        return max([1, *(indicator.need(parameters) for indicator in self.indicators.values())])
+    def need(self, parameters: Mapping[str, Value], timeframe: str = "") -> int:
+        """Candles of its own or a higher timeframe, after which its indicators of that are, bit for bit,
+        those of one that saw all before them too."""
+        return max([1, *(i.need(parameters) for i in self.indicators.values() if i.frame == timeframe)])
 
 
 class BaseStrategy:
@@ -131,8 +142,14 @@ class BaseStrategy:
 
         Columns open, high, low, close, volume, and timestamp (the candle's end) where an indicator asks for
         it; oldest first. This is the compiled step run as plain Python: the same bits, some microseconds a
-        row. An empty frame raises ValueError, and so does a missing timestamp.
+        row. An empty frame raises ValueError, and so do a missing timestamp and a strategy that reads higher
+        timeframes.
         """
+        if self.spec.higher:
+            raise ValueError(
+                f"{self.spec.name} reads candles of {' and '.join(self.spec.higher)} too, and a frame holds"
+                " those of one timeframe: run it by backtest()"
+            )
         if not len(df):
             raise ValueError("process_data needs at least one candle, the frame is empty")
         values = np.ascontiguousarray(cast(Any, df)[list(COLUMNS)].to_numpy(dtype=np.float64))
@@ -190,6 +207,11 @@ def specification(cls: type[BaseStrategy]) -> Spec:
     name = cls.__dict__.get("name", snake_case(cls.__name__))
     if not isinstance(name, str) or not name.isidentifier():
         raise StrategyDefinitionError(f"{cls.__name__}.name is {name!r}: it must be a word such as sma_cross")
+    if not compiled and any(indicator.frame for indicator in indicators.values()):
+        raise StrategyDefinitionError(
+            f"{cls.__name__} works on frames, which hold candles of one timeframe: timeframe= is for a class"
+            " with signal"
+        )
     for attribute, indicator in indicators.items():
         _check_indicator(f"{cls.__name__}.{attribute}", indicator, {p.name: p for p in parameters})
     names = [output for attribute, i in indicators.items() for output in output_names(attribute, i)]
@@ -214,6 +236,11 @@ def _check_indicator(where: str, indicator: Indicator, parameters: dict[str, Par
     block = indicator.block
     if where.rpartition(".")[2].startswith("_"):
         raise StrategyDefinitionError(f"{where}: the name of an indicator cannot begin with an underscore")
+    if indicator.timeframe not in ("", *TIMEFRAMES[1:]):
+        raise StrategyDefinitionError(
+            f"{where}: there is no higher timeframe {indicator.timeframe!r}; there are"
+            f" {', '.join(TIMEFRAMES[1:])}"
+        )
     for kind, given in zip(block.arguments, indicator.arguments, strict=True):
         window = kind in block.windows
         if isinstance(given, Indicator):
@@ -247,6 +274,11 @@ def _check_inner(where: str, indicator: Indicator, inner: Indicator) -> None:
     if inner.outputs:
         names = " or ".join(f"{inner.block.name}(…).{output}" for output in inner.outputs)
         raise StrategyDefinitionError(f"{where}: {indicator.block.name} is over one number: {names}")
+    if indicator.timeframe and inner.frame not in ("", indicator.timeframe):
+        raise StrategyDefinitionError(
+            f"{where}: {indicator.block.name} of {indicator.timeframe} over {inner.block.name} of"
+            f" {inner.frame}: blocks over each other are of one timeframe"
+        )
     if len(list(indicator.chain())) > DEPTH_MAX:
         raise StrategyDefinitionError(f"{where}: more than {DEPTH_MAX} blocks stand over each other")
 

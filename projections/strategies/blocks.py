@@ -1,19 +1,24 @@
 """Building blocks as a strategy names them: `slow_average = sma("close", "slow")`.
 
 A window or width is a number, or the name of a parameter of the strategy. In the place of a column may stand
-another indicator: `smooth = sma(rsi("close", 14), 5)`, `ema(macd("close", 12, 26, 9).histogram, "n")`. What a
-block computes stands in `kernels.py` and `kernels_of_bars.py`, in a function of the same name.
+another indicator: `smooth = sma(rsi("close", 14), 5)`, `ema(macd("close", 12, 26, 9).histogram, "n")`. With
+`timeframe` it is of the market's candles of that higher timeframe, as they were closed then:
+`ema("close", 50, timeframe="1h")`. What a block computes stands in `kernels.py` and `kernels_of_bars.py`, in
+a function of the same name.
 """
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias, cast
+from typing import Any, Literal, TypeAlias, cast, get_args
 
 from projections.strategies import kernels, kernels_of_bars
 
 SHORT = 8
 """Averages that fade need as many candles with a shorter window: at standstill they agree later."""
 COLUMNS = ("open", "high", "low", "close", "volume")
+Timeframe: TypeAlias = Literal["1m", "5m", "15m", "1h", "4h", "1d"]
+TIMEFRAMES: tuple[Timeframe, ...] = get_args(Timeframe)
+"""Each divides those behind it."""
 Number: TypeAlias = str | int | float
 """A number, or the name of the parameter that holds it."""
 Argument: TypeAlias = "Number | Indicator"
@@ -59,12 +64,14 @@ class Indicator:
     """A block with its arguments: a column of the candle, numbers, names of parameters.
 
     In the place of a column may stand another indicator, its `inner`; of a block with several numbers that is
-    one of them, `macd("close", 12, 26, 9).histogram`, whose name is the `output`.
+    one of them, `macd("close", 12, 26, 9).histogram`, whose name is the `output`. `timeframe`: as it was
+    given, "" for none.
     """
 
     block: Block
     arguments: tuple[Argument, ...]
     output: str = ""
+    timeframe: str = ""
 
     def __getattr__(self, name: str) -> "Indicator":
         block = self.__dict__.get("block")
@@ -87,6 +94,11 @@ class Indicator:
         if self.inner is not None:
             yield from self.inner.chain()
         yield self
+
+    @property
+    def frame(self) -> str:
+        """The higher timeframe of whose candles all of it is, "" for that of the bot."""
+        return next((one.timeframe for one in self.chain() if one.timeframe), "")
 
     @property
     def timed(self) -> bool:
@@ -171,104 +183,106 @@ DAY_VWAP = Block(kernels_of_bars.day_vwap, ("end",), (), (), 4, ((), 1), (1, (),
 OBV = Block(kernels_of_bars.obv, N, N, (), 2, (N, 2), (1, N, 1))
 
 
-def sma(column: Column, n: int | str) -> Indicator:
+def sma(column: Column, n: int | str, *, timeframe: str = "") -> Indicator:
     """Simple moving average of `n` candles; warm after n."""
-    return Indicator(SMA, (column, n))
+    return Indicator(SMA, (column, n), timeframe=timeframe)
 
 
-def ema(column: Column, n: int | str) -> Indicator:
+def ema(column: Column, n: int | str, *, timeframe: str = "") -> Indicator:
     """Exponential moving average of weight 2/(n+1), seeded with the mean of the first n; warm after n."""
-    return Indicator(EMA, (column, n))
+    return Indicator(EMA, (column, n), timeframe=timeframe)
 
 
-def rsi(column: Column, n: int | str) -> Indicator:
+def rsi(column: Column, n: int | str, *, timeframe: str = "") -> Indicator:
     """Wilder's relative strength index, 0..100; warm after n + 1 candles."""
-    return Indicator(RSI, (column, n))
+    return Indicator(RSI, (column, n), timeframe=timeframe)
 
 
-def atr(n: int | str) -> Indicator:
+def atr(n: int | str, *, timeframe: str = "") -> Indicator:
     """Wilder's average true range; warm after n + 1 candles."""
-    return Indicator(ATR, (n,))
+    return Indicator(ATR, (n,), timeframe=timeframe)
 
 
-def bollinger(column: Column, n: int | str, width: float | str) -> Indicator:
+def bollinger(column: Column, n: int | str, width: float | str, *, timeframe: str = "") -> Indicator:
     """Bands `.middle`, `.upper`, `.lower`: mean ± width × population standard deviation; warm after n."""
-    return Indicator(BOLLINGER, (column, n, width))
+    return Indicator(BOLLINGER, (column, n, width), timeframe=timeframe)
 
 
-def macd(column: Column, fast: int | str, slow: int | str, signal: int | str) -> Indicator:
+def macd(
+    column: Column, fast: int | str, slow: int | str, signal: int | str, *, timeframe: str = ""
+) -> Indicator:
     """`.line` = EMA(fast) − EMA(slow), `.signal` its EMA, `.histogram` the rest; warm after slow + signal."""
-    return Indicator(MACD, (column, fast, slow, signal))
+    return Indicator(MACD, (column, fast, slow, signal), timeframe=timeframe)
 
 
-def wma(column: Column, n: int | str) -> Indicator:
+def wma(column: Column, n: int | str, *, timeframe: str = "") -> Indicator:
     """Mean of `n` candles with the weights 1 … n, the newest with the most; warm after n."""
-    return Indicator(WMA, (column, n))
+    return Indicator(WMA, (column, n), timeframe=timeframe)
 
 
-def roc(column: Column, n: int | str) -> Indicator:
+def roc(column: Column, n: int | str, *, timeframe: str = "") -> Indicator:
     """Rate of change over `n` candles, in percent; warm after n + 1."""
-    return Indicator(ROC, (column, n))
+    return Indicator(ROC, (column, n), timeframe=timeframe)
 
 
-def lowest(column: Column, n: int | str) -> Indicator:
+def lowest(column: Column, n: int | str, *, timeframe: str = "") -> Indicator:
     """The least of the last `n` candles, the current one included; warm after n."""
-    return Indicator(LOWEST, (column, n))
+    return Indicator(LOWEST, (column, n), timeframe=timeframe)
 
 
-def highest(column: Column, n: int | str) -> Indicator:
+def highest(column: Column, n: int | str, *, timeframe: str = "") -> Indicator:
     """The greatest of the last `n` candles, the current one included; warm after n."""
-    return Indicator(HIGHEST, (column, n))
+    return Indicator(HIGHEST, (column, n), timeframe=timeframe)
 
 
-def stdev(column: Column, n: int | str) -> Indicator:
+def stdev(column: Column, n: int | str, *, timeframe: str = "") -> Indicator:
     """Population standard deviation of the last `n` candles; warm after n."""
-    return Indicator(STDEV, (column, n))
+    return Indicator(STDEV, (column, n), timeframe=timeframe)
 
 
-def zscore(column: Column, n: int | str) -> Indicator:
+def zscore(column: Column, n: int | str, *, timeframe: str = "") -> Indicator:
     """Distance from the mean of the last `n` candles in standard deviations; warm after n."""
-    return Indicator(ZSCORE, (column, n))
+    return Indicator(ZSCORE, (column, n), timeframe=timeframe)
 
 
-def adx(n: int | str) -> Indicator:
+def adx(n: int | str, *, timeframe: str = "") -> Indicator:
     """Wilder's directional index `.adx`, +DI `.plus`, −DI `.minus`, 0..100; warm after 2 n, DI n + 1."""
-    return Indicator(ADX, (n,))
+    return Indicator(ADX, (n,), timeframe=timeframe)
 
 
-def stochastic(n: int | str, d: int | str) -> Indicator:
+def stochastic(n: int | str, d: int | str, *, timeframe: str = "") -> Indicator:
     """`.k`: the close within the range of `n` candles, 0..100, 50 at standstill; `.d`: mean of the last
     `d` of it; warm after n + d − 1."""
-    return Indicator(STOCHASTIC, (n, d))
+    return Indicator(STOCHASTIC, (n, d), timeframe=timeframe)
 
 
-def donchian(n: int | str) -> Indicator:
+def donchian(n: int | str, *, timeframe: str = "") -> Indicator:
     """`.upper` and `.lower`: highest high, lowest low of `n` candles, the current one included; `.middle`."""
-    return Indicator(DONCHIAN, (n,))
+    return Indicator(DONCHIAN, (n,), timeframe=timeframe)
 
 
-def keltner(n: int | str, width: float | str) -> Indicator:
+def keltner(n: int | str, width: float | str, *, timeframe: str = "") -> Indicator:
     """Bands `.middle`, `.upper`, `.lower`: EMA of closes ± width × ATR, both of `n`; warm after n + 1."""
-    return Indicator(KELTNER, (n, width))
+    return Indicator(KELTNER, (n, width), timeframe=timeframe)
 
 
-def cci(n: int | str) -> Indicator:
+def cci(n: int | str, *, timeframe: str = "") -> Indicator:
     """Commodity channel index of `n` candles, 0 at standstill; warm after n."""
-    return Indicator(CCI, (n,))
+    return Indicator(CCI, (n,), timeframe=timeframe)
 
 
-def vwap(n: int | str) -> Indicator:
+def vwap(n: int | str, *, timeframe: str = "") -> Indicator:
     """Mean of (high + low + close) / 3 of `n` candles, weighted with volume; the last one where there was
     none; warm after n."""
-    return Indicator(VWAP, (n,))
+    return Indicator(VWAP, (n,), timeframe=timeframe)
 
 
-def day_vwap() -> Indicator:
+def day_vwap(*, timeframe: str = "") -> Indicator:
     """The same of all candles since midnight UTC; warm from the first midnight that it sees."""
-    return Indicator(DAY_VWAP, ("end",))
+    return Indicator(DAY_VWAP, ("end",), timeframe=timeframe)
 
 
-def obv(n: int | str) -> Indicator:
+def obv(n: int | str, *, timeframe: str = "") -> Indicator:
     """On-balance volume of `n` candles: of those that closed higher, less of those that closed lower; warm
     after n + 1. A sum since ever would depend on where a bot began."""
-    return Indicator(OBV, (n,))
+    return Indicator(OBV, (n,), timeframe=timeframe)

@@ -21,11 +21,12 @@ nested = njit(**exact, _nrt=True)
 
 
 class Row(NamedTuple):
-    """Where a step is: the candles, the index of the last, and how many were seen."""
+    """Where a step is: the candles, the index of the last, how many were seen, and when candles end."""
 
     values: str = "values"
     i: str = "i"
     seen: str = "seen"
+    ends: str = "ends"
 
 
 STEP = Row()
@@ -46,7 +47,7 @@ class Calls:
         over = self._names.get(replace(indicator, output=""))
         if over is None:
             return _step(indicator, outputs, state, row, row.i)
-        given = [row.values, *(["ends"] if indicator.timed else []), row.i, row.seen, "p", *state]
+        given = [row.values, *([row.ends] if indicator.timed else []), row.i, row.seen, "p", *state]
         return f"{', '.join(outputs + state)} = {over}({', '.join(given)})"
 
     def functions(self) -> Iterator[str]:
@@ -105,10 +106,11 @@ def _moved(to: list[str], of: list[str]) -> list[str]:
 
 def _step(indicator: Indicator, outputs: list[str], state: list[str], row: Row, end: str) -> str:
     arguments = [
-        _argument(kind, given, end)
+        _argument(kind, given, f"{row.ends}[{end}]")
         for kind, given in zip(indicator.block.arguments, indicator.arguments, strict=True)
     ]
-    return f"{', '.join(outputs + state)} = {indicator.block.name}({', '.join([*row, *arguments, *state])})"
+    where = [row.values, row.i, row.seen]
+    return f"{', '.join(outputs + state)} = {indicator.block.name}({', '.join([*where, *arguments, *state])})"
 
 
 def _argument(kind: str, given: Argument, end: str) -> str:
@@ -117,7 +119,7 @@ def _argument(kind: str, given: Argument, end: str) -> str:
     if kind == "column":
         return str(COLUMNS.index(str(given)))
     if kind == "end":
-        return f"ends[{end}]"
+        return end
     return f"p.{given}" if isinstance(given, str) else repr(given)
 
 

@@ -6,29 +6,18 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cache, cached_property
+from itertools import chain
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
 from projections.strategies.base import LOOKBACK_MAX, BaseStrategy, Signal
-from projections.strategies.blocks import COLUMNS
+from projections.strategies.blocks import COLUMNS, TIMEFRAMES, Timeframe
 from projections.strategies.generated import Kernels, Loops, Sharing
+from projections.strategies.histories import Floats, History, Ints, New, Run
 from projections.strategies.parameters import Parameter, StrategyParameterError, Value, packed
 
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 Answer = TypeVar("Answer")
-
-
-class History(NamedTuple):
-    """Closed candles, oldest first: `ends` i8[L] in ns UTC, `values` f8[L, 5] open, high, low, close, volume.
-
-    Both C-contiguous. Rows after the one that is stepped are never read.
-    """
-
-    ends: Ints
-    values: Floats
 
 
 class Lanes(NamedTuple):
@@ -50,13 +39,6 @@ class StepFailure(NamedTuple):
 
     bot: int
     message: str
-
-
-class Run(NamedTuple):
-    """A strategy over a history: `targets` f8[L] and `values` f8[L, K], each row as after that candle."""
-
-    targets: Floats
-    values: Floats
 
 
 @dataclass
@@ -110,6 +92,20 @@ class StrategyCode(ABC):
     file: str = field(repr=False)
     foreign: Callable[[], AbstractContextManager[None]] = field(repr=False)
 
+    @property
+    def higher(self) -> tuple[Timeframe, ...]:
+        """The higher timeframes that it reads, the lowest first."""
+        return self.strategy.spec.higher
+
+    def check_timeframe(self, timeframe: str) -> None:
+        """Raises StrategyParameterError for a bot that is not below all that it reads."""
+        lower = TIMEFRAMES[: TIMEFRAMES.index(self.higher[0])] if self.higher else TIMEFRAMES
+        if timeframe not in lower:
+            raise StrategyParameterError(
+                f"strategy {self.name} reads candles of {' and '.join(self.higher)}: a bot of {timeframe} is"
+                f" not below them; choose {' or '.join(lower)}"
+            )
+
     def check(self, params: Mapping[str, object]) -> dict[str, Value]:
         """All parameters in their own types, with defaults, sorted by name. Raises StrategyParameterError."""
         checked = self.asked(params, lambda strategy: strategy.parameters)
@@ -160,12 +156,16 @@ class StrategyCode(ABC):
         """Candles of history that a step may read with these parameters, the current one included."""
 
     @abstractmethod
-    def need(self, params: Mapping[str, object]) -> int:
-        """Candles to warm on, after which its indicators are those of a bot that was always there."""
+    def need(self, params: Mapping[str, object], timeframe: str = "") -> int:
+        """Candles of its own or a higher timeframe to warm on, after which its indicators are those of a bot
+        that was always there."""
 
     @abstractmethod
-    def step(self, history: History, i: int, first: int, lanes: Lanes) -> StepFailure | None:
-        """One candle's step for the bots first … B−1; row `i` of the history has just closed.
+    def step(
+        self, history: History, i: int, first: int, lanes: Lanes, new: Sequence[New] = ()
+    ) -> StepFailure | None:
+        """One candle's step for the bots first … B−1; row `i` of the history has just closed, and of each
+        higher timeframe those that are `new`.
 
         `seen` counts this candle already; `state`, `target` and `values` are written. A strategy that raises,
         or whose target is no number in −1 … 1, is a StepFailure: nothing of that bot is written, and the
@@ -223,10 +223,12 @@ class CompiledCode(StrategyCode):
     def lookback(self, params: Mapping[str, object]) -> int:
         return self.reads(self.asked(params, lambda strategy: strategy.parameters))
 
-    def need(self, params: Mapping[str, object]) -> int:
-        return self.strategy.spec.need(self.strategy(params).parameters)
+    def need(self, params: Mapping[str, object], timeframe: str = "") -> int:
+        return self.strategy.spec.need(self.strategy(params).parameters, timeframe)
 
-    def step(self, history: History, i: int, first: int, lanes: Lanes) -> StepFailure | None:
+    def step(
+        self, history: History, i: int, first: int, lanes: Lanes, new: Sequence[New] = ()
+    ) -> StepFailure | None:
         fault = np.array([first, 0.0])
         try:
             kernels = self._kernels
@@ -234,7 +236,7 @@ class CompiledCode(StrategyCode):
             return StepFailure(first, error_text(error))
         with self.foreign():
             try:
-                done = kernels.live(*self._candles(history), i, first, *lanes, fault)
+                done = kernels.live(*self._candles(history), i, first, *chain(*new), *lanes, fault)
             except BaseException as error:  # noqa: BLE001 - an author's code may raise anything
                 return StepFailure(int(fault[0]), error_text(error))
         return None if done == len(lanes.target) else StepFailure(done, error_text(no_position(fault[1])))
@@ -250,8 +252,8 @@ class CompiledCode(StrategyCode):
         with self.foreign():
             try:
                 done = loop(
-                    *self._candles(history), first, last, bot.seen, params, bot.state, bot.target,
-                    run.targets, run.values, fault,
+                    *self._candles(history), first, last, bot.seen, *history.joined, params, bot.state,
+                    bot.target, run.targets, run.values, fault,
                 )  # fmt: skip
             except BaseException as error:  # noqa: BLE001 - an author's code may raise anything
                 return StepFailure(int(fault[0]), error_text(error))
@@ -299,10 +301,12 @@ class PandasCode(StrategyCode):
     def lookback(self, params: Mapping[str, object]) -> int:
         return self.asked(params, lambda strategy: int(strategy.window))
 
-    def need(self, params: Mapping[str, object]) -> int:
+    def need(self, params: Mapping[str, object], timeframe: str = "") -> int:
         return self.lookback(params)
 
-    def step(self, history: History, i: int, first: int, lanes: Lanes) -> StepFailure | None:
+    def step(
+        self, history: History, i: int, first: int, lanes: Lanes, new: Sequence[New] = ()
+    ) -> StepFailure | None:
         made: dict[int, Any] = {}
 
         def upto(i: int, rows: int) -> Any:

@@ -16,8 +16,8 @@ from itertools import count
 from typing import NamedTuple
 
 from projections.strategies.base import Spec
-from projections.strategies.blocks import COLUMNS
-from projections.strategies.calls import Calls, total
+from projections.strategies.blocks import COLUMNS, Indicator
+from projections.strategies.calls import Calls, Row, total
 from projections.strategies.parameters import Parameter
 
 HEAD = '''"""Generated from the strategy {name}; not to be edited: its file's name is the hash of its text."""
@@ -35,7 +35,7 @@ COMPILED = {compiled!r}
 '''
 
 COMPILED = '''VALUE_NAMES = {value_names!r}
-STATE_SIZE = {state_size}
+STATE_SIZE = {state_size}{higher_line}
 
 
 def lookback(parameters):
@@ -67,7 +67,7 @@ signal = njit(**exact, _nrt=True)(Strategy.signal)
 
 
 @inlined
-def step(values, {ends}i, seen, p, position, {state}):
+def step(values, {ends}i, seen, {higher}p, position, {state}):
     """One candle: the new target, the indicators, the new state."""
     bar = Bar({bar})
 {calls}
@@ -77,12 +77,12 @@ def step(values, {ends}i, seen, p, position, {state}):
 
 {marked}
 @njit("i8({live_types})", **entered)
-def live(values, {ends}i, first, seen, parameters, state, targets, rows, fault):
+def live(values, {ends}i, first, {higher}seen, parameters, state, targets, rows, fault):
     """One candle for the bots from `first` on; returns the bot where it ended, at a target that is none."""
     for b in range(first, targets.shape[0]):
         fault[0] = b
         p = Parameters({live_parameters})
-        target, {outputs}{state} = step(values, {ends}i, seen[b], p, targets[b], {live_state})
+        target, {outputs}{state} = step(values, {ends}i, seen[b], {higher}p, targets[b], {live_state})
         if not abs(target) <= 1.0:
             fault[1] = target
             return b
@@ -152,12 +152,15 @@ def module_text(spec: Spec, author: Author, kernels: str) -> str:
 def _fields(spec: Spec, kernels: str) -> dict[str, object]:
     state = [f"s{k}" for k in range(spec.state_size)]
     outputs = [f"x{k}" for k in range(len(spec.value_names))]
+    above = "f8[:, ::1], i8[::1], i8, i8, " * len(spec.higher)
     calls = Calls(spec.indicators.values())
     return {
         "value_names": spec.value_names,
         "state_size": spec.state_size,
         "ends": "ends, " if spec.timed else "",
-        "live_types": f"f8[:, ::1], {'i8[::1], ' if spec.timed else ''}i8, i8, {LIVE_TYPES}",
+        "live_types": f"f8[:, ::1], {'i8[::1], ' if spec.timed else ''}i8, i8, {above}{LIVE_TYPES}",
+        "higher_line": f"\nHIGHER = {spec.higher!r}" if spec.higher else "",
+        "higher": "".join(f"values_{t}, ends_{t}, first_{t}, last_{t}, " for t in spec.higher),
         "lookbacks": ", ".join(dict.fromkeys(_lookbacks(spec))),
         "columns": COLUMNS,
         "indicators": tuple(spec.indicators),
@@ -165,7 +168,7 @@ def _fields(spec: Spec, kernels: str) -> dict[str, object]:
         "constants": "".join(_constants(spec)),
         "blocks": "\n\n".join([*_used(kernels, _names(spec)), *calls.functions()]),
         "bar": ", ".join(f"values[i, {k}]" for k in range(len(COLUMNS))),
-        "calls": "\n".join(f"    {call}" for call in _calls(spec, calls)),
+        "calls": _lines(4, [*_calls(spec, calls), *_higher_calls(spec, calls)]),
         "x": ", ".join(_named_values(spec)),
         "outputs": "".join(f"{name}, " for name in outputs),
         "state": ", ".join(state),
@@ -197,14 +200,42 @@ def _names(spec: Spec) -> set[str]:
     """What its step uses of the kernels."""
     chains = [list(indicator.chain()) for indicator in spec.indicators.values()]
     names = {one.block.name for chain in chains for one in chain}
-    return names | ({"NAN"} if any(len(chain) > 1 for chain in chains) else set())
+    return names | ({"NAN"} if spec.higher or any(len(chain) > 1 for chain in chains) else set())
 
 
 def _calls(spec: Spec, calls: Calls) -> Iterator[str]:
-    states, outputs = count(), count()
+    states = count()
+    for indicator, outputs in _with_outputs(spec, ""):
+        yield calls.call(indicator, outputs, [f"s{next(states)}" for _ in range(indicator.state_size)])
+
+
+def _higher_calls(spec: Spec, calls: Calls) -> Iterator[str]:
+    """Its steps over what is new of higher timeframes; what they gave last stands until then."""
+    states = count(sum(i.state_size for i in spec.indicators.values() if not i.frame))
+    for timeframe in spec.higher:
+        seen = f"s{next(states)}"
+        row = Row(f"values_{timeframe}", "k", f"int({seen})", f"ends_{timeframe}")
+        steps: list[str] = []
+        kept: list[str] = []
+        for indicator, outputs in _with_outputs(spec, timeframe):
+            last = [f"s{next(states)}" for _ in outputs]
+            state = [f"s{next(states)}" for _ in range(indicator.state_size)]
+            for output, before in zip(outputs, last, strict=True):
+                yield f"{output} = {before} if {seen} > 0.0 else NAN"
+                kept.append(f"{before} = {output}")
+            steps.append(calls.call(indicator, outputs, state, row))
+        yield f"for k in range(first_{timeframe}, last_{timeframe}):"
+        yield from (f"    {line}" for line in (f"{seen} += 1.0", *steps))
+        yield from kept
+
+
+def _with_outputs(spec: Spec, timeframe: str) -> Iterator[tuple[Indicator, list[str]]]:
+    """The indicators of a timeframe, each with the names of its numbers among all."""
+    outputs = count()
     for indicator in spec.indicators.values():
-        state = [f"s{next(states)}" for _ in range(indicator.state_size)]
-        yield calls.call(indicator, [f"x{next(outputs)}" for _ in indicator.outputs or "1"], state)
+        numbers = [f"x{next(outputs)}" for _ in indicator.outputs or "1"]
+        if indicator.frame == timeframe:
+            yield indicator, numbers
 
 
 def _named_values(spec: Spec) -> Iterator[str]:

@@ -14,14 +14,14 @@ from projections.strategies.generate import LIVE, code_hash
 
 LOOP = '''
 
-@njit("i8(f8[:, ::1], {ends_type}i8, i8, i8, f8[::1], f8[::1], f8, f8[::1], f8[:, ::1], f8[::1])", **entered)
-def loop(values, {ends}first, last, seen, parameters, state, position, targets, rows, fault):
+@njit("i8(f8[:, ::1], {ends_type}i8, i8, i8, {types})", **entered)
+def loop(values, {ends}first, last, seen, {higher}parameters, state, position, targets, rows, fault):
     """Candles `first` … `last` − 1 for a bot that has seen `seen` before; returns where it ended."""
     p = {parameters}
     {loads}
     for i in range(first, last):
         fault[0] = i
-        position, {outputs}{state} = step(values, {ends}i, seen + i - first + 1, p, position, {state})
+        position, {outputs}{state} = step(values, {ends}i, seen + i - first + 1, {new}p, position, {state})
         if not abs(position) <= 1.0:
             fault[1] = position
             return i
@@ -30,6 +30,8 @@ def loop(values, {ends}first, last, seen, parameters, state, position, targets, 
     {stores}
     return last
 '''
+TYPES = "f8[::1], f8[::1], f8, f8[::1], f8[:, ::1], f8[::1]"
+"""Of the arguments that are not candles."""
 
 
 def loop_text(text: str) -> str:
@@ -49,7 +51,11 @@ def loop_text(text: str) -> str:
     state = [f"s{k}" for k in range(ast.literal_eval(head["STATE_SIZE"]))]
     outputs = [f"x{k}" for k in range(len(ast.literal_eval(head["VALUE_NAMES"])))]
     timed = "\ndef step(values, ends, " in shared
+    higher = ast.literal_eval(head["HIGHER"]) if "HIGHER" in head else ()
     loop = LOOP.format(
+        types="f8[:, ::1], i8[::1], i8[::1], " * len(higher) + TYPES,
+        higher="".join(f"values_{t}, ends_{t}, upto_{t}, " for t in higher),
+        new="".join(f"values_{t}, ends_{t}, upto_{t}[i], upto_{t}[i + 1], " for t in higher),
         ends="ends, " if timed else "",
         ends_type="i8[::1], " if timed else "",
         parameters=parameters[1].replace("parameters[b, ", "parameters["),

@@ -76,6 +76,7 @@ from streams.events.journal import (
     StopBot,
     TickBatch,
     WarmedCommand,
+    named_above,
 )
 from streams.events.research import ParamValue, ResearchEvent, TrialEnded, TrialKind, TrialStarted
 
@@ -150,4 +151,5 @@ __all__ = [
     "WarmedCommand",
     "WorkerStarted",
     "WorkerStopped",
+    "named_above",
 ]

@@ -208,13 +208,26 @@ class Command(Event, frozen=True, kw_only=True):
     at: Time
 
 
+def named_above(warm_up: str, timeframe: str) -> str:
+    """What the `Bars` of a timeframe above the bot's are called, in a warm-up of this name."""
+    return f"{warm_up}@{timeframe}"
+
+
 class WarmedCommand(Command, frozen=True, kw_only=True):
     """Base of those that let a strategy begin anew. `warm_up` names the `Bars` before it that the strategy
-    steps through first, "" for none; `warm_candles` are in them."""
+    steps through first, "" for none; `warm_candles` are in them. `warm_higher`: of timeframes above the bot's
+    so many candles, in `Bars` named by `named_above`."""
 
     bot_id: Int
     warm_up: str = ""
     warm_candles: Int = 0
+    warm_higher: dict[Timeframe, Int] | None = None
+
+    @property
+    def warm_ups(self) -> dict[str, str]:
+        """By timeframe, how the `Bars` before it are called; those of the bot's own first, under ""."""
+        above = {timeframe: named_above(self.warm_up, timeframe) for timeframe in self.warm_higher or {}}
+        return {"": self.warm_up, **above} if self.warm_up else {}
 
 
 class RegisterBot(Command, frozen=True, kw_only=True, tag="register_bot.v1"):

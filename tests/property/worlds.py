@@ -54,7 +54,7 @@ class World:
         self.initial: dict[int, int] = {}
         self.spent: Counter[int] = Counter()
         """By bot, its fees less its realised profit, at cash scale 18."""
-        self.closed: dict[str, list[Candle]] = {"1m": [], "5m": []}
+        self.closed: dict[str, list[Candle]] = {timeframe: [] for timeframe in events.TIMEFRAMES_NS}
         self._fold("spec", self.market)
         for bot_id in range(1, BOTS + 1):
             self._fold("", self._bot(bot_id))
@@ -163,7 +163,20 @@ class World:
     def warm(self) -> None:
         """A bot begins anew, warm; sometimes a candle closes before its command."""
         bot_id, name = self.chance.randrange(1, BOTS + 1), f"w{self.pipeline.applied}"
-        timeframe = self.pipeline.view().markets[self.market.key].bots[bot_id].timeframe
+        bot = self.pipeline.view().markets[self.market.key].bots[bot_id]
+        own = self._bars(bot.timeframe, name)
+        above = {
+            timeframe: self._bars(timeframe, events.named_above(name, timeframe))
+            for timeframe in self.strategies.latest(bot.strategy).higher
+        }
+        if self.chance.random() < 0.3:
+            self.trades()
+        self.command(
+            events.ReconfigureBot, bot_id=bot_id, warm_up=name, warm_candles=own, warm_higher=above or None
+        )  # fmt: skip
+
+    def _bars(self, timeframe: str, name: str) -> int:
+        """Some of the newest candles; how many."""
         candles = self.closed[timeframe][-self.chance.randrange(2, 12) :]
         scales = {"price_scale": self.market.price_scale, "size_scale": self.market.size_scale}
         fields = {"volume": "size_scale"} | dict.fromkeys(("open", "high", "low", "close"), "price_scale")
@@ -173,9 +186,7 @@ class World:
         }
         bars = events.Bars(market=self.market.key, timeframe=timeframe, warm_up=name, **columns, **scales)
         self._fold("", bars)
-        if self.chance.random() < 0.3:
-            self.trades()
-        self.command(events.ReconfigureBot, bot_id=bot_id, warm_up=name, warm_candles=len(candles))
+        return len(candles)
 
     # ------------------------------------------------------------ what must hold
 
@@ -224,7 +235,7 @@ class World:
                 self.happened[f"order: {event.reason}"] += 1
             case Candle():
                 self.happened["incomplete"] += event.incomplete
-                if not event.revision and event.timeframe in self.closed:
+                if not event.revision:
                     self.closed[event.timeframe].append(event)
             case Equity() | DeadLetter():
                 self.happened[type(event).__name__] += 1

@@ -1,0 +1,118 @@
+"""Columns as loops read them, and beside them the candles of higher timeframes."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
+from hashlib import sha256
+
+import numpy as np
+
+from projections.research.account import STEP
+from projections.research.columns import I8, Columns, values_of
+from projections.research.money import constants
+from projections.strategies.histories import Floats, History, beside
+from streams.events import TIMEFRAMES_NS, CandleFlag, Market
+
+FILLING = ("time", "price", "size", "sell", "live", "era")
+"""Of a trade what a fill by it depends on."""
+
+
+class NotKnownError(Exception):
+    """What a bot needs is not in the columns or not at hand; the message says what, and the way out."""
+
+
+class Prepared:
+    """Columns with what loops read at each bar beside them: `values` f8[L, 5], `ends` and `closes`
+    int64[L], `steps` STEP[L]. `higher`: the candles of timeframes above, as far as they are at hand, and
+    `revised` f8[M, 5] in their other revision."""
+
+    def __init__(self, columns: Columns, *, final: bool = False, higher: Iterable[Columns] = ()) -> None:
+        self.columns, self.is_final = columns, final
+        self.higher: dict[str, History] = {}
+        self.revised: dict[str, Floats] = {}
+        self.add(higher)
+        self.bars = columns.final if final else columns.bars
+        self.ends: I8 = np.ascontiguousarray(self.bars["end"])
+        self.closes: I8 = np.ascontiguousarray(self.bars["close"])
+        self.steps = np.empty(len(self.bars), STEP)
+        for name in STEP.fields or ():
+            self.steps[name] = self.bars[name]
+        self.values = values_of(columns, final=final)
+        self.incomplete = (self.bars["flags"] & int(CandleFlag.INCOMPLETE)) != 0
+        self.constants = [constants(market) for market in columns.eras]
+        self._digests: dict[tuple[int, tuple[str, ...]], str] = {}
+
+    def digest(self, last: int, above: tuple[str, ...] = ()) -> str:
+        """SHA-256 over what a run that ends with the bar `last` − 1 may see: its bars, the trades that fill
+        what the closes before its last decide, and the candles of timeframes `above`. Specifications stand
+        apart, see `under`."""
+        if (last, above) not in self._digests:
+            seen = self.bars[:last]
+            fills = seen["trade"][:-1]
+            filling = self.columns.trades[fills[fills >= 0]]
+            digest = sha256()
+            parts = [self.ends[:last], self.values[:last], *(seen[name] for name in ("flags", "live", "era"))]
+            for part in (*parts, *(filling[name] for name in FILLING)):
+                digest.update(np.ascontiguousarray(part).data)
+            for timeframe in above:
+                closed = self.closed_before(timeframe, last)
+                digest.update(self.of(timeframe).ends[:closed].data)
+                digest.update(self.of(timeframe).values[:closed].data)
+            self._digests[last, above] = digest.hexdigest()
+        return self._digests[last, above]
+
+    def begin(self, first: int) -> int:
+        """The end of the bar before `first`, ns UTC, also where there is none."""
+        return int(self.ends[first - 1] if first else self.ends[0] - TIMEFRAMES_NS[self.columns.timeframe])
+
+    def add(self, higher: Iterable[Columns]) -> None:
+        """Candles of more timeframes."""
+        for one in higher:
+            self.higher[one.timeframe] = _closed(one, final=self.is_final)
+            self.revised[one.timeframe] = values_of(one, final=not self.is_final)
+
+    def history(self, first: int, last: int, warm: int, needs: Mapping[str, int]) -> History:
+        """What a strategy reads over the bars `first` … `last` − 1, which is warmed on the `warm` bars
+        before, and on as many candles of timeframes above as it `needs`. Raises `NotKnownError`."""
+        ends, values = self.ends[first - warm : last], self.values[first - warm : last]
+        higher = [
+            beside(ends, self.of(timeframe), max(self.closed_before(timeframe, first) - need, 0))
+            for timeframe, need in needs.items()
+        ]
+        return History(ends, values, tuple(higher))
+
+    def closed_before(self, timeframe: str, bar: int) -> int:
+        """How many candles of a timeframe above have closed before a bar. Raises `NotKnownError`."""
+        ends = self.of(timeframe).ends
+        return int(np.searchsorted(ends, int(self.ends[bar - 1]), side="right")) if bar else 0
+
+    def shown(self, timeframes: Iterable[str], first: int, last: int, warm: int) -> dict[str, int]:
+        """How many candles of timeframes above a run over the bars `first` … `last` − 1 is shown at most."""
+        return {
+            timeframe: self.closed_before(timeframe, last)
+            - (0 if warm else self.closed_before(timeframe, first))
+            for timeframe in timeframes
+        }
+
+    def of(self, timeframe: str) -> History:
+        """The candles of a timeframe above. Raises `NotKnownError`."""
+        if timeframe not in self.higher:
+            raise NotKnownError(f"candles of {timeframe} are not at hand, and the strategy reads them")
+        return self.higher[timeframe]
+
+    def under(self, eras: Sequence[Market]) -> "Prepared":
+        """The same bars with specifications of other costs."""
+        other = copy(self)
+        other.columns = self.columns._replace(eras=tuple(eras))
+        other.constants = [constants(market) for market in eras]
+        return other
+
+
+def era_before(prepared: Prepared, first: int) -> int:
+    """The era in which a bot begins that is created before the bar `first`."""
+    return int(prepared.bars["era"][first - 1]) if first else 0
+
+
+def _closed(columns: Columns, *, final: bool) -> History:
+    bars = columns.final if final else columns.bars
+    ends: I8 = bars["end"].copy()
+    return History(ends, values_of(columns, final=final))
