@@ -20,8 +20,12 @@ SHARED_DATA = SHARED / "data"
 
 
 def pytest_configure() -> None:
-    """A part of the product that fails ends its process. Where that is this one, nobody would print what
-    was captured of it: its last words go past the capture."""
+    """Runs of research in this process find no home of whoever runs the tests.
+
+    A part of the product that fails ends its process. Where that is this one, nobody would print what was
+    captured of it: its last words go past the capture.
+    """
+    os.environ |= {"TCPD_HOME": str(KERNELS / "nobody"), "TCPD_KERNELS": str(KERNELS)}
     handler = logging.StreamHandler(os.fdopen(os.dup(2), "w"))
     handler.setLevel(logging.CRITICAL)
     logging.getLogger("streams.agents.app").addHandler(handler)

@@ -26,7 +26,10 @@ def list_(json: Json = False) -> None:
     with Session() as session:
         rows = [_listed(trial) for trial in reversed(_trials(session).values())]
         if not json:
-            rows = [row | {"sharpe": _number("sharpe", row["sharpe"])} for row in rows]
+            rows = [
+                row | {"sharpe": "\u2013" if (best := row["sharpe"]) is None else f"{best:.2f}"}
+                for row in rows
+            ]
         print_rows(rows, LISTED, json=json)
 
 
@@ -98,12 +101,6 @@ def again(trial: TrialId, json: Json = False) -> None:
         say(f"! {done.entry.lacking}")
     if not done.same or done.entry.lacking:
         raise typer.Exit(NOTHING_TO_COMPARE if done.same is None else FAILED)
-
-
-def _number(name: str, value: float | None) -> str:
-    from infra.research.result import in_words
-
-    return "\u2013" if value is None else in_words(name, value, 0, "")
 
 
 def _trials(session: Session) -> "dict[int, Trial]":

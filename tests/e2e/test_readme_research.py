@@ -63,10 +63,15 @@ def test_the_research_section_works_as_it_is_written(folder: Path) -> None:
     said = [typed(str(COMMAND), *words[1:]) for words in commands(blocks("Research", "")[0])]
     assert "The strategy does not look ahead" in said[0].stderr
     assert "an assumption" in said[2].stderr
+    assert "the last 20 % of the candles" in said[4].stderr
+    assert said[5].stdout.count("ended") == 5
+    assert "it gives the same bytes" in said[7].stderr
     assert json.loads((folder / "parity.json").read_text())["equal"] is True
     assert (folder / "cross.html").stat().st_size > 100_000
     (folder / "cross.html").unlink()
     one, many = blocks("Research", "python")
     typed(sys.executable, "-c", one)
+    newest = json.loads(typed(str(COMMAND), "runs", "list", "--json").stdout.splitlines()[0])
+    assert (newest["strategy"], newest["market"]) == ("cross", "any:BTC/USDT")
     assert (folder / "cross.html").stat().st_size > 100_000
     assert typed(sys.executable, "-c", f"{many}\nprint(len(rows))").stdout == "23\n"

@@ -34,6 +34,7 @@ NEEDED = {
     "topics": "",
     "schemas": "",
     "log journal": "",
+    "runs list": "",
     "markets list": "numba",  # a snapshot is read by the fold, which is compiled
     "gaps --open": "numba",
     "parity --bot 1 --json": "numba",
