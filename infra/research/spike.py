@@ -17,7 +17,7 @@ from projections.research.statistics import DEFINITIONS
 from streams.events import Params
 
 CELLS: Final = 60
-"""Of a heat map in each direction; where there are more values, some share a cell."""
+"""Of a heat map in each direction; where there are more values, some share a cell, named by the first."""
 NEIGHBOURS_MIN: Final = 2
 
 
@@ -124,8 +124,5 @@ def _cells(axis: Axis) -> tuple[I8, list[str]]:
     """The cell of each set, and what stands beside each cell."""
     count = min(len(axis.values), CELLS)
     cell_of = np.arange(len(axis.values)) * count // len(axis.values)
-    labels: list[str] = []
-    for cell in range(count):
-        first, last = (axis.values[np.flatnonzero(cell_of == cell)[end]] for end in (0, -1))
-        labels.append(str(first) if first == last else f"{first} … {last}")
-    return cell_of[axis.places], labels
+    firsts = np.searchsorted(cell_of, np.arange(count))
+    return cell_of[axis.places], [str(axis.values[first]) for first in firsts.tolist()]

@@ -126,21 +126,22 @@ def _row(number: int, cells: Iterable[str]) -> str:
 def _heat(swept: Swept, metric: str, heat: Heat | None) -> str:
     if heat is None:
         return "<p>No parameter has two values.</p>"
-    shares = _shares(swept, metric, heat)
+    shares, numbered = _shares(swept, metric, heat), len(heat.columns) <= NUMBERED
     best = swept.best_first(metric)[0]
     head = "".join(f'<th scope="col">{escape(name)}</th>' for name in heat.columns)
     rows = (
         f'<tr><th scope="row">{escape(name)}</th>'
         + "".join(
-            _cell(swept, metric, number, share, best=number == best, numbered=len(heat.columns) <= NUMBERED)
+            _cell(swept, metric, number, share, best=number == best, numbered=numbered)
             for number, share in zip(numbers, of_row, strict=True)
         )
         + "</tr>"
         for name, numbers, of_row in zip(heat.rows, heat.cells.tolist(), shares.tolist(), strict=True)
     )
     corner = f"{heat.down} ↓ {heat.across} →" if heat.down else f"{heat.across} →"
+    size = "" if numbered else " dense"
     return (
-        f'<div class="rows"><table class="heat"><thead><tr><th>{escape(corner)}</th>{head}</tr></thead>'
+        f'<div class="rows"><table class="heat{size}"><thead><tr><th>{escape(corner)}</th>{head}</tr></thead>'
         f"<tbody>{''.join(rows)}</tbody></table></div>"
     )
 

@@ -138,7 +138,7 @@ def test_a_heat_map_of_one_parameter_is_a_row_and_many_values_share_its_cells(
     swept = filled(kinds({"n": range(1, 301)}), lambda params: float(params["n"] % 7))
     heat = heat_of(swept, "sharpe")
     assert heat is not None and heat.down == "" and heat.cells.shape == (1, CELLS)
-    assert heat.columns[0] == "1 … 5" and heat.columns[-1] == "296 … 300"
+    assert heat.columns[:2] == ["1", "6"] and heat.columns[-1] == "296"
     best = [swept.rows.values["sharpe"][number] for number in heat.cells[0]]
     assert best == [max(n % 7 for n in range(5 * cell + 1, 5 * cell + 6)) for cell in range(CELLS)]
     assert heat_of(filled(kinds({"n": [5]}), lambda params: 1.0), "sharpe") is None
