@@ -32,6 +32,8 @@ from projections.strategies.code import (
 from projections.strategies.generate import Author, code_hash, module_text, source_module
 from projections.strategies.generated import Sharing
 from projections.strategies.loops import loop_text
+from projections.strategies.own_check import check_own_blocks
+from projections.strategies.parameters import StrategyDefinitionError
 from projections.strategies.sharing import shared
 
 logger = logging.getLogger(__name__)
@@ -98,6 +100,7 @@ class Strategies:
                 name = cls.spec.name
                 if name in self._latest or name in found:
                     raise _at_class(sources, cls, f"there is already a strategy {name!r}")
+                _check_own_blocks(sources, cls)
                 found[name] = _code(self.kernels_dir, sources, cls)
         except StrategyFileError as error:
             self.broken.append(error)
@@ -201,6 +204,16 @@ def _settle_helpers(modules: Sequence[ModuleType]) -> None:
             if not wanted.items() <= options.items():
                 options |= wanted
                 value.recompile()
+
+
+def _check_own_blocks(sources: Sources, cls: type[BaseStrategy]) -> None:
+    with Foreign():
+        try:
+            check_own_blocks(cls.spec)
+        except StrategyDefinitionError as error:
+            raise _at_class(sources, cls, str(error)) from None
+        except BaseException as error:
+            raise _at_class(sources, cls, error_text(error)) from error
 
 
 def _at_class(sources: Sources, cls: type, reason: str) -> StrategyFileError:

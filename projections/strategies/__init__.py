@@ -23,6 +23,7 @@ from projections.strategies.blocks import (
     wma,
     zscore,
 )
+from projections.strategies.own import block
 from projections.strategies.parameters import StrategyDefinitionError, StrategyParameterError, param
 
 BUILT_IN = ("sma_cross", "rsi_reversion", "bollinger_breakout", "macd_cross")
@@ -36,6 +37,7 @@ __all__ = [
     "StrategyParameterError",
     "adx",
     "atr",
+    "block",
     "bollinger",
     "cci",
     "day_vwap",

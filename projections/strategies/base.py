@@ -20,7 +20,7 @@ A pandas strategy overrides `process_data(df)` instead, and gets the last `windo
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import FunctionType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
@@ -74,6 +74,12 @@ class Spec:
     parameters: tuple[Parameter, ...]
     indicators: Mapping[str, Indicator]
     value_names: tuple[str, ...]
+
+    @property
+    def own(self) -> Mapping[str, Callable[..., Any]]:
+        """The functions of its author's own blocks, by name."""
+        blocks = (one.block for i in self.indicators.values() for one in i.chain())
+        return {block.name: block.function for block in blocks if block.own}
 
     @property
     def timed(self) -> bool:
@@ -214,6 +220,10 @@ def specification(cls: type[BaseStrategy]) -> Spec:
         )
     for attribute, indicator in indicators.items():
         _check_indicator(f"{cls.__name__}.{attribute}", indicator, {p.name: p for p in parameters})
+    own: dict[str, object] = {}
+    for block in (one.block for i in indicators.values() for one in i.chain() if one.block.own):
+        if own.setdefault(block.name, block.function) is not block.function:
+            raise StrategyDefinitionError(f"{cls.__name__} has two own blocks named {block.name}")
     names = [output for attribute, i in indicators.items() for output in output_names(attribute, i)]
     return Spec(
         name=name,

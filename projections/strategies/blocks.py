@@ -54,6 +54,11 @@ class Block:
         return self.function.__name__
 
     @property
+    def own(self) -> bool:
+        """Whether an author wrote it."""
+        return self.function.__module__ not in (kernels.__name__, kernels_of_bars.__name__)
+
+    @property
     def fades(self) -> bool:
         """Whether its numbers depend on all candles before, though ever less."""
         return self.settles[0] > 1

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
-from projections.strategies.blocks import COLUMNS, Argument, Indicator, Number
+from projections.strategies.blocks import COLUMNS, Argument, Block, Indicator, Number
 
 HEAD = """import numpy as np
 
@@ -110,7 +110,14 @@ def _step(indicator: Indicator, outputs: list[str], state: list[str], row: Row, 
         for kind, given in zip(indicator.block.arguments, indicator.arguments, strict=True)
     ]
     where = [row.values, row.i, row.seen]
-    return f"{', '.join(outputs + state)} = {indicator.block.name}({', '.join([*where, *arguments, *state])})"
+    return (
+        f"{', '.join(outputs + state)} = {called(indicator.block)}({', '.join([*where, *arguments, *state])})"
+    )
+
+
+def called(block: Block) -> str:
+    """The name of its function in the module."""
+    return f"own_{block.name}" if block.own else block.name
 
 
 def _argument(kind: str, given: Argument, end: str) -> str:

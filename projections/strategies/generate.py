@@ -166,7 +166,7 @@ def _fields(spec: Spec, kernels: str) -> dict[str, object]:
         "indicators": tuple(spec.indicators),
         "parameters": tuple(p.name for p in spec.parameters),
         "constants": "".join(_constants(spec)),
-        "blocks": "\n\n".join([*_used(kernels, _names(spec)), *calls.functions()]),
+        "blocks": "\n\n".join([*_used(kernels, _names(spec)), *_own(spec), *calls.functions()]),
         "bar": ", ".join(f"values[i, {k}]" for k in range(len(COLUMNS))),
         "calls": _lines(4, [*_calls(spec, calls), *_higher_calls(spec, calls)]),
         "x": ", ".join(_named_values(spec)),
@@ -199,8 +199,12 @@ def _constants(spec: Spec) -> Iterator[str]:
 def _names(spec: Spec) -> set[str]:
     """What its step uses of the kernels."""
     chains = [list(indicator.chain()) for indicator in spec.indicators.values()]
-    names = {one.block.name for chain in chains for one in chain}
+    names = {one.block.name for chain in chains for one in chain if not one.block.own}
     return names | ({"NAN"} if spec.higher or any(len(chain) > 1 for chain in chains) else set())
+
+
+def _own(spec: Spec) -> Iterator[str]:
+    return (f"own_{name} = inlined(Strategy.spec.own[{name!r}])\n" for name in spec.own)
 
 
 def _calls(spec: Spec, calls: Calls) -> Iterator[str]:

@@ -41,11 +41,8 @@ def _stepped(indicator: Indicator, parameters: Mapping[str, Value], values: Valu
     state: tuple[float, ...] = (0.0,) * block.state_size
     rows = np.empty((len(values), len(block.outputs) or 1))
     for i in range(len(values)):
-        given = [
-            _argument(*pair, parameters, ends, i)
-            for pair in zip(block.arguments, indicator.arguments, strict=True)
-        ]
-        got = outcome(block.function(values, i, i + 1, *given, *state))
+        numbers = given(indicator, parameters, ends, i)
+        got = outcome(block.function(values, i, i + 1, *numbers, *state))
         rows[i], state = got[: rows.shape[1]], got[rows.shape[1] :]
     return rows
 
@@ -55,11 +52,16 @@ def outcome(got: Any) -> tuple[float, ...]:
     return cast("tuple[float, ...]", got if isinstance(got, tuple) else (got,))
 
 
-def _argument(kind: str, given: Argument, parameters: Mapping[str, Value], ends: Any, i: int) -> object:
-    if isinstance(given, Indicator):
-        return 0
-    if kind == "column":
-        return COLUMNS.index(cast(str, given))
-    if kind == "end":
-        return int(ends[i])
-    return parameters[given] if isinstance(given, str) else given
+def given(indicator: Indicator, parameters: Mapping[str, Value], ends: Any, i: int) -> list[object]:
+    """What its block is given at row `i` between the candles and the state."""
+
+    def value(kind: str, given: Argument) -> object:
+        if isinstance(given, Indicator):
+            return 0
+        if kind == "column":
+            return COLUMNS.index(cast(str, given))
+        if kind == "end":
+            return int(ends[i])
+        return parameters[given] if isinstance(given, str) else given
+
+    return [value(*pair) for pair in zip(indicator.block.arguments, indicator.arguments, strict=True)]

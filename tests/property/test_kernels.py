@@ -18,7 +18,7 @@ from infra.strategies.registry import Strategies, load_strategies
 from projections.strategies import BUILT_IN
 from projections.strategies.code import CompiledCode, History, Run
 from tests.programs import KERNELS
-from tests.property.blocks import ALL_BLOCKS, OVER_BLOCKS
+from tests.property.blocks import ALL_BLOCKS, OVER_BLOCKS, OWN_BLOCKS
 
 Floats = npt.NDArray[np.float64]
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,8 +30,9 @@ PARAMETERS = {
     "macd_cross": {"fast": 3, "slow": 7, "signal": 4},
     "all_blocks": {"n": 4, "slow": 9},
     "over_blocks": {"n": 5, "m": 3},
+    "own_blocks": {"n": 5},
 }
-FILES = {"all_blocks": ALL_BLOCKS, "over_blocks": OVER_BLOCKS}
+FILES = {"all_blocks": ALL_BLOCKS, "over_blocks": OVER_BLOCKS, "own_blocks": OWN_BLOCKS}
 
 
 @pytest.fixture(scope="module")
