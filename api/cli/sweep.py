@@ -128,6 +128,11 @@ def sweep(
         _write(swept.frame.sort_values(sort, ascending=False, kind="stable"), out)
     if report is not None and swept.whole:
         _draw(swept, sort, report)
+    if resume and seen.kept == 0:
+        say(
+            "nothing of this sweep was kept: with any other strategy, data, range, costs, grid or version of"
+            " tcpdashboard it is another one, and begins anew"
+        )
     _print(seen, swept, json=json)
     if not swept.whole:
         say("broken off; what is done is kept: the same command with --resume goes on")

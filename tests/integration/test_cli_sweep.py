@@ -7,6 +7,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from api.cli.sweep import Seen
+from infra.research.over_sets import Row
 from tests.integration.command_line import MARKET, CommandLine
 
 ON = (*MARKET, "--timeframe", "1m")
@@ -49,6 +51,21 @@ def test_a_report_holds_what_was_swept(recorded: CommandLine, tmp_path: Path) ->
     assert spike.removeprefix("! ") in text and "7 sets of parameters by Final equity" in text
     assert "there is no folder" in recorded.error(*SWEEP, "--report", tmp_path / "no" / "sweep.html")
     assert [file.name for file in tmp_path.iterdir()] == ["sweep.html"]
+
+
+def test_who_looks_on_reads_how_long_it_will_take_and_what_is_best(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(range(100, 10_000, 30))
+    monkeypatch.setattr("time.monotonic", lambda: next(clock))
+    texts: list[str | None] = []
+    seen = Seen("sharpe", lambda done, text=None: texts.append(text))
+    seen([({"n": 1}, Row({"sharpe": 0.5}))], 10)
+    seen([({"n": 2}, Row({"sharpe": 0.25})), ({"n": 3}, Row({}, "failed"))], 10)
+    seen([({"n": 4}, Row({"sharpe": 1.75})), ({"n": 5}, Row({"sharpe": None}))], 10)
+    assert texts == [
+        "1 of 10 sets; best sharpe 0.5: n=1",
+        "3 of 10 sets, 0:01:45 left; best sharpe 0.5: n=1",
+        "5 of 10 sets, 0:01:15 left; best sharpe 1.75: n=4",
+    ]
 
 
 def test_random_sets_are_some_of_the_grid(recorded: CommandLine) -> None:

@@ -124,3 +124,5 @@ def test_without_resume_a_sweep_begins_anew(sweep: Sweep, undisturbed: bytes) ->
     sweep.pieces[0].write_bytes(b"damaged")
     assert sweep.table() == undisturbed
     assert sweep.kept == SETS
+    done = sweep.cli.run(*sweep.words, "--resume", "--fee-bp", "1")
+    assert "nothing of this sweep was kept" in done.stderr and done.returncode == 0
