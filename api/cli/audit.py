@@ -91,7 +91,8 @@ def anchor(
         Path | None, typer.Option("--append", metavar="FILE", help="Write it behind what this file holds.")
     ] = None,
 ) -> None:
-    """The chain of every stream up to now, as text, to be kept where nobody who can write here can write.
+    """The chain of every stream but the ledger's up to now, as text, to be kept where nobody who can write
+    here can write.
 
     `verify --anchor FILE` finds by it what was forged with everything that follows from it.
     """
@@ -121,7 +122,8 @@ def verify(
     Values, keys, times and headers are compared, the newest snapshots, and that no stream ends before what
     snapshots, commits and the database say was read of it.
 
-    Every record of every stream is read and held against its checksum; all that are damaged are named.
+    Every record of every stream but the ledger of trials is read and held against its checksum; all that are
+    damaged are named.
 
     Exit code 0: all is equal. 1: something differs, is missing or damaged. 3: nothing is folded, or nothing
     follows from it, so nothing was compared and nothing is proven.

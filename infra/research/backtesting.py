@@ -33,6 +33,7 @@ from projections.research.run import backtest as run_over
 from projections.research.statistics import YEAR
 from projections.strategies.base import BaseStrategy
 from projections.strategies.code import PandasCode, Run, StrategyCode
+from projections.strategies.parameters import StrategyParameterError
 from streams.events import (
     Market,
     OnStale,
@@ -121,7 +122,7 @@ def run_entered(
     try:
         result = replace(run(setting, code, params, say), entry=entry)
         row = (result.found.values, result.outcome.stretches[0].failure)
-    except (BacktestError, TooLargeError) as error:
+    except (BacktestError, StrategyParameterError, TooLargeError) as error:
         words = str(error)
         entry.ended([params], lambda _: ({}, words), np.zeros((1, BLOCKS, 3)), market)
         raise

@@ -68,7 +68,13 @@ class Ledger:
 
     def begin(self, started: TrialStarted) -> "Entry":
         """Durable when this returns. Raises `LogError`."""
-        (position,) = self.log.append([_appended(started)])
+        entry = _appended(started)
+        if len(entry.value) > RECORD_BYTES_MAX - SLACK_BYTES:
+            raise LogError(
+                f"the parameters of {started.sets:,} sets have {len(entry.value):,} bytes, and the ledger"
+                f" takes {RECORD_BYTES_MAX:,} at once: run them in several batches, or as a grid"
+            )
+        (position,) = self.log.append([entry])
         trial = position.offset if started.resumes is None else started.resumes
         return Entry(self, trial, self._counted(started, position.offset))
 

@@ -1,5 +1,6 @@
 """`runs`: the ledger of trials from the command line, also of those that were killed, or cannot be read."""
 
+import json
 import sqlite3
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from api.cli import main
 from tests.conftest import resize
 from tests.integration.command_line import MARKET, CommandLine
 
@@ -28,6 +30,21 @@ class Waits(BaseStrategy):
         Path(r"{file}").touch()
         threading.Event().wait()
         return Signal(0.0)
+"""
+LOCKS = """
+import fcntl
+
+from projections.strategies import BaseStrategy, Signal
+
+log = open(r"{lock}", "a")
+
+
+class Locks(BaseStrategy):
+    window = 5
+
+    def process_data(self, df):
+        fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return Signal(1.0)
 """
 CROSS = """
 from projections.strategies import BaseStrategy, param, sma
@@ -133,6 +150,27 @@ def test_a_damaged_ledger_is_told_and_disturbs_nothing(home: CommandLine) -> Non
     lines = home.lines("log", "research")
     assert [line["type"] for line in lines[:3]] == ["undecodable", "trial_ended.v1", "trial_started.v1"]
     assert len(lines[1]["event"]["blocks"]) == 48
+
+
+def test_a_result_that_the_ledger_lacks_is_shown_and_the_command_fails(
+    cli: CommandLine,
+    bars: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    cli.out("markets", "add", *MARKET, "--price-step", "1", "--size-step", "1")
+    strategy = tmp_path / "locks.py"
+    strategy.write_text(LOCKS.format(lock=cli.home / "log" / "log.lock"))
+    monkeypatch.setenv("TCPD_HOME", str(cli.home))
+    monkeypatch.setattr("streams.embedded.log.BUSY_S", 0.1)
+    monkeypatch.setattr(
+        "sys.argv", ["tcpdashboard", "backtest", *map(str, (strategy, *of_file(bars))), "--json"]
+    )
+    assert main() == 1
+    result = json.loads(capfd.readouterr().out)
+    assert (result["trial"], result["candles"]) == (0, 400)
+    assert "The ledger lacks what became of trial 0" in result["notes"][-1]
 
 
 def test_a_full_disk_stops_a_run_before_its_first_bar(small_disk: Path, bars: Path, tmp_path: Path) -> None:

@@ -15,7 +15,9 @@ import projections.research
 from infra.research import sweep
 from infra.research.backtesting import Asked, BacktestError, setting_of
 from infra.research.identity import product_hash
+from infra.research.ledger import opened
 from infra.research.sources import Data
+from infra.research.trials import trials_of
 from infra.research.workers import Shared
 from infra.strategies.registry import load_strategies
 from tests.programs import KERNELS
@@ -78,15 +80,19 @@ def compiled() -> dict[Path, int]:
 
 
 def test_other_processes_give_the_same_table_and_compile_nothing_that_is_there(
-    data: Data, backend: str
+    data: Data, backend: str, tmp_path: Path
 ) -> None:
     strategies = load_strategies(KERNELS)
     strategies.latest("sma_cross").compile()
     here = sweep("sma_cross", data, GRID, strategies=strategies, n_jobs=2, short=True)
     before = compiled()
     with joblib.parallel_config(backend):
-        there = sweep("sma_cross", data, GRID, strategies=strategies, n_jobs=2, short=True)
+        there = sweep("sma_cross", data, GRID, strategies=strategies, n_jobs=2, short=True, home=tmp_path)
     pd.testing.assert_frame_equal(here, there, check_exact=True)
+    with opened(tmp_path) as ledger:
+        assert ledger is not None
+        (trial,) = trials_of(ledger).known.values()
+    assert [values["sharpe"] for _, (values, _) in trial.rows()] == there["sharpe"].tolist()
     assert len(here) == 5 and (here["trades"] > 100).all()
     assert compiled() == before
 

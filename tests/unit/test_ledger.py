@@ -21,6 +21,7 @@ from streams.events import TrialEnded, TrialStarted
 from streams.log import Log, LogError
 from streams.records import Entry
 from streams.topics import ALL, RECORD_BYTES_MAX, RESEARCH
+from tests.golden.make import read_ledger
 from tests.programs import KERNELS
 from tests.unit.test_sweeps import frame_of
 
@@ -257,6 +258,16 @@ def test_a_large_result_is_in_several_records_and_whole_with_the_last_alone(
     assert trial.is_whole
     assert list(trial.rows()) == list(zip(sets, rows, strict=True))
     assert b"".join(end.blocks for end in trial.parts) == blocks.tobytes()
+
+
+def test_a_batch_that_is_too_large_for_a_record_is_refused_with_the_way_out(ledger: Ledger) -> None:
+    started = next(
+        event for record in read_ledger() if isinstance(event := research_of(record), TrialStarted)
+    )
+    columns = {"fast": tuple(range(100_000, 300_000))}
+    with pytest.raises(LogError, match=r"of 200,000 sets have .* bytes.*in several batches, or as a grid"):
+        ledger.begin(structs.replace(started, sets=200_000, parameters=columns))
+    assert list(ledger.records()) == []
 
 
 def test_a_record_of_a_newer_release_is_told_in_words_and_the_others_are_read(
