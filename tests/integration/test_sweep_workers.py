@@ -13,7 +13,7 @@ from joblib.externals.loky import get_reusable_executor
 
 import projections.research
 from infra.research import sweep
-from infra.research.backtesting import Asked, BacktestError, setting_of
+from infra.research.backtesting import Asked, BacktestError, data_of, setting_of
 from infra.research.identity import product_hash
 from infra.research.ledger import opened
 from infra.research.sources import Data
@@ -22,6 +22,8 @@ from infra.research.workers import Shared
 from infra.strategies.registry import load_strategies
 from tests.programs import KERNELS
 from tests.research import walked
+from tests.several import several
+from tests.unit.test_sweeps import frame_of
 
 GRID = {"fast": [3, 5], "slow": [5, 8, 20]}
 MINE = """
@@ -124,6 +126,18 @@ def test_an_edited_import_changes_hash_and_result_in_a_worker_too(
         pd.testing.assert_frame_equal(tables[-1], there, check_exact=True)
     assert hashes[0] != hashes[1]
     assert (tables[0]["final"] != tables[1]["final"]).all()
+
+
+def test_a_strategy_of_several_timeframes_goes_to_workers_with_all_that_it_reads(
+    tmp_path: Path, backend: str
+) -> None:
+    strategies, grid = several(KERNELS, tmp_path), {"near": [2, 5], "far": [1, 3]}
+    data = data_of(frame_of(2_000))
+    here = sweep("trend", data, grid, strategies=strategies, n_jobs=1, short=True)
+    with joblib.parallel_config(backend):
+        there = sweep("trend", data, grid, strategies=strategies, n_jobs=2, short=True)
+    pd.testing.assert_frame_equal(here, there, check_exact=True)
+    assert (here["trades"] > 10).all()
 
 
 def test_a_worker_on_this_machine_maps_the_bars(data: Data) -> None:
