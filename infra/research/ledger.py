@@ -22,6 +22,7 @@ from urllib.parse import unquote, urlsplit
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import structs
 
 from infra.process.settings import Settings, load_settings
 from streams.codec import UndecodableError, encode, research_of
@@ -67,7 +68,10 @@ class Ledger:
         self.log, self.folder, self.who = log, folder, who
 
     def begin(self, started: TrialStarted) -> "Entry":
-        """Durable when this returns. Raises `LogError`."""
+        """Durable when this returns. What resumes a trial that is not here is one of its own. Raises
+        `LogError`."""
+        if started.resumes is not None and not self._holds(started.resumes, started):
+            started = structs.replace(started, resumes=None)
         entry = _appended(started)
         if len(entry.value) > RECORD_BYTES_MAX - SLACK_BYTES:
             raise LogError(
@@ -86,6 +90,15 @@ class Ledger:
         """As they stand in the log, in order."""
         return self.log.read(RESEARCH, PARTITION, self.log.earliest(RESEARCH, PARTITION), stop)
 
+    def _holds(self, trial: int, started: TrialStarted) -> bool:
+        """Whether this trial is here, and asks for the same."""
+        record = next(self.log.read(RESEARCH, PARTITION, trial, trial + 1), None)
+        try:
+            first = None if record is None else research_of(record)
+        except UndecodableError:
+            return False
+        return isinstance(first, TrialStarted) and _same(first, started)
+
     def _counted(self, started: TrialStarted, offset: int) -> Counted:
         sets = looks = others = unread = 0
         for record in self.records(offset + 1):
@@ -103,6 +116,12 @@ class Ledger:
                 looks += one.look
                 others += not one.look
         return Counted(started.market, sets, looks if started.look else None, others, unread)
+
+
+def _same(one: TrialStarted, other: TrialStarted) -> bool:
+    """Whether both ask for the same, whoever asks and wherever."""
+    names = ("market", "sha256", "strategies", "parameters", "chosen", "seed", "sets")
+    return all(getattr(one, name) == getattr(other, name) for name in names)
 
 
 def _appended(event: TrialStarted | TrialEnded) -> Appended:

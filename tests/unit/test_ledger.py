@@ -208,8 +208,8 @@ def test_a_run_that_is_refused_or_interrupted_counts(
     assert backtest("sma_cross", data, {"fast": 3, "slow": 8}, **asked).to_dict()["tried"] == 5
 
 
-def test_a_resumed_sweep_is_the_trial_that_was_broken_off(
-    ledger: Ledger, data: Data, strategies: Strategies
+def test_a_resumed_sweep_is_the_trial_that_was_broken_off_where_that_is(
+    ledger: Ledger, data: Data, strategies: Strategies, tmp_path: Path
 ) -> None:
     asked: dict[str, Any] = {"home": ledger, "strategies": strategies, "n_jobs": 1}
 
@@ -224,6 +224,13 @@ def test_a_resumed_sweep_is_the_trial_that_was_broken_off(
     trial = trials_of(ledger).known[resumed.attrs["trial"]]
     assert (resumed.attrs["trial"], resumed.attrs["tried"]) == (0, 4)
     assert (len(trial.starts), trial.state) == (2, "ended")
+    other = open_log(f"embedded://{tmp_path}/other")
+    backtest("sma_cross", data, {"fast": 3, "slow": 8}, home=Ledger(other, tmp_path, "bob"))
+    elsewhere = sweep(
+        "sma_cross", data, GRID, resume=True, **asked | {"home": Ledger(other, tmp_path, "bob")}
+    )
+    assert (elsewhere.attrs["trial"], elsewhere.attrs["tried"]) == (2, 4)
+    other.close()
     whole = sweep("sma_cross", data, GRID, **asked)
     assert whole.attrs["tried"] == 7
     assert same_bytes(trials_of(ledger).known[whole.attrs["trial"]].parts, trial.parts)
