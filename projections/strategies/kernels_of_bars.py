@@ -31,10 +31,8 @@ def typical(values: Values, i: int) -> float:
 def adx(
     values: Values, i: int, seen: int, n: int, plus: float, minus: float, moved: float, level: float
 ) -> tuple[float, float, float, float, float, float, float]:
-    """Wilder's average directional index, +DI and −DI, 0..100 each, seeded as by TA-Lib.
-
-    Where no candle has moved up or down, both DI are 0 and the index stays what it was.
-    """
+    """Wilder's average directional index, +DI and −DI, 0..100 each, seeded as by TA-Lib; 0 where no candle has
+    moved up or down."""
     if seen < 2:
         return NAN, NAN, NAN, plus, minus, moved, level
     high, low, before = values[i, HIGH], values[i, LOW], values[i - 1, CLOSE]
@@ -47,9 +45,8 @@ def adx(
     if seen <= n:
         return NAN, NAN, NAN, plus, minus, moved, level
     directed = plus + minus
-    if directed > 0.0 or seen <= 2 * n:
-        index = 100.0 * (abs(plus - minus) / directed) if directed > 0.0 else 0.0
-        level = wilder(level, index, seen - n, n)
+    index = 100.0 * (abs(plus - minus) / directed) if directed > 0.0 else 0.0
+    level = wilder(level, index, seen - n, n)
     plus_index = 100.0 * (plus / moved) if moved > 0.0 else 0.0
     minus_index = 100.0 * (minus / moved) if moved > 0.0 else 0.0
     return (level if seen >= 2 * n else NAN), plus_index, minus_index, plus, minus, moved, level

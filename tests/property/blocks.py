@@ -33,7 +33,7 @@ class AllBlocks(BaseStrategy):
 
     @staticmethod
     def signal(bar, x, p, pos):
-        return 1.0 if x.smooth > x.bands.middle else pos
+        return 1.0 if x.score > 0.5 else -1.0 if x.score < -0.5 else pos
 """
 OVER_BLOCKS = """
 from projections.strategies import (

@@ -55,7 +55,8 @@ def wander(seed: int, rows: int, still: float = 0.3, digits: int = 2) -> Floats:
 
 
 def ran(code: CompiledCode, values: Floats, first: int = 0, **params: object) -> dict[str, Floats]:
-    ends = MINUTE_NS * np.arange(first + 1, first + len(values) + 1, dtype=np.int64)
+    """Its numbers by name, on minutes that begin so many after a midnight."""
+    ends = MINUTE_NS * (100 * DAY + first + np.arange(1, len(values) + 1, dtype=np.int64))
     run = code.run(History(ends, values), params)
     return dict(zip(code.value_names, run.values.T, strict=True))
 

@@ -15,7 +15,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infra.strategies.registry import Strategies, load_strategies
-from projections.strategies import BUILT_IN
 from projections.strategies.code import CompiledCode, History, Run
 from tests.programs import KERNELS
 from tests.property.blocks import ALL_BLOCKS, OVER_BLOCKS, OWN_BLOCKS
@@ -82,7 +81,6 @@ def walk(seed: int, length: int, ticks: int) -> Floats:
 
 
 walks = st.builds(walk, st.integers(0, 2**32), st.integers(1, 120), st.integers(0, 4))
-built_in = pytest.mark.parametrize("name", BUILT_IN)
 each = pytest.mark.parametrize("name", PARAMETERS)
 
 
@@ -124,7 +122,7 @@ def test_the_live_step_without_a_future_gives_the_bits_of_the_loop(
     assert same_bits(live(code, PARAMETERS[name], values), code.run(history(values), PARAMETERS[name]))
 
 
-@built_in
+@each
 def test_the_live_step_gives_the_bits_of_the_loop_on_recorded_minutes(
     strategies: Strategies, minutes: Floats, name: str
 ) -> None:
