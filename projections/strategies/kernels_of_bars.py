@@ -31,8 +31,8 @@ def typical(values: Values, i: int) -> float:
 def adx(
     values: Values, i: int, seen: int, n: int, plus: float, minus: float, moved: float, level: float
 ) -> tuple[float, float, float, float, float, float, float]:
-    """Wilder's average directional index, +DI and −DI, 0..100 each, seeded as by TA-Lib; 0 where no candle has
-    moved up or down."""
+    """Wilder's average directional index, +DI and −DI, 0..100 each, seeded as by TA-Lib; 0 where no
+    candle has moved up or down."""
     if seen < 2:
         return NAN, NAN, NAN, plus, minus, moved, level
     high, low, before = values[i, HIGH], values[i, LOW], values[i - 1, CLOSE]
