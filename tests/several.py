@@ -62,6 +62,28 @@ class Of15m(BaseStrategy):
 """
 
 
+HOURS = """
+from projections.strategies import BaseStrategy, ema, highest, param, sma
+
+
+class Hours(BaseStrategy):
+    near: int = param(3, low=1, high=100)
+    far: int = param(2, low=1, high=100)
+
+    average = sma("close", "near")
+    trend = ema("close", "far", timeframe="15m")
+    top = highest("high", 3, timeframe="1h")
+
+    @staticmethod
+    def signal(bar, x, p, pos):
+        if bar.close > x.trend or bar.close > x.top:
+            return 1.0
+        if bar.close < x.average:
+            return -1.0
+        return pos
+"""
+
+
 def several(kernels: Path, folder: Path) -> Strategies:
     """The built-in strategies and those above."""
     file = folder / "several.py"

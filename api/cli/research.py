@@ -20,6 +20,7 @@ from api.cli.session import Session
 if TYPE_CHECKING:
     from infra.research.result import Result
     from infra.research.sources import Data
+    from projections.strategies.code import StrategyCode
 
 Source = Annotated[
     Literal["journal", "candles"] | None,
@@ -113,7 +114,7 @@ def backtest(
         code.check(params)
         both = as_known and final
         market = f"{venue}:{symbol}"
-        known = data_of(session, market, timeframe, source, data, stamp, fill)
+        known = data_of(session, market, timeframe, source, data, stamp, fill, code)
         first = in_last_revision(known) if final and not both else known
         result = test(code, first, params, say=say, **asked)
         other = test(code, in_last_revision(known), params, **asked) if both else None
@@ -166,13 +167,14 @@ def data_of(
     file: Path | None,
     stamp: Stamp,
     fill: Fill,
+    code: "StrategyCode",
 ) -> "Data":
-    """What is asked for by options that `check_source` has seen."""
+    """What is asked for by options that `check_source` has seen, for a strategy."""
     if file is not None:
         return _of_file(session, market, timeframe, file, stamp, fill)
     if source == "candles":
         return _candles(session, market, timeframe, fill)
-    return _recorded(session, market, timeframe)
+    return _recorded(session, market, timeframe, code)
 
 
 def _of_file(
@@ -196,7 +198,7 @@ def _candles(session: Session, market: str, timeframe: Timeframe, fill: Fill) ->
     return recorded_bars(session.log, market, timeframe, fill=fill or "next-open")
 
 
-def _recorded(session: Session, market: str, timeframe: Timeframe) -> "Data":
+def _recorded(session: Session, market: str, timeframe: Timeframe, code: "StrategyCode") -> "Data":
     from infra.research.sources import recorded
     from streams.records import partition_of
     from streams.topics import JOURNAL
@@ -205,7 +207,12 @@ def _recorded(session: Session, market: str, timeframe: Timeframe) -> "Data":
     total = session.log.highwater(JOURNAL, partition_of(market.encode(), session.log.partitions))
     with progress("reading the journal", total) as advance:
         return recorded(
-            session.log, session.settings.home, market, timeframe, progress=lambda done, _: advance(done)
+            session.log,
+            session.settings.home,
+            market,
+            timeframe,
+            higher=code.higher,
+            progress=lambda done, _: advance(done),
         )
 
 

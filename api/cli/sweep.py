@@ -104,7 +104,7 @@ def sweep(
     if report is not None:
         check_file(report, "--report")
     with Session() as session, refusing_lookups(), refusing():
-        from infra.research.backtesting import Asked
+        from infra.research.backtesting import Asked, code_of
         from infra.research.grid import axis
         from infra.research.sweeping import begun, run
 
@@ -112,14 +112,15 @@ def sweep(
         axes = [axis(text) for text in grid]
         if len(dict(axes)) < len(axes):
             raise CommandFailedError("a parameter has two axes: give each one --grid")
-        known = data_of(session, f"{venue}:{symbol}", timeframe, source, data, stamp, fill)
+        code = code_of(strategy, session.strategies)
+        known = data_of(session, f"{venue}:{symbol}", timeframe, source, data, stamp, fill, code)
         asked = Asked(
             cash=cash, sizing=size, short=short, after=after_ns, until=until_ns, cold=cold,
             fee=None if fee is None else rate(fee, "--fee-bp"), annualise=annualise,
             slippage=None if slippage is None else rate(slippage, "--slippage-bp"),
             holdout=holdout, look=look,
         )  # fmt: skip
-        swept = begun(strategy, known, dict(axes), chosen, seed, session.strategies, asked)
+        swept = begun(code, known, dict(axes), chosen, seed, session.strategies, asked)
         with progress("sweeping", len(swept.sets)) as advance:
             seen, home, ledger = Seen(sort, advance), session.settings.home, session.ledger
             with suppress(KeyboardInterrupt):

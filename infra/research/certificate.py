@@ -6,7 +6,7 @@ making it again from the same home gives the same one: that is how it is checked
 Why: ADR 31.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -125,7 +125,7 @@ def certify(log: Log, strategies: Strategies, asked: Asked, progress: Progress |
         outcome = relive(Prepared(columns, higher=higher), strategies.get, asked.bot_id)
     except LookupError as error:
         raise ParityError(str(error)) from error
-    return _certificate(home, columns, outcome)
+    return _certificate(home, columns, higher, outcome)
 
 
 def again(
@@ -238,10 +238,10 @@ class _Home:
                     self.writers |= {value.decode() for name, value in record.headers if name == "code"}
                 yield from mine
 
-    def candles(self) -> Iterator[tuple[Cause, Candle]]:
+    def candles(self, timeframe: str) -> Iterator[tuple[Cause, Candle]]:
         for _, found in self._events(CANDLES):
             for cause, event in found:
-                if isinstance(event, Candle) and event.timeframe == self.bot.timeframe:
+                if isinstance(event, Candle) and event.timeframe == timeframe:
                     yield cause, event
 
     def _events(self, topic: str) -> Iterator[Any]:
@@ -253,14 +253,16 @@ def _is_of(event: Any, bot_id: int) -> bool:
     return bot_id in ids if isinstance(ids, tuple) else bot_id == ids
 
 
-def _certificate(home: _Home, columns: Columns, outcome: Outcome) -> Certificate:
+def _certificate(home: _Home, columns: Columns, higher: Sequence[Columns], outcome: Outcome) -> Certificate:
     asked, recorded_ = home.asked, sorted(home.of_bot(), key=lambda pair: pair[0])
     span = {"after": asked.after, "until": asked.until}
     bot = compare(columns, outcome, recorded_, asked.bot_id, **span)
-    found = compare_candles(columns, home.candles(), **span).joined(bot)
+    found = bot
+    for one in (*higher, columns):
+        found = compare_candles(one, home.candles(one.timeframe), **span).joined(found)
     near = None
     if found.differs is not None:
-        both = chain(recorded_, home.candles())
+        both = chain(recorded_, home.candles(columns.timeframe))
         near = beside(columns, outcome, both, asked.bot_id, found.differs.time)
     changes = [event for _, event in recorded_ if isinstance(event, BotChanged)]
     ends = columns.bars["end"]

@@ -157,7 +157,7 @@ class Result:
         final = self.data.prepared.bars is self.data.prepared.columns.bars
         values = values_of(self.data.prepared.columns, final=final)
         higher = tuple(
-            one._replace(values=self.data.prepared.revised[timeframe])
+            one._replace(values=self.data.prepared.revised[timeframe][: len(one.ends)])
             for timeframe, one in zip(code.higher, stretch.history.higher, strict=True)
         )
         history = History(stretch.history.ends, values[stretch.first - warm : stretch.last], higher)

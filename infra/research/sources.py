@@ -57,10 +57,12 @@ def recorded(
     timeframe: str,
     *,
     final: bool = False,
+    higher: Sequence[str] = (),
     progress: "Progress | None" = None,
 ) -> Data:
     """The journal of a market: fills at the tick. `final`: the candles in their last revision, which no bot
-    saw. Raises as `infra.research.kept.columns_of` does."""
+    saw. `higher`: timeframes that strategies will read, so that the ticks are read once. Raises as
+    `infra.research.kept.columns_of` does."""
     from infra.research.kept import columns_of  # noqa: PLC0415 - bars of a file need no fold
 
     partition = partition_of(market.encode(), log.partitions)
@@ -69,7 +71,7 @@ def recorded(
     def read(timeframes: Sequence[str]) -> list[Columns]:
         return columns_of(log, market, timeframes, home / FOLDER, progress)
 
-    (columns,) = read([timeframe])
+    columns, *above = read([timeframe, *higher])
     words = "Journal: fills at the tick, candles as bots saw them"
     notes = _notes(columns)
     if columns.last < stop - 1:
@@ -77,7 +79,7 @@ def recorded(
             f"The journal is read up to record {JOURNAL}:{partition}:{columns.last} of {stop}: the one behind"
             " it cannot be folded, and the engine has not said so yet; `tcpdashboard up` goes on behind it."
         )
-    data = Data(Prepared(columns), "journal", words, tuple(notes), {"source": "journal"}, read)
+    data = Data(Prepared(columns, higher=above), "journal", words, tuple(notes), {"source": "journal"}, read)
     return in_last_revision(data) if final else data
 
 

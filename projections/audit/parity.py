@@ -57,9 +57,11 @@ class Compared(NamedTuple):
     differs: Differs | None
 
     def joined(self, other: "Compared") -> "Compared":
-        """Both, of kinds of their own; of two that differ at one time, the first of this one."""
+        """Both; of two that differ at one time, the first of this one."""
         found = [one for one in (self.differs, other.differs) if one is not None]
-        return Compared(self.counts | other.counts, min(found, key=lambda one: one.time, default=None))
+        kinds = self.counts | other.counts
+        counts = {kind: self.counts.get(kind, 0) + other.counts.get(kind, 0) for kind in kinds}
+        return Compared(counts, min(found, key=lambda one: one.time, default=None))
 
 
 class Beside(NamedTuple):
@@ -228,7 +230,7 @@ def _mark(cause: Cause, event: Equity, at: int) -> Row:
 def _candle(cause: Cause, event: Candle) -> Row:
     names = ("open", "high", "low", "close", "volume", "trades", "price_scale", "size_scale")
     more = ("empty", "incomplete", "first_offset", "last_offset")
-    head: Row = {"time": event.timestamp, "offset": cause.offset}
+    head: Row = {"timeframe": event.timeframe, "time": event.timestamp, "offset": cause.offset}
     return {**head, **{name: getattr(event, name) for name in names + more}}
 
 
@@ -273,7 +275,7 @@ def _tested_candle(columns: Columns, at: int) -> Row:
     bar = columns.bars[at]
     market, flags = columns.eras[int(bar["era"])], int(bar["flags"])
     names = ("open", "high", "low", "close", "volume", "trades")
-    head: Row = {"time": int(bar["end"]), "offset": int(bar["offset"])}
+    head: Row = {"timeframe": columns.timeframe, "time": int(bar["end"]), "offset": int(bar["offset"])}
     return {
         **head,
         **{name: int(bar[name]) for name in names},

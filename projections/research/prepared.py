@@ -75,7 +75,11 @@ class Prepared:
         before, and on as many candles of timeframes above as it `needs`. Raises `NotKnownError`."""
         ends, values = self.ends[first - warm : last], self.values[first - warm : last]
         higher = [
-            beside(ends, self.of(timeframe), max(self.closed_before(timeframe, first) - need, 0))
+            beside(
+                ends,
+                self.of(timeframe).head(self.closed_before(timeframe, last)),
+                max(self.closed_before(timeframe, first) - need, 0),
+            )
             for timeframe, need in needs.items()
         ]
         return History(ends, values, tuple(higher))

@@ -1,13 +1,17 @@
 """A bot over several timeframes, by the doors: warmed by the manager, looked at by its indicators."""
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from infra.commands.manager import BotSpec
 from infra.db.pages import Window
 from infra.db.schema import migrate, open_database
+from infra.research.certificate import Asked, again, certify, to_json
 from infra.strategies.indicators import Indicators
 from infra.strategies.lives import BotHistory
 from infra.strategies.registry import Strategies
@@ -15,13 +19,17 @@ from infra.upkeep.rebuild import rebuild
 from projections.audit.verify import verify
 from projections.strategies.parameters import StrategyParameterError
 from streams.backends import open_log
-from streams.events import BotChanged, DeadLetter
+from streams.codec import decode_output, encode
+from streams.events import BotChanged, Candle, DeadLetter, Event
 from streams.log import Log
-from streams.topics import SYSTEM
+from streams.records import Entry, Output, Record
+from streams.topics import ALL, DERIVED, JOURNAL, SYSTEM
 from tests.integration import test_ranges as ranges
+from tests.integration.command_line import CommandLine
 from tests.integration.test_warming import FOLDED, MARKET, Home, float_bits
-from tests.journal import START
+from tests.journal import START, of
 from tests.programs import KERNELS
+from tests.property.test_several_timeframes import Talking
 from tests.several import several
 from tests.warming import wander
 
@@ -131,3 +139,80 @@ def test_in_a_copy_of_a_range_it_steps_as_in_the_whole(
             assert ranges.same_from(edge, expected, ranges.traced(part, strategies)) > 60
             ranges.fold_home(part, strategies)
             assert verify(part, strategies, lambda _: None).equal
+
+
+def test_its_certificate_compares_the_higher_candles_too(tmp_path: Path, strategies: Strategies) -> None:
+    world = Talking(7, strategies, Counter())
+    world.live()
+    log = ranges.open_log
+    with log(tmp_path / "log") as recorded_, log(tmp_path / "other") as other:
+        recorded_.append(Entry(JOURNAL, r.key, r.value, r.time_ms, 0, r.headers) for r in world.journal)
+        ranges.fold_home(recorded_, strategies)
+        closed = [event for event in of(world.derived, Candle) if event.revision == 0]
+        read = [event for event in closed if event.timeframe in ("1m", "5m", "15m")]
+        for bot_id in (1, 2):
+            made = certify(recorded_, strategies, Asked(bot_id))
+            assert made.equal and made.compared["candles"] == len(read) and made.facts > 10
+            assert to_json(again(recorded_, strategies, made)) == to_json(made)
+        alter = of_one(
+            Candle, lambda one: replace(one, close=one.close + 1), 1, lambda one: one.timeframe == "15m"
+        )
+        for topic in ALL:
+            copied = [alter(record) for record in recorded_.read(topic, 0)]
+            other.append(Entry(topic, r.key, r.value, r.time_ms, 0, r.headers) for r in copied)
+        difference = certify(other, strategies, Asked(1)).difference
+        assert difference is not None and difference.kind == "candles"
+        assert (difference.recorded or {})["timeframe"] == "15m"
+
+
+def of_one(
+    kind: type, change: Callable[[Any], Event], number: int, which: Callable[[Any], bool]
+) -> Callable[[Record], Record]:
+    """Changes the `number`-th of these events in the derived streams."""
+    count = 0
+
+    def alter(record: Record) -> Record:
+        nonlocal count
+        if record.topic not in DERIVED:
+            return record
+        output = decode_output(record.value)
+        told: list[Event] = []
+        for event in output.events:
+            mine = isinstance(event, kind) and which(event)
+            count += mine
+            told.append(change(event) if mine and count == number else event)
+        parts = (output.partition, output.offset, output.indexes, tuple(told))
+        return record._replace(value=encode(Output(*parts)))  # type: ignore[arg-type] - a tuple knows no fields
+
+    return alter
+
+
+HIGHER = """
+from projections.strategies import BaseStrategy, param, sma
+
+
+class Higher(BaseStrategy):
+    near: int = param(3, low=1, high=9)
+    average = sma("close", "near")
+    trend = sma("close", 2, timeframe="15m")
+
+    @staticmethod
+    def signal(bar, x, p, pos):
+        return 1.0 if x.average > x.trend else -1.0
+"""
+
+
+def test_the_command_line_knows_such_strategies(recorded: CommandLine, tmp_path: Path) -> None:
+    file = tmp_path / "higher.py"
+    file.write_text(HIGHER)
+    home = CommandLine(recorded.copy(tmp_path / "copy").home, {"TCPD_STRATEGIES": str(file)})
+    on = ("--venue", "test", "--symbol", "BTC/USDT", "--timeframe")
+    created = home.run("bots", "create", *on, "1m", "--cash", "9", "--strategy", "higher")
+    assert "warmed on 3 candles and 2 of 15m at" in created.stderr
+    words = "reads candles of 15m: a bot of 1h is not below them; choose 1m or 5m"
+    assert words in home.error("bots", "create", *on, "1h", "--cash", "9", "--strategy", "higher")
+    told = home.line("backtest", "higher", *on, "1m", "--short")
+    assert told["metrics"]["trades"] > 3
+    assert home.line("runs", "again", told["trial"])["same"] is True
+    rows = home.lines("sweep", "higher", *on, "1m", "--short", "--grid", "near=2:4", "--json")
+    assert len(rows) == 3

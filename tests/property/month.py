@@ -18,6 +18,7 @@ from tests.e2e.test_bitmex import PANDAS_ONLY
 from tests.parity import compared
 from tests.property.blocks import OVER_BLOCKS
 from tests.property.worlds import HAPPENINGS, World
+from tests.several import HOURS
 
 DAY_S = 86_400
 NEW_A_DAY = 9
@@ -29,6 +30,7 @@ CODES = {
     "sma_cross": {"fast": 2, "slow": 9},
     "rsi_reversion": {"n": 7, "low": 35.0, "high": 65.0},
     "macd_cross": {"fast": 3, "slow": 9, "signal": 3},
+    "hours": {"near": 3, "far": 2},
     "bollinger_breakout": {"n": 9, "width": 1.0},
     "over_blocks": {"n": 5, "m": 3},
 }
@@ -81,8 +83,10 @@ class Month(World):
 
 
 def with_others(kernels: Path, folder: Path) -> Strategies:
-    """The strategies of all worlds, one that works on frames, and one with blocks over blocks."""
+    """The strategies of all worlds, one that works on frames, one with blocks over blocks, and one over
+    several timeframes."""
     files = {folder / "mine.py": PANDAS_ONLY, folder / "over_blocks.py": OVER_BLOCKS}
+    files[folder / "hours.py"] = HOURS
     for file, text in files.items():
         file.write_text(text)
     return load_strategies(kernels, list(files))

@@ -28,6 +28,7 @@ from streams.events import (
     named_above,
 )
 from tests.journal import create, emitted, fold, spot
+from tests.parity import compared
 from tests.programs import KERNELS
 from tests.property.worlds import World
 from tests.several import several
@@ -206,3 +207,14 @@ def test_a_restart_anywhere_gives_the_same_bytes(
         pipeline.restore(state)
     assert derived == world.derived
     assert pipeline.snapshot() == world.pipeline.snapshot()
+
+
+def test_the_backtest_of_every_recorded_bot_is_what_is_recorded(strategies: Strategies) -> None:
+    counts: Counter[str] = Counter()
+    for seed in range(20, 35):
+        world = Talking(seed, strategies, Counter())
+        world.live()
+        for bot_id, one in compared(world.journal, strategies, world.derived).items():
+            assert one.differs is None, f"world {seed}, bot {bot_id}: {one.differs}"
+            counts.update(one.counts)
+    assert min(counts[kind] for kind in counts) > 100, counts
