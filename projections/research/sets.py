@@ -157,7 +157,9 @@ class Sets:
         room, sharing, values = self._room, self.sharing, self._prepared.values
         columns = [np.empty((len(column.begins) * column.outputs, last - first)) for column in self._columns]
         for k, (column, out) in enumerate(zip(self._columns, columns, strict=True)):
-            sharing.columns[k](values, first, last, column.begins, column.parameters, column.state, out)
+            sharing.columns[k](
+                values, self._prepared.ends, first, last, column.begins, column.parameters, column.state, out
+            )
         room.counts[:] = 0
         start, at, fault = 0, np.zeros(2, np.int64), np.zeros(1)
         while start < len(self.begins):

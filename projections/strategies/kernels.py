@@ -7,6 +7,8 @@ Every block has the form `block(values, i, seen, <arguments>, <state>) -> (<outp
   `seen` counts the candles that this bot has seen, this one included.
 * the state is a few floats, all zero for a fresh bot, whatever the window is long.
 * an output is NaN until the block is warm.
+* a block whose last step alone needs some of its arguments is written as two calls and their return, the
+  second without candles and state: sets of a sweep that differ there alone share the first (`sharing.py`).
 
 Those of one column stand here, those of whole candles in `kernels_of_bars.py`. The text of these functions
 is copied into every generated module (`generate.py`), where numba compiles it; here it is plain Python, and
@@ -50,6 +52,16 @@ def add_pair(high: float, low: float, a: float, b: float) -> tuple[float, float]
     """(high + low) + (a + b) as such a pair of about 106 bits."""
     total, error = two_sum(high, a)
     return two_sum(total, error + (low + b))
+
+
+def add_square(
+    large: float, large_low: float, small: float, small_low: float, value: float, sign: float
+) -> tuple[float, float, float, float]:
+    """A sum of squares ± value²: its leading and its other halves, each an exact pair."""
+    high, low = two_product(value, value)
+    large, large_low = add_pair(large, large_low, sign * high, 0.0)
+    small, small_low = add_pair(small, small_low, sign * low, 0.0)
+    return large, large_low, small, small_low
 
 
 def exponential(level: float, value: float, count: int, n: int) -> float:
@@ -114,6 +126,49 @@ def atr(values: Values, i: int, seen: int, n: int, level: float) -> tuple[float,
     return (level if seen > n else NAN), level
 
 
+def deviations(
+    values: Values,
+    i: int,
+    seen: int,
+    column: int,
+    n: int,
+    total: float,
+    total_low: float,
+    large: float,
+    large_low: float,
+    small: float,
+    small_low: float,
+) -> tuple[float, float, float, float, float, float, float, float]:
+    """Mean and population standard deviation of the last n.
+
+    The sums are kept in about 106 bits, that of squares once for their leading and once for their other
+    halves. The difference of sums of squares would otherwise eat the variance of a price that is large beside
+    its changes; and so every sum is exact, of prices within a factor of a million: the numbers depend on the
+    last n alone, and on nothing that rounding left of older ones.
+    """
+    value = values[i, column]
+    total, total_low = add_pair(total, total_low, value, 0.0)
+    large, large_low, small, small_low = add_square(large, large_low, small, small_low, value, 1.0)
+    if seen > n:
+        value = values[i - n, column]
+        total, total_low = add_pair(total, total_low, -value, 0.0)
+        large, large_low, small, small_low = add_square(large, large_low, small, small_low, value, -1.0)
+    if seen < n:
+        return NAN, NAN, total, total_low, large, large_low, small, small_low
+    square, square_low = add_pair(large, large_low, small, small_low)
+    # n² × variance = n × square − total², of which the leading digits cancel
+    high, low = two_product(float(n), square)
+    other, other_low = two_product(total, total)
+    spread = (high - other) + ((low - other_low) + (n * square_low - 2.0 * total * total_low))
+    sigma = sqrt(spread) / n if spread > 0.0 else 0.0
+    return total / n, sigma, total, total_low, large, large_low, small, small_low
+
+
+def bands(middle: float, reach: float, width: float) -> tuple[float, float, float]:
+    """Middle, upper and lower band, `width` times so far away."""
+    return middle, middle + width * reach, middle - width * reach
+
+
 def bollinger(
     values: Values,
     i: int,
@@ -128,34 +183,12 @@ def bollinger(
     small: float,
     small_low: float,
 ) -> tuple[float, float, float, float, float, float, float, float, float]:
-    """Middle, upper and lower band: mean ± width × population standard deviation of the last n.
-
-    The sums are kept in about 106 bits, that of squares once for their leading and once for their other
-    halves. The difference of sums of squares would otherwise eat the variance of a price that is large beside
-    its changes; and so every sum is exact, of prices within a factor of a million: the bands depend on the
-    last n alone, and on nothing that rounding left of older ones.
-    """
-    value = values[i, column]
-    total, total_low = add_pair(total, total_low, value, 0.0)
-    high, low = two_product(value, value)
-    large, large_low = add_pair(large, large_low, high, 0.0)
-    small, small_low = add_pair(small, small_low, low, 0.0)
-    if seen > n:
-        value = values[i - n, column]
-        total, total_low = add_pair(total, total_low, -value, 0.0)
-        high, low = two_product(value, value)
-        large, large_low = add_pair(large, large_low, -high, 0.0)
-        small, small_low = add_pair(small, small_low, -low, 0.0)
-    if seen < n:
-        return NAN, NAN, NAN, total, total_low, large, large_low, small, small_low
-    square, square_low = add_pair(large, large_low, small, small_low)
-    mean = total / n
-    # n² × variance = n × square − total², of which the leading digits cancel
-    high, low = two_product(float(n), square)
-    other, other_low = two_product(total, total)
-    spread = (high - other) + ((low - other_low) + (n * square_low - 2.0 * total * total_low))
-    deviation = width * (sqrt(spread) / n if spread > 0.0 else 0.0)
-    return mean, mean + deviation, mean - deviation, total, total_low, large, large_low, small, small_low
+    """Middle, upper and lower band: mean ± width × population standard deviation of the last n."""
+    mean, sigma, total, total_low, large, large_low, small, small_low = deviations(
+        values, i, seen, column, n, total, total_low, large, large_low, small, small_low
+    )
+    middle, upper, lower = bands(mean, sigma, width)
+    return middle, upper, lower, total, total_low, large, large_low, small, small_low
 
 
 def macd(
@@ -240,16 +273,6 @@ def highest(values: Values, i: int, seen: int, column: int, n: int) -> float:
     return greatest
 
 
-def add_square(
-    large: float, large_low: float, small: float, small_low: float, value: float, sign: float
-) -> tuple[float, float, float, float]:
-    """A sum of squares ± value²: its leading and its other halves, each an exact pair."""
-    high, low = two_product(value, value)
-    large, large_low = add_pair(large, large_low, sign * high, 0.0)
-    small, small_low = add_pair(small, small_low, sign * low, 0.0)
-    return large, large_low, small, small_low
-
-
 def moments(
     values: Values,
     i: int,
@@ -265,7 +288,7 @@ def moments(
 ) -> tuple[float, float, float, float, float, float, float, float]:
     """Of the last n: the newest less the mean, and the population standard deviation.
 
-    The sums are exact, of values within a factor of a million, as in `bollinger`.
+    The sums are exact, of values within a factor of a million, as in `deviations`.
     """
     value = values[i, column]
     total, total_low = add_pair(total, total_low, value, 0.0)

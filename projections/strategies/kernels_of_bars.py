@@ -11,6 +11,7 @@ from projections.strategies.kernels import (
     Values,
     add_pair,
     atr,
+    bands,
     ema,
     highest,
     lowest,
@@ -78,15 +79,22 @@ def donchian(values: Values, i: int, seen: int, n: int) -> tuple[float, float, f
     return (top + bottom) / 2.0, top, bottom
 
 
+def channel(
+    values: Values, i: int, seen: int, n: int, average: float, ranges: float
+) -> tuple[float, float, float, float]:
+    """Exponential average of closes and Wilder's average true range, both warm."""
+    middle, average = ema(values, i, seen, CLOSE, n, average)
+    reach, ranges = atr(values, i, seen, n, ranges)
+    return (middle if seen > n else NAN), reach, average, ranges
+
+
 def keltner(
     values: Values, i: int, seen: int, n: int, width: float, average: float, ranges: float
 ) -> tuple[float, float, float, float, float]:
     """Middle, upper and lower: exponential average of closes ± width × Wilder's average true range."""
-    middle, average = ema(values, i, seen, CLOSE, n, average)
-    reach, ranges = atr(values, i, seen, n, ranges)
-    if seen <= n:
-        return NAN, NAN, NAN, average, ranges
-    return middle, middle + width * reach, middle - width * reach, average, ranges
+    mean, reach, average, ranges = channel(values, i, seen, n, average, ranges)
+    middle, upper, lower = bands(mean, reach, width)
+    return middle, upper, lower, average, ranges
 
 
 def vwap(

@@ -9,7 +9,8 @@ Why: ADR 33.
 
 import ast
 import re
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import NamedTuple, TypeAlias
 
 from projections.strategies.code import StrategyCompileError
 from projections.strategies.generate import LIVE, code_hash
@@ -17,8 +18,8 @@ from projections.strategies.generated import Line
 
 COLUMN = '''
 
-@njit("void(f8[:, ::1], i8, i8, i8[::1], f8[:, ::1], f8[:, ::1], f8[:, ::1])", **entered)
-def column_{number}(values, first, last, begins, parameters, state, column):
+@njit("void(f8[:, ::1], i8[::1], i8, i8, i8[::1], f8[:, ::1], f8[:, ::1], f8[:, ::1])", **entered)
+def column_{number}(values, ends, first, last, begins, parameters, state, column):
     """Candles `first` … `last` − 1 into `column`, for each row of `parameters` from that of `begins` on."""
     for u in range(begins.shape[0]):
         p = {parameters}
@@ -68,6 +69,10 @@ def changes(
 '''
 
 
+Functions: TypeAlias = dict[str, ast.FunctionDef]
+"""Those of a module, by name."""
+
+
 class Shared(NamedTuple):
     """The third module's text, and the lines whose columns are shared."""
 
@@ -81,10 +86,10 @@ def shared(text: str) -> Shared | None:
     before, mark, live = text.rpartition(LIVE)
     parameters = re.search(r"^        p = (Parameters\(.*\))$", live, re.MULTILINE)
     tree = ast.parse(before)
-    steps = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "step"]
-    if not mark or parameters is None or not steps:
+    functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+    if not mark or parameters is None or "step" not in functions:
         raise StrategyCompileError("its code holds no step that this release can loop over a history")
-    cut = _cut(steps[0])
+    cut = _cut(functions["step"], functions)
     if cut is None:
         return None
     lines, others, signal = cut
@@ -117,41 +122,93 @@ class _Call(NamedTuple):
     state: tuple[str, ...]
 
 
-def _cut(step: ast.FunctionDef) -> tuple[list[_Call], list[str], str] | None:
+def _cut(step: ast.FunctionDef, functions: Functions) -> tuple[list[_Call], list[str], str] | None:
     """Its lines that compute indicators, those behind them, and the signal."""
     calls: list[_Call] = []
     others: list[str] = []
-    for node in step.body[1:]:
-        if isinstance(node, ast.Return):
-            assert isinstance(node.value, ast.Tuple)
-            return calls, others, ast.unparse(node.value.elts[0])
-        if not isinstance(node, ast.Assign) or not isinstance(node.value, ast.Call):
-            return None
-        call = _call(node.targets[0], node.value)
+    *body, end = step.body[1:]
+    for node in (part for line in body for part in _parted(line, functions)):
+        call = _call(node, functions)
         if call is not None:
             calls.append(call)
-        elif "seen" in {n.id for n in ast.walk(node.value) if isinstance(n, ast.Name)}:
+        elif _names([node]) & {"seen", "ends"}:
             return None
         else:
             others.append(ast.unparse(node))
-    return None
+    if not isinstance(end, ast.Return) or not isinstance(end.value, ast.Tuple):
+        return None
+    return calls, others, ast.unparse(end.value.elts[0])
 
 
-def _call(target: ast.expr, call: ast.Call) -> _Call | None:
-    """None for a line that is no indicator of the candles and of its own state alone."""
-    given = [ast.unparse(argument) for argument in call.args]
-    if given[:3] != ["values", "i", "seen"]:
+def _parted(line: ast.stmt, functions: Functions) -> list[ast.stmt]:
+    """A line that calls a block as the two calls that the block is made of, the second without state."""
+    if not isinstance(line, ast.Assign) or not isinstance(line.value, ast.Call):
+        return [line]
+    block = functions.get(ast.unparse(line.value.func))
+    match block.body[1:] if block else []:
+        case [
+            ast.Assign(targets=[ast.Tuple(kept)], value=ast.Call() as first),
+            ast.Assign(targets=[ast.Tuple(outputs)], value=ast.Call() as second),
+            ast.Return(value=ast.Tuple(returned)),
+        ] if _begins(first) and not _begins(second):
+            pass
+        case _:
+            return [line]
+    assert block is not None
+    names = dict(zip((a.arg for a in block.args.args), map(ast.unparse, line.value.args), strict=True))
+    targets = _targets(line)
+    state = dict(zip(map(ast.unparse, returned[len(outputs) :]), targets[len(outputs) :], strict=True))
+    if _names(second.args) & {"values", "i", "seen", "ends", *state}:
+        return [line]
+    names |= {one: f"{targets[0]}_{one}" for one in map(ast.unparse, kept) if one not in state}
+    between = [{**names, **state}[ast.unparse(one)] for one in kept]
+    return [_line(between, first, names), _line(targets[: len(outputs)], second, names)]
+
+
+def _begins(call: ast.Call) -> bool:
+    """Whether it is told the candles and where in them it is."""
+    return [ast.unparse(a) for a in call.args if ast.unparse(a) != "ends"][:3] == ["values", "i", "seen"]
+
+
+def _line(targets: list[str], call: ast.Call, names: dict[str, str]) -> ast.stmt:
+    given = [names.get(ast.unparse(a), ast.unparse(a)) for a in call.args]
+    return ast.parse(f"{', '.join(targets)} = {ast.unparse(call.func)}({', '.join(given)})").body[0]
+
+
+def _targets(line: ast.Assign) -> list[str]:
+    target = line.targets[0]
+    return [ast.unparse(one) for one in (target.elts if isinstance(target, ast.Tuple) else [target])]
+
+
+def _names(nodes: Iterable[ast.AST]) -> set[str]:
+    return {n.id for node in nodes for n in ast.walk(node) if isinstance(n, ast.Name)}
+
+
+def _call(line: ast.stmt, functions: Functions) -> _Call | None:
+    """None for a line that is no indicator of the candles, of parameters and of its own state alone."""
+    if not isinstance(line, ast.Assign) or not isinstance(line.value, ast.Call) or not _begins(line.value):
         return None
-    names = tuple(ast.unparse(e) for e in (target.elts if isinstance(target, ast.Tuple) else [target]))
-    state = tuple(name for name in given[3:] if name in names)
-    plain = [a for a in call.args[3:] if not (isinstance(a, ast.Name) and a.id in state)]
-    arguments = tuple(a.attr for a in plain if isinstance(a, ast.Attribute))
-    if any(not isinstance(a, ast.Attribute | ast.Constant | ast.UnaryOp) for a in plain):
+    names, call = _targets(line), line.value
+    given = [ast.unparse(a) for a in call.args]
+    state = tuple(name for name in given if name in names)
+    if _names(call.args) - {"values", "ends", "i", "seen", "p", *state}:
         return None
-    outputs = tuple(name for name in names if name not in state)
-    shifted = [*given[:2], "i - begins[u] + 1", *given[3:]]
+    arguments = _parameters([call], functions)
+    outputs = tuple(name for name in names if name not in state and name != "_")
+    shifted = ["i - begins[u] + 1" if name == "seen" else name for name in given]
     text = f"{ast.unparse(call.func)}({', '.join(shifted)})"
     return _Call(", ".join(names), text, arguments, outputs, state)
+
+
+def _parameters(nodes: Iterable[ast.AST], functions: Functions) -> tuple[str, ...]:
+    """The parameters that it depends on, also in the functions that are handed all of them."""
+    found: dict[str, None] = {}
+    for n in (n for node in nodes for n in ast.walk(node)):
+        if isinstance(n, ast.Attribute) and isinstance(n.value, ast.Name) and n.value.id == "p":
+            found[n.attr] = None
+        elif isinstance(n, ast.Call) and "p" in map(ast.unparse, n.args):
+            found |= dict.fromkeys(_parameters([functions[ast.unparse(n.func)]], functions))
+    return tuple(found)
 
 
 def _column(number: int, line: _Call, parameters: str) -> str:
