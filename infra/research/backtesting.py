@@ -28,7 +28,7 @@ from projections.research.honesty import too_short
 from projections.research.money import OVERFLOW
 from projections.research.prepared import NotKnownError, Prepared, era_before
 from projections.research.round_trips import TooLargeError
-from projections.research.run import Specification
+from projections.research.run import Failure, Specification
 from projections.research.run import backtest as run_over
 from projections.research.statistics import YEAR
 from projections.strategies.base import BaseStrategy
@@ -233,7 +233,12 @@ def run(
         raise BacktestError(str(error)) from error
     stretch, beyond = outcome.stretches[0], np.flatnonzero(outcome.equity == OVERFLOW)
     at = int(prepared.ends[first + beyond[0]]) if len(beyond) else -1
-    check_outcome(code.name, (stretch.last, stretch.failure), at, setting)
+    failure = (
+        Failure(int(prepared.ends[stretch.last]), stretch.last > first, stretch.failure)
+        if stretch.failure
+        else None
+    )
+    check_outcome(setting, code.name, failure, at)
     return Result(setting.data, spec, outcome, warm, setting.costs, how.annualise)
 
 
@@ -253,15 +258,13 @@ def warmth(setting: Setting, code: StrategyCode, params: Params) -> int:
     return warm
 
 
-def check_outcome(name: str, failed: tuple[int, str], beyond: int, setting: Setting) -> None:
-    """Raises `BacktestError` for a strategy that failed before it gave a target, at the bar in `failed` with
-    these words, if any; and for an equity that did not fit, first at the bar that ends at `beyond`, −1 for
-    none."""
-    bar, words = failed
-    if words and bar <= setting.first:
-        at = iso(int(setting.data.prepared.ends[bar]))
+def check_outcome(setting: Setting, name: str, failure: Failure | None, beyond: int) -> None:
+    """Raises `BacktestError` for a strategy that failed before it gave a target, and for an equity that did
+    not fit, first at the bar that ends at `beyond`, −1 for none."""
+    if failure is not None and not failure.begun:
         raise BacktestError(
-            f"strategy {name} failed at the bar {at}, before it gave a target, so nothing was tested: {words}"
+            f"strategy {name} failed at the bar {iso(failure.end)}, before it gave a target, so nothing was"
+            f" tested: {failure.words}"
         )
     if beyond >= 0:
         raise BacktestError(

@@ -12,7 +12,7 @@ from projections.research.daily import days_of, returns_of
 from projections.research.money import FEES
 from projections.research.round_trips import TooLargeError, check_money
 from projections.research.run import LOST
-from projections.research.sets import Account, Sets, walkable
+from projections.research.sets import Account, ColumnError, Sets, groups, walkable
 from projections.research.statistics import Number, Whole, holding, numbers
 from projections.strategies.code import CompiledCode, StrategyCode
 from projections.strategies.parameters import StrategyParameterError
@@ -78,31 +78,42 @@ def _together(
     """Those sets that have a number of bars to be warmed on."""
     prepared, first, last = setting.data.prepared, setting.first, setting.last
     packed = np.array([code.pack(sets[number]) for number in warm])
+    warmed = np.array([*warm.values()], np.int64)
     how = Account(setting.sizing, setting.asked.short, setting.cash, setting.asked.on_stale)
-    walked = Sets(code, packed, prepared, first, np.array([*warm.values()], np.int64), how)
-    walked.over(prepared, last)
+    whole, numbered = _whole(setting), np.array([*warm])
+    for group in groups(code, packed, warmed):
+        try:
+            walked = Sets(code, packed[group], prepared, first, warmed[group], how)
+            walked.over(last)
+        except ColumnError:
+            for number in numbered[group].tolist():
+                _alone(setting, code, sets[number], number, done)
+            continue
+        for s, number in enumerate(numbered[group].tolist()):
+            try:
+                done.rows[number] = _row(setting, walked, s, whole)
+                done.returns[number] = returns_of(walked.days[s], setting.cash)
+            except (BacktestError, TooLargeError) as error:
+                done.rows[number] = Row({}, str(error))
+
+
+def _whole(setting: Setting) -> Whole:
+    """What all sets have in common."""
+    prepared, first, last = setting.data.prepared, setting.first, setting.last
+    days = days_of(prepared.ends[first:last])
     market = prepared.columns.eras[int(prepared.bars["era"][last - 1])]
     held = held_over(prepared, first, last, setting.cash)
-    bars = first + days_of(prepared.ends[first:last]).last
-    whole = Whole(
-        walked.ends,
-        np.empty(0, np.int64),
-        int(prepared.ends[last - 1]),
-        setting.cash,
-        0,
-        holding(held, market, bars - first, prepared.closes[bars]),
-    )
-    for s, number in enumerate(warm):
-        failed = walked.failures.get(s, (last, ""))
-        try:
-            if walked.bots["lost"][s]:
-                raise BacktestError(LOST)
-            check_outcome(code.name, failed, int(walked.tallies["beyond"][s]), setting)
-            check_money(walked.tallies["money"][s])
-        except (BacktestError, TooLargeError) as error:
-            done.rows[number] = Row({}, str(error))
-            continue
-        own = whole._replace(equity=walked.days[s], fees=int(walked.accounts[s, FEES]))
-        found = numbers(walked.tallies[s], own, setting.asked.annualise)
-        done.rows[number] = Row(found.values, failed[1])
-        done.returns[number] = returns_of(walked.days[s], setting.cash)
+    hold = holding(held, market, days.last, prepared.closes[first + days.last])
+    return Whole(days.ends, np.empty(0, np.int64), int(prepared.ends[last - 1]), setting.cash, 0, hold)
+
+
+def _row(setting: Setting, walked: Sets, s: int, whole: Whole) -> Row:
+    """Raises `BacktestError` and `TooLargeError`."""
+    failure, row = walked.failures.get(s), walked.tallies[s]
+    if walked.bots["lost"][s]:
+        raise BacktestError(LOST)
+    check_outcome(setting, walked.code.name, failure, int(row["beyond"]))
+    check_money(row["money"])
+    whole = whole._replace(equity=walked.days[s], fees=int(walked.accounts[s, FEES]))
+    found = numbers(row, whole, setting.asked.annualise)
+    return Row(found.values, failure.words if failure else "")

@@ -49,7 +49,7 @@ Records: TypeAlias = Any
 Record: TypeAlias = Any
 """One of an array, changed in place."""
 
-DECIDE_SHA256: Final = "719322121798755f4e22268d9e1645c127c1f2982a3bacb8425a208217619038"
+DECIDE_SHA256: Final = "8539fd45cf74064e1024892027a1783f2568faf79a5a23296ed78ae14fc40a02"
 """Of the file of `projections.research.decide`: a change there must be a change here, since numba's cache on
 disk looks at this file alone."""
 

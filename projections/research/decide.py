@@ -21,7 +21,6 @@ from projections.research.money import (
     MIN_SIZE,
     OVERFLOW,
     POSITION,
-    SIZE_STEP,
     SIZE_UNIT,
     U8,
     VECTOR,
@@ -29,6 +28,7 @@ from projections.research.money import (
     affordable,
     closing,
     equity,
+    in_steps,
     quotient,
     size_for,
     slipped,
@@ -38,7 +38,7 @@ from projections.research.money import (
 )
 from streams.ticks import I8
 
-MONEY_SHA256: Final = "6748bf890e827818ebfcba59f279d6ecf1adadacf55bdaf49fea67a08ef69856"
+MONEY_SHA256: Final = "aecc0a84ec92a190939e60a53b4978ef019fac686408808905f0b7a1e5515480"
 """Of the file of `projections.research.money`: a change there must be a change here, since numba's cache on
 disk looks at this file alone."""
 
@@ -94,10 +94,8 @@ def desired(
     share = quotient(w, sizing_value, whole, above, 1, unit, 1 << first, 1 << second, 1 << third, False)
     if share == OVERFLOW:
         return OVERFLOW
-    if mode == AMOUNT:
-        size = share // m[SIZE_STEP] * m[SIZE_STEP]
-    else:
-        size = size_for(m, w, share, slipped(m, w, price, target > 0.0))
+    at = slipped(m, w, price, target > 0.0)
+    size = in_steps(m, share) if mode == AMOUNT else size_for(m, w, share, at)
     return -size if size != OVERFLOW and target < 0.0 else size
 
 

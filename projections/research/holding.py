@@ -22,7 +22,7 @@ from projections.research.money import (
 from streams.events import Market
 from streams.ticks import I8
 
-MONEY_SHA256: Final = "6748bf890e827818ebfcba59f279d6ecf1adadacf55bdaf49fea67a08ef69856"
+MONEY_SHA256: Final = "aecc0a84ec92a190939e60a53b4978ef019fac686408808905f0b7a1e5515480"
 """As in `projections.research.decide`: numba's cache on disk looks at this file alone."""
 
 

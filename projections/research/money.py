@@ -184,6 +184,8 @@ def quotient(w: U8, a: int, b: int, c: int, d: int, p: int, q: int, r: int, s: i
     if product < _FITS and float(p) * float(q) * float(r) * float(s) < _FITS:
         above = np.uint64(a * b * c * d)
         below = np.uint64(p * q * r * s)
+        if below == _ONE:  # a division takes as long as all the rest
+            return int(np.int64(above))
         result = above // below
         return int(np.int64(result)) + (up and result * below != above)
     w[0], w[1], w[2], w[3], w[4] = np.uint64(a), np.uint64(b), np.uint64(c), np.uint64(d), _ZERO
@@ -208,6 +210,12 @@ def value(m: I8, w: U8, size: int, price: int, up: bool) -> int:
     return quotient(w, size, price, m[ABOVE], m[ABOVE + 1], m[BELOW], m[BELOW + 1], m[BELOW + 2], 1, up)
 
 
+@njit(INT(VECTOR, INT), **INLINED)
+def in_steps(m: I8, size: int) -> int:
+    """A size ≥ 0 rounded down to the step."""
+    return size if m[SIZE_STEP] == 1 else size // m[SIZE_STEP] * m[SIZE_STEP]
+
+
 @njit(INT(VECTOR, WORDS, INT, INT), **INLINED)
 def size_for(m: I8, w: U8, cash: int, price: int) -> int:
     """The largest size, in steps, whose value (rounded up) is ≤ `cash`; 0 when there is none."""
@@ -221,7 +229,7 @@ def size_for(m: I8, w: U8, cash: int, price: int) -> int:
         size = quotient(
             w, cash, m[BELOW], m[BELOW + 1], m[BELOW + 2], price, m[ABOVE], m[ABOVE + 1], 1, False
         )
-    return OVERFLOW if size == OVERFLOW else size // m[SIZE_STEP] * m[SIZE_STEP]
+    return OVERFLOW if size == OVERFLOW else in_steps(m, size)
 
 
 @njit(INT(VECTOR, WORDS, INT), **INLINED)

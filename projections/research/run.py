@@ -66,6 +66,14 @@ class Change(NamedTuple):
     code: str
 
 
+class Failure(NamedTuple):
+    """How a strategy failed, at the bar that ends at `end` ns UTC; `begun`: after it gave a target."""
+
+    end: int
+    begun: bool
+    words: str
+
+
 class Stretch(NamedTuple):
     """Bars `first` … `last` − 1 over which a strategy stepped. `history` and `run` begin with the `warmed`
     candles before them. `failure`: how it failed at the bar `last`, "" where it did not."""

@@ -8,7 +8,7 @@ number of bars, so bars that do not fit memory may come one `Prepared` after ano
 Why: ADR 33.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,11 +16,11 @@ import numpy as np
 from projections.research import tally
 from projections.research.account import BOT, HAPPENED, MARK, ROOM
 from projections.research.columns import I8, At, Floats, Vouched
-from projections.research.daily import days_of
+from projections.research.daily import DAY_NS, days_of
 from projections.research.decide import MODES, RUNNING
 from projections.research.money import CASH, SCRATCH
 from projections.research.prepared import Prepared, era_before
-from projections.research.run import ON_STALE
+from projections.research.run import ON_STALE, Failure
 from projections.research.statistics import unit_of
 from projections.research.tally import TALLY, TRIP
 from projections.research.walk import WALK, fill_up_to, over_changes, vouch
@@ -29,6 +29,8 @@ from streams.events import Market, OnStale, Sizing
 
 PIECE = 1_440
 """Bars of a piece."""
+COLUMNS = 96
+"""Columns of a piece that are there at once: 1 MB."""
 GONE = 2**62
 """Where a set begins whose strategy has failed."""
 
@@ -42,6 +44,10 @@ class Account(NamedTuple):
     on_stale: OnStale = "hold"
 
 
+class ColumnError(Exception):
+    """An author's block raised: which of the sets it concerns, is known when each is run alone."""
+
+
 class _Column(NamedTuple):
     """An indicator with each of its U distinct sets of arguments: a row of `parameters` f8[U, P] and of
     `state` f8[U, K] for each, and the bar that it begins with."""
@@ -53,11 +59,11 @@ class _Column(NamedTuple):
 
 
 class Sets:
-    """S sets, their bots created before the bar `first`, each warmed on so many bars before it.
+    """S sets on their way over bars, their bots created before the first and each warmed on so many before.
 
     `tallies` TALLY[S], `accounts` int64[S, 5] and `days` int64[S, D], the equity at the ends of UTC days
-    `ends` int64[D], tell what became of them. `failures`: by set, at which bar its strategy failed, and how.
-    One whose bot is `lost` (`bots` BOT[S]) needs a trade that the columns do not hold.
+    `ends` int64[D], tell what became of them; `failures`, by set, how its strategy failed. One whose bot is
+    `lost` (`bots` BOT[S]) needs a trade that the columns do not hold.
     """
 
     def __init__(
@@ -65,23 +71,26 @@ class Sets:
     ) -> None:
         """`parameters` f8[S, P] as `code` packs them; `warm` int64[S].
 
-        Raises StrategyCompileError, also for a strategy whose sets share nothing.
+        Raises StrategyCompileError, also for a strategy whose sets share nothing, and ColumnError.
         """
         sharing = code.sharing
         if sharing is None:
             raise StrategyCompileError("its step is of a form that is run one set at a time")
-        self.code, self.sharing, self.first = code, sharing, first
+        self.code, self.sharing = code, sharing
         self.parameters = np.ascontiguousarray(parameters)
         count = len(parameters)
-        self.begins = first - warm
+        self.begins = first - np.asarray(warm, np.int64)
         self.positions = np.zeros(count)
         self.bots = np.zeros(count, BOT)
         self.accounts = np.zeros((count, 5), np.int64)
         self.tallies, self.trips = np.zeros(count, TALLY), np.zeros(count, TRIP)
-        self.failures: dict[int, tuple[int, str]] = {}
+        self.failures: dict[int, Failure] = {}
+        self.ends: I8 = np.empty(0, np.int64)
+        self.days: I8 = np.empty((count, 0), np.int64)
         self._columns, self._which = self._distinct()
-        self._begin(prepared, how)
-        self._room = _Room(count)
+        self._room = _Room(count, [len(one.begins) * one.outputs for one in self._columns])
+        self._prepared, self._first, self._at = prepared, first, first
+        self._begin(how)
 
     def _distinct(self) -> tuple[list[_Column], I8]:
         """The distinct indicators, and for each set which of them it has."""
@@ -96,8 +105,10 @@ class Sets:
             columns.append(_Column(self.parameters[rows], state, self.begins[rows], line.outputs))
         return columns, which
 
-    def _begin(self, prepared: Prepared, how: Account) -> None:
-        bots, before = self.bots, [at.event for at in prepared.columns.events if at.bar < self.first]
+    def _begin(self, how: Account) -> None:
+        """The bots are there, and warm."""
+        bots, prepared, first = self.bots, self._prepared, self._first
+        before = [at.event for at in prepared.columns.events if at.bar < first]
         bots["live"], bots["fails"], bots["at"] = 1, -1, -1
         bots["era"] = sum(isinstance(event, Market) for event in before)
         for event in before:
@@ -109,30 +120,61 @@ class Sets:
         bots["standing"], bots["unmarked"], bots["steps"], bots["resumes"] = RUNNING, 1, 1, 1
         self.accounts[:, CASH] = how.cash
         for row in self.tallies:
-            tally.begin(row, how.cash, prepared.begin(self.first))
+            tally.begin(row, how.cash, prepared.begin(first))
+        for start, to in _pieces(int(self.begins.min()), first):
+            self._signals(start, to)
+        bots["target"] = self.positions
 
     # ------------------------------------------------------------ over bars
 
-    def over(self, prepared: Prepared, last: int) -> None:
-        """The bars up to `last` − 1, where they are `walkable`."""
-        self._prepared = prepared
-        days = days_of(prepared.ends[self.first : last])
-        self.ends, self._day_bars = days.ends, days.last + self.first
+    def over(self, last: int) -> None:
+        """The bars up to `last` − 1, where they are `walkable`. Raises ColumnError."""
+        first, prepared = self._at, self._prepared
+        days = days_of(prepared.ends[first:last])
+        self._day_bars, before = days.last + first, self._days_before(days.ends)
         self.days = np.empty((len(self.bots), len(days.ends)), np.int64)
-        for first, to in _pieces(int(self.begins.min()), self.first):
-            self._signals(first, to)
-        self.bots["target"] = self.positions
-        at = self.first
-        for event in _events(prepared, self.first, last):
-            self._until(at, event.bar)
+        for event in _events(prepared, first, last):
+            self._until(event.bar)
             self._meet(event)
-            at = event.bar
-        self._until(at, last)
+        self._until(last)
+        self.ends = np.concatenate([self.ends, days.ends])
+        self.days = np.concatenate([before, self.days], axis=1)
 
-    def _until(self, first: int, last: int) -> None:
-        for start, to in _pieces(first, last):
-            self._signals(start, to)
-            self._walk(start, to)
+    def follow(self, prepared: Prepared, first: int) -> None:
+        """The next bar is the bar `first` of others, of the same market and timeframe.
+
+        They begin as many bars before it as any indicator reads back, at least one, and hold the trades that
+        fill what these decided; so the bars that were gone over must go on behind where that ended. Raises
+        ValueError for a trade that is missing.
+        """
+        waiting = np.flatnonzero(self.bots["order"])
+        trades, old = self.bots["order_trade"][waiting], self._prepared
+        place: I8 = old.columns.trades["place"][trades]
+        place += prepared.bars["place"][first - 1] - old.bars["place"][self._at - 1]
+        known: I8 = prepared.columns.trades["place"]
+        at = np.searchsorted(known, place)
+        if (trades < 0).any() or not np.array_equal(np.append(known, -1)[at], place):
+            raise ValueError("bars that others follow need the trades that fill what they decide")
+        self.bots["order_trade"][waiting], self.bots["fails"] = at, -1
+        moved = first - self._at
+        for begins in (self.begins, *(column.begins for column in self._columns)):
+            np.add(begins, moved, out=begins)
+        self._prepared, self._first, self._at = prepared, self._first + moved, first
+
+    def _days_before(self, ends: I8) -> I8:
+        """The equity at the ends of all days before these, also of days without a bar."""
+        if not len(self.ends):
+            return self.days
+        midnights = np.arange(int(self.ends[0]), int(ends[0]), DAY_NS, dtype=np.int64)
+        last = np.minimum(np.arange(len(midnights), dtype=np.int64), len(self.ends) - 1)
+        self.ends = midnights
+        return self.days[:, last]
+
+    def _until(self, last: int) -> None:
+        for first, to in _pieces(self._at, last):
+            self._signals(first, to)
+            self._walk(first, to)
+        self._at = last
 
     def _meet(self, at: At) -> None:
         """What happens to the market happens to each bot."""
@@ -155,27 +197,41 @@ class Sets:
     def _signals(self, first: int, last: int) -> None:
         """The changes of each set's target."""
         room, sharing, values = self._room, self.sharing, self._prepared.values
-        columns = [np.empty((len(column.begins) * column.outputs, last - first)) for column in self._columns]
-        for k, (column, out) in enumerate(zip(self._columns, columns, strict=True)):
-            sharing.columns[k](
-                values, self._prepared.ends, first, last, column.begins, column.parameters, column.state, out
-            )
+        with self.code.foreign():
+            try:
+                for compute, column, out in zip(sharing.columns, self._columns, room.columns, strict=True):
+                    given, state, begins, _ = column
+                    compute(values, self._prepared.ends, first, last, begins, given, state, out)
+            except BaseException as error:
+                raise ColumnError(error_text(error)) from error
         room.counts[:] = 0
-        start, at, fault = 0, np.zeros(2, np.int64), np.zeros(1)
+        start = 0
         while start < len(self.begins):
-            with self.code.foreign():
-                try:
-                    start = sharing.changes(
-                        values, first, last, start, self.begins, self._which, self.parameters,
-                        self.positions, room.bars, room.targets, room.counts, *columns, at, fault,
-                    )  # fmt: skip
-                    said = error_text(no_position(fault[0]))
-                except BaseException as error:  # noqa: BLE001 - an author's code may raise anything
-                    start, said = int(at[0]), error_text(error)
-            if start < len(self.begins):
-                self.failures[start] = int(at[1]), said
-                self.begins[start], self.bots["fails"][start] = GONE, at[1]
+            start, said = self._ask(first, last, start, len(self.begins), careful=False)
+            if said:  # perhaps only where several bars were asked at once
+                done, said = self._ask(first, last, start, start + 1, careful=True)
+                if said:
+                    self._fail(done, said)
                 start += 1
+
+    def _ask(self, first: int, last: int, start: int, stop: int, *, careful: bool) -> tuple[int, str]:
+        """The changes of these sets; the set at which that ended, and how it failed, "" for all done."""
+        room = self._room
+        with self.code.foreign():
+            try:
+                done = self.sharing.changes(
+                    self._prepared.values, first, last, start, stop, careful, self.begins, self._which,
+                    self.parameters, self.positions, room.bars, room.targets, room.counts, room.at,
+                    room.fault, *room.columns,
+                )  # fmt: skip
+            except BaseException as error:  # noqa: BLE001 - an author's code may raise anything
+                return int(room.at[0]), error_text(error)
+        return done, "" if done == stop else error_text(no_position(room.fault[0]))
+
+    def _fail(self, s: int, said: str) -> None:
+        bar = int(self._room.at[1])
+        self.failures[s] = Failure(int(self._prepared.ends[bar]), bar > self._first, said)
+        self.begins[s], self.bots["fails"][s] = GONE, bar
 
     def _walk(self, first: int, last: int) -> None:
         """Each account over the bars of a piece."""
@@ -186,6 +242,29 @@ class Sets:
             first, last, room.bars, room.targets, room.counts, self._day_bars, self.days,
             int(np.searchsorted(self._day_bars, first)), room.walk, room.marks, room.out,
         )  # fmt: skip
+
+
+def groups(code: CompiledCode, parameters: Floats, warm: I8) -> Iterator[slice]:
+    """Sets next to each other whose columns fit a processor's cache together."""
+    lines = code.sharing.lines if code.sharing is not None else ()
+    names = [p.name for p in code.parameters]
+    places = [[names.index(name) for name in line.arguments] for line in lines]
+    seen: list[set[tuple[float, ...]]] = [set() for _ in lines]
+    begun = 0
+    for s, (row, begins) in enumerate(zip(parameters.tolist(), warm.tolist(), strict=True)):
+        own = [(begins, *(row[place] for place in given)) for given in places]
+        rows = sum(
+            line.outputs * (len(known) + (key not in known))
+            for line, known, key in zip(lines, seen, own, strict=True)
+        )
+        if rows > COLUMNS and s > begun:
+            yield slice(begun, s)
+            begun = s
+            for known in seen:
+                known.clear()
+        for known, key in zip(seen, own, strict=True):
+            known.add(key)
+    yield slice(begun, len(parameters))
 
 
 def walkable(prepared: Prepared, first: int, last: int) -> bool:
@@ -209,11 +288,13 @@ def _pieces(first: int, last: int) -> Iterator[tuple[int, int]]:
 
 class _Room:
     """What a piece is worked in: of each of S sets the `bars` at which its target changes, its `targets`
-    there, and the `counts` of them."""
+    there, and the `counts` of them; and the `columns` of the indicators, so many rows each."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, rows: Sequence[int]) -> None:
+        self.columns = [np.empty((most, PIECE)) for most in rows]
         self.bars = np.empty((count, PIECE), np.int64)
         self.targets = np.empty((count, PIECE))
         self.counts = np.zeros(count, np.int64)
+        self.at, self.fault = np.zeros(2, np.int64), np.zeros(1)
         self.words = np.zeros(SCRATCH, np.uint64)
         self.walk, self.marks, self.out = np.zeros(1, WALK), np.empty(0, MARK), np.empty(2 * ROOM, HAPPENED)

@@ -42,12 +42,13 @@ from projections.research.money import (
     VECTOR,
     WORDS,
     equity,
+    rises,
 )
 from projections.research.tally import TALLY, TRIP
 from streams.ticks import I8
 
-ACCOUNT_SHA256: Final = "da4c29ab77faab4dc6884b17d226741a0714e2a378634739d18d32e62c772977"
-TALLY_SHA256: Final = "37861969b0b42c4b87226b0691d7914d8e9cabfc5121777365aa81e89833d514"
+ACCOUNT_SHA256: Final = "92177cd8a4a092fee5975b5cb5bf0148972f1078663e46a2d7f6cdd18679357b"
+TALLY_SHA256: Final = "2115d51165c5ad90af45b8a48fbbc79705a1a25958ba89e968c7be26c7ece83a"
 """As in `projections.research.decide`: numba's cache on disk looks at this file alone."""
 
 WALK: Final = np.dtype([(name, np.int64) for name in ("low", "high", "day")])
@@ -59,6 +60,8 @@ _TALLY, _TRIP, _MARKS = from_dtype(TALLY), from_dtype(TRIP), from_dtype(MARK)[::
 _STEPS = types.Array(from_dtype(STEP), 1, "C", readonly=True)
 _TRADES = types.Array(from_dtype(TRADE), 1, "C", readonly=True)
 _OUT = _HAPPENED[::1]
+STRIDE = 8
+PRICE_MAX = 2.0**53
 _NONE_LOW, _NONE_HIGH = 2**62, -(2**62)
 
 
@@ -107,23 +110,62 @@ def _rest(t: Record, v: Record, cash: int, first: int, last: int, ends: I8, day_
         v.day += 1
 
 
+@njit(FLOAT(INT, INT, INT, INT, FLOAT, BOOL, BOOL), **INLINED)
+def _price(worth: int, cash: int, position: int, cost: int, unit: float, inverse: bool, up: bool) -> float:
+    """About the price at which the equity is `worth`; 0 where none is so low."""
+    value = float(worth) - cash if up else float(cash) + 2.0 * cost - worth
+    size = abs(position) * unit
+    if value <= 0.0:
+        return np.inf if inverse else 0.0
+    return size / value if inverse else value / size
+
+
+@njit(types.void(VECTOR, WORDS, VECTOR, _TALLY, _WALK, FLOAT, BOOL), **INLINED)
+def _widen(m: I8, w: Words, account: I8, t: Record, v: Record, unit: float, inverse: bool) -> None:
+    """Look for prices far apart between which nothing is to be noted: guessed, and kept where it is so."""
+    cash, position, cost = account[CASH], account[POSITION], account[COST]
+    up = rises(m, position)
+    heights = _price(t.peak, cash, position, cost, unit, inverse, up)
+    depths = _price(t.low, cash, position, cost, unit, inverse, up)
+    high = int(min(max(heights, depths), PRICE_MAX)) - 1
+    low = int(min(heights, depths, PRICE_MAX)) + 2
+    if low < v.low and high > v.high:
+        one = equity(m, w, cash, position, cost, low)
+        other = equity(m, w, cash, position, cost, high)
+        if min(one, other) >= max(t.low, 1) and max(one, other) < t.peak:
+            v.low, v.high = low, high
+
+
+@njit(BOOL(VECTOR, INT, INT, INT), **INLINED)
+def _within(closes: I8, first: int, low: int, high: int) -> bool:
+    """Whether the next `STRIDE` closes lie so; without a branch, which the processor does at once."""
+    within = True
+    for i in range(first, first + STRIDE):
+        within &= (closes[i] >= low) & (closes[i] <= high)
+    return within
+
+
 @njit(
     INT(
-        VECTOR, WORDS, VECTOR, _BOT, _TALLY, _WALK, _STEPS, VECTOR, VECTOR, INT, INT, VECTOR, VECTOR, _MARKS,
-        _OUT,
+        VECTOR, WORDS, VECTOR, _BOT, _TALLY, _WALK, FLOAT, BOOL, _STEPS, VECTOR, VECTOR, INT, INT, VECTOR,
+        VECTOR, _MARKS, _OUT,
     ),
     **INLINED,
 )  # fmt: skip
 def _hold(
-    m: I8, w: Words, account: I8, b: Record, t: Record, v: Record, bars: Records, closes: I8, ends: I8,
-    first: int, last: int, day_bars: I8, days: I8, marks: Records, out: Records,
+    m: I8, w: Words, account: I8, b: Record, t: Record, v: Record, unit: float, inverse: bool, bars: Records,
+    closes: I8, ends: I8, first: int, last: int, day_bars: I8, days: I8, marks: Records, out: Records,
 ) -> int:  # fmt: skip
     """Bars from `first` on of a set that holds something, until one at which it is ruined, or `last`."""
     position = account[POSITION]
+    if v.low >= v.high:
+        _widen(m, w, account, t, v, unit, inverse)
     i = first
     while i < last:
         low, high, begun = v.low, v.high, i
         to = min(last, day_bars[v.day]) if v.day < day_bars.shape[0] else last
+        while i + STRIDE <= to and _within(closes, i, low, high):
+            i += STRIDE
         while i < to and low <= closes[i] <= high:
             i += 1
         t.bars += i - begun
@@ -176,7 +218,9 @@ def _over(
             _rest(t, v, account[CASH], i, to, ends, day_bars, days)
             i = to
         elif to > i and account[POSITION] != 0:
-            i = _hold(m, w, account, b, t, v, bars, closes, ends, i, to, day_bars, days, marks, out)
+            i = _hold(
+                m, w, account, b, t, v, unit, inverse, bars, closes, ends, i, to, day_bars, days, marks, out
+            )
             _told(b, t, trip, w, out, unit, inverse)
         else:
             target = b.target

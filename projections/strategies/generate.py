@@ -11,7 +11,7 @@ Why: ADR 6, 29.
 
 import ast
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import count
 from typing import NamedTuple
 
@@ -260,14 +260,21 @@ def _unpacked(parameters: Iterable[Parameter], place: str) -> str:
 def _used(kernels: str, names: set[str]) -> Iterator[str]:
     """The source of these functions and of all that they call, in the order of the file."""
     defined = {name: node for node in ast.parse(kernels).body for name in _defines(node)}
+    lines = kernels.split("\n")
     wanted: set[str] = set()
     while names:
         wanted |= names
         names = {n for name in names for n in _mentions(defined[name]) if n in defined} - wanted
     for name, node in defined.items():
         if name in wanted:
-            text = ast.get_source_segment(kernels, node)
+            text = _text(lines, node)
             yield f"@inlined\n{text}\n" if isinstance(node, ast.FunctionDef) else f"{text}\n"
+
+
+def _text(lines: Sequence[str], node: ast.stmt) -> str:
+    """As `ast.get_source_segment`, which cuts the whole text into lines each time."""
+    *whole, last = lines[node.lineno - 1 : node.end_lineno]
+    return "\n".join([*whole, last.encode()[: node.end_col_offset].decode()])
 
 
 def _defines(node: ast.stmt) -> list[str]:

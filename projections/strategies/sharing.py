@@ -32,42 +32,69 @@ def column_{number}(values, ends, first, last, begins, parameters, state, column
 
 CHANGES = '''
 
+from math import copysign
+
+from numpy import uint64
+
+
+@inlined
+def asked(values, first, i, p, position{columns}):
+    """The target after candle `i`."""
+    row = uint64(i - first)
+    {values}
+    {lines}
+    return {signal}
+
+
 @njit(
-    "i8(f8[:, ::1], i8, i8, i8, i8[::1], i8[:, ::1], f8[:, ::1], f8[::1], i8[:, ::1], f8[:, ::1], i8[::1],"
-    "{kinds} i8[::1], f8[::1])", **entered
+    "i8(f8[:, ::1], i8, i8, i8, i8, b1, i8[::1], i8[:, ::1], f8[:, ::1], f8[::1], i8[:, ::1], f8[:, ::1],"
+    " i8[::1], i8[::1], f8[::1]{kinds})", **entered
 )
 def changes(
-    values, first, last, start, begins, which, parameters, positions, bars, targets, counts,
-    {columns}at, fault,
+    values, first, last, start, stop, careful, begins, which, parameters, positions, bars, targets, counts,
+    at, fault{arrays}
 ):
-    """The sets from `start` on, each from the candle of `begins` on: where its target changes, and to what.
+    """The sets `start` … `stop` − 1, each from the candle of `begins` on: where its target changes, to what.
 
-    Returns the set where it ended, at a target that is none.
+    Returns the set where it ended, at a target that is none. Some candles are asked at once, whether one of
+    them changes the target that stands; of a `careful` call each in its turn.
     """
-    for b in range(start, begins.shape[0]):
+    for b in range(start, stop):
         at[0] = b
         p = {parameters}
         {rows}
         position = positions[b]
-        count = 0
-        for i in range(max(first, begins[b]), last):
+        count = counts[b] = 0
+        i = max(first, begins[b])
+        alone = last if careful else i
+        while i < last:
+            if i >= alone and i + {stride} <= last:
+                same = True
+                for k in range(i, i + {stride}):
+                    wanted = asked(values, first, k, p, position{columns})
+                    same &= (wanted == position) & (copysign(1.0, wanted) == copysign(1.0, position))
+                if same:
+                    i += {stride}
+                    continue
+                alone = i + {stride}
             at[1] = i
-            {values}
-            {lines}
-            wanted = {signal}
+            wanted = asked(values, first, i, p, position{columns})
+            i += 1
             if wanted != position:
                 if not abs(wanted) <= 1.0:
                     fault[0] = wanted
                     return b
-                bars[b, count] = i
+                bars[b, count] = at[1]
                 targets[b, count] = wanted
                 count += 1
                 counts[b] = count
+                alone = last if careful else i
             position = wanted
         positions[b] = position
-    return begins.shape[0]
+    return stop
 '''
-
+STRIDE = 8
+"""Candles that a set is asked at once."""
 
 Functions: TypeAlias = dict[str, ast.FunctionDef]
 """Those of a module, by name."""
@@ -97,14 +124,14 @@ def shared(text: str) -> Shared | None:
     columns = "".join(_column(k, line, given) for k, line in enumerate(lines))
     places = [(k, place, name) for k, line in enumerate(lines) for place, name in enumerate(line.outputs)]
     changes = CHANGES.format(
-        kinds=" f8[:, ::1]," * len(lines),
-        columns="".join(f"c{k}, " for k in range(len(lines))),
+        stride=STRIDE,
+        kinds=", f8[:, ::1]" * len(lines),
+        arrays="".join(f", c{k}" for k in range(len(lines))),
+        columns="".join(f", c{k}, r{k}" for k in range(len(lines))),
         parameters=given,
         rows="\n        ".join(f"r{k} = which[b, {k}] * {len(line.outputs)}" for k, line in enumerate(lines)),
-        values="\n            ".join(
-            f"{name} = c{k}[r{k} + {place}, i - first]" for k, place, name in places
-        ),
-        lines="\n            ".join(others),
+        values="\n    ".join(f"{name} = c{k}[r{k} + {place}, row]" for k, place, name in places),
+        lines="\n    ".join(others),
         signal=signal,
     )
     head = f"{before.rstrip()}\nCODE_HASH = {code_hash(text)!r}\n"
@@ -123,15 +150,16 @@ class _Call(NamedTuple):
 
 
 def _cut(step: ast.FunctionDef, functions: Functions) -> tuple[list[_Call], list[str], str] | None:
-    """Its lines that compute indicators, those behind them, and the signal."""
+    """Its lines that compute indicators, those behind them, and the signal; None where others need state."""
     calls: list[_Call] = []
     others: list[str] = []
+    whole = {argument.arg for argument in step.args.args} - {"values", "i", "p", "position"}
     *body, end = step.body[1:]
     for node in (part for line in body for part in _parted(line, functions)):
         call = _call(node, functions)
         if call is not None:
             calls.append(call)
-        elif _names([node]) & {"seen", "ends"}:
+        elif _names([node]) & whole:
             return None
         else:
             others.append(ast.unparse(node))

@@ -16,19 +16,22 @@ from infra.research.sources import Data
 from infra.strategies.registry import Strategies, load_strategies
 from projections.research import account, sets, tally, walk
 from projections.research.account import CODES, FILL, ORDER, REASONS
-from projections.research.daily import days_of, returns_of
+from projections.research.daily import DAY_NS, days_of, returns_of
 from projections.research.gather import gather
 from projections.research.round_trips import TooLargeError
 from projections.research.run import Prepared
-from projections.research.sets import walkable
-from projections.strategies.code import StrategyCode
-from streams.events import OnStale, Params
+from projections.research.sets import Account, walkable
+from projections.strategies.code import CompiledCode, StrategyCode
+from streams.events import OnStale, Params, Sizing
 from tests.programs import KERNELS
 from tests.property.worlds import World
+from tests.research import walked
 
 WORLDS = 120
 RUNS = 3
 """Of each world."""
+BEFORE = 12
+"""More candles than any indicator here reads back."""
 RESTLESS = '''
 from projections.strategies import BaseStrategy, param, sma
 
@@ -150,6 +153,140 @@ MUST = (
     "the amounts of these fills together exceed take less cash",
 )  # fmt: skip
 """What must have happened to sets that were walked together."""
+
+
+def part(prepared: Prepared, first: int, last: int) -> Prepared:
+    """Columns of these bars alone, with some before, and with the trades that may fill what they decide."""
+    columns, since = prepared.columns, max(first - BEFORE, 0)
+    begun = int(np.searchsorted(columns.trades["place"], columns.bars["place"][max(first - 1, 0)]))
+    bars, trades = columns.bars[since:last].copy(), columns.trades[begun:].copy()
+    for kept in (bars["trade"], trades["next"]):
+        kept[kept >= 0] -= begun
+    events = [
+        at._replace(bar=at.bar - since, trade=at.trade - begun if at.trade >= 0 else at.trade)
+        for at in columns.events
+    ]
+    return Prepared(columns._replace(bars=bars, trades=trades, events=tuple(events)))
+
+
+def test_split_along_time_anywhere_it_is_the_same_in_every_bit(codes: Strategies) -> None:
+    chance, split = random.Random(1), 0
+    for seed in range(WORLDS):
+        world = World(seed, codes, Counter())
+        world.live()
+        prepared = Prepared(gather(world.journal, world.market.key, ["1m"], ())[0])
+        if walkable(prepared, 0, len(prepared.ends)):
+            split += 1
+            check_split(chance, codes.latest(chance.choice(["sma_cross", "restless"])), prepared)
+    assert split > 20
+
+
+def test_so_it_is_over_days_of_which_some_have_no_bar(codes: Strategies) -> None:
+    prepared, chance = walked(4_000), random.Random(2)
+    columns = prepared.columns
+    bars = columns.bars.copy()
+    for name in ("end", "now"):
+        bars[name][2_000:] += 3 * DAY_NS
+    later = Prepared(columns._replace(bars=bars))
+    for _ in range(10):
+        check_split(chance, codes.latest("sma_cross"), later)
+
+
+def check_split(chance: random.Random, code: StrategyCode, prepared: Prepared) -> None:
+    assert isinstance(code, CompiledCode)
+    last = len(prepared.ends)
+    packed = np.array([code.pack(params) for params in some_sets(chance, code, prepared)])
+    how, warm = Account(Sizing("equity", 1, 0), True, 10**6), np.zeros(len(packed), np.int64)
+    whole, cut = (sets.Sets(code, packed, prepared, 0, warm, how) for _ in range(2))
+    whole.over(last)
+    first, *places = sorted({*(chance.randrange(1, last) for _ in range(3)), last})
+    cut.over(first)
+    for to in places:
+        before = min(first, BEFORE)
+        cut.follow(part(prepared, first, to), before)
+        cut.over(to - first + before)
+        first = to
+    for name in ("tallies", "trips", "accounts", "ends", "days"):
+        assert getattr(whole, name).tobytes() == getattr(cut, name).tobytes(), name
+    assert whole.failures == cut.failures
+
+
+FORMS = """
+from projections.strategies import BaseStrategy, block, bollinger, day_vwap, keltner, macd, param, rsi, sma
+
+@block(reads="n + 1")
+def tired(values, i, seen, column, n: int):
+    if seen == 1_990 + n:
+        raise ValueError("tired")
+    return values[i, column] - values[i - n, column] if seen > n else 0.0
+
+class Own(BaseStrategy):
+    n: int = param(3, low=2, high=99)
+    moved = tired("close", "n")
+
+    @staticmethod
+    def signal(bar, x, p, pos):
+        return 1.0 if x.moved > 0.0 else -1.0
+
+class Banded(BaseStrategy):
+    n: int = param(5, low=2, high=99)
+    width: float = param(1.0, low=0.1, high=9.0)
+    bands = bollinger("close", "n", "width")
+    channel = keltner(3, "width")
+
+    @staticmethod
+    def signal(bar, x, p, pos):
+        return 1.0 if bar.close > x.bands.upper else -1.0 if bar.close < x.channel.lower else pos
+
+class Nested(BaseStrategy):
+    n: int = param(3, low=2, high=99)
+    inner = sma(rsi("close", "n"), 4)
+    spread = macd("close", 3, 8, "n").histogram
+    today = day_vwap()
+
+    @staticmethod
+    def signal(bar, x, p, pos):
+        return 1.0 if x.inner > 50.0 and bar.close > x.today else -1.0 if x.spread < 0.0 else pos
+
+class Above(BaseStrategy):
+    n: int = param(2, low=2, high=99)
+    here = sma("close", "n")
+    above = sma("close", "n", timeframe="1h")
+
+    @staticmethod
+    def signal(bar, x, p, pos):
+        return 1.0 if x.here > x.above else -1.0
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "those", "columns"),
+    [
+        ("banded", [{"n": n, "width": width} for n in (3, 9) for width in (0.5, 1.0, 2.0)], 3),
+        ("nested", [{"n": n} for n in (2, 5)], 5),
+        ("own", [{"n": n} for n in (5, 7, 20)], 3),
+        ("above", [{"n": n} for n in (2, 3)], 0),
+    ],
+)
+def test_so_it_is_for_blocks_of_every_form(
+    tmp_path: Path, name: str, those: list[dict[str, Any]], columns: int
+) -> None:
+    (tmp_path / "forms.py").write_text(FORMS)
+    code = load_strategies(KERNELS, [tmp_path / "forms.py"]).latest(name)
+    assert isinstance(code, CompiledCode)
+    prepared = walked(2_000)
+    setting = setting_of(Data(prepared, "journal", ""), Asked(short=True))
+    check(setting, code, [code.check(params) for params in those], Counter())
+    later = setting_of(Data(prepared, "journal", ""), Asked(after=int(prepared.ends[1_600])))
+    check(later, code, [code.check(params) for params in those], Counter())
+    assert (0 if code.sharing is None else computed(code, those)) == columns
+
+
+def computed(code: CompiledCode, those: Sequence[dict[str, Any]]) -> int:
+    """How many distinct indicators they have."""
+    assert code.sharing is not None
+    checked = [code.check(params) for params in those]
+    return sum(len({tuple(c[a] for a in line.arguments) for c in checked}) for line in code.sharing.lines)
 
 
 def test_what_is_compiled_in_is_compiled_anew_when_it_changes() -> None:
