@@ -22,6 +22,7 @@ from api.cli import (
     run,
     runs,
     serve,
+    sources,
     strategies,
     sweep,
     upkeep,
@@ -44,6 +45,7 @@ app.add_typer(serve.app, name="tokens")
 app.command("import")(imports.import_)
 app.add_typer(markets.app, name="markets")
 app.command("gaps")(markets.gaps)
+app.add_typer(sources.app, name="sources")
 app.add_typer(bots.app, name="bots")
 app.command("candles")(reads.candles)
 app.command("signals")(reads.signals)

@@ -25,6 +25,7 @@ from api.cli.session import Session
 from api.http.listening import API_PORT, LOOPBACK, listen, url_of
 
 if TYPE_CHECKING:
+    from infra.exchange.collecting import Collecting
     from infra.process.bundled_redis import RedisServer
     from infra.worker.root import Feed, Progress
 
@@ -53,6 +54,10 @@ RedisPort = Annotated[
     int | None,
     typer.Option("--redis-port", min=1, max=65535, help="Bundled Redis. [default: 6379 where it is free]"),
 ]
+Feeds = Annotated[
+    list[str] | None,
+    typer.Option("--feed", metavar="VENUE:SYMBOL", help="Collect this of a real exchange; repeatable."),
+]
 ProbePort = Annotated[
     int | None,
     typer.Option("--probe-port", min=0, max=65535, help="Health, metrics. [default: 9464 where it is free]"),
@@ -65,6 +70,7 @@ def up(
     markets: Annotated[
         int, typer.Option("--markets", min=0, max=1000, help="Simulated markets; 0 only folds.")
     ] = MARKETS,
+    feed: Feeds = None,
     seconds: Annotated[float | None, typer.Option("--seconds", min=0.0, help="End after so long.")] = None,
     demo: Annotated[bool, typer.Option("--demo", help="Create demo bots where there are none.")] = False,
     api_port: ApiPort = None,
@@ -72,7 +78,8 @@ def up(
     probe_port: ProbePort = None,
     json: Json = False,
 ) -> None:
-    """Run everything on the simulated exchange; Ctrl-C ends it cleanly, the next start continues."""
+    """Run everything, on the simulated exchange or on real ones; Ctrl-C ends it cleanly, the next start
+    continues."""
     with running() as session, ExitStack() as stack:
         from api.http.child import ApiProcess
 
@@ -84,17 +91,15 @@ def up(
         api = stack.enter_context(ApiProcess(listener, {"TCPD_REDIS_URL": redis_url}))
 
         from api.cli.live import Live
-        from infra.exchange.collecting import simulated
-        from infra.exchange.simulated import symbols
         from infra.worker.root import work
 
-        names, settings = symbols(markets), session.settings
-        collecting = stack.enter_context(simulated(settings, names, speed=speed)) if names else None
+        settings = session.settings
+        keys, collecting = _collecting(stack, session, feed, markets, speed)
         session.migrate(waiting=True)
         standing = Standing(session)
         feeds: list[Feed] = [] if collecting is None else [collecting.run]
-        if demo and names:
-            feeds.append(_demo(session, names))
+        if demo and keys:
+            feeds.append(_demo(session, keys))
 
         def is_ready() -> bool:
             return standing.is_ready() and (collecting is None or collecting.is_connected())
@@ -144,11 +149,12 @@ def worker(
 def collect(
     speed: Speed = SPEED,
     markets: Annotated[int, typer.Option("--markets", min=1, max=1000, help="Simulated markets.")] = MARKETS,
+    feed: Feeds = None,
     symbol: Annotated[
         list[str] | None, typer.Option("--symbol", help="Collect this one instead; repeatable.")
     ] = None,
     as_: Annotated[
-        str | None, typer.Option("--as", metavar="NAME", help="Beside other collectors, as source sim#NAME.")
+        str | None, typer.Option("--as", metavar="NAME", help="Beside other collectors: sources VENUE#NAME.")
     ] = None,
     probe_host: ProbeHost = LOOPBACK,
     probe_port: ProbePort = None,
@@ -157,22 +163,46 @@ def collect(
 ) -> None:
     """Collect market data into the journal, beside `worker`."""
     with running() as session, ExitStack() as stack:
-        from infra.exchange.collecting import simulated
-        from infra.exchange.simulated import symbols
-
-        names = list(dict.fromkeys(symbol or symbols(markets)))
-        with refusing():
-            collecting = stack.enter_context(simulated(session.settings, names, speed=speed, name=as_))
+        _, collecting = _collecting(stack, session, feed, markets, speed, symbol, as_)
+        assert collecting is not None, "there is a market at least"
         probes = listen_for_probes(probe_port, probe_host)
         hosts = [probe_host, *(name or ())]
         with probing(session, probes, collecting.is_ready, hosts, collecting.why) as probe:
-            places = _places(session, source=collecting.source, probe=probe)
+            places = _places(session, source=", ".join(collecting.sources), probe=probe)
             with (
                 when_ready(collecting.is_ready, lambda: announce(places, _message(places), json=json)),
                 refusing(),
             ):
                 asyncio.run(until_signalled(collecting.run()))
     tell("stopped")
+
+
+def _collecting(
+    stack: ExitStack,
+    session: Session,
+    feeds: list[str] | None,
+    markets: int,
+    speed: float,
+    symbols: list[str] | None = None,
+    name: str | None = None,
+) -> "tuple[list[str], Collecting | None]":
+    """Keys of what is collected, and its collector: feeds that are given or set, else simulated markets."""
+    from infra.exchange.collecting import from_venues, simulated
+    from infra.exchange.simulated import VENUE
+    from infra.exchange.simulated import symbols as first
+    from streams.topics import market_key
+
+    settings = session.settings
+    with refusing():
+        if found := list(dict.fromkeys(feeds or (() if symbols else settings.feeds))):
+            if symbols:
+                raise ValueError("--symbol is of the simulated exchange: give it or --feed")
+            return found, stack.enter_context(from_venues(settings, found, name=name))
+        names = list(dict.fromkeys(symbols or first(markets)))
+        if not names:
+            return [], None
+        collecting = stack.enter_context(simulated(settings, names, speed=speed, name=name))
+        return [market_key(VENUE, symbol) for symbol in names], collecting
 
 
 @contextmanager
@@ -204,30 +234,27 @@ def _message(places: Mapping[str, str | None]) -> str:
     return "   ".join(f"{name.replace('_', ' ')} {place}" for name, place in places.items() if place)
 
 
-def _demo(session: Session, names: list[str]) -> "Feed":
+def _demo(session: Session, keys: list[str]) -> "Feed":
     """Creates the demo bots when their markets stand in the journal, unless there is any bot."""
     from infra.commands.given import sizing_of
     from infra.commands.journal_view import view
     from infra.commands.manager import BotSpec
-    from infra.exchange.simulated import VENUE
-    from streams.topics import market_key
 
     def views() -> "tuple[set[str], bool]":
         seen = [view(session.log, partition) for partition in range(session.log.partitions)]
         return {key for v in seen for key in v.markets}, any(v.bots for v in seen)
 
     async def create() -> None:
-        wanted = {market_key(VENUE, name) for name in names}
         known, has_bots = await asyncio.to_thread(views)
-        while not wanted <= known:
+        while not set(keys) <= known:
             await asyncio.sleep(DEMO_WAIT_S)
             known, has_bots = await asyncio.to_thread(views)
         if has_bots:
             return
         for number, (strategy, params) in enumerate(DEMO):
-            symbol = names[number % len(names)]
+            venue, _, symbol = keys[number % len(keys)].partition(":")
             sizing = sizing_of(DEMO_SIZE)
-            spec = BotSpec(strategy, VENUE, symbol, "1m", DEMO_CASH, params, sizing, short=True)
+            spec = BotSpec(strategy, venue, symbol, "1m", DEMO_CASH, params, sizing, short=True)
             await asyncio.to_thread(session.manager.create_bot, spec, start=True)
 
     return create

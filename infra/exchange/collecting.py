@@ -1,9 +1,10 @@
-"""Composition root of a collecting process: one provider, the symbols it is given, one source."""
+"""Composition root of a collecting process: its providers, each a source of its own with its symbols."""
 
 import asyncio
 import re
-from collections.abc import Generator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from typing import NamedTuple
 
 from infra.commands.journal_view import source_state
 from infra.exchange.collector import DataCollector
@@ -13,55 +14,70 @@ from infra.exchange.simulated import VENUE, SimulatedExchange
 from infra.process import telemetry
 from infra.process.settings import Settings
 from streams.backends import open_log
+from streams.journal import JournalState
 from streams.log import Log, LogError
-from streams.topics import JOURNAL
+from streams.topics import JOURNAL, market_key
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
-class Collecting:
-    """A provider's symbols on their way into the journal; made by `simulated`."""
+class Source(NamedTuple):
+    """A provider, what it is asked for (`DataCollector.start_collection`), and who hears of its failures."""
 
-    def __init__(
-        self, settings: Settings, source: str, provider: DataProvider, symbols: Sequence[str], tell: Tell
-    ) -> None:
-        self.source = source
-        self._tell = tell
-        self._settings, self._provider, self._symbols = settings, provider, symbols
+    provider: DataProvider
+    asked: Sequence[str]
+    tell: Tell
+
+
+class Collecting:
+    """Symbols of providers on their way into the journal; made by `simulated` and `from_venues`."""
+
+    def __init__(self, settings: Settings, sources: Mapping[str, Source]) -> None:
+        self.sources = tuple(sources)
+        self._settings, self._by_name = settings, sources
         self._log: Log | None = None
         self._collector: DataCollector | None = None
 
     async def run(self) -> None:
-        """Collect from where the journal is, until the provider ends or this is cancelled.
+        """Collect from where the journal is, until the providers end or this is cancelled.
 
-        Raises `LogError`, `ValueError` for a symbol that the provider has not, and what it raises.
+        Raises `LogError`, `ValueError` for a symbol that its provider has not, and what they raise.
         """
         with closing(await asyncio.to_thread(self._open_log)) as self._log:
-            state = await asyncio.to_thread(source_state, self._log, self.source)
-            self._collector = DataCollector(
-                self._log,
-                state,
-                ahead_s=self._settings.ahead_s,
-                told=lambda _, failing: self._tell(failing),
-            )
-            self._collector.register_provider(self.source, self._provider)
+            state = await asyncio.to_thread(self._state, self._log)
+            self._collector = DataCollector(self._log, state, ahead_s=self._settings.ahead_s, told=self._told)
+            for name, source in self._by_name.items():
+                self._collector.register_provider(name, source.provider)
             with telemetry.asked(self._collector.gauges()):
-                await self._collector.start_collection(self._symbols)
+                await self._collector.start_collection(
+                    [symbol for source in self._by_name.values() for symbol in source.asked]
+                )
 
     def _open_log(self) -> Log:
         return open_log(self._settings.log_url, partitions=self._settings.partitions)
 
+    def _state(self, log: Log) -> JournalState:
+        """Where all sources stand."""
+        state, *others = [source_state(log, name) for name in self.sources]
+        for other in others:
+            state.sources |= other.sources
+            state.epochs |= other.epochs
+        return state
+
+    def _told(self, name: str, failing: str) -> None:
+        self._by_name[name].tell(failing)
+
     def is_connected(self) -> bool:
-        """Whether the provider delivers."""
+        """Whether the providers deliver."""
         return self._collector is not None and self._collector.is_connected
 
     def why(self) -> str:
-        """With what the provider fails, as a sentence; "" while it does not. From any thread."""
+        """With what providers fail, as a sentence; "" while none does. From any thread."""
         failed = {} if self._collector is None else dict(self._collector.failed)
         return "; ".join(f"provider {name} fails with {reason}" for name, reason in failed.items())
 
     def is_ready(self) -> bool:
-        """Whether it delivers and the log answers; may be asked from any thread."""
+        """Whether they deliver and the log answers; may be asked from any thread."""
         try:
             return self._log is not None and self._log.highwater(JOURNAL, 0) >= 0 and self.is_connected()
         except (LogError, OSError):
@@ -80,7 +96,26 @@ def simulated(
     source = _source(VENUE, name)
     with in_hand(settings.home, source, symbols) as tell:
         provider = SimulatedExchange(seed=settings.sim_seed, speed=speed)
-        yield Collecting(settings, source, provider, symbols, tell)
+        yield Collecting(settings, {source: Source(provider, symbols, tell)})
+
+
+@contextmanager
+def from_venues(
+    settings: Settings, feeds: Sequence[str], *, name: str | None = None
+) -> Generator[Collecting]:
+    """Collects feeds `VENUE:SYMBOL` of real exchanges, each venue as a source of its own. Raises as
+    `simulated`, and `UnknownVenueError`."""
+    from infra.exchange.venues.known import by_venue, venue  # noqa: PLC0415 - only who asks for them pays
+    from infra.exchange.venues.provider import VenueProvider  # noqa: PLC0415
+
+    sources: dict[str, Source] = {}
+    with ExitStack() as stack:
+        for of, symbols in by_venue(feeds).items():
+            source = _source(of, name)
+            tell = stack.enter_context(in_hand(settings.home, source, symbols))
+            provider = VenueProvider(venue(of), proxy=settings.proxy, ahead_s=settings.ahead_s)
+            sources[source] = Source(provider, [market_key(of, symbol) for symbol in symbols], tell)
+        yield Collecting(settings, sources)
 
 
 def _source(provider: str, name: str | None) -> str:

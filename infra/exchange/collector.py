@@ -14,13 +14,14 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 import stamina
 
 from infra.commands.journal_view import source_state
+from infra.exchange.asked import asked_of, nowhere, parted, venue_of
 from infra.exchange.feed import Feed, Processed, merged
 from infra.exchange.feed_states import FeedStates
 from infra.exchange.lost import Lost, bytes_of, check_form
@@ -109,24 +110,23 @@ class DataCollector:
         self._feeds[name] = Feed(provider, writer, self._log.partitions, FeedStates(name, self._state.feeds))
 
     async def start_collection(self, symbols: Sequence[str]) -> None:
-        """Collect the symbols from every provider that has them, until all end or this is
-        cancelled. A provider that fails is started again.
+        """Collect the symbols from every provider that has them, and `VENUE:SYMBOL` from that venue's, until
+        all end or this is cancelled. A provider that fails is started again.
 
-        What has arrived is written before it returns. Raises `ValueError` for a symbol that no
-        provider has and where every market is refused, and what the log raises.
+        What has arrived is written before it returns. Raises `ValueError` for a symbol that no provider has,
+        but for one with its venue only where nothing else is left, and where every market is refused; and
+        what the log raises.
         """
+        names = list(self._feeds)
+        asking = (self._asked(name, symbols) for name in names)
+        answers = await asyncio.gather(*asking, return_exceptions=True)
         asked: dict[str, Sequence[Market] | None] = {}
-        for name in self._feeds:
-            with suppress(ProviderFailedError):
-                asked[name] = None
-                asked[name] = await self._asked(name, symbols)
-        known = {market.symbol for markets in asked.values() for market in markets or ()}
-        missing = [symbol for symbol in symbols if symbol not in known]
-        if missing and None not in asked.values():
-            at = ", ".join(self._feeds) or "no provider"
-            raise ValueError(
-                f"symbol {missing[0]!r} does not exist at {at}; write it as BASE/QUOTE, such as BTC/USDT"
-            )
+        for name, answer in zip(names, answers, strict=True):
+            if isinstance(answer, BaseException) and not isinstance(answer, ProviderFailedError):
+                raise answer
+            asked[name] = None if isinstance(answer, BaseException) else answer
+        for sentence in self._refused(symbols, asked):
+            logger.warning("%s", sentence)
         kept = {name: markets and await self._specified(name, markets) for name, markets in asked.items()}
         reasons = [reason for feed in self._feeds.values() for reason in feed.refused.values()]
         if reasons and not any(markets is None or markets for markets in kept.values()):
@@ -140,6 +140,16 @@ class DataCollector:
             await asyncio.gather(*tasks)
         finally:
             await _end(tasks)
+
+    def _refused(self, symbols: Sequence[str], asked: Mapping[str, Sequence[Market] | None]) -> list[str]:
+        """A sentence on each symbol that is not to be had. Raises `ValueError` for a plain one, and where
+        nothing is left to collect."""
+        why = {name: feed.provider.why_not for name, feed in self._feeds.items()}
+        sentences = nowhere(symbols, asked, why)
+        plain = nowhere([symbol for symbol in symbols if not parted(symbol)[0]], asked, why)
+        if plain or (sentences and not any(markets is None or markets for markets in asked.values())):
+            raise ValueError((plain or sentences)[0])
+        return sentences
 
     def process_raw_data(self, raw: Message) -> Processed:
         """A provider's message → rows for the journal; folded when they are asked for, its OHLCV.
@@ -198,7 +208,7 @@ class DataCollector:
             "tcpd_provider_connected": (
                 "1 while the provider's messages are read, 0 while it fails.",
                 "provider",
-                lambda: {name.partition("#")[0]: float(name in self._connected) for name in self._feeds},
+                lambda: {venue_of(name): float(name in self._connected) for name in self._feeds},
             ),
         }
 
@@ -265,7 +275,8 @@ class DataCollector:
     async def _asked(self, name: str, symbols: Sequence[str]) -> Sequence[Market]:
         """What a provider has of the symbols. Raises `ProviderFailedError`."""
         try:
-            return await self._feeds[name].provider.markets(symbols, self._state.markets)
+            symbols = asked_of(name, symbols)
+            return await self._feeds[name].provider.markets(symbols, self._state.markets) if symbols else ()
         except Exception as error:
             raise self._failure(name, error) from error
 
@@ -309,7 +320,8 @@ class DataCollector:
         self._state.gaps |= state.gaps
         kept = await self._specified(name, await self._asked(name, symbols))
         if not kept:
-            raise self._failure(name, ValueError("it has none of the symbols, or they are refused"))
+            why = "; ".join(self._feeds[name].provider.why_not.values())
+            raise self._failure(name, ValueError(why or "it has none of the symbols, or they are refused"))
         return kept
 
     async def _stream(self, name: str, markets: Sequence[Market]) -> None:

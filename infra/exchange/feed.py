@@ -176,6 +176,7 @@ class Feed:
         lost = [Lost(gap.market, fault, bytes_of(raw)) for gap, fault in faults if fault]
         reports = [(report, feed_fault(report)) for report in delivery.feeds]
         lost += [Lost(report.market, fault, bytes_of(raw)) for report, fault in reports if fault]
+        lost += [Lost(r.market, r.reason, r.data, venue_id=r.venue_id) for r in delivery.refused]
         known = [key for key in delivery.keys if key in self._arriving]
         unknown = set(delivery.keys) - set(known) - set(self.refused)
         lost += [Lost(key, "its specification never came", bytes_of(raw)) for key in sorted(unknown)]

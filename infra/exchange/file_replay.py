@@ -8,14 +8,14 @@ import numpy as np
 
 from infra.exchange.files import RECORD_ROWS, file_source, minute_end
 from infra.exchange.forms import FileOptions
-from infra.exchange.provider import Delivery, clock_rows
+from infra.exchange.provider import DataProvider, Delivery, clock_rows
 from infra.exchange.strays import without_strays
 from infra.exchange.trade_file import BadRowError, Run, TradeFile
 from streams.events import Market
 from streams.journal import Reached
 
 
-class FileReplay:
+class FileReplay(DataProvider):
     """A `DataProvider` that hands out a recorded file as a live exchange would: for a collector,
     among other providers. Register it under its `source`, so that it goes on after the last row.
     """

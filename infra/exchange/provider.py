@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -27,6 +28,16 @@ class FeedReport(NamedTuple):
     reason: str = ""
 
 
+class Refused(NamedTuple):
+    """Something that a provider did not let in: its market's key, "" where that is not known, why, what came,
+    and the venue's own id where it has one."""
+
+    market: str
+    reason: str
+    data: bytes
+    venue_id: str = ""
+
+
 @dataclass(frozen=True)
 class Delivery:
     """What one message of a provider means.
@@ -36,7 +47,8 @@ class Delivery:
     nothing. `feeds`: what the provider can vouch for from this message on; one that never reports is taken
     to be live. `first_row` numbers the rows of a file, all of which are right. `skew`, of a live
     provider: how far, in ns, the clock here is ahead of the venue's, so that a row from the venue's
-    future is known for what it is; None: its times have nothing to do with the clock here.
+    future is known for what it is; None: its times have nothing to do with the clock here. `refused` becomes
+    dead letters.
 
     Raises `ValueError` for columns that are not of their form. A row whose values are wrong is the
     collector's to leave out.
@@ -50,6 +62,7 @@ class Delivery:
     feeds: tuple[FeedReport, ...] = ()
     first_row: int = -1
     skew: int | None = None
+    refused: tuple[Refused, ...] = ()
 
     def __post_init__(self) -> None:
         rows = self.ticks.rows
@@ -64,6 +77,10 @@ class Delivery:
 
 class DataProvider(Protocol):
     """One venue's market data. The collector numbers and writes it under the provider's name."""
+
+    why_not: Mapping[str, str] = MappingProxyType({})
+    """By symbol that `markets` left out, a sentence that says why, where there is more to say than that the
+    venue does not have it."""
 
     async def markets(self, symbols: Sequence[str], known: Mapping[str, Market]) -> Sequence[Market]:
         """Specifications of those of the symbols that this venue has; `known` are those of the journal, by

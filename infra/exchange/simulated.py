@@ -22,7 +22,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from infra.exchange.provider import Delivery
+from infra.exchange.provider import DataProvider, Delivery
 from streams.events import MINUTE_NS, Market, RowKind
 from streams.journal import Reached
 from streams.ticks import Ticks, concatenate
@@ -180,7 +180,7 @@ class Slice(NamedTuple):
     trades: dict[str, Ticks]
 
 
-class SimulatedExchange:
+class SimulatedExchange(DataProvider):
     """A `DataProvider` whose venue time runs at `speed` × real time, from where the journal is.
 
     It ends at `end_ns`, or never. `now_s` and `wait` are the real clock, which tests move by hand.

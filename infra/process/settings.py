@@ -59,6 +59,8 @@ def _url(example: str, *schemes: str) -> Callable[[object, Path], str]:
 _DATABASE_URL = _url("sqlite:///FILE or postgresql+psycopg2://USER@HOST:PORT/NAME", "sqlite", "postgresql")
 _REDIS_URL = _url("redis://HOST:PORT/0, rediss://… (TLS) or unix:///SOCKET", "redis", "rediss", "unix")
 
+_PROXY_URL = _url("http://HOST:PORT", "http", "https")
+
 
 def _log_url(value: object, base: Path) -> str:
     """It stands in every error of the log, so it holds no password; nothing would ask for one."""
@@ -78,6 +80,13 @@ def _files(value: object, base: Path) -> tuple[Path, ...]:
     if not isinstance(parts, list):
         raise ValueError(f"must be a list of files (in the environment joined by {os.pathsep!r})")
     return tuple(_folder(part, base) for part in parts if part)
+
+
+def _words(value: object, _base: Path) -> tuple[str, ...]:
+    parts = value.replace(",", " ").split() if isinstance(value, str) else value
+    if not isinstance(parts, list) or not all(isinstance(part, str) and part for part in parts):
+        raise ValueError("must be a list of texts (in the environment with commas between)")
+    return tuple(str(part) for part in parts)
 
 
 def _whole(low: int, high: int) -> Callable[[object, Path], int]:
@@ -123,6 +132,8 @@ KNOWN = {
     "ahead_s": Setting(
         _whole(0, 86_400), "seconds that a live trade may be ahead of its venue's clock, before it is refused"
     ),
+    "feeds": Setting(_words, "feeds VENUE:SYMBOL that `up` and `collect` collect where no --feed is given"),
+    "proxy": Setting(_PROXY_URL, "proxy of requests and sockets to exchanges: http://HOST:PORT"),
     "sim_seed": Setting(_whole(0, 2**31 - 1), "seed of the simulated exchange"),
 }
 
@@ -145,6 +156,8 @@ class Settings:
     who: str = field(default_factory=lambda: f"{account()}@{socket.gethostname()}")
     anchor: Path | None = None
     ahead_s: int = 5
+    feeds: tuple[str, ...] = ()
+    proxy: str | None = None
     sim_seed: int = 1
     origins: Mapping[str, str] = field(default_factory=dict)
 

@@ -33,7 +33,7 @@ from infra.commands.manager import BotSpec
 from infra.db.schema import migrate
 from infra.exchange import simulated
 from infra.exchange.collector import DataCollector
-from infra.exchange.provider import Delivery
+from infra.exchange.provider import DataProvider, Delivery
 from infra.present.values import iso
 from infra.process.bundled_redis import RedisServer
 from infra.process.settings import Settings, load_settings
@@ -63,7 +63,7 @@ Probe = tuple[int, int]
 """Minute, and which of its trades."""
 
 
-class Prober:
+class Prober(DataProvider):
     """A `DataProvider` that notes when it hands over each message."""
 
     def __init__(self) -> None:

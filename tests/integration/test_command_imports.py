@@ -28,6 +28,8 @@ NEEDED = {
     "bots --help": "",
     "doctor --help": "",
     "up --help": "",
+    "collect --help": "",
+    "sources symbols --help": "",
     "settings": "",
     "strategies": "",
     "tokens list": "",
@@ -56,6 +58,14 @@ def test_a_command_loads_what_it_needs(recorded: CommandLine, command: str) -> N
     )  # fmt: skip
     assert (done.returncode, done.stderr.strip()) == (0, NEEDED[command])
     assert done.stdout
+
+
+def test_who_collects_no_exchange_does_not_load_its_client() -> None:
+    """It takes seconds; the provider loads it when it is asked for its markets."""
+    modules = "infra.exchange.collecting, infra.exchange.venues.known, infra.exchange.venues.provider"
+    script = f"import sys, {modules}; print('ccxt' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
 
 
 def test_bars_of_a_file_are_tested_without_the_fold(tmp_path: Path) -> None:

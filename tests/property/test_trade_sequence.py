@@ -66,7 +66,8 @@ def fetch(of: TradeSequence, has: set[int], now: int) -> None:
     for hole in of.holes:
         first, stop = hole.first, hole.stop
         of.answered([trade(i) for i in range(first, stop) if i in has], now)
-        hole.given_up = not hole.is_complete
+        while (run := hole.wanted) is not None:
+            hole.in_vain(run[0])
 
 
 events = st.lists(
@@ -200,13 +201,20 @@ def test_what_the_venue_answers_beyond_the_last_trade_was_missed() -> None:
     of.answered([trade(i) for i in (FIRST + 1, FIRST + 2, FIRST + 4)], 0)
     journal.write(of.due(0))
     assert [(gap.end, gap.reason) for gap in journal.gaps.open] == [
-        (trade(FIRST + 4).time, "ids 1001 to 1004 are missing")
+        (trade(FIRST + 4).time, "ids 1003 to 1004 are missing")
     ]
-    assert of.hole is not None and of.hole.missing == (FIRST + 3, FIRST + 4)
-    of.hole.given_up = True
+    assert of.hole is not None and of.hole.wanted == (FIRST + 3, FIRST + 4)
+    assert [of.hole.in_vain(FIRST + 3) for _ in range(4)] == [1, 2, 3, 4] and of.hole.is_over
     journal.write(of.due(0))
     assert ids(journal.fetched) == [FIRST + 1, FIRST + 2, FIRST + 4] and of.next_id == FIRST + 5
     assert [gap.reason for gap in journal.final] == ["ids 1003 to 1003 are nowhere to be had"]
+
+
+def test_the_gap_behind_a_start_begins_at_the_last_trade_as_the_venue_tells_it() -> None:
+    of = TradeSequence(KEY, gap_wait=SECOND, horizon=HOUR, reached=FIRST + 5, reached_time=0)
+    of.answered([trade(FIRST + 5), trade(FIRST + 6)], 0)
+    (gap,) = of.due(0)[0].gaps
+    assert gap.start == trade(FIRST + 5).time - 1
 
 
 def test_an_open_hole_of_the_journal_is_known_again_at_a_start() -> None:
@@ -242,6 +250,42 @@ def test_a_hole_that_was_waited_for_when_the_collector_died_is_not_fetched_twice
     assert sorted(ids(journal.fetched)) == list(range(FIRST + 1, FIRST + 8)) and not journal.gaps.open
 
 
+def test_a_market_begins_with_its_first_live_trade_also_where_the_venue_tells_of_newer_ones() -> None:
+    of, journal = sequence(), Journal()
+    of.begin(trade(FIRST + 5))
+    for i in range(FIRST, FIRST + 8):
+        of.arrive(trade(i), 0)
+    of.arrive(trade(FIRST - 1), 0)
+    journal.write(of.due(0))
+    assert ids(journal.rows) == list(range(FIRST, FIRST + 8)) and of.repeats == 1
+
+
+def test_what_is_missed_before_a_new_markets_first_trade_is_a_hole() -> None:
+    of, journal = sequence(), Journal(FIRST + 6)
+    of.begin(trade(FIRST + 5))
+    of.arrive(trade(FIRST + 9), 0)
+    journal.write(of.due(SWAP_NS))
+    assert [gap.reason for gap in journal.gaps.open] == ["ids 1006 to 1008 are missing"]
+
+
+def test_a_market_that_was_promised_without_a_trade_waits_for_where_to_begin() -> None:
+    of = TradeSequence(KEY, gap_wait=0, horizon=HOUR, reached_time=trade(FIRST).time)
+    of.arrive(trade(FIRST + 9), 0)
+    assert of.due(SECOND) == [] and of.holds
+    of.begin(trade(FIRST))
+    of.answered([trade(i) for i in range(FIRST, FIRST + 9)], 0)
+    journal = Journal(FIRST + 1)
+    journal.write(of.due(SECOND))
+    assert (ids(journal.fetched), ids(journal.rows)) == (list(range(FIRST + 1, FIRST + 9)), [FIRST + 9])
+
+
+def test_a_market_of_which_the_venue_knows_nothing_begins_with_what_came() -> None:
+    of = TradeSequence(KEY, gap_wait=0, horizon=HOUR, reached_time=SECOND)
+    of.arrive(trade(FIRST), 0)
+    of.trust()
+    assert [part.rows for part in of.due(0)] == [[trade(FIRST)]]
+
+
 def test_repeats_are_counted_and_a_venue_that_counts_anew_is_noticed() -> None:
     of = sequence()
     for i in (FIRST, FIRST + 1, FIRST, FIRST + 1):
@@ -254,4 +298,20 @@ def test_repeats_are_counted_and_a_venue_that_counts_anew_is_noticed() -> None:
 def test_a_hole_of_a_billion_ids_costs_no_more_than_what_is_found_of_it() -> None:
     hole = Hole(1, 10**9, 0, 10)
     hole.take([trade(5)])
-    assert hole.missing == (1, 5) and not hole.is_complete
+    assert hole.wanted == (1, 5) and not hole.is_over
+
+
+def test_a_doubt_ends_when_the_venue_was_asked_or_the_next_trade_came() -> None:
+    of = sequence()
+    of.arrive(trade(FIRST), 0)
+    of.doubt()
+    assert of.doubtful
+    of.arrive(trade(FIRST + 1), 0)
+    assert not of.doubtful
+    of.arrive(trade(FIRST + 3), 0)
+    of.doubt()
+    of.arrive(trade(FIRST + 2), 0)
+    of.due(0)
+    assert of.doubtful and of.next_id == FIRST + 4, "what came before the doubt says nothing of it"
+    of.trust()
+    assert not of.doubtful

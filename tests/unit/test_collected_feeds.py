@@ -10,7 +10,7 @@ import pytest
 
 from infra.commands.journal_view import source_state, view
 from infra.exchange.collector import DataCollector, Message
-from infra.exchange.provider import Delivery, FeedReport
+from infra.exchange.provider import DataProvider, Delivery, FeedReport
 from infra.exchange.simulated import START_NS, market
 from streams import codec
 from streams.backends import open_log
@@ -47,7 +47,7 @@ def report(state: str, since: int = 0, reason: str = "") -> FeedReport:
     return FeedReport(BTC.key, state, START_NS + since * SECOND_NS, reason)  # type: ignore[arg-type] - some are wrong
 
 
-class Given:
+class Given(DataProvider):
     """A provider of deliveries; `forever`: it waits behind the last."""
 
     def __init__(self, *deliveries: Delivery, forever: bool = False) -> None:

@@ -18,7 +18,7 @@ from prometheus_client import REGISTRY
 from infra.exchange.collector import DataCollector, Message
 from infra.exchange.file_replay import FileReplay
 from infra.exchange.lost import bytes_of, lost_row
-from infra.exchange.provider import Delivery
+from infra.exchange.provider import DataProvider, Delivery
 from infra.exchange.simulated import START_NS, SimulatedExchange, Slice, market, symbols, ticks
 from projections.fold.pipeline import Pipeline
 from streams import codec
@@ -298,7 +298,7 @@ def test_a_message_becomes_rows_and_the_candles_it_closes(log):
 # ---------------------------------------------------------------- one scripted provider
 
 
-class Script:
+class Script(DataProvider):
     """A provider whose messages are deliveries, handed out one by one; an exception is raised."""
 
     def __init__(self, messages: list[Any], served: Sequence[Market] = ()) -> None:

@@ -57,6 +57,21 @@ def test_another_file_may_be_named_and_may_name_the_home(tmp_path: Path) -> None
     assert settings.strategies == (tmp_path / "mine.py",)
 
 
+def test_feeds_are_a_list_in_the_file_and_words_in_the_environment(tmp_path: Path) -> None:
+    feeds = ("binance:BTC/USDT", "binance:ETH/USDT")
+    assert loaded(tmp_path, f"feeds = {list(feeds)}").feeds == feeds
+    assert loaded(tmp_path, TCPD_FEEDS=" binance:BTC/USDT,binance:ETH/USDT ").feeds == feeds
+    with pytest.raises(SettingsError, match="feeds = '7' must be a list of texts"):
+        loaded(tmp_path, "feeds = 7")
+
+
+def test_a_proxy_is_a_url_and_its_password_is_hidden(tmp_path: Path) -> None:
+    proxy = loaded(tmp_path, TCPD_PROXY="http://me:secret@10.0.0.1:3128").proxy
+    assert proxy == "http://me:secret@10.0.0.1:3128" and "secret" not in shown(proxy)
+    with pytest.raises(SettingsError, match="must be http://HOST:PORT"):
+        loaded(tmp_path, TCPD_PROXY="10.0.0.1:3128")
+
+
 def test_files_in_the_environment_are_joined_like_a_search_path(tmp_path: Path) -> None:
     settings = loaded(tmp_path, TCPD_STRATEGIES=f"{tmp_path}/a.py:{tmp_path}/b.py")
     assert settings.strategies == (tmp_path / "a.py", tmp_path / "b.py")

@@ -23,6 +23,8 @@ SWAP_NS = 100 * MS_NS
 ANEW_NS = 1_000 * MS_NS
 """A trade whose id is known and that is so much later than the newest is of a venue that began anew."""
 FOREVER = 2**63
+ASKED_AGAIN = 3
+"""So often a venue is asked again for what it should have."""
 _REASON = re.compile(r"ids (\d+) to (\d+)\b")
 
 
@@ -47,26 +49,38 @@ class Part(NamedTuple):
 
 @dataclass(eq=False)
 class Hole:
-    """Trades of the ids first ≤ id < stop that are missing, in (start, end] ns. `until`: what is behind waits
-    until then. `asked`: how often the venue was asked in vain. `given_up`: it has no more of them."""
+    """Trades of the ids first ≤ id < stop that are missing, in (start, end] ns. What is behind waits until
+    `until`."""
 
     first: int
     stop: int
     start: int
     end: int
     until: int = 0
-    asked: int = 0
-    given_up: bool = False
     found: dict[int, Trade] = field(default_factory=dict[int, Trade])
+    _vain: dict[int, int] = field(default_factory=dict[int, int])
+    """How often a run of ids was asked for in vain, by its first."""
 
     @property
-    def is_complete(self) -> bool:
-        return len(self.found) == self.stop - self.first
+    def wanted(self) -> tuple[int, int] | None:
+        """The first run of ids first ≤ id < stop that can still be had; None where there is none."""
+        runs = (run for run in self._missing() if self._vain.get(run[0], 0) <= ASKED_AGAIN)
+        return next(runs, None)
 
     @property
-    def missing(self) -> tuple[int, int]:
-        """The first run of ids first ≤ id < stop that is still missing."""
-        return next(self._missing(), (self.stop, self.stop))
+    def is_over(self) -> bool:
+        """Whether all was found, but for what cannot be had."""
+        return len(self.found) == self.stop - self.first or self.wanted is None
+
+    @property
+    def begins(self) -> int:
+        """The first id that is missing."""
+        return next(self._missing(), (self.stop, self.stop))[0]
+
+    def in_vain(self, first: int) -> int:
+        """The venue has nothing of the run that begins with `first`. How often that was so."""
+        self._vain[first] = self._vain.get(first, 0) + 1
+        return self._vain[first]
 
     def gap(self, key: str) -> Gap:
         """The ids in its reason are read again at a start."""
@@ -106,8 +120,9 @@ class Hole:
 
 
 class TradeSequence:
-    """The trades of the market `key`. The journal has those up to the id `reached`, the last of them at
-    `reached_time` (ns; `NO_ID`: none, and the first to arrive is the first), and misses those of `gaps`.
+    """The trades of the market `key`. The journal has those up to the id `reached` and up to `reached_time`
+    (ns), and misses those of `gaps`. Without either, the first trade to arrive is the first; with a time
+    alone, where to begin must be said.
 
     `gap_wait` (ns): so long what is behind a hole waits for it; for ever behind one that is longer than
     `horizon` (ns), in which candles could no longer be revised.
@@ -136,10 +151,16 @@ class TradeSequence:
         self.time = max((reached_time, *(hole.end for hole in self.open)))
         """Of the last trade that was handed out, ns."""
         self.starting = reached != NO_ID
-        """Until it is known what came since the journal ended: what is behind a hole waits for ever."""
+        """What came since the journal ended is not known: what is behind a hole waits for ever."""
+        self._is_new = False
+        """Where it begins is known by an answer of the venue, and no trade came yet."""
         self._ready: list[Trade] = []
         self._waiting: dict[int, tuple[Trade, int]] = {}
         self._parts: list[Part] = []
+        self._doubt: int | None = None
+        self.doubts = 0
+        """How often there was a doubt: an answer to what was asked before the newest settles nothing."""
+        self.doubt()
 
     def __len__(self) -> int:
         """How many trades are here."""
@@ -152,8 +173,32 @@ class TradeSequence:
 
     @property
     def holds(self) -> bool:
-        """Whether something is missing that is waited for: no promise goes beyond what was handed out."""
+        """Whether something is missing that is waited for."""
         return self.hole is not None or bool(self._waiting)
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether more may be missing behind the last trade than is known."""
+        return self._doubt is not None
+
+    def doubt(self) -> None:
+        """Trades may have been missed behind the last that arrived; until the venue is asked, or the next one
+        shows that there were none, no promise goes further."""
+        self._doubt = max((self._next - 1, *self._waiting))
+        self.doubts += 1
+
+    def begin(self, last: Trade) -> None:
+        """Before the first trade: `last` is the newest that the venue has and that is not asked for. Where
+        older ones are on their way, they are the first."""
+        if self._next == NO_ID:
+            self._is_new = not self.time
+            self._next, self.time = last.id + 1, last.time
+
+    def trust(self) -> None:
+        """The venue was asked, and had no more."""
+        self._doubt, self.starting = None, False
+        if self._next == NO_ID:
+            self.time, self._next = 0, min(self._waiting, default=NO_ID)
 
     @property
     def holes(self) -> list[Hole]:
@@ -162,10 +207,7 @@ class TradeSequence:
 
     def arrive(self, trade: Trade, now: int) -> None:
         """A trade came live."""
-        if trade.id == self._next and not self._waiting and self.hole is None:
-            self._hand_out(trade)
-        elif self._next == NO_ID:
-            self._next = trade.id
+        if self._is_next(trade):
             self._hand_out(trade)
         elif trade.id >= self._next and (self.hole is None or trade.id >= self.hole.stop):
             if trade.id in self._waiting:
@@ -175,9 +217,17 @@ class TradeSequence:
         else:
             self._late(trade)
 
+    def _is_next(self, trade: Trade) -> bool:
+        if self._next == NO_ID:
+            return not self.time
+        begins = self._is_new and trade.id < self._next
+        return (begins or trade.id == self._next) and not self.holds
+
     def answered(self, trades: Sequence[Trade], now: int) -> None:
-        """The venue was asked for missing trades, or what came behind the last one, and answered with these,
-        by id."""
+        """The venue was asked for missing trades, or for the last one and what came behind it, and answered
+        with these, by id."""
+        if trades and trades[0].id == self._next - 1:
+            self.time = trades[0].time
         if self.hole is None and self._next != NO_ID:
             stop = min(self._waiting, default=FOREVER)
             missing = [trade for trade in trades if self._next <= trade.id < stop]
@@ -188,13 +238,20 @@ class TradeSequence:
         for hole in self.holes:
             hole.take(trades)
 
+    def rescale(self, price: int, size: int) -> None:
+        """The market's scales have grown by these factors."""
+        self._ready = [_scaled(trade, price, size) for trade in self._ready]
+        self._waiting = {id: (_scaled(t, price, size), now) for id, (t, now) in self._waiting.items()}
+        for hole in self.holes:
+            hole.found = {id: _scaled(trade, price, size) for id, trade in hole.found.items()}
+
     def due(self, now: int) -> list[Part]:
         """What can go into the journal now, in this order."""
         while self._step(now):
             pass
         self._flush()
         for hole in list(self.open):
-            if hole.is_complete or hole.given_up:
+            if hole.is_over:
                 self.open.remove(hole)
                 self._end(hole)
             else:
@@ -205,16 +262,18 @@ class TradeSequence:
     def _step(self, now: int) -> bool:
         """One step on; False where there is none now."""
         if self.hole is not None:
-            if self.hole.is_complete or self.hole.given_up:
+            if self.hole.is_over:
                 self._pass(self.hole)
                 return True
+            self._narrow(self.hole)
+            self._next = self.hole.first
             if now < self.hole.until:
                 return False
             self.open.append(self.hole)
             self._next, self.hole = self.hole.stop, None
         while (waiting := self._waiting.pop(self._next, None)) is not None:
             self._hand_out(waiting[0])
-        if not self._waiting:
+        if not self._waiting or self._next == NO_ID:
             return False
         _, seen = next(iter(self._waiting.values()))
         if now - seen < SWAP_NS:
@@ -244,7 +303,7 @@ class TradeSequence:
 
     def _narrow(self, hole: Hole) -> None:
         """Hand out what was found at the beginning of a hole."""
-        first = hole.missing[0]
+        first = hole.begins
         if first == hole.first:
             return
         found = [hole.found.pop(known) for known in range(hole.first, first)]
@@ -252,6 +311,7 @@ class TradeSequence:
         filled = (GapFilled(market=self.key, start=hole.start, end=start),) if hole.start < start else ()
         hole.first, hole.start = first, start
         self._parts.append(Part((hole.gap(self.key), *filled), fetched=found))
+        self.time = max(self.time, found[-1].time)
 
     def _late(self, trade: Trade) -> None:
         """A trade behind its turn: of a hole, a repeat, or of a venue that counts anew."""
@@ -262,12 +322,15 @@ class TradeSequence:
                 hole.take([trade])
                 return
         self.repeats += 1
-        if trade.time > self.time + ANEW_NS:
+        if trade.time >= self.time + ANEW_NS:
             self.anew = trade
 
     def _hand_out(self, trade: Trade) -> None:
         self._ready.append(trade)
-        self._next, self.time, self.starting = trade.id + 1, trade.time, False
+        self._is_new = False
+        self._next, self.time = trade.id + 1, trade.time
+        if self._doubt is None or trade.id > self._doubt:
+            self.trust()
 
     def _flush(self) -> None:
         if self._ready:
@@ -278,6 +341,10 @@ class TradeSequence:
 def _before(time: int) -> int:
     """In front of the millisecond: others of the same may be missing."""
     return max(time // MS_NS * MS_NS - 1, 0)
+
+
+def _scaled(trade: Trade, price: int, size: int) -> Trade:
+    return trade._replace(price=trade.price * price, size=trade.size * size)
 
 
 def _known(gap: KnownGap) -> Hole | None:

@@ -1,0 +1,274 @@
+"""A venue's ccxt client as it is, with our hands on three of its parts: frames, trades and REST's answers.
+
+ccxt's own cache of trades keeps the newest 1,000, and what it hands out comes with the next trade only; so an
+object of ours stands in its place. A frame that it cannot read would end its receive loop without a word; so
+frames pass through us on their way.
+"""
+
+import asyncio
+import importlib
+import json
+import ssl
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from infra.exchange.venues.markets import loaded
+from infra.exchange.venues.venue import Control, NotServedError, Venue
+
+if TYPE_CHECKING:
+    import aiohttp
+
+NOT_SERVED = (403, 451)
+TOO_MANY = (418, 429)
+TOO_MANY_WAIT_S = 60.0
+"""Where the venue does not say how long."""
+CLOSE_S = 1.0
+LOOK_S = 0.5
+ALIVE = "tcpdashboard"
+"""Name of a future that ccxt rejects with all others when a connection ends."""
+
+
+class UnreadableFrameError(RuntimeError):
+    """A frame that is no JSON or of no form that is known."""
+
+
+class Socket:
+    """What is told of one connection; each method is called between two frames."""
+
+    def trade(self, trade: Mapping[str, Any]) -> None:
+        """A trade came, in ccxt's form."""
+
+    def frame(self) -> None:
+        """A frame came, of whatever kind."""
+
+    def pong(self, token: bytes) -> None:
+        """An answer to a ping."""
+
+    def subscribed(self) -> None:
+        """The venue confirmed that it sends."""
+
+    def unreadable(self, frame: str, reason: str) -> None:
+        """A frame means nothing; the connection ends."""
+
+
+class _Trades(list[Any]):
+    """In the place of ccxt's cache: hands on what is appended."""
+
+    def __init__(self, put: Callable[[Mapping[str, Any]], None]) -> None:
+        super().__init__()
+        self.append = put
+
+    def getLimit(self, symbol: str | None, limit: int | None) -> int | None:  # noqa: N802 - ccxt's name
+        return limit
+
+
+class VenueClient:
+    """Made by `opened`."""
+
+    def __init__(self, venue: Venue, exchange: Any, session: "aiohttp.ClientSession", rest: "Rest") -> None:
+        self._venue, self._session, self.rest = venue, session, rest
+        self.exchange = exchange
+        self._socket: Socket | None = None
+        self._trades = 0
+        """How many the frame at hand has brought."""
+        self._dialling: tuple[Socket, Any] | None = None
+        self._sockets: dict[Socket, Any] = {}
+        self._sending: set[asyncio.Future[Any]] = set()
+        self._future = importlib.import_module("ccxt.async_support.base.ws.future").Future
+        exchange.on_rest_response = self._noted
+        self._make = exchange.client
+        exchange.client = self._client
+
+    async def markets(self, *, again: bool = False) -> Mapping[str, Mapping[str, Any]]:
+        """What the venue has, by ccxt's symbol. Raises `MarketsUnreadError`, `NotServedError` and what ccxt
+        raises."""
+        return loaded(self._venue.name, await self.rest.ask(lambda: self.exchange.load_markets(again)))
+
+    async def trades_from(self, symbol: str, first: int | None = None) -> list[Mapping[str, Any]]:
+        """A page of trades by id, oldest first, each once, from `first` on; the newest without it."""
+        page = await self.rest.ask(lambda: self._venue.trades_from(self.exchange, symbol, first))
+        by_id = {int(trade["id"]): trade for trade in page}
+        return [by_id[id] for id in sorted(by_id) if first is None or id >= first]
+
+    async def time_ms(self) -> int:
+        """The venue's time."""
+        return int(await self.rest.ask(self.exchange.fetch_time))
+
+    async def watch(self, symbols: Iterable[str], socket: Socket) -> None:
+        """Dial, subscribe, and tell `socket` of what comes, until the connection ends. Raises why."""
+        names = list(symbols)
+        for symbol in names:
+            self.exchange.trades[symbol] = _Trades(self._traded)
+        ended = self._future()
+        ended.add_done_callback(_seen)
+        watching = asyncio.ensure_future(self._dial(names, socket, ended))
+        try:
+            done, _ = await asyncio.wait({watching, ended}, return_when=asyncio.FIRST_COMPLETED)
+            if done == {watching} and not watching.cancelled() and watching.exception() is None:
+                await asyncio.wait({ended})
+            for future in (ended, watching):
+                if future.done() and not future.cancelled() and (error := future.exception()) is not None:
+                    raise error
+            raise ConnectionError("it was closed here")
+        finally:
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
+            self._forget(socket)
+
+    async def _dial(self, symbols: list[str], socket: Socket, ended: Any) -> None:
+        self._dialling = socket, ended  # ccxt makes its client before it lets go for the first time
+        await self.exchange.watch_trades_for_symbols(symbols)
+
+    def ping(self, socket: Socket, token: bytes) -> None:
+        """Send one; its answer is told by `Socket.pong`."""
+        client = self._sockets.get(socket)
+        if client is not None and not client.closed():
+            self._run(client.connection.ping(token))
+
+    def end(self, socket: Socket, reason: str) -> None:
+        """End a connection, so that `watch` raises with the reason."""
+        client = self._sockets.get(socket)
+        if client is not None:
+            client.on_error(ConnectionError(reason))
+
+    async def close(self) -> None:
+        """A connection that does not answer is not waited for."""
+        self.exchange.timeout_on_exit = 0
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_S):
+                await self.exchange.close()
+        self.exchange.session = None
+        await self._session.close()
+
+    def _client(self, url: str) -> Any:
+        """In the place of ccxt's own, which makes the client of a connection, or finds it."""
+        known = self.exchange.clients.get(url)
+        client = self._make(url)
+        if client is not known and self._dialling is not None:
+            (socket, ended), self._dialling = self._dialling, None
+            self._sockets[socket] = client
+            client.futures[ALIVE] = ended
+            handle = client.handle_message
+            client.handle_message = lambda message: self._tapped(client, socket, handle, message)
+        return client
+
+    def _tapped(self, client: Any, socket: Socket, handle: Callable[[Any], None], message: Any) -> None:
+        if self._sockets.get(socket) is not client:
+            return  # it has ended, and this was on its way
+        kind = message.type.name
+        socket.frame()
+        if kind == "PONG":
+            socket.pong(bytes(message.data))
+        self._socket, self._trades = socket, 0
+        try:
+            handle(message)
+            if kind in ("TEXT", "BINARY") and not self._trades:
+                self._control(socket, message.data)
+        except Exception as error:  # noqa: BLE001 - whatever a frame makes ccxt raise ends its connection
+            text = message.data if isinstance(message.data, str) else repr(message.data)
+            socket.unreadable(text, f"{type(error).__name__}: {error}")
+            client.on_error(ConnectionError(f"a frame could not be read: {error}"))
+            self._forget(socket)
+        finally:
+            self._socket = None
+
+    def _control(self, socket: Socket, text: str | bytes) -> None:
+        """A frame without trades. Raises `UnreadableFrameError`."""
+        control: Control = self._venue.control(json.loads(text))
+        if control == "unknown":
+            raise UnreadableFrameError("its form is not known")
+        if control == "subscribed":
+            socket.subscribed()
+
+    def _traded(self, trade: Mapping[str, Any]) -> None:
+        self._trades += 1
+        if self._socket is not None:
+            self._socket.trade(trade)
+
+    def _forget(self, socket: Socket) -> None:
+        client = self._sockets.pop(socket, None)
+        if client is not None:
+            if self.exchange.clients.get(client.url) is client:
+                del self.exchange.clients[client.url]
+            self._run(client.close())
+
+    def _run(self, sending: Awaitable[Any]) -> None:
+        """Something that may fail with the connection, whose end is told elsewhere."""
+        task = asyncio.ensure_future(sending)
+        self._sending.add(task)
+        task.add_done_callback(self._sending.discard)
+        task.add_done_callback(_seen)
+
+    def _noted(self, status: int, reason: str, *rest: Any) -> str:
+        """Called by ccxt with each answer of REST, before it is read."""
+        _, _, headers, body, *_ = rest
+        self.rest.answered(int(status), headers)
+        return body.strip()
+
+
+def _seen(done: "asyncio.Future[Any]") -> None:
+    """Its error is nobody's news."""
+    if not done.cancelled():
+        done.exception()
+
+
+class Rest:
+    """One request at a time, and none before the venue allows it. It outlives a client: a ban does not end
+    with a new start.
+
+    `now` is a clock in seconds that never goes back.
+    """
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+        self.not_before = 0.0
+        self._status = 0
+        self._lock = asyncio.Lock()
+
+    async def allowed(self) -> None:
+        """Wait until the venue may be asked."""
+        while (left := self.not_before - self._now()) > 0:
+            await asyncio.sleep(min(left, LOOK_S))
+
+    async def ask(self, request: Callable[[], Awaitable[Any]]) -> Any:
+        """What a request answers. Raises what it raises, `NotServedError` where the venue shuts us out."""
+        async with self._lock:
+            await self.allowed()
+            self._status = 0
+            try:
+                return await request()
+            except Exception as error:
+                if self._status in NOT_SERVED:
+                    raise NotServedError(f"not served from here: HTTP {self._status}") from error
+                raise
+
+    def answered(self, status: int, headers: Mapping[str, str]) -> None:
+        self._status = status
+        told = {name.lower(): value for name, value in headers.items()}.get("retry-after", "")
+        if status in TOO_MANY or (status >= 400 and told.isdigit()):
+            wait_s = float(told) if told.isdigit() else TOO_MANY_WAIT_S
+            self.not_before = max(self.not_before, self._now() + wait_s)
+
+
+async def opened(
+    venue: Venue, rest: Rest, *, proxy: str | None = None, connector: "aiohttp.BaseConnector | None" = None
+) -> VenueClient:
+    """A client of the venue. `proxy` is a URL that REST and sockets go by. Certificates are those that
+    OpenSSL trusts (`SSL_CERT_FILE` names others) and certifi's, unless a `connector` brings its own."""
+    pro = await asyncio.to_thread(importlib.import_module, "ccxt.pro")  # seconds, for those who need it alone
+    import aiohttp  # noqa: PLC0415
+    import certifi  # noqa: PLC0415
+
+    if connector is None:
+        context = ssl.create_default_context()
+        context.load_verify_locations(certifi.where())
+        connector = aiohttp.TCPConnector(ssl=context)
+    session = aiohttp.ClientSession(connector=connector)
+    given = {"httpsProxy": proxy, "wssProxy": proxy} if proxy else {}
+    exchange = getattr(pro, venue.ccxt_id)(
+        {**venue.options, **given, "session": session, "enableRateLimit": True}
+    )
+    exchange.number = str  # exact prices
+    venue.prepare(exchange)
+    return VenueClient(venue, exchange, session, rest)

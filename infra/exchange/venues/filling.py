@@ -1,0 +1,163 @@
+"""What is missing is fetched by REST: by pages, the markets in turn, at half of the venue's limit."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+
+from infra.exchange.venues.client import VenueClient
+from infra.exchange.venues.flow import Flow
+from infra.exchange.venues.sequence import Hole
+from infra.exchange.venues.venue import NotServedError, Venue
+from streams.ticks import NO_ID
+
+logger = logging.getLogger(__name__)
+
+LOOK_S = 0.25
+"""At most so long it takes until a market that went quiet is noticed."""
+AGAIN_S = 0.25
+"""Before a venue is asked again for what it should have; then twice as long."""
+FAILED_S, FAILED_S_MAX = 0.5, 60.0
+BURST = 1 / 6
+"""Of the pages of a minute, how many may be asked for at once."""
+
+
+class Allowance:
+    """Pages that may still be asked for; never more than `pages_a_minute` in one."""
+
+    def __init__(self, pages_a_minute: int, now: float) -> None:
+        self._most = pages_a_minute * BURST
+        self._a_second = (pages_a_minute - self._most) / 60
+        self._left, self._at = self._most, now
+
+    def take(self, now: float) -> float:
+        """Take one, or say for how many seconds there is none."""
+        self._left = min(self._most, self._left + (now - self._at) * self._a_second)
+        self._at = now
+        if self._left < 1:
+            return (1 - self._left) / self._a_second
+        self._left -= 1
+        return 0.0
+
+
+class Filler:
+    """Asks the venue for what the flows miss. `is_open` says whether a flow's connection is subscribed: what
+    came behind the newest trade is asked for only then. `now` is a clock in seconds that never goes back."""
+
+    def __init__(
+        self,
+        venue: Venue,
+        client: VenueClient,
+        flows: Sequence[Flow],
+        *,
+        is_open: Callable[[Flow], bool],
+        changed: Callable[[Flow], None],
+        now: Callable[[], float],
+    ) -> None:
+        self._venue, self._client, self._flows = venue, client, flows
+        self._is_open, self._changed, self._now = is_open, changed, now
+        self._allowance = Allowance(venue.pages_a_minute, now())
+        self._failures = 0
+        self.wanted = asyncio.Event()
+
+    async def run(self) -> None:
+        """Until it is cancelled. Raises `NotServedError`."""
+        while True:
+            self.wanted.clear()
+            flow, hole = self._next()
+            if flow is None:
+                await self._rest(LOOK_S)
+            elif wait_s := self._allowance.take(self._now()):
+                await asyncio.sleep(wait_s)
+            else:
+                await self._ask(flow, hole)
+
+    async def _rest(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self.wanted.wait()
+        except TimeoutError:
+            return
+
+    def _next(self) -> tuple[Flow | None, Hole | None]:
+        """The flow that waited longest among the most urgent, and what of it is asked for. Most urgent is
+        where rows wait, then where a promise waits."""
+        now, best = self._now(), (9, 0.0)
+        found: tuple[Flow | None, Hole | None] = None, None
+        for flow in self._flows:
+            urgency, hole = self._urgency(flow, now)
+            if (urgency, flow.asked) < best:
+                best, found = (urgency, flow.asked), (flow, hole)
+        return found
+
+    def _urgency(self, flow: Flow, now: float) -> tuple[int, Hole | None]:
+        """0 comes first; 9: nothing is to be asked."""
+        sequence = flow.sequence
+        if now < flow.ask_at or flow.ended:
+            return 9, None
+        if sequence.hole is not None:
+            return (0, sequence.hole) if sequence.hole.wanted else (9, None)
+        if sequence.doubtful and self._is_open(flow):
+            return 1, None
+        if hole := next((hole for hole in sequence.open if hole.wanted), None):
+            return 2, hole
+        return (3, None) if flow.is_quiet(now) and self._is_open(flow) else (9, None)
+
+    async def _ask(self, flow: Flow, hole: Hole | None) -> None:
+        try:
+            if hole is not None:
+                await self._fill(flow, hole)
+            elif flow.sequence.next_id == NO_ID:
+                await self._begin(flow)
+            else:
+                await self._continue(flow)
+            self._failures = 0
+        except NotServedError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever a venue answers, it is asked again
+            wait_s = min(FAILED_S * 2**self._failures, FAILED_S_MAX)
+            self._failures += 1
+            logger.warning("%s: asking for trades failed: %r", flow.market.key, error)
+            for other in self._flows:
+                other.ask_at = max(other.ask_at, self._now() + wait_s)
+        flow.asked = self._now()
+        self._changed(flow)
+
+    async def _fill(self, flow: Flow, hole: Hole) -> None:
+        """A page of what a hole misses."""
+        assert hole.wanted is not None
+        first, stop = hole.wanted
+        page = flow.fetched(await self._client.trades_from(flow.market.symbol, first))
+        flow.sequence.answered(page, int(self._now() * 1e9))
+        if not any(first <= trade.id < stop for trade in page):
+            tries = hole.in_vain(first)
+            flow.ask_at = self._now() + AGAIN_S * 2 ** (tries - 1)
+
+    async def _continue(self, flow: Flow) -> None:
+        """The last trade, as the venue has it, and a page of what came behind it."""
+        sequence = flow.sequence
+        doubts = sequence.doubts
+        page = await self._client.trades_from(flow.market.symbol, sequence.next_id - 1)
+        sequence.answered(flow.fetched(page), int(self._now() * 1e9))
+        if len(page) < self._venue.page and doubts == sequence.doubts:
+            sequence.trust()
+
+    async def _begin(self, flow: Flow) -> None:
+        """The newest trade, behind which a market begins; or, where the journal was promised all up to a time
+        without a trade, those since then."""
+        since = flow.sequence.time
+        page = flow.fetched(await self._client.trades_from(flow.market.symbol))
+        while since and page and page[0].time > since:
+            older = flow.fetched(
+                await self._client.trades_from(flow.market.symbol, max(page[0].id - self._venue.page, 0))
+            )
+            if not older or older[0].id >= page[0].id:
+                break
+            page = [trade for trade in older if trade.id < page[0].id] + page
+        before = [trade for trade in page if not since or trade.time <= since]
+        if before:
+            flow.sequence.begin(before[-1])
+            flow.sequence.answered(page[len(before) :], int(self._now() * 1e9))
+        elif page:
+            flow.sequence.begin(page[0]._replace(id=page[0].id - 1, time=since))
+            flow.sequence.answered(page, int(self._now() * 1e9))
+        flow.sequence.trust()

@@ -1,0 +1,359 @@
+"""A venue as a `DataProvider`: its connections, what is fetched, and what can be vouched for.
+
+    sockets ─► Line ─► Flow (one a market) ─► messages ─► the collector
+                          ▲
+    REST ───► Filler ─────┘
+
+Everything runs in one event loop; only `parse` is called from elsewhere, and looks at its message alone.
+
+Why: ADR 38.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from infra.exchange.provider import DataProvider, Delivery, Refused, settled
+from infra.exchange.venues.client import Rest, VenueClient, opened
+from infra.exchange.venues.filling import Filler
+from infra.exchange.venues.flow import Flow, Message
+from infra.exchange.venues.line import Line
+from infra.exchange.venues.markets import UnknownSymbolError, listed, market_of
+from infra.exchange.venues.sequence import Part, TradeSequence
+from infra.exchange.venues.venue import Venue
+from streams.events import BACKFILL, MINUTE_NS, Market
+from streams.journal import Reached
+from streams.ticks import Ticks
+
+if TYPE_CHECKING:
+    import aiohttp
+
+logger = logging.getLogger(__name__)
+
+GAP_WAIT_S = 1.0
+AHEAD_S = 5.0
+CACHE_TRADES = 500_000
+LOOK_S = 0.05
+MARKETS_S = 3600.0
+MARKETS_AGAIN_S = 60.0
+SKEW_S = 600.0
+SKEW_TRIES = 5
+
+
+class VenueProvider(DataProvider):
+    """Trades of a venue through its unmodified ccxt.pro client.
+
+    `gap_wait_s`: so long rows wait for what is missing before them. A trade more than `ahead_s` ahead of the
+    venue's clock is refused. `cache_trades` may wait at once; what comes on top is fetched later. `connector`
+    resolves and secures connections in place of the usual one. `now_s` is a clock that never goes back,
+    `wall_ns` the time of day.
+    """
+
+    def __init__(
+        self,
+        venue: Venue,
+        *,
+        proxy: str | None = None,
+        gap_wait_s: float = GAP_WAIT_S,
+        ahead_s: float = AHEAD_S,
+        cache_trades: int = CACHE_TRADES,
+        connector: "Callable[[], aiohttp.BaseConnector] | None" = None,
+        now_s: Callable[[], float] = time.monotonic,
+        wall_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self.venue = venue
+        self._proxy, self._connector = proxy, connector
+        self._gap_wait_s, self._ahead_ns = gap_wait_s, int(ahead_s * 1e9)
+        self._cache_trades = cache_trades
+        self._now, self._wall = now_s, wall_ns
+        self._rest = Rest(now_s)
+        self._client: VenueClient | None = None
+        self.why_not: Mapping[str, str] = {}
+        """Of the symbols that `markets` left out."""
+        self.skew: int | None = None
+        """How far the clock here is ahead of the venue's, ns; None before it was measured."""
+        self._begin([], {})
+
+    def _begin(self, markets: Sequence[Market], reached: Mapping[str, Reached]) -> None:
+        """Nothing is known of the markets but what the journal has."""
+        now = self._now()
+        self._flows = {market.symbol: self._flow(market, reached.get(market.key), now) for market in markets}
+        size = self.venue.symbols_max
+        names = list(self._flows)
+        self._lines = [
+            Line(self.venue, self, [self._flows[name] for name in names[start : start + size]], now)
+            for start in range(0, len(names), size)
+        ]
+        self._dirty = set(self._flows.values())
+        self._held, self._looked = 0, now
+        self._aside: list[Message] = []
+        self._woken = asyncio.Event()
+        self._markets_wanted, self._markets_read = asyncio.Event(), now
+
+    def _flow(self, market: Market, reached: Reached | None, now: float) -> Flow:
+        known = reached or Reached()
+        sequence = TradeSequence(
+            market.key,
+            gap_wait=int(self._gap_wait_s * 1e9),
+            horizon=market.horizon_min * MINUTE_NS,
+            reached=known.id,
+            reached_time=known.time,
+            gaps=known.gaps,
+        )
+        return Flow(market, sequence, now, promised=known.time)
+
+    # ------------------------------------------------------------ what the collector calls
+
+    async def markets(self, symbols: Sequence[str], known: Mapping[str, Market]) -> Sequence[Market]:
+        """Specifications of those of the symbols that the venue has and that can be collected; `why_not` says
+        what of the others. Raises `MarketsUnreadError`, `NotServedError` and what ccxt raises."""
+        why_not: dict[str, str] = {}
+        found = await self._opened_markets()
+        markets: list[Market] = []
+        for symbol in symbols:
+            try:
+                markets.append(self._market(found, symbol))
+            except UnknownSymbolError as error:
+                why_not[symbol] = str(error)
+        self.why_not = why_not
+        return markets
+
+    async def symbols(self, word: str = "") -> Sequence[str]:
+        """Those that can be collected now and have a word in them. Raises as `markets`."""
+        try:
+            return listed(await self._opened_markets(), word)
+        finally:
+            await self.close()
+
+    async def _opened_markets(self) -> Mapping[str, Mapping[str, Any]]:
+        await self.close()
+        connector = None if self._connector is None else self._connector()
+        self._client = await opened(self.venue, self._rest, proxy=self._proxy, connector=connector)
+        try:
+            return await self._client.markets()
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        """End what `markets` opened; `messages` does it at its own end."""
+        client, self._client = self._client, None
+        if client is not None:
+            await client.close()
+
+    def _market(self, found: Mapping[str, Mapping[str, Any]], symbol: str) -> Market:
+        assert self._client is not None
+        mode = self._client.exchange.precisionMode
+        return market_of(self.venue.name, found, symbol, precision_mode=mode, grace_ms=self.venue.grace_ms)
+
+    async def messages(
+        self, markets: Sequence[Market], reached: Mapping[str, Reached]
+    ) -> AsyncGenerator[Message, None]:
+        """Without end. Raises `NotServedError`, and what must not be."""
+        assert self._client is not None, "ask for the markets first"
+        client = self._client
+        self._begin(markets, reached)
+        filler = Filler(
+            self.venue, client, list(self._flows.values()),
+            is_open=self._is_open, changed=self.touch, now=self._now,
+        )  # fmt: skip
+        tasks = [asyncio.ensure_future(line.run(client, self._rest)) for line in self._lines]
+        tasks += [asyncio.ensure_future(filler.run())]
+        tasks += [asyncio.ensure_future(self._measure(client))]
+        tasks += [asyncio.ensure_future(self._specify(client))]
+        try:
+            while True:
+                self._woken.clear()
+                for message in self._due():
+                    yield message
+                if any(flow.sequence.holes or flow.sequence.doubtful for flow in self._dirty):
+                    filler.wanted.set()
+                for task in tasks:
+                    if task.done():
+                        task.result()
+                for line in self._lines:
+                    line.look(client, self._now(), self.venue_now)
+                if self._now() - self._markets_read > MARKETS_S:
+                    self._markets_wanted.set()
+                await self._next_look()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self.close()
+
+    def parse(self, raw: Message) -> Delivery:
+        """Backfill before live rows, as the parts have it."""
+        columns: list[tuple[int, int, Part]] = []
+        for place, part in raw.parts:
+            columns += [(place, BACKFILL, Part(rows=part.fetched))] if part.fetched else []
+            columns += [(place, 0, part)] if part.rows else []
+        rows = [(place, bit, *trade) for place, bit, part in columns for trade in part.rows]
+        table = np.array(rows, np.int64).reshape(-1, 7)
+        place, bit, ids, at, kind, price, size = (np.ascontiguousarray(column) for column in table.T)
+        ticks = Ticks(place.astype(np.uint16), (kind | bit).astype(np.uint8), at, price, size, ids)
+        return Delivery(
+            raw.keys,
+            ticks,
+            clock=raw.clock,
+            markets=raw.markets,
+            gaps=tuple(gap for _, part in raw.parts for gap in part.gaps),
+            feeds=raw.feeds,
+            refused=raw.refused,
+        )
+
+    # ------------------------------------------------------------ what its lines call
+
+    @property
+    def venue_now(self) -> int | None:
+        """The venue's time in ns, by the clock here; None before the skew was measured."""
+        return None if self.skew is None else self._wall() - self.skew
+
+    @property
+    def gap_wait_s(self) -> float:
+        return self._gap_wait_s
+
+    def now(self) -> float:
+        return self._now()
+
+    def arrived(self, line: Line, told: Mapping[str, Any]) -> None:
+        """A trade came by a line."""
+        flow = self._flows.get(str(told.get("symbol")))
+        if flow is None:
+            self.refuse(Refused("", f"unknown symbol {told.get('symbol')!r}", repr(told).encode()))
+            return
+        if flow.ended:
+            return
+        self.touch(flow)
+        if self._held >= self._cache_trades:
+            flow.sequence.doubt()
+            return
+        venue_now, now = self.venue_now, self._now()
+        trade = flow.arrive(told, now, None if venue_now is None else venue_now + self._ahead_ns)
+        if trade is not None:
+            line.watch.traded(trade.time, now)
+            self._held += 1
+        elif flow.off_scale:
+            self._markets_wanted.set()
+        if (anew := flow.sequence.anew) is not None:
+            flow.ended = f"its trade ids began anew: {anew.id} came after {flow.sequence.next_id - 1}"
+            logger.error("%s: %s; nothing more of it is taken", flow.market.key, flow.ended)
+
+    def refuse(self, refused: Refused) -> None:
+        """Something came that is of no market."""
+        self._aside.append(Message((), refused=(refused,)))
+        self._woken.set()
+
+    def wake(self) -> None:
+        """Something may be due."""
+        self._woken.set()
+
+    def touch(self, flow: Flow) -> None:
+        """Something may be due of a flow."""
+        self._dirty.add(flow)
+        self._woken.set()
+
+    def _is_open(self, flow: Flow) -> bool:
+        return any(line.watch.subscribed for line in self._lines if flow in line.flows)
+
+    # ------------------------------------------------------------ what is due
+
+    async def _next_look(self) -> None:
+        try:
+            async with asyncio.timeout(LOOK_S):
+                await self._woken.wait()
+        except TimeoutError:
+            return
+
+    def _due(self) -> Iterator[Message]:
+        """What can be told now. Markets of a line that miss nothing are told together."""
+        aside, self._aside = self._aside, []
+        yield from aside
+        dirty, self._dirty = self._dirty, set()
+        now = self._now()
+        all_are_due = now - self._looked >= LOOK_S
+        self._looked = now if all_are_due else self._looked
+        for line in self._lines:
+            flows = line.flows if all_are_due else [flow for flow in line.flows if flow in dirty]
+            yield from self._due_of(line, flows, now)
+        self._dirty |= {flow for flow in dirty if not flow.is_sure or flow.sequence.holes}
+        self._held = sum(len(flow.sequence) for flow in self._dirty)
+
+    def _due_of(self, line: Line, flows: Iterable[Flow], now: float) -> Iterator[Message]:
+        watch = line.watch
+        minute = watch.minute(watch.proven)
+        keys: list[str] = []
+        parts: list[tuple[int, Part]] = []
+        for flow in flows:
+            key = flow.market.key
+            due = flow.sequence.due(int(now * 1e9))
+            report = line.report(flow, now)
+            if report is not None or flow.refused:
+                yield Message((key,), feeds=(report,) if report else (), refused=tuple(flow.refused))
+                flow.refused = []
+            if len(due) > 1 or any(part.gaps for part in due) or not flow.is_sure:
+                for part in due:
+                    yield Message((key,), ((0, part),))
+                due = []
+            if flow.is_sure and (due or minute > watch.minute(flow.promised)):
+                parts += [(len(keys), part) for part in due]
+                keys.append(key)
+                flow.promised = max(flow.promised, watch.proven)
+        if keys:
+            yield Message(tuple(keys), tuple(parts), clock=watch.proven)
+
+    # ------------------------------------------------------------ what it asks for by and by
+
+    async def _measure(self, client: VenueClient) -> None:
+        """How far the clock here is ahead, by the quickest of some answers."""
+        while True:
+            try:
+                self.skew = min([await self._skew(client) for _ in range(SKEW_TRIES)])[1]
+                wait_s = SKEW_S
+            except Exception as error:  # noqa: BLE001 - without it quiet minutes stay open, until it succeeds
+                logger.warning("%s: its time could not be asked for: %r", self.venue.name, error)
+                wait_s = MARKETS_AGAIN_S
+            await asyncio.sleep(wait_s)
+
+    async def _skew(self, client: VenueClient) -> tuple[int, int]:
+        """Round trip and skew, ns."""
+        sent = self._wall()
+        told = await client.time_ms() * 1_000_000
+        came = self._wall()
+        return came - sent, (sent + came) // 2 - told
+
+    async def _specify(self, client: VenueClient) -> None:
+        """Read the list of markets every hour, and when a trade is finer than its market's scales."""
+        while True:
+            await self._markets_wanted.wait()
+            self._markets_wanted.clear()
+            self._markets_read = self._now()
+            try:
+                found = await client.markets(again=True)
+            except Exception as error:  # noqa: BLE001 - what is known stays, and it is tried again
+                logger.warning("%s: its markets could not be read again: %r", self.venue.name, error)
+                await asyncio.sleep(MARKETS_AGAIN_S)
+                self._markets_wanted.set()
+                continue
+            for flow in self._flows.values():
+                self._specified(flow, found)
+            await asyncio.sleep(MARKETS_AGAIN_S if self._markets_wanted.is_set() else 0)
+
+    def _specified(self, flow: Flow, found: Mapping[str, Mapping[str, Any]]) -> None:
+        """What the venue says of a market now. One that is gone ends, the others go on."""
+        try:
+            market = settled(self._market(found, flow.market.symbol), flow.market)
+        except ValueError as error:
+            if not flow.ended:
+                flow.ended = str(error)
+                logger.error("%s ends: %s", flow.market.key, error)
+            return
+        if market != flow.market:
+            self._aside.append(Message((market.key,), markets=(market,)))
+        if market != flow.market or flow.off_scale:
+            flow.specified(market, self._now())
+        self.touch(flow)

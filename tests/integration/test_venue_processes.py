@@ -1,0 +1,97 @@
+"""`--feed`: the command line on an exchange, which it reaches by a proxy as on any other machine."""
+
+import json
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from infra.process.settings import load_settings
+from streams.backends import open_log
+from streams.codec import decode_input
+from streams.events import TickBatch
+from streams.ticks import is_trade, unpack
+from streams.topics import JOURNAL
+from tests.integration.command_line import CommandLine
+from tests.integration.running import Running
+from tests.venues.serve import Served
+from tests.venues.trades import made
+
+BTC, ETH = "BTCUSDT", "ETHUSDT"
+START = 2_000_000_040_000
+"""In ms: what is published then brings the venue's time there."""
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[Served]:
+    with Served("binance") as served:
+        yield served
+
+
+@pytest.fixture
+def cli(served: Served, tmp_path: Path) -> CommandLine:
+    settings = served.environment(tmp_path) | {"TCPD_AHEAD_S": "86400", "TCPD_PARTITIONS": "1"}
+    return CommandLine(tmp_path / "home", settings)
+
+
+def ids(cli: CommandLine) -> list[int]:
+    """Of all trades in the journal."""
+    found: list[int] = []
+    with closing(open_log(load_settings(cli.environment).log_url)) as log:
+        for record in log.read(JOURNAL, 0):
+            if isinstance(batch := decode_input(record.value).event, TickBatch):
+                ticks = unpack(batch)
+                assert ticks.id is not None
+                found += ticks.id[is_trade(ticks.kind)].tolist()
+    return found
+
+
+def test_a_killed_collector_loses_nothing_and_up_goes_on_where_it_was(
+    served: Served, cli: CommandLine
+) -> None:
+    trades = made(BTC, 3_001, start=START, every_ms=100)
+    served.call("binance", "publish", trades[:1])
+    with Running(cli, "collect", "--feed", "binance:BTC/USDT") as collect:
+        assert collect.line["source"] == "binance"
+        served.call("binance", "watched", BTC)
+        served.call("binance", "publish", trades[1:500])
+        collect.until(lambda: collect.metrics()["tcpd_ticks_collected_total",] == 499, "trades")
+        served.call("binance", "publish", trades[500:1_000])
+        collect.kill()
+    served.call("binance", "publish", trades[1_000:2_000])
+    with Running(cli, "up", "--feed", "binance:BTC/USDT", "--demo") as up:
+        served.call("binance", "watched", BTC)
+        served.call("binance", "publish", trades[2_000:])
+        up.until(lambda: len(ids(cli)) >= 3_000, "trades")
+        up.until(lambda: len(up.items("/api/candles/binance/BTC/USDT")) >= 4, "candles")
+        up.until(lambda: len(up.items("/api/bots")) == 4, "demo bots")
+        up.finish()
+    assert sorted(ids(cli)) == list(range(2, 3_002)), "each once"
+    assert {gap["filled"] for gap in cli.lines("gaps", "--json")} == {True}
+    assert cli.line("verify")["equal"] is True
+
+
+def test_feeds_are_a_setting_and_simulated_markets_are_what_is_left(served: Served, cli: CommandLine) -> None:
+    cli.settings["TCPD_FEEDS"] = "binance:ETH/USDT, binance:BTC/USDT"
+    with Running(cli, "collect") as collect:
+        assert collect.line["source"] == "binance"
+        served.call("binance", "watched", ETH)
+        collect.finish()
+    with Running(cli, "collect", "--symbol", "BTC/USDT", "--as", "x") as collect:
+        assert collect.line["source"] == "sim#x"
+        collect.finish()
+
+
+def test_what_the_venue_has_not_is_refused_with_the_nearest(cli: CommandLine) -> None:
+    refused = cli.run("collect", "--feed", "binance:BTC/USTD")
+    assert (refused.returncode, refused.stdout) == (1, "")
+    told = json.loads(refused.stderr.splitlines()[-1])["message"]
+    assert "symbol 'BTC/USTD' does not exist at binance; near are BTC/USDT" in told
+
+
+def test_a_venues_symbols_are_listed_by_a_word(cli: CommandLine) -> None:
+    assert cli.lines("sources", "symbols", "binance", "eth", "--json") == [{"feed": "binance:ETH/USDT"}]
+    assert len(cli.lines("sources", "symbols", "binance", "--json")) == 3
+    refused = cli.run("sources", "symbols", "kraken")
+    assert refused.returncode == 1 and "venue 'kraken' is not known; there are: binance" in refused.stderr

@@ -1,0 +1,592 @@
+"""A real exchange through the unmodified client: each trade in the journal once, in order, to the digit,
+whatever the venue does; and no promise that nobody can keep."""
+
+import asyncio
+from collections.abc import Coroutine, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import stamina
+
+from streams.backends import open_log
+from streams.events import Feed, Market
+from streams.log import Log
+from tests.venues import recorded
+from tests.venues.binance import Binance
+from tests.venues.collected import (
+    Row,
+    candles,
+    clock,
+    collecting,
+    events,
+    expected,
+    gaps,
+    letters,
+    open_gaps,
+    rows,
+    without_origin,
+)
+from tests.venues.faults import (
+    Ahead,
+    Altered,
+    Burst,
+    Close,
+    Cut,
+    Delisted,
+    Empty,
+    Fault,
+    HalfOpen,
+    Html,
+    Jump,
+    LeaveOut,
+    Malformed,
+    PageHoled,
+    PageOverlapping,
+    PageShuffled,
+    Refuse,
+    Repeat,
+    Restart,
+    Snapshot,
+    Steps,
+    Swap,
+    Truncated,
+)
+from tests.venues.trades import Frame, Trade, made
+
+BTC, ETH = "BTCUSDT", "ETHUSDT"
+MS = 1_000_000
+MINUTE = 60_000
+START = 1_700_000_040_000
+"""In ms; a whole minute."""
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Iterator[Log]:
+    log = open_log(f"embedded://{tmp_path}/log", partitions=1)
+    yield log
+    log.close()
+
+
+@pytest.fixture(autouse=True)
+def no_waits() -> Iterator[None]:
+    """What failed is tried again at once."""
+    with stamina.set_testing(True, attempts=1_000):
+        yield
+
+
+def run(test: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(test)
+
+
+@cache
+def recording(shared_data: Path) -> tuple[list[Frame], list[Row]]:
+    frames = recorded.binance_frames(Binance(), shared_data)
+    return frames, expected(recorded.binance_trades(shared_data))
+
+
+def at(venue: Binance, ms: int) -> Binance:
+    """The venue's time stands there."""
+    venue.clock.go(0.0, ms)
+    return venue
+
+
+def test_a_recording_is_in_the_journal_to_the_digit_and_in_order_across_midnight(
+    log: Log, shared_data: Path, strategies: Any
+) -> None:
+    frames, trades = recording(shared_data)
+
+    async def test() -> None:
+        async with (
+            Binance(recorded.binance_listing(shared_data)) as venue,
+            collecting(log, at(venue, frames[0].time)) as collected,
+        ):
+            await collected.live(BTC)
+            await venue.play(frames)
+            await collected.has(len(trades))
+
+    run(test())
+    assert len(trades) == 19_904 and rows(log) == trades
+    assert not gaps(log).known and not letters(log)
+    assert states(log) == ["catching_up", "live", "down"]
+    made_candles = candles(log, strategies)
+    assert all(candle.revision == 0 and not candle.incomplete for candle in made_candles.values())
+    assert sum(candle.trades for (frame, _), candle in made_candles.items() if frame == "1m") > 19_000
+
+
+FAULTS: dict[str, list[tuple[int, Fault]]] = {
+    "a cut in the middle of a frame": [(8_000, Cut(away=200))],
+    "a close": [(8_000, Close(away=100))],
+    "a close with a code": [(3_000, Close(1001, away=100)), (9_000, Close(1012, away=100))],
+    "a malformed frame": [(8_000, Malformed(away=50))],
+    "a frame of no known form": [(8_000, Malformed('{"what":"is this"}', away=50))],
+    "trades left out": [(5_000, LeaveOut(250))],
+    "two holes": [(5_000, LeaveOut(40)), (5_100, LeaveOut(40))],
+    "repeats": [(1_500, Repeat(300))],
+    "swaps": [(n, Swap()) for n in range(1_000, 19_000, 200)],
+    "a burst": [(3_000, Burst(5_000))],
+    "a restart of the server": [(8_000, Restart(away=300))],
+    "two restarts": [(4_000, Restart(away=100)), (12_000, Restart(away=2_500))],
+    "a snapshot at each subscription": [(0, Snapshot()), (8_000, Cut(away=100))],
+    "pages out of order": [(4_999, PageShuffled(times=None)), (5_000, LeaveOut(250))],
+    "pages that overlap": [(4_999, PageOverlapping(times=None)), (5_000, LeaveOut(250))],
+    "a page with a hole": [(4_999, PageHoled(times=2)), (5_000, LeaveOut(250))],
+    "an empty page": [(4_999, Empty(("trades",), 2)), (5_000, LeaveOut(250))],
+    "a page for people": [(4_999, Html(("trades",), 1)), (5_000, LeaveOut(250))],
+    "a venue in maintenance": [(4_999, Refuse(("trades",), 1, 503)), (5_000, LeaveOut(250))],
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_whatever_a_venue_does_each_trade_is_in_the_journal_once_and_in_order(
+    log: Log, shared_data: Path, strategies: Any, name: str
+) -> None:
+    frames, trades = recording(shared_data)
+
+    async def test() -> None:
+        async with Binance() as venue, collecting(log, at(venue, frames[0].time)) as collected:
+            await collected.live(BTC)
+            await venue.play(frames, script=FAULTS[name])
+            await collected.has(len(trades))
+
+    run(test())
+    assert without_origin(rows(log)) == trades
+    assert not open_gaps(log)
+    assert all(not candle.incomplete and candle.revision == 0 for candle in candles(log, strategies).values())
+    unreadable = sum(isinstance(fault, Malformed) for _, fault in FAULTS[name])
+    assert len(letters(log)) == unreadable
+
+
+def short(count: int = 60, market: str = BTC) -> list[Trade]:
+    """A trade a second."""
+    return made(market, count, start=START, every_ms=1_000)
+
+
+def test_what_the_venue_does_not_have_any_more_is_a_final_gap_and_nothing_else_is(
+    log: Log, strategies: Any
+) -> None:
+    trades = short(300)
+
+    async def test() -> None:
+        async with Binance() as venue, collecting(log, at(venue, START)) as collected:
+            await collected.live(BTC)
+            await venue.play(venue.frames(trades), script=[(70, LeaveOut(5, rest=True))])
+            await collected.until(lambda: collected.trades() == 295)
+
+    run(test())
+    assert rows(log) == expected(trades[:70] + trades[75:])
+    (gap,) = open_gaps(log)
+    assert gap.final and (gap.start, gap.end) == (trades[69].time * MS - 1, trades[75].time * MS)
+    assert gap.reason == "ids 71 to 75 are nowhere to be had"
+    incomplete = [candle.timestamp for candle in candles(log, strategies).values() if candle.incomplete]
+    assert set(incomplete) == {(START + 2 * MINUTE) * MS}
+
+
+def test_live_rows_do_not_wait_longer_than_they_should_and_the_hole_is_filled_behind_them(
+    log: Log, strategies: Any
+) -> None:
+    trades = short(200)
+
+    async def test() -> None:
+        async with Binance() as venue, collecting(log, at(venue, START), gap_wait_s=0.0) as collected:
+            await collected.live(BTC)
+            await venue.strike(Refuse(("trades",), None, 503))
+            await venue.play(venue.frames(trades), script=[(70, LeaveOut(5))])
+            await collected.until(lambda: collected.trades() == 195)
+            (gap,) = open_gaps(log)
+            assert not gap.final and gap.reason == "ids 71 to 75 are missing"
+            venue.rest_faults.clear()
+            collected.pass_by(60)
+            await collected.has(200)
+
+    run(test())
+    assert without_origin(rows(log)) == expected(trades[:70] + trades[75:] + trades[70:75])
+    assert [row.id for row in rows(log) if row.fetched] == [71, 72, 73, 74, 75]
+    found = candles(log, strategies)
+    assert not any(candle.incomplete for candle in found.values())
+    assert {candle.timestamp for candle in found.values() if candle.revision} == {(START + 2 * MINUTE) * MS}
+
+
+def test_a_deaf_connection_is_found_out_and_what_it_missed_is_fetched(log: Log) -> None:
+    trades = short(100)
+
+    async def test() -> None:
+        async with Binance() as venue, collecting(log, at(venue, START)) as collected:
+            await collected.live(BTC)
+            venue.publish(trades[:50])
+            await collected.has(50)
+            await venue.strike(HalfOpen())
+            venue.publish(trades[50:])
+            collected.pass_by(11)
+            await collected.until(lambda: collected.is_asking)
+            collected.pass_by(3)
+            await collected.until(lambda: "stale" in states(log))
+            await collected.has(100)
+            await collected.until(lambda: collected.state == "live")
+
+    run(test())
+    assert without_origin(rows(log)) == expected(trades)
+    assert states(log) == ["catching_up", "live", "stale", "catching_up", "live", "down"]
+    stale = next(e for e in events(log) if isinstance(e, Feed) and e.state == "stale")
+    assert "no answer to a ping" in stale.reason and stale.since == trades[49].time * MS - 1
+
+
+def states(log: Log) -> list[str]:
+    return [event.state for event in events(log) if isinstance(event, Feed)]
+
+
+def test_a_hole_at_the_tail_is_found_by_asking_a_venue_that_went_quiet(log: Log) -> None:
+    trades = short(60)
+
+    async def test() -> None:
+        async with Binance() as venue, collecting(log, at(venue, START)) as collected:
+            await collected.live(BTC)
+            await venue.play(venue.frames(trades), script=[(55, LeaveOut(5))])
+            await collected.until(lambda: collected.trades() == 55)
+            collected.pass_by(301)
+            await collected.has(60)
+            assert len(venue.asked("socket")) == 1, "a quiet market is never dialled again"
+
+    run(test())
+    assert without_origin(rows(log)) == expected(trades)
+    (gap,) = gaps(log).known
+    assert (gap.start, gap.end, gap.filled) == (trades[54].time * MS - 1, trades[59].time * MS, True)
+
+
+def test_after_a_cut_the_venue_is_asked_at_once_for_what_a_quiet_market_missed(log: Log) -> None:
+    trades = short(60)
+
+    async def test() -> None:
+        async with Binance() as venue, collecting(log, at(venue, START)) as collected:
+            await collected.live(BTC)
+            venue.publish(trades[:50])
+            await collected.has(50)
+            await venue.strike(Cut())
+            venue.publish(trades[50:])
+            await collected.has(60)
+
+    run(test())
+    assert without_origin(rows(log)) == expected(trades)
+    assert [row.id for row in rows(log) if row.fetched] == list(range(51, 61))
+    assert states(log) == ["catching_up", "live", "down"], "nobody could have acted in so short a time"
+
+
+def test_after_a_cut_no_minute_closes_before_the_venue_said_what_was_missed(log: Log) -> None:
+    trades, other = short(3), short(3, ETH)
+
+    async def test() -> None:
+        async with (
+            Binance() as venue,
+            collecting(log, at(venue, START), ["BTC/USDT", "ETH/USDT"]) as collected,
+        ):
+            await collected.live(BTC)
+            venue.publish([trades[0], *other[:2]])
+            await collected.has(1)
+            await collected.has(2, "binance:ETH/USDT")
+            await venue.strike(Refuse(("trades",), None, 503))
+            await venue.strike(Cut())
+            venue.publish(trades[1:])
+            await collected.until(lambda: len(venue.asked("socket")) == 2)
+            await venue.watched(ETH)
+            at(venue, START + 2 * MINUTE + 600)
+            venue.publish(other[2:])
+            await collected.until(lambda: clock(log, "binance:ETH/USDT") >= (START + 2 * MINUTE) * MS)
+            assert clock(log) <= trades[0].time * MS
+            venue.rest_faults.clear()
+            collected.pass_by(60)
+            await collected.has(3)
+            await collected.until(lambda: clock(log) >= (START + 2 * MINUTE) * MS)
+
+    run(test())
+    assert without_origin(rows(log)) == expected(trades)
+
+
+def test_a_quiet_minute_closes_by_a_ping_and_a_deaf_connection_closes_none(log: Log) -> None:
+    async def test() -> None:
+        async with Binance() as venue, collecting(log, at(venue, START)) as collected:
+            await collected.live(BTC)
+            venue.publish(short(1))
+            await collected.has(1)
+            for minute in range(1, 4):
+                at(venue, START + minute * MINUTE + 600)
+                await collected.until(lambda end=minute: clock(log) >= (START + end * MINUTE) * MS)
+            assert len(venue.asked("socket")) == 1
+            await venue.strike(HalfOpen())
+            at(venue, START + 5 * MINUTE)
+            await collected.until(lambda: collected.is_asking)
+            assert clock(log) < (START + 4 * MINUTE) * MS
+
+    run(test())
+    assert len(rows(log)) == 1 and not gaps(log).known
+
+
+def test_a_collector_that_starts_again_goes_on_without_a_hole_or_a_repeat(log: Log, strategies: Any) -> None:
+    trades = short(300)
+
+    async def test() -> None:
+        async with Binance() as venue:
+            async with collecting(log, at(venue, START)) as collected:
+                await collected.live(BTC)
+                venue.publish(trades[:100])
+                await collected.has(100)
+            venue.publish(trades[100:200])
+            async with collecting(log, venue) as collected:
+                await collected.has(200)
+                venue.publish(trades[200:])
+                await collected.has(300)
+
+    run(test())
+    assert without_origin(rows(log)) == expected(trades)
+    assert [row.id for row in rows(log) if row.fetched] == list(range(101, 201))
+    (gap,) = gaps(log).known
+    assert (gap.start, gap.end) == (trades[99].time * MS - 1, trades[199].time * MS) and gap.filled
+    assert all(candle.revision == 0 and not candle.incomplete for candle in candles(log, strategies).values())
+
+
+def test_a_collector_that_starts_again_fills_the_holes_that_it_left_open(log: Log) -> None:
+    trades = short(100)
+
+    async def test() -> None:
+        async with Binance() as venue:
+            async with collecting(log, at(venue, START), gap_wait_s=0.0) as collected:
+                await collected.live(BTC)
+                await venue.strike(Refuse(("trades",), None, 503))
+                await venue.play(venue.frames(trades), script=[(50, LeaveOut(5))])
+                await collected.until(lambda: collected.trades() == 95)
+            venue.rest_faults.clear()
+            async with collecting(log, venue) as collected:
+                await collected.has(100)
+
+    run(test())
+    assert without_origin(rows(log)) == expected(trades[:50] + trades[55:] + trades[50:55])
+
+
+def test_more_than_may_wait_is_fetched_later_and_takes_no_memory(log: Log) -> None:
+    trades = short(2_000)
+
+    async def test() -> None:
+        async with Binance() as venue, collecting(log, at(venue, START), cache_trades=300) as collected:
+            await collected.live(BTC)
+            await venue.strike(Refuse(("trades",), None, 503))
+            await venue.play(venue.frames(trades), script=[(50, LeaveOut(1))])
+            await collected.until(lambda: collected.waiting() == 300)
+            venue.rest_faults.clear()
+            collected.pass_by(60)
+            await collected.has(2_000)
+
+    run(test())
+    assert without_origin(rows(log)) == expected(trades)
+
+
+def test_what_waits_of_one_market_lets_no_other_wait(log: Log) -> None:
+    one, other = short(100), short(100, ETH)
+
+    async def test() -> None:
+        async with (
+            Binance() as venue,
+            collecting(log, at(venue, START), ["BTC/USDT", "ETH/USDT"]) as collected,
+        ):
+            await collected.live(BTC)
+            await venue.strike(Refuse(("trades",), None, 503))
+            venue.publish(one[:50])
+            await venue.strike(LeaveOut(1))
+            venue.publish(one[50:])
+            venue.publish(other)
+            await collected.until(lambda: collected.trades("binance:ETH/USDT") == 100)
+            assert len(rows(log)) == 50
+            assert clock(log, "binance:ETH/USDT") > clock(log)
+            venue.rest_faults.clear()
+            collected.pass_by(60)
+            await collected.has(100)
+
+    run(test())
+    assert rows(log, "binance:ETH/USDT") == expected(other)
+    assert without_origin(rows(log)) == expected(one)
+
+
+BAD = [
+    (Altered("price", "0"), "0 is not above 0"),
+    (Altered("price", "-1"), "-1 is not above 0"),
+    (Altered("size", "0.00000"), "0.00000 is not above 0"),
+    (Altered("price", "0.001"), "finer than its market's scales, also as the venue tells them now"),
+    (Ahead(60_000), "is ahead of the venue's clock"),
+]
+
+
+@pytest.mark.parametrize(("fault", "reason"), BAD, ids=[str(fault) for fault, _ in BAD])
+def test_a_row_that_cannot_be_is_a_dead_letter_and_the_true_one_is_fetched(
+    log: Log, fault: Fault, reason: str
+) -> None:
+    trades = short(60)
+
+    async def test() -> None:
+        async with Binance() as venue, collecting(log, at(venue, START)) as collected:
+            await collected.live(BTC)
+            await venue.play(venue.frames(trades), script=[(30, fault)])
+            await collected.has(60)
+            await collected.until(lambda: letters(log))
+
+    run(test())
+    assert without_origin(rows(log)) == expected(trades)
+    (letter,) = letters(log)
+    assert (letter.source, letter.market, letter.venue_id) == ("binance", "binance:BTC/USDT", "31")
+    assert reason in letter.reason
+
+
+def test_a_row_that_the_client_cannot_read_is_a_dead_letter_whole_and_is_fetched(log: Log) -> None:
+    trades = short(60)
+
+    async def test() -> None:
+        async with Binance() as venue, collecting(log, at(venue, START)) as collected:
+            await collected.live(BTC)
+            await venue.play(venue.frames(trades), script=[(30, Altered("price", "much"))])
+            await collected.has(60)
+
+    run(test())
+    assert without_origin(rows(log)) == expected(trades)
+    (letter,) = letters(log)
+    assert b'"t":31,"p":"much"' in letter.data
+
+
+def test_a_step_that_became_finer_is_told_before_the_trade_that_needs_it(log: Log) -> None:
+    trades = short(20)
+    fine = [trade._replace(price=f"{trade.price}5") for trade in short(40)[20:]]
+
+    async def test() -> None:
+        async with Binance() as venue, collecting(log, at(venue, START)) as collected:
+            await collected.live(BTC)
+            venue.publish(trades)
+            await collected.has(20)
+            await venue.strike(Steps(BTC, "0.001", "0.00001"))
+            venue.publish(fine)
+            await collected.has(40)
+
+    run(test())
+    assert [event.price_scale for event in events(log) if isinstance(event, Market)] == [2, 3]
+    assert without_origin(rows(log)) == expected(trades) + expected(fine, price_scale=3)
+    assert not letters(log) and not open_gaps(log)
+
+
+def test_a_symbol_that_is_gone_stops_its_market_alone_and_says_so(log: Log) -> None:
+    async def test() -> None:
+        async with (
+            Binance() as venue,
+            collecting(log, at(venue, START), ["BTC/USDT", "ETH/USDT"]) as collected,
+        ):
+            await collected.live(BTC)
+            venue.publish(short(10))
+            await collected.has(10)
+            await venue.strike(Delisted(ETH))
+            collected.pass_by(3_601)
+            await collected.until(lambda: collected.state == "down")
+            venue.publish(short(20)[10:])
+            await collected.has(20)
+        async with Binance() as venue:
+            await venue.strike(Delisted(ETH))
+            venue.publish(short(20))
+            feeds = ["binance:ETH/USDT", "binance:BTC/USDT"]
+            async with collecting(log, at(venue, START), feeds) as collected:
+                await collected.live(BTC)
+
+    run(test())
+    feeds = [e for e in events(log) if isinstance(e, Feed) and e.market == "binance:ETH/USDT"]
+    gone = next(feed for feed in feeds if feed.state == "down")
+    assert "symbol 'ETH/USDT' does not exist at binance" in gone.reason
+
+
+def test_a_symbol_that_never_was_is_refused_with_the_nearest(log: Log) -> None:
+    async def test() -> None:
+        async with Binance() as venue, collecting(log, venue, ["binance:BTC/USTD"]) as collected:
+            assert collected.task is not None
+            await asyncio.wait({collected.task})
+            with pytest.raises(ValueError, match=r"'BTC/USTD' does not exist .*; near are BTC/USDT"):
+                collected.task.result()
+
+    run(test())
+
+
+@pytest.mark.parametrize(
+    "fault", [Html(("markets",)), Truncated(), Empty(("markets",)), Refuse(("markets",))]
+)
+def test_a_list_of_markets_that_cannot_be_read_is_asked_for_again(log: Log, fault: Fault) -> None:
+    async def test() -> None:
+        async with Binance() as venue:
+            await venue.strike(fault)
+            async with collecting(log, at(venue, START)) as collected:
+                await collected.live(BTC)
+                venue.publish(short(5))
+                await collected.has(5)
+        assert [bool(failing) for _, failing in collected.told] == [True, False]
+        assert "does not exist" not in collected.told[0][1]
+
+    run(test())
+
+
+def test_a_ban_is_obeyed_to_the_second_while_another_venue_goes_on(log: Log, tmp_path: Path) -> None:
+    other_log = open_log(f"embedded://{tmp_path}/other", partitions=1)
+
+    async def test() -> None:
+        async with Binance() as venue, Binance() as other:
+            await venue.strike(Refuse(("markets",), 1, 418, retry_after=120))
+            async with collecting(log, at(venue, START)) as collected:
+                await collected.until(lambda: collected.told)
+                async with collecting(other_log, at(other, START)) as free:
+                    await free.live(BTC)
+                    collected.pass_by(119)
+                    other.publish(short(1_000))
+                    await free.has(1_000)
+                assert len(venue.requests) == 1
+                collected.pass_by(2)
+                await collected.live(BTC)
+
+    run(test())
+    other_log.close()
+
+
+@pytest.mark.parametrize("status", [451, 403])
+def test_a_venue_that_does_not_serve_from_here_is_down_with_that_word(log: Log, status: int) -> None:
+    async def test() -> None:
+        async with Binance() as venue:
+            await venue.strike(Refuse(("markets",), 1, status))
+            async with collecting(log, at(venue, START)) as collected:
+                await collected.until(lambda: collected.told)
+        assert f"not served from here: HTTP {status}" in collected.told[0][1]
+
+    run(test())
+
+
+def test_a_venue_that_counts_anew_is_down_with_that_word(log: Log) -> None:
+    trades = short(100)
+
+    async def test() -> None:
+        async with Binance() as venue, collecting(log, at(venue, START)) as collected:
+            await collected.live(BTC)
+            await venue.play(venue.frames(trades), script=[(60, Jump(-50))])
+            await collected.until(lambda: collected.state == "down")
+
+    run(test())
+    assert rows(log) == expected(trades[:60])
+    down = next(e for e in events(log) if isinstance(e, Feed) and e.state == "down")
+    assert down.reason.startswith("its trade ids began anew: 11 came after 60")
+
+
+def test_before_a_venue_ends_a_connection_it_is_dialled_anew_and_nothing_is_missed(
+    log: Log, strategies: Any
+) -> None:
+    trades = short(100)
+
+    async def test() -> None:
+        async with Binance() as venue, collecting(log, at(venue, START)) as collected:
+            await collected.live(BTC)
+            venue.publish(trades[:60])
+            await collected.has(60)
+            collected.pass_by(23 * 3_600 + 5)
+            await collected.until(lambda: len(venue.asked("socket")) == 2)
+            venue.publish(trades[60:])
+            await collected.has(100)
+
+    run(test())
+    assert without_origin(rows(log)) == expected(trades)
+    assert not open_gaps(log)
+    assert all(candle.revision == 0 and not candle.incomplete for candle in candles(log, strategies).values())

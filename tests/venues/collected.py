@@ -1,0 +1,201 @@
+"""The product's provider of a fake venue, through the collector into a log; its clock is moved by hand."""
+
+import asyncio
+import time
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+from infra.exchange.collector import DataCollector
+from infra.exchange.venues.known import VENUES
+from infra.exchange.venues.provider import VenueProvider
+from projections.fold.pipeline import Pipeline
+from streams import codec
+from streams.events import BACKFILL, Candle, DeadLetter, Feed, Gap, GapFilled, JournalEvent, TickBatch
+from streams.gaps import Gaps, KnownGap
+from streams.journal import scan
+from streams.log import Log
+from streams.ticks import is_trade, unpack
+from streams.topics import JOURNAL, SYSTEM
+from tests.journal import emitted, fold
+from tests.venues.fake import FakeVenue
+from tests.venues.trades import Trade
+
+PATIENT_S = 3_600.0
+"""Rows wait for a hole as long as the machine takes to fill it."""
+
+
+class Row(NamedTuple):
+    id: int
+    time: int
+    price: int
+    size: int
+    kind: int
+    fetched: bool
+
+
+class Collected:
+    """A collector at work. What is waited for comes, or the test runs into its time limit."""
+
+    def __init__(self, log: Log, venue: FakeVenue, **options: Any) -> None:
+        self.venue, self.log, self.ahead_s = venue, log, 0.0
+        self.told: list[tuple[str, str]] = []
+        given = {"connector": venue.connector, "gap_wait_s": PATIENT_S, "now_s": self.now_s} | options
+        given.setdefault("wall_ns", lambda: venue.clock.now() * 1_000_000)
+        self.provider = VenueProvider(VENUES[venue.name], **given)
+        self.collector = DataCollector(
+            log, scan(log, range(log.partitions)), told=lambda *told: self.told.append(told)
+        )
+        self.collector.register_provider(venue.name, self.provider)
+        self.task: asyncio.Task[None] | None = None
+        self._read = 0
+        self._trades: Counter[str] = Counter()
+        self._gaps: dict[str, Gaps] = defaultdict(Gaps)
+        self._state = ""
+
+    def now_s(self) -> float:
+        return time.monotonic() + self.ahead_s
+
+    def pass_by(self, seconds: float) -> None:
+        """The collector's clock goes on."""
+        self.ahead_s += seconds
+
+    async def until(self, condition: Callable[[], Any]) -> None:
+        assert self.task is not None
+        while not condition():
+            if self.task.done():
+                self.task.result()
+                raise AssertionError("the collector ended")
+            await asyncio.sleep(0.005)
+
+    async def live(self, market: str) -> None:
+        """Until a market is subscribed, its beginning is known, and so is the venue's time."""
+        await self.venue.watched(market)
+        await self.until(lambda: self.provider.skew is not None and self.state == "live")
+
+    @property
+    def state(self) -> str:
+        """The newest that was told of any market."""
+        self._look()
+        return self._state
+
+    @property
+    def is_asking(self) -> bool:
+        """Whether a ping is out."""
+        return self.provider._lines[0].watch.is_asking
+
+    def waiting(self, symbol: str = "BTC/USDT") -> int:
+        """How many trades wait for others."""
+        return len(self.provider._flows[symbol].sequence)
+
+    def trades(self, key: str = "binance:BTC/USDT") -> int:
+        """How many are in the log."""
+        self._look()
+        return self._trades[key]
+
+    async def has(self, count: int, key: str = "binance:BTC/USDT") -> None:
+        """Until so many trades are in the log, and no hole is left."""
+        await self.until(lambda: self.trades(key) >= count and not self._gaps[key].open)
+
+    def _look(self) -> None:
+        """Read on in the log."""
+        for record in self.log.read(JOURNAL, 0, self._read):
+            self._read = record.offset + 1
+            match codec.decode_input(record.value).event:
+                case TickBatch() as batch:
+                    ticks = unpack(batch)
+                    for index in ticks.market[is_trade(ticks.kind)].tolist():
+                        self._trades[batch.markets[index].key] += 1
+                case Gap() | GapFilled() as gap:
+                    self._gaps[gap.market].note(gap)
+                case Feed() as feed:
+                    self._state = feed.state
+                case _:
+                    pass
+
+
+@asynccontextmanager
+async def collecting(
+    log: Log, venue: FakeVenue, symbols: Sequence[str] = ("BTC/USDT",), **options: Any
+) -> AsyncIterator[Collected]:
+    collected = Collected(log, venue, **options)
+    collected.task = asyncio.create_task(collected.collector.start_collection(symbols))
+    try:
+        yield collected
+    finally:
+        collected.task.cancel()
+        await asyncio.gather(collected.task, return_exceptions=True)
+
+
+def events(log: Log, partition: int = 0) -> list[JournalEvent]:
+    return [codec.decode_input(record.value).event for record in log.read(JOURNAL, partition)]
+
+
+def rows(log: Log, key: str = "binance:BTC/USDT") -> list[Row]:
+    """The trades of a market as the journal has them."""
+    found: list[Row] = []
+    for event in events(log):
+        if isinstance(event, TickBatch) and key in (keys := [market.key for market in event.markets]):
+            ticks = unpack(event)
+            mine = ticks.take((ticks.market == keys.index(key)) & is_trade(ticks.kind))
+            assert mine.id is not None
+            columns = (mine.id, mine.time, mine.price, mine.size, mine.kind)
+            for id, at, price, size, kind in zip(*(c.tolist() for c in columns), strict=True):
+                found.append(Row(id, at, price, size, kind & ~BACKFILL, bool(kind & BACKFILL)))
+    return found
+
+
+def clock(log: Log, key: str = "binance:BTC/USDT") -> int:
+    """Up to when everything of a market is promised, ns."""
+    return scan(log, [0]).source(key.partition(":")[0]).reached[key].time
+
+
+def gaps(log: Log, key: str = "binance:BTC/USDT") -> Gaps:
+    found = Gaps()
+    for event in events(log):
+        if isinstance(event, Gap | GapFilled) and event.market == key:
+            found.note(event)
+    return found
+
+
+def open_gaps(log: Log, key: str = "binance:BTC/USDT") -> list[KnownGap]:
+    return gaps(log, key).open
+
+
+def letters(log: Log) -> list[DeadLetter]:
+    found = (event for r in log.read(SYSTEM, 0) for event in codec.decode_output(r.value).events)
+    return [event for event in found if isinstance(event, DeadLetter)]
+
+
+def expected(trades: Sequence[Trade], price_scale: int = 2, size_scale: int = 5) -> list[Row]:
+    """What trades are in a journal, had they all come live."""
+    kinds = {"buy": 1, "sell": 2}
+    return [
+        Row(
+            int(trade.id),
+            trade.time * 1_000_000,
+            int(Decimal(trade.price).scaleb(price_scale)),
+            int(Decimal(trade.size).scaleb(size_scale)),
+            kinds[trade.side],
+            False,
+        )
+        for trade in trades
+    ]
+
+
+def without_origin(found: Sequence[Row]) -> list[Row]:
+    return [row._replace(fetched=False) for row in found]
+
+
+def candles(log: Log, strategies: Any) -> dict[tuple[str, int], Candle]:
+    """The newest candles of a journal by timeframe and end; its fold has nothing to complain of."""
+    pipeline = Pipeline(0, strategies)
+    found: dict[tuple[str, int], Candle] = {}
+    for item in fold(pipeline, log.read(JOURNAL, 0)):
+        assert item.topic != SYSTEM, emitted([item])
+        for _, event in emitted([item], Candle):
+            assert isinstance(event, Candle)
+            found[event.timeframe, event.timestamp] = event
+    return found
