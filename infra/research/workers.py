@@ -16,11 +16,11 @@ from streams.events import Params
 
 AIM_S: Final = 2.0
 """Seconds that a batch shall take: what a killed process loses, and how often who looks on is told."""
-FIRST: Final = 64
+FIRST: Final = 128
 """Sets of a batch before anybody knows how long one takes; in plain Python it may take minutes, so 1."""
 GROWTH: Final = 4
 MOST: Final = 512
-TAIL: Final = 16
+TAIL: Final = 4
 """Towards the end batches become so much smaller, that all workers end together."""
 
 
