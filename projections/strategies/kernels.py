@@ -273,43 +273,6 @@ def highest(values: Values, i: int, seen: int, column: int, n: int) -> float:
     return greatest
 
 
-def moments(
-    values: Values,
-    i: int,
-    seen: int,
-    column: int,
-    n: int,
-    total: float,
-    total_low: float,
-    large: float,
-    large_low: float,
-    small: float,
-    small_low: float,
-) -> tuple[float, float, float, float, float, float, float, float]:
-    """Of the last n: the newest less the mean, and the population standard deviation.
-
-    The sums are exact, of values within a factor of a million, as in `deviations`.
-    """
-    value = values[i, column]
-    total, total_low = add_pair(total, total_low, value, 0.0)
-    large, large_low, small, small_low = add_square(large, large_low, small, small_low, value, 1.0)
-    if seen > n:
-        old = values[i - n, column]
-        total, total_low = add_pair(total, total_low, -old, 0.0)
-        large, large_low, small, small_low = add_square(large, large_low, small, small_low, old, -1.0)
-    if seen < n:
-        return NAN, NAN, total, total_low, large, large_low, small, small_low
-    high, low = two_product(float(n), value)
-    distance = ((high - total) + (low - total_low)) / n
-    square, square_low = add_pair(large, large_low, small, small_low)
-    # n² × variance = n × square − total², of which the leading digits cancel
-    high, low = two_product(float(n), square)
-    other, other_low = two_product(total, total)
-    spread = (high - other) + ((low - other_low) + (n * square_low - 2.0 * total * total_low))
-    sigma = sqrt(spread) / n if spread > 0.0 else 0.0
-    return distance, sigma, total, total_low, large, large_low, small, small_low
-
-
 def stdev(
     values: Values,
     i: int,
@@ -324,7 +287,7 @@ def stdev(
     small_low: float,
 ) -> tuple[float, float, float, float, float, float, float]:
     """Population standard deviation of the last n."""
-    _, sigma, total, total_low, large, large_low, small, small_low = moments(
+    _, sigma, total, total_low, large, large_low, small, small_low = deviations(
         values, i, seen, column, n, total, total_low, large, large_low, small, small_low
     )
     return sigma, total, total_low, large, large_low, small, small_low
@@ -344,8 +307,11 @@ def zscore(
     small_low: float,
 ) -> tuple[float, float, float, float, float, float, float]:
     """The newest less the mean of the last n, in standard deviations; 0 where nothing deviates."""
-    distance, sigma, total, total_low, large, large_low, small, small_low = moments(
+    _, sigma, total, total_low, large, large_low, small, small_low = deviations(
         values, i, seen, column, n, total, total_low, large, large_low, small, small_low
     )
+    # from the exact sum, since the mean may be a rounding off where all values are one
+    high, low = two_product(float(n), values[i, column])
+    distance = ((high - total) + (low - total_low)) / n
     score = distance / sigma if sigma != 0.0 else 0.0
     return score, total, total_low, large, large_low, small, small_low
