@@ -42,6 +42,7 @@ class BotBook:
         self.ends: dict[str, int] = {}
         self.warmings: dict[str, Warming] = {}
         self.live = True
+        self._reads: dict[str, int] | None = None
 
     def bot(self, bot_id: int) -> Bot:
         """Raises `CommandError`."""
@@ -62,7 +63,7 @@ class BotBook:
         key = _key_of(bot)
         group = self.groups.get(key) or Group(key, self.strategies.get(bot.strategy, bot.code_hash))
         group.add(bot.bot_id, bot.params, target)
-        self.groups[key] = group
+        self.groups[key], self._reads = group, None
         for timeframe in (bot.timeframe, *group.higher):
             self.histories.setdefault(timeframe, CandleHistory())
         bot.steps, bot.since = True, None
@@ -73,20 +74,19 @@ class BotBook:
         if group is None:
             return
         group.remove(bot.bot_id)
+        self._reads = None
         if not group.rows:
             del self.groups[group.key]
         bot.steps, bot.since, bot.warmed = False, None, 0
 
     def reads_back(self, timeframe: str) -> int:
         """How many candles of a timeframe its bots may read, 0 where none does."""
-        return max(
-            (
-                g.lookback
-                for g in self.groups.values()
-                if timeframe == g.key.timeframe or timeframe in g.higher
-            ),
-            default=0,
-        )
+        if self._reads is None:
+            self._reads = dict.fromkeys(TIMEFRAMES_NS, 0)
+            for group in self.groups.values():
+                for one in (group.key.timeframe, *group.higher):
+                    self._reads[one] = max(self._reads[one], group.lookback)
+        return self._reads[timeframe]
 
     def holds(self, bot: Bot, *, incomplete: bool = False) -> bool:
         """Whether a bot opens nothing now; `incomplete`: at a candle that is."""

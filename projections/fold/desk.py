@@ -19,59 +19,53 @@ from streams.causes import Cause
 from streams.events import Candle
 
 
-class Closed(NamedTuple):
-    """A candle that the row `row`, whose time is `now`, closed."""
+class Behind(NamedTuple):
+    """Groups that step on a candle behind all that end with it, of these bots; and that moment."""
 
     candle: Candle
-    cause: Cause
-    now: int
-    row: int
+    moment: Moment
+    groups: list[Group]
+    bots: set[int]
 
 
-def closed(turn: Turn, book: BotBook, one: Closed) -> None:
-    """Step the bots of a candle's timeframe that read no other, and mark them."""
-    candle = one.candle
+def closed(turn: Turn, book: BotBook, candle: Candle, cause: Cause, now: int, row: int) -> Behind | None:
+    """`row`, whose time is `now`, closed a candle: step the bots of its timeframe that read no other, and
+    mark them. Returns the others, if any."""
     book.close = candle.close
     book.ends[candle.timeframe] = candle.timestamp
     if book.warmings:
         keep(book, candle)
     if not book.bots:
-        return
+        return None
     kept = book.reads_back(candle.timeframe)
     if kept:
         book.histories[candle.timeframe].append(candle.timestamp, row_of(candle), kept)
+    moment = Moment(candle.timestamp, now, row, candle.close, cause, candle.incomplete)
     groups = [group for key, group in book.groups.items() if key.timeframe == candle.timeframe]
-    above = {bot_id for group in groups if group.higher for bot_id in group.rows}
-    _decide(turn, book, one, [group for group in groups if not group.higher])
-    if book.unmarked[candle.timeframe] - above:
-        mark(turn, book, candle.timeframe, _moment(one), without=above)
+    behind = [group for group in groups if group.higher]
+    bots = {bot_id for group in behind for bot_id in group.rows}
+    _decide(turn, book, candle, moment, [group for group in groups if not group.higher] if behind else groups)
+    if book.unmarked[candle.timeframe] - bots:
+        mark(turn, book, candle.timeframe, moment, without=bots)
+    return Behind(candle, moment, behind, bots) if behind else None
 
 
-def all_closed(turn: Turn, book: BotBook, ended: Iterable[Closed]) -> None:
+def all_closed(turn: Turn, book: BotBook, behind: Iterable[Behind]) -> None:
     """All candles that end at a time have closed: step the bots that read several, and mark them."""
-    for one in ended:
-        timeframe = one.candle.timeframe
-        groups = [g for g in book.groups.values() if g.higher and g.key.timeframe == timeframe]
-        if not groups:
-            continue
-        bots = {bot_id for group in groups for bot_id in group.rows}
-        _decide(turn, book, one, groups)
-        mark(turn, book, timeframe, _moment(one), without=book.unmarked[timeframe] - bots)
+    for candle, moment, groups, bots in behind:
+        _decide(turn, book, candle, moment, groups)
+        timeframe = candle.timeframe
+        mark(turn, book, timeframe, moment, without=book.unmarked[timeframe] - bots)
 
 
-def _moment(one: Closed) -> Moment:
-    candle = one.candle
-    return Moment(candle.timestamp, one.now, one.row, candle.close, one.cause, candle.incomplete)
-
-
-def _decide(turn: Turn, book: BotBook, one: Closed, groups: Sequence[Group]) -> None:
-    for step in _steps(turn, book, one.candle, groups) if groups else ():
+def _decide(turn: Turn, book: BotBook, candle: Candle, moment: Moment, groups: Sequence[Group]) -> None:
+    for step in _steps(turn, book, candle, groups) if groups else ():
         bot = book.bots[step.bot_id]
         if step.failure is None:
-            signal(turn, book, bot, step, _moment(one))
+            signal(turn, book, bot, step, moment)
             continue
-        fail(turn, book, bot, step.failure, one.candle.timestamp)
-    if one.candle.incomplete:
+        fail(turn, book, bot, step.failure, candle.timestamp)
+    if candle.incomplete:
         _resume(book, groups)
 
 

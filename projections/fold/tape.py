@@ -172,18 +172,20 @@ class Tape:
 
     def _candles(self, turn: Turn, told: Iterable[tuple[int, ...]], time: I8) -> None:
         """What a row closes and revises, in turn."""
-        ended: list[desk.Closed] = []
+        behind: list[desk.Behind] = []
         for one in told:
             candle = candle_event(one, self.market)
-            if ended and ended[0].candle.timestamp < candle.timestamp:
-                desk.all_closed(turn, self.bots, ended)
-                ended = []
+            if behind and behind[0].candle.timestamp < candle.timestamp:
+                desk.all_closed(turn, self.bots, behind)
+                behind = []
             cause = turn.emit(CANDLES, candle)
             if candle.revision:
                 continue
-            ended.append(desk.Closed(candle, cause, int(time[one[0]]), one[0]))
-            desk.closed(turn, self.bots, ended[-1])
-        desk.all_closed(turn, self.bots, ended)
+            row = one[0]
+            waits = desk.closed(turn, self.bots, candle, cause, int(time[row]), row)
+            if waits is not None:
+                behind.append(waits)
+        desk.all_closed(turn, self.bots, behind)
 
     def respecify(self, market: Market) -> None:
         """Take a changed specification; grown scales rescale the state exactly. Raises `CommandError`."""

@@ -22,6 +22,7 @@ A pandas strategy overrides `process_data(df)` instead, and gets the last `windo
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from types import FunctionType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
 
@@ -81,12 +82,12 @@ class Spec:
         blocks = (one.block for i in self.indicators.values() for one in i.chain())
         return {block.name: block.function for block in blocks if block.own}
 
-    @property
+    @cached_property
     def timed(self) -> bool:
         """Whether an indicator is told when candles of the bot's timeframe end."""
         return any(i.timed for i in self.indicators.values() if not i.frame)
 
-    @property
+    @cached_property
     def higher(self) -> tuple[Timeframe, ...]:
         """The higher timeframes that it reads, the lowest first."""
         read = {indicator.frame for indicator in self.indicators.values()}
