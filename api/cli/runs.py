@@ -52,6 +52,7 @@ def show(trial: TrialId, json: Json = False) -> None:
 def compare(one: TrialId, other: TrialId, json: Json = False) -> None:
     """What was asked otherwise in two trials, and which numbers differ in the sets that both have."""
     with Session() as session:
+        from infra.research.ledger import in_words
         from infra.research.trials import differing
 
         known = _trials(session)
@@ -72,7 +73,8 @@ def compare(one: TrialId, other: TrialId, json: Json = False) -> None:
     if asked:
         print_table([{"asked": k, **v} for k, v in asked.items()], ("asked", "one", "other"))
     say("" if asked else "The same was asked of both.")
-    say(f"{found.common:,} sets are in both, {found.equal:,} of them equal in every number.")
+    both_have = f"{in_words(found.common)} {'is' if found.common == 1 else 'are'} in both"
+    say(f"{both_have}, {found.equal:,} of them equal in every number.")
     if numbers:
         say("In so many of them a number differs; its values are those of the first such set.")
         print_table([{"number": k, **v} for k, v in numbers.items()], ("number", "sets", "one", "other"))
@@ -104,11 +106,14 @@ def again(trial: TrialId, json: Json = False) -> None:
 
 
 def _trials(session: Session) -> "dict[int, Trial]":
+    from infra.research.ledger import MAKE_ONE
     from infra.research.trials import trials_of
 
     ledger = session.ledger
     if ledger is None:
-        raise CommandFailedError(f"there is no home in {session.settings.home}, so no trial is recorded")
+        raise CommandFailedError(
+            f"there is no home in {session.settings.home}, so no trial is recorded. {MAKE_ONE}"
+        )
     found = trials_of(ledger)
     for words in found.unread:
         say(f"! {words}")
@@ -162,6 +167,7 @@ def _as_shown(trial: "Trial", name: str, value: Any) -> Any:
 
 def _print_best(trial: "Trial") -> None:
     from infra.research.result import in_words
+    from infra.research.swept import beside_metrics
 
     rows = sorted(trial.rows(), key=lambda one: -(one[1][0].get("sharpe") or -1e300))
     if not rows:
@@ -174,7 +180,7 @@ def _print_best(trial: "Trial") -> None:
             for name in ("sharpe", "return", "hold_return", "max_drawdown", "trades")
             for value in [values.get(name)]
         }
-        table.append({**params, **told, "error": error})
+        table.append({**beside_metrics(params), **told, "error": error})
     print_table(table, table[0])
     if len(rows) > BEST:
         say(f"… and {len(rows) - BEST:,} more; --json has all")

@@ -33,6 +33,7 @@ from api.cli.research import (
     check_source,
     data_of,
     refusing_lookups,
+    strategies_aside,
 )
 from api.cli.session import Session
 
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from streams.events import Params
 
 SHOWN = 20
+JOBS = 1_000
 SUFFIXES = (".parquet", ".csv")
 
 
@@ -69,7 +71,8 @@ def sweep(
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Of that chance.")] = 0,
     jobs: Annotated[
-        int | None, typer.Option("--jobs", metavar="J", min=1, help="Sets at once. [default: one a core]")
+        int | None,
+        typer.Option("--jobs", metavar="J", min=1, max=JOBS, help="Sets at once. [default: one a core]"),
     ] = None,
     sort: Annotated[
         str, typer.Option("--sort", metavar="METRIC", help="Highest first; `backtest --json` names them.")
@@ -101,9 +104,11 @@ def sweep(
     check_source(source, data, stamp, fill, revisions=False)
     if out is not None and out.suffix not in SUFFIXES:
         raise CommandFailedError(f"--out {out}: name a file that ends in {' or '.join(SUFFIXES)}")
+    if out is not None:
+        check_file(out, "--out")
     if report is not None:
         check_file(report, "--report")
-    with Session() as session, refusing_lookups(), refusing():
+    with Session() as session, refusing_lookups(), refusing(), strategies_aside():
         from infra.research.backtesting import Asked, code_of
         from infra.research.grid import axis
         from infra.research.sweeping import begun, run
@@ -203,19 +208,21 @@ def _draw(swept: "Swept", sort: str, report: Path) -> None:
 
 
 def _print(seen: Seen, swept: "Swept", *, json: bool) -> None:
+    from infra.research.ledger import in_words
     from infra.research.result import shown
     from infra.research.spike import around
     from infra.research.sweep_report import told
+    from infra.research.swept import beside_metrics
 
     numbers, scale = swept.best_first(seen.sort), swept.market.cash_scale
     for note in swept.notes:
         say(note)
-    of = "" if swept.whole else f" of {len(swept.sets):,}"
     kept = f", {seen.kept:,} of them before" if seen.kept > 0 else ""
     refused = f"without {swept.invalid:,} that the strategy refuses"
-    say(f"{len(numbers):,}{of} sets in {seen.seconds:.1f} s{kept}, {refused}")
-    if swept.rows.errors:
-        say(f"! {len(swept.rows.errors):,} sets failed; --json and --out say how")
+    done = in_words(len(numbers)) if swept.whole else f"{len(numbers):,} of {in_words(len(swept.sets))}"
+    say(f"{done} in {seen.seconds:.1f} s{kept}, {refused}")
+    if errors := swept.rows.errors:
+        say(f"! {in_words(len(errors))} failed; --json and --out say how. The first: {errors[min(errors)]}")
     if found := around(swept, seen.sort):
         say(f"{'' if found.spike is False else '! '}{found.words}")
     if json:
@@ -226,7 +233,7 @@ def _print(seen: Seen, swept: "Swept", *, json: bool) -> None:
             print_json(told | swept.entry.to_dict())
         return
     table: list[dict[str, Any]] = [
-        {**swept.sets[number], **told(swept, seen.sort, number)} for number in numbers[:SHOWN]
+        {**beside_metrics(swept.sets[number]), **told(swept, seen.sort, number)} for number in numbers[:SHOWN]
     ]
     if table:
         print_table(table, table[0])

@@ -14,6 +14,7 @@ from streams.events import Params
 
 SETS_MAX: Final = 1_000_000
 DIGITS: Final = 18
+SEED_BITS: Final = 63
 
 
 class GridError(ValueError):
@@ -65,6 +66,8 @@ def sets_of(
     total = math.prod(map(len, axes.values()))
     if chosen is not None and chosen < 1:
         raise GridError(f"{chosen} random sets are none: at least 1 is needed")
+    if not -(2**SEED_BITS) <= seed < 2**SEED_BITS:
+        raise GridError(f"seed {seed}: give a whole number of at most {SEED_BITS} bits, such as 1")
     if min(total, total if chosen is None else chosen) > SETS_MAX:
         raise GridError(
             f"the grid has {total:,} sets, at most {SETS_MAX:,} are run: take larger steps, or some by chance"

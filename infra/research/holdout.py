@@ -44,7 +44,7 @@ def apart(
             f"holdout {given} of {last - first:,} candles leaves none on one side: take a longer range"
         )
     until = int(prepared.ends[last - 1])
-    held = Holdout(f"{float(share * 100):g} %", look, prepared.begin(begin), until, last - begin)
+    held = Holdout(f"{(share * 100).normalize():f} %", look, prepared.begin(begin), until, last - begin)
     return (begin, last, held) if look else (first, begin, held)
 
 

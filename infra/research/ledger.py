@@ -43,6 +43,7 @@ TOGETHER: Final = 1_000
 """Sets whose results are in one record, where they fit."""
 ENDED: Final = b"trial_ended."
 """Of any release."""
+MAKE_ONE: Final = "`tcpdashboard markets add` makes one in TCPD_HOME, and so does `home=` in Python."
 
 
 Row: TypeAlias = tuple[Mapping[str, int | float | None], str]
@@ -152,13 +153,13 @@ class Entry:
             return "not in the ledger"
         sets, unread = self.counted.sets, self.counted.unread
         without = f", without {unread:,} records that this release can't read" if unread else ""
-        return f"the ledger counts {sets:,} {_sets(sets)} tried on {self.counted.market}{without}"
+        return f"the ledger counts {in_words(sets)} tried on {self.counted.market}{without}"
 
     @property
     def notes(self) -> list[str]:
         """For people, in sentences."""
         if self.counted is None:
-            return ["This run is not in the ledger: there is no home that keeps one."]
+            return [f"This run is not in the ledger: there is no home that keeps one. {MAKE_ONE}"]
         told = [f"Trial {self.trial}: {self.beside}."]
         if self.counted.look is not None:
             others = self.counted.others
@@ -285,8 +286,8 @@ def is_there(settings: Settings) -> bool:
 # ------------------------------------------------------------------ what trials are told by
 
 
-def _sets(count: int) -> str:
-    return "set" if count == 1 else "sets"
+def in_words(sets: int) -> str:
+    return f"{sets:,} {'set' if sets == 1 else 'sets'}"
 
 
 def process() -> str:

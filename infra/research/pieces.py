@@ -47,6 +47,7 @@ LATE_S: Final = 5.0
 KEY: Final = "tcpdashboard.sweep"
 DIGEST: Final = "tcpdashboard.sha256"
 NO_DIGEST: Final = b"0" * 64
+_PIECE = re.compile(r"piece-([0-9]{5,})\.parquet")
 _DIGEST = re.compile(rb"tcpdashboard\.sha256.{1,4}?([0-9a-f]{64})", re.DOTALL)
 
 
@@ -93,7 +94,9 @@ class Pieces:
 
     def __init__(self, folder: Path, sets: Sequence[Params], trial: int | None) -> None:
         self.folder, self._sets, self.trial = folder, sets, trial
-        self._files = {int(file.stem.split("-")[1]): file for file in folder.glob("piece-*.parquet")}
+        self._files = {
+            int(named[1]): file for file in folder.iterdir() if (named := _PIECE.fullmatch(file.name))
+        }
         self._waiting: list[tuple[list[int], Done, F8]] = []
         self._lock = threading.Lock()
         self._failed: PiecesError | None = None

@@ -123,15 +123,12 @@ class Swept:
 
 
 def frame_of(setting: Setting, sets: Sequence[Mapping[str, object]], rows: Rows, entry: Entry) -> "DataFrame":
-    """A row a set. A parameter that is called as a metric is, has an underscore behind its name."""
+    """A row a set."""
     import pandas as pd  # noqa: PLC0415 - a third of a second, for those who look at frames
 
     market = setting.market
     names = dict.fromkeys(name for params in sets for name in params)
-    columns: dict[str, Any] = {
-        f"{name}_" if name in DEFINITIONS or name == "error" else name: [params.get(name) for params in sets]
-        for name in names
-    }
+    columns: dict[str, Any] = beside_metrics({name: [params.get(name) for params in sets] for name in names})
     for name, metric in DEFINITIONS.items():
         columns[name] = _column(rows.values[name], rows.known[name], metric.unit, market.cash_scale)
     columns["error"] = [rows.errors.get(number, "") for number in range(len(sets))]
@@ -139,6 +136,11 @@ def frame_of(setting: Setting, sets: Sequence[Mapping[str, object]], rows: Rows,
     told = [*notes(setting), *entry.notes]
     frame.attrs = {"cash_scale": market.cash_scale, "settle": market.settle, "notes": told, **entry.to_dict()}
     return frame
+
+
+def beside_metrics(params: Mapping[str, Any]) -> dict[str, Any]:
+    """A parameter that is called as a metric is, has an underscore behind its name."""
+    return {f"{name}_" if name in (*DEFINITIONS, "error") else name: of for name, of in params.items()}
 
 
 def notes(setting: Setting) -> list[str]:

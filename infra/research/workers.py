@@ -100,6 +100,8 @@ def batches_of(
     backend, _ = joblib.parallel.get_active_backend(prefer="threads")
     for code in codes:
         _compile(setting, code, elsewhere=not getattr(backend, "supports_sharedmem", False))
+    if n_jobs is not None:
+        n_jobs = min(n_jobs, max(1, len(runs)))
     workers: int = joblib.effective_n_jobs(n_jobs)  # pyright: ignore[reportArgumentType] - None is one
     compiled = all(isinstance(code, CompiledCode) for code in codes)
     pace, shared = Pace(len(runs), workers, compiled=compiled), Shared(setting)

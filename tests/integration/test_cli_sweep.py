@@ -89,9 +89,40 @@ def test_random_sets_are_some_of_the_grid(recorded: CommandLine) -> None:
         (("--grid", "fast=3", "--out", "sets.txt"), ".parquet or .csv"),
         (("--grid", "fast=3", "--random", "0"), "at least 1"),
         (("--grid", "fast=3", "--cash", "much"), "much"),
+        (("--grid", "fast=3", "--out", "/no/such/sets.csv"), "no folder /no/such"),
+        (("--grid", "fast=3", "--seed", str(2**63)), "63 bits"),
     ],
 )
 def test_what_cannot_be_swept_is_refused_with_words(
     recorded: CommandLine, options: tuple[str, ...], words: str
 ) -> None:
     assert words in recorded.error("sweep", "sma_cross", *ON, *options)
+
+
+PRINTS = """
+from projections.strategies import BaseStrategy, Signal, param
+
+
+class Prints(BaseStrategy):
+    window = 5
+    sharpe: int = param(3, low=1, high=9)
+
+    def process_data(self, df):
+        print("my own words")
+        if self.sharpe == 4:
+            raise ValueError("no fourth")
+        return Signal(1.0)
+"""
+
+
+def test_what_a_strategy_prints_is_no_part_of_a_sweep_and_what_it_raises_is_told(
+    recorded: CommandLine, tmp_path: Path
+) -> None:
+    (tmp_path / "prints.py").write_text(PRINTS, encoding="utf-8")
+    words = ("sweep", tmp_path / "prints.py", *ON, "--grid", "sharpe=3,4", "--sort", "final")
+    assert [line["params"] for line in recorded.lines(*words, "--json")] == [{"sharpe": 3}, {"sharpe": 4}]
+    done = recorded.run(*words)
+    assert "my own words" not in done.stdout and "my own words" in done.stderr
+    assert "! 1 set failed" in done.stderr and "The first: strategy prints failed" in done.stderr
+    heads, *rows = (line.split() for line in done.stdout.splitlines())
+    assert [row[heads.index("sharpe_")] for row in rows] == ["3", "4"]

@@ -95,6 +95,7 @@ def test_kill_9_loses_no_piece_and_what_is_damaged_is_run_again(sweep: Sweep, un
     data = bytearray(first.read_bytes())
     data[len(data) // 2] ^= 1
     first.write_bytes(data)
+    first.with_name("piece-00000 (copy).parquet").write_bytes(b"")
     sweep.gate.touch()
     done = sweep.cli.run(*sweep.words, "--resume", "--out", sweep.folder / "sets.parquet")
     assert f"{first} is damaged" in done.stderr and done.returncode == 0

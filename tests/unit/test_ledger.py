@@ -326,6 +326,11 @@ def test_what_is_held_out_is_not_looked_at_and_a_look_is_at_that_alone(
     assert frame["sharpe"][0] == kept.found.values["sharpe"]
 
 
+def test_a_share_is_told_as_it_was_given(data: Data, strategies: Strategies) -> None:
+    notes = sweep("sma_cross", data, GRID, strategies=strategies, holdout="33.3333333%").attrs["notes"]
+    assert any("the last 33.3333333 % of the candles" in note for note in notes)
+
+
 def test_the_ledger_counts_the_looks_at_a_market_and_time(
     ledger: Ledger, data: Data, strategies: Strategies
 ) -> None:

@@ -236,7 +236,18 @@ def test_a_grid_of_which_no_sweep_can_be_made_is_refused(
         sets_of(strategies.latest("sma_cross"), grid, chosen)
 
 
+@pytest.mark.parametrize("seed", [2**63, -(2**63) - 1])
+def test_a_seed_that_no_ledger_can_hold_is_refused(strategies: Strategies, seed: int) -> None:
+    with pytest.raises(GridError, match=f"seed {seed}"):
+        sets_of(strategies.latest("sma_cross"), {"fast": [3]}, 1, seed)
+
+
 # ------------------------------------------------------------------ workers
+
+
+def test_no_more_workers_begin_than_there_are_sets(data: Data, strategies: Strategies) -> None:
+    rows = backtest_strategy_batch(data, {"fast": 3, "slow": 8}, strategies=strategies, n_jobs=10**6)
+    assert list(rows["error"]) == [""]
 
 
 def test_code_goes_to_a_worker_by_its_hash(tmp_path: Path) -> None:
