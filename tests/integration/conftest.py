@@ -34,9 +34,9 @@ def cli(tmp_path: Path) -> CommandLine:
 
 
 @pytest.fixture(scope="session")
-def recorded(tmp_path_factory: pytest.TempPathFactory, files: Path) -> CommandLine:
-    """A home where two bots have traded. It is only read: tests that change something take a copy."""
-    cli = CommandLine(tmp_path_factory.mktemp("recorded") / "home")
+def untried(tmp_path_factory: pytest.TempPathFactory, files: Path) -> CommandLine:
+    """A home where two bots have traded and its ledger has no trial. It is only copied."""
+    cli = CommandLine(tmp_path_factory.mktemp("untried") / "home")
     first = cli.line("import", files / "first.csv", *MARKET, *SPECIFIED)
     assert {name: first[name] for name in ("ticks", "rows")} == {"ticks": len(FIRST), "rows": len(FIRST)}
     assert cli.line(*SMA, "--short", "--start") == {
@@ -47,6 +47,12 @@ def recorded(tmp_path_factory: pytest.TempPathFactory, files: Path) -> CommandLi
     assert rest["ticks"] == rest["rows"] == len(ROWS) - len(FIRST)
     assert set(rest) >= {"ticks", "rows", "records", "seconds"}
     return cli
+
+
+@pytest.fixture(scope="session")
+def recorded(untried: CommandLine, tmp_path_factory: pytest.TempPathFactory) -> CommandLine:
+    """The same. It is only read, but for its ledger: tests that change something else take a copy."""
+    return untried.copy(tmp_path_factory.mktemp("recorded") / "home")
 
 
 @pytest.fixture

@@ -61,8 +61,8 @@ class Cross(BaseStrategy):
 
 
 @pytest.fixture
-def home(recorded: CommandLine, tmp_path: Path) -> CommandLine:
-    return recorded.copy(tmp_path / "copy")
+def home(untried: CommandLine, tmp_path: Path) -> CommandLine:
+    return untried.copy(tmp_path / "copy")
 
 
 @pytest.fixture
