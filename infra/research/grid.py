@@ -85,7 +85,11 @@ def sets_of(
 
 
 def axes_of(code: StrategyCode, grid: Mapping[str, Iterable[object]]) -> dict[str, list[object]]:
-    """The values of each axis in their own type, each once. Raises `StrategyParameterError`."""
+    """The values of each axis in their own type, each once. Raises `GridError` and
+    `StrategyParameterError`."""
+    for name, values in grid.items():
+        if isinstance(values, str) or not isinstance(values, Iterable):
+            raise GridError(f"{name}: {values!r} is no axis: give its values, such as [5, 10, 20]")
     return {
         name: list(dict.fromkeys(checked(code.name, code.parameters, {name: one})[name] for one in values))
         for name, values in grid.items()

@@ -48,7 +48,7 @@ def calculate_signals_vectorized(
         read = _with_higher(history, prices, code(named)) if code(named).higher else history
         targets[:, number] = _targets(code(named), read, own)
     shown = targets[:, 0] if isinstance(parameters, Mapping) else targets
-    if not hasattr(prices, "index"):
+    if not hasattr(prices, "iloc"):
         return shown
     import pandas as pd  # noqa: PLC0415 - whoever gives a frame has it
 

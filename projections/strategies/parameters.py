@@ -70,6 +70,8 @@ class Parameter:
 
 
 def _converted(kind: type, value: object) -> Value:
+    if isinstance(value, np.generic):
+        return _converted(kind, cast(object, value.item()))
     if isinstance(value, str) and kind is bool:
         return {"true": True, "false": False}[value.lower()]
     if isinstance(value, str):

@@ -224,6 +224,8 @@ def test_some_are_taken_of_a_grid_of_any_size(strategies: Strategies) -> None:
         ({"fast": range(1, 5_000), "slow": range(2, 5_000)}, 2_000_000, GridError, "at most 1,000,000"),
         ({"fast": [9], "slow": [3, 4]}, None, GridError, "fast must be below slow"),
         ({"fast": []}, None, GridError, "no set of the grid is valid"),
+        ({"fast": 5}, None, GridError, "fast: 5 is no axis"),
+        ({"fast": "345"}, None, GridError, "fast: '345' is no axis"),
         ({"fast": [3]}, 0, GridError, "at least 1"),
         ({"quick": [3]}, None, StrategyParameterError, "no parameter 'quick'"),
         ({"fast": [0, 3]}, None, StrategyParameterError, "from 1 to 4999"),
@@ -234,6 +236,12 @@ def test_a_grid_of_which_no_sweep_can_be_made_is_refused(
 ) -> None:
     with pytest.raises(error, match=words):
         sets_of(strategies.latest("sma_cross"), grid, chosen)
+
+
+def test_an_axis_may_be_an_array(strategies: Strategies) -> None:
+    code = strategies.latest("rsi_reversion")
+    arrays = {"n": np.arange(3, 6), "low": np.linspace(20, 30, 3)}
+    assert sets_of(code, arrays) == sets_of(code, {"n": [3, 4, 5], "low": [20.0, 25.0, 30.0]})
 
 
 @pytest.mark.parametrize("seed", [2**63, -(2**63) - 1])

@@ -52,3 +52,9 @@ def test_prices_that_are_none_are_refused_with_words() -> None:
             calculate_signals_vectorized(prices, {})
     with pytest.raises(StrategyParameterError, match="fast must be below slow"):
         calculate_signals_vectorized(bars, {"fast": 9, "slow": 3})
+
+
+def test_a_list_of_closes_is_taken_for_an_array() -> None:
+    closes = [float(5 + k % 7) for k in range(60)]
+    targets = calculate_signals_vectorized(closes, {"fast": 2, "slow": 5})
+    assert list(targets) == list(calculate_signals_vectorized(np.array(closes), {"fast": 2, "slow": 5}))
