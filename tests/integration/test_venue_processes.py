@@ -86,7 +86,7 @@ def test_feeds_are_a_setting_and_simulated_markets_are_what_is_left(served: Serv
 def test_what_the_venue_has_not_is_refused_with_the_nearest(cli: CommandLine) -> None:
     refused = cli.run("collect", "--feed", "binance:BTC/USTD")
     assert (refused.returncode, refused.stdout) == (1, "")
-    told = json.loads(refused.stderr.splitlines()[-1])["message"]
+    told = json.loads(refused.stderr)["message"]
     assert "symbol 'BTC/USTD' does not exist at binance; near are BTC/USDT" in told
 
 

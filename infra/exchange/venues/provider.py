@@ -120,6 +120,8 @@ class VenueProvider(DataProvider):
             except UnknownSymbolError as error:
                 why_not[symbol] = str(error)
         self.why_not = why_not
+        if not markets:
+            await self.close()  # nobody asks for messages
         return markets
 
     async def symbols(self, word: str = "") -> Sequence[str]:
