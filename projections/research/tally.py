@@ -54,8 +54,8 @@ end of the first bar at which the equity did not fit 64 bits, −1 for none.
 
 Of the trades: how many were `opened`; of those that are closed how many there are and how many won, the sums
 of what they made, and of the shares of result and entry, the lowest of which is `worst`; `worthless` counts
-those with an entry of 0. Of the fills: what they `traded`, as floats, and all their `money`, to see if it
-fits. Each `carry` holds the rounding errors of its sum."""
+those with an entry of 0. Of the fills: what they `traded`, as floats, and the sum of their `amounts`. Each
+`carry` holds the rounding errors of its sum."""
 
 TRIP: Final = np.dtype(
     [
@@ -135,19 +135,22 @@ def trade(t: Record, net: int, entry: int) -> None:
     t.shares, t.shares_carry = added(t.shares, t.shares_carry, share)
 
 
-@njit(FLOAT(_FILL), **INLINED)
-def amounts(f: Record) -> float:
-    """Its money, to see whether that of all fills together fits."""
-    return abs(float(f.realised)) + float(f.fee) + float(f.cost)
-
-
 @njit(types.void(_TALLY, _FILL, FLOAT, BOOL), **INLINED)
 def fill(t: Record, f: Record, unit: float, inverse: bool) -> None:
     """A fill; `unit` is what a size of 1 is worth at a price of 1."""
     worth = f.size * unit
     worth = worth / f.price if inverse else worth * f.price
     t.traded, t.traded_carry = added(t.traded, t.traded_carry, worth)
-    t.money += amounts(f)
+
+
+@njit(FLOAT(_TRIP, _FILL), **INLINED)
+def amounts(trip: Record, f: Record) -> float:
+    """What a fill adds to sums of money, to see whether they fit; infinite where the entry of the trip that
+    it goes on with does not."""
+    goes_on = f.opens == 0 and f.closes == 0
+    if goes_on and float(trip.entry) + max(float(f.cost) - float(trip.cost), 0.0) >= 2.0**63:
+        return np.inf
+    return abs(float(f.realised)) + float(f.fee)
 
 
 @njit(INT(_FILL, WORDS), **INLINED)
@@ -219,11 +222,11 @@ def over_trades(row: Rows, trips: Rows, fills: Rows, unit: float, inverse: bool)
 
 @njit(types.Tuple((INT, FLOAT))(_FILL[::1], _TRIP[::1], _TRIP[::1], WORDS), **OPTIONS)
 def travelled(fills: Rows, trips: Rows, open_: Rows, w: U8) -> tuple[int, float]:
-    """How many `trips` these fills make, and the sum of all their amounts; `open_` is a row of zeros."""
+    """How many `trips` these fills make, and the sum of their `amounts`; `open_` is a row of zeros."""
     count, money = 0, 0.0
     trip = open_[0]
     for i in range(fills.shape[0]):
-        money += amounts(fills[i])
+        money += amounts(trip, fills[i])
         if leaves(trip, fills[i], w):
             trips[count] = trip
             count += 1

@@ -48,7 +48,7 @@ from projections.research.tally import TALLY, TRIP
 from streams.ticks import I8
 
 ACCOUNT_SHA256: Final = "92177cd8a4a092fee5975b5cb5bf0148972f1078663e46a2d7f6cdd18679357b"
-TALLY_SHA256: Final = "2115d51165c5ad90af45b8a48fbbc79705a1a25958ba89e968c7be26c7ece83a"
+TALLY_SHA256: Final = "de23d23e5f6634dd1ca4560d2da113fb6d48ad7103f710e2eff9de9a74a5a233"
 """As in `projections.research.decide`: numba's cache on disk looks at this file alone."""
 
 WALK: Final = np.dtype([(name, np.int64) for name in ("low", "high", "day")])
@@ -73,6 +73,7 @@ def _told(b: Record, t: Record, trip: Record, w: Words, out: Records, unit: floa
         if out[k].kind == FILL:
             filled = True
             tally.fill(t, out[k], unit, inverse)
+            t.money += tally.amounts(trip, out[k])
             if tally.leaves(trip, out[k], w):
                 tally.trade(t, trip.net, trip.entry)
             tally.enters(trip, out[k], w)

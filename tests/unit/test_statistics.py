@@ -169,6 +169,19 @@ def test_amounts_that_do_not_fit_together_are_refused() -> None:
         round_trips(fills)
 
 
+def test_what_trips_entered_with_need_not_fit_together() -> None:
+    fills = fills_of(SPOT, Account(1_000_000), [(True, 10, 100), (False, 10, 110)] * 3)
+    fills["cost"][::2] = 2**62
+    assert round_trips(fills)["entry"].tolist() == [2**62] * 3
+
+
+def test_what_one_trip_entered_with_must_fit() -> None:
+    fills = fills_of(SPOT, Account(1_000_000), [(True, 10, 100), (True, 10, 100), (True, 10, 100)])
+    fills["cost"] = [2**62, 0, 2**62]
+    with pytest.raises(TooLargeError, match="exceed 64 bits: take less cash"):
+        round_trips(fills)
+
+
 def test_a_fee_too_large_for_a_product_is_shared_all_the_same() -> None:
     fills = fills_of(SPOT, Account(1_000_000), [(True, 10, 100), (False, 15, 100)])
     fills["fee"] = 2**61 + 1
