@@ -4,10 +4,13 @@ beside it, and the memory of ten thousand sets.
 Run by `python -m tests.bench.bench_sweep [FILE] [JOBS]`, where FILE is a Parquet of bars; else prices walk.
 Each strategy has a first sweep that is not timed, which compiles. *By hand* is what a researcher would write
 in numba for `sma_cross` on one market: floats, one size, drawdown and sums of returns at every bar.
+
+`setup` is for yardsticks that time processes in turn, each with its own packages.
 """
 
 import re
 import sys
+from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter, process_time
@@ -20,6 +23,7 @@ from numba import njit
 from infra.research import sweep
 from infra.research.backtesting import data_of
 from infra.research.sources import Data
+from tests import peers
 from tests.bench.bench_backtest import walk
 from tests.bench.timing import in_fresh_process, load
 
@@ -126,6 +130,23 @@ def memory(file: Path | None, jobs: int) -> tuple[int, float]:
         status = Path("/proc/self/status").read_text()
         taken.append(int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) / 1024)
     return sets, taken[1] - taken[0]
+
+
+def setup(opt: Namespace) -> Callable[[], dict[str, str]]:
+    import gen  # pyright: ignore[reportMissingImports]  # the yardstick's own
+
+    candles = gen.candles(opt.n, path=opt.data)
+    columns = (candles[name][: opt.n] for name in ("ts_ns", "open", "high", "low", "close"))
+    data = peers.data_of(peers.Candles(*columns), peers.linear(6))
+    grid = GRIDS["sma_cross"] if opt.pairs == 1_000 else MANY
+    asked: dict[str, Any] = {"cash": str(peers.CASH), "sizing": f"amount:{peers.SIZE}", "cold": True}
+
+    def told() -> dict[str, str]:
+        sets = sweep("sma_cross", data, grid, n_jobs=2, **asked)
+        fills = 2 * sets.trades.sum() + sets.open_trades.sum()
+        return {"check": f"{sets.final.sum():.2f} {fills}"}
+
+    return told
 
 
 if __name__ == "__main__":
