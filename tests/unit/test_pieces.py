@@ -19,7 +19,7 @@ from infra.research.pieces import PiecesError, keeping, opened, sealed
 from infra.research.sources import Data
 from infra.research.sweeping import begun
 from infra.research.swept import Rows
-from infra.research.workers import MOST, Pace
+from infra.research.workers import FIRST, MOST, Pace
 from infra.strategies.registry import Strategies
 from projections.research.daily import blocks_of
 from projections.research.statistics import DEFINITIONS
@@ -181,13 +181,13 @@ def test_sums_of_days_are_those_of_sixteen_parts_of_the_range() -> None:
 
 def test_batches_take_about_as_long_as_wanted_and_get_smaller_at_the_end() -> None:
     pace = Pace(10_000, 2, compiled=True)
-    assert pace.next(10_000) == 16
-    pace.took(16, 0.01)
-    assert pace.next(9_000) == 64
+    assert pace.next(10_000) == FIRST
+    pace.took(FIRST, 1.0)
+    assert pace.next(9_000) == 2 * FIRST
     for _ in range(5):
         pace.took(pace.size, 0.001 * pace.size)
     assert pace.next(5_000) == MOST
-    assert [pace.next(left) for left in (1_000, 100, 10)] == [250, 32, 32]
+    assert [pace.next(left) for left in (1_000, 100, 10)] == [250, 128, 128]
     pace.took(4, 40.0)
     assert pace.next(5_000) == 1
     assert Pace(3, 8, compiled=True).next(3) == Pace(10_000, 2, compiled=False).next(10_000) == 1
