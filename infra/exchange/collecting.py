@@ -106,7 +106,7 @@ def from_venues(
     """Collects feeds `VENUE:SYMBOL` of real exchanges, each venue as a source of its own. Raises as
     `simulated`, and `UnknownVenueError`."""
     from infra.exchange.venues.known import by_venue, venue  # noqa: PLC0415 - only who asks for them pays
-    from infra.exchange.venues.provider import VenueProvider  # noqa: PLC0415
+    from infra.exchange.venues.provider import VenueProvider  # noqa: PLC0415 - as above
 
     sources: dict[str, Source] = {}
     with ExitStack() as stack:

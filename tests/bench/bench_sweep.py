@@ -100,7 +100,7 @@ def main(file: Path | None, jobs: int) -> None:
     print(f"{'':24s} {'sets':>6s} {'s':>7s} {'sets/s':>8s} {'sets/s of a core':>17s}")
     for strategy, grid in GRIDS.items():
         sweep(strategy, data, {name: list(values)[:1] for name, values in grid.items()}, n_jobs=jobs)
-        show(strategy, lambda: len(sweep(strategy, data, grid, n_jobs=jobs, short=True)))  # noqa: B023
+        show(strategy, lambda: len(sweep(strategy, data, grid, n_jobs=jobs, short=True)))  # noqa: B023 - called at once
     alike: dict[str, Any] = {"sizing": "amount:1000", "fee": 50_000, "n_jobs": jobs}
     show("sma_cross as by hand", lambda: len(sweep("sma_cross", data, GRIDS["sma_cross"], **alike)))
     by_hand(data, jobs)

@@ -86,12 +86,7 @@ def test_its_indicators_are_told_as_it_saw_them(home: Home, tmp_path: Path) -> N
     home.manager.reconfigure_bot(1, {"far": 3}, warm=10)
     home.trade(wander(8, 77))
     home.fold()
-    lanes: dict[int, bytes] = {}
-    book = home.pipeline._tapes[MARKET.key].bots
-    for bot_id, bot in book.bots.items():
-        group = book.group_of(bot)
-        assert group is not None
-        lanes[bot_id] = group._lanes.values[group.rows[bot_id]].tobytes()
+    lanes = home.newest_values()
     url = f"sqlite:///{tmp_path}/projections.db"
     migrate(url)
     rebuild(home.log, url)

@@ -68,6 +68,16 @@ class Home:
         found = [decode_input(record.value).event for record in self.log.read(JOURNAL, 0)]
         return [event for event in found if isinstance(event, Bars)]
 
+    def newest_values(self) -> dict[int, bytes]:
+        """By bot, the indicators that it saw last, bit by bit."""
+        found: dict[int, bytes] = {}
+        book = self.pipeline._tapes[MARKET.key].bots
+        for bot_id, bot in book.bots.items():
+            group = book.group_of(bot)
+            assert group is not None
+            found[bot_id] = group._lanes.values[group.rows[bot_id]].tobytes()
+        return found
+
 
 @pytest.fixture
 def log(tmp_path: Path) -> Iterator[Log]:
@@ -305,12 +315,7 @@ def test_indicators_shown_later_are_those_that_the_bot_had(home: Home, tmp_path:
     home.manager.reconfigure_bot(1, warm=10)
     home.trade(wander(8, 30))
     home.fold()
-    lanes: dict[int, bytes] = {}
-    book = home.pipeline._tapes[MARKET.key].bots
-    for bot_id, bot in book.bots.items():
-        group = book.group_of(bot)
-        assert group is not None
-        lanes[bot_id] = group._lanes.values[group.rows[bot_id]].tobytes()
+    lanes = home.newest_values()
     url = f"sqlite:///{tmp_path}/projections.db"
     migrate(url)
     rebuild(home.log, url)

@@ -257,8 +257,8 @@ async def opened(
     """A client of the venue. `proxy` is a URL that REST and sockets go by. Certificates are those that
     OpenSSL trusts (`SSL_CERT_FILE` names others) and certifi's, unless a `connector` brings its own."""
     pro = await asyncio.to_thread(importlib.import_module, "ccxt.pro")  # seconds, for those who need it alone
-    import aiohttp  # noqa: PLC0415
-    import certifi  # noqa: PLC0415
+    import aiohttp  # noqa: PLC0415 - as above
+    import certifi  # noqa: PLC0415 - as above
 
     if connector is None:
         context = ssl.create_default_context()
