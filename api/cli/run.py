@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from api.cli.failures import refusing
+from api.cli.fakes import faked
 from api.cli.options import Json, Names
 from api.cli.running import (
     Standing,
@@ -58,6 +59,14 @@ Feeds = Annotated[
     list[str] | None,
     typer.Option("--feed", metavar="VENUE:SYMBOL", help="Collect this of a real exchange; repeatable."),
 ]
+Fakes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--fake",
+        metavar="VENUE",
+        help="Collect a made exchange of the tests, in a home that is gone at the end; repeatable.",
+    ),
+]
 ProbePort = Annotated[
     int | None,
     typer.Option("--probe-port", min=0, max=65535, help="Health, metrics. [default: 9464 where it is free]"),
@@ -71,6 +80,7 @@ def up(
         int, typer.Option("--markets", min=0, max=1000, help="Simulated markets; 0 only folds.")
     ] = MARKETS,
     feed: Feeds = None,
+    fake: Fakes = None,
     seconds: Annotated[float | None, typer.Option("--seconds", min=0.0, help="End after so long.")] = None,
     demo: Annotated[bool, typer.Option("--demo", help="Create demo bots where there are none.")] = False,
     api_port: ApiPort = None,
@@ -80,7 +90,7 @@ def up(
 ) -> None:
     """Run everything, on the simulated exchange or on real ones; Ctrl-C ends it cleanly, the next start
     continues."""
-    with running() as session, ExitStack() as stack:
+    with faked(fake or []) as of_fakes, running() as session, ExitStack() as stack:
         from api.http.child import ApiProcess
 
         refuse_second_fold(session)
@@ -94,7 +104,7 @@ def up(
         from infra.worker.root import work
 
         settings = session.settings
-        keys, collecting = _collecting(stack, session, feed, markets, speed)
+        keys, collecting = _collecting(stack, session, feed or of_fakes, markets, speed)
         session.migrate(waiting=True)
         standing = Standing(session)
         feeds: list[Feed] = [] if collecting is None else [collecting.run]
@@ -124,7 +134,7 @@ def up(
             return ends is not None and time.monotonic() >= ends
 
         work(settings, feeds=feeds, until=until, observe=observe, redis=redis, counting=True)
-    tell("stopped; the next start continues here")
+    tell("stopped" if fake else "stopped; the next start continues here")
 
 
 def worker(

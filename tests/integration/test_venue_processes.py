@@ -72,6 +72,25 @@ def test_a_killed_collector_loses_nothing_and_up_goes_on_where_it_was(
     assert cli.line("verify")["equal"] is True
 
 
+def test_a_fake_exchange_is_tried_by_hand_in_a_home_of_its_own_that_is_gone_at_the_end(
+    tmp_path: Path,
+) -> None:
+    cli = CommandLine(tmp_path / "home", {"TCPD_LOG_URL": f"embedded://{tmp_path}/log"})
+    with Running(cli, "up", "--fake", "binance") as up:
+        up.until(lambda: up.metrics()["tcpd_ticks_collected_total",] > 0, "trades")
+        up.until(lambda: up.items("/api/markets"), "its market")
+        assert [(one["venue"], one["symbol"]) for one in up.items("/api/markets")] == [
+            ("binance", "BTC/USDT")
+        ]
+        home = Path(up.line["token_file"]).parent
+        assert home.is_dir()
+        up.finish()
+    assert not home.exists() and not any(tmp_path.iterdir())
+    refused = cli.run("up", "--fake", "kraken")
+    assert refused.returncode == 1
+    assert "there is no fake of kraken; there are: binance, okx, bybit" in refused.stderr
+
+
 def test_feeds_are_a_setting_and_simulated_markets_are_what_is_left(served: Served, cli: CommandLine) -> None:
     cli.settings["TCPD_FEEDS"] = "binance:ETH/USDT, binance:BTC/USDT"
     with Running(cli, "collect") as collect:

@@ -2,8 +2,9 @@
 
     python -m tests.venues.serve binance okx
 
-prints the two settings that lead `tcpdashboard` to them, and makes trades until it is interrupted. A test has
-`Served`, whose process does what it is told:
+prints the two settings that lead `tcpdashboard` to them, and makes trades until it is interrupted; with
+`--child`, as `tcpdashboard up --fake` starts it, until its standard input ends. A test has `Served`, whose
+process does what it is told:
 
     with Served("binance") as served:
         environment = served.environment(tmp_path)        # TCPD_PROXY, SSL_CERT_FILE
@@ -150,16 +151,27 @@ def _endless(venue: FakeVenue) -> Iterator[Frame]:
             yield from venue.frames(trades)
 
 
-async def _by_hand(names: list[str]) -> None:
+async def _by_hand(names: list[str], *, is_child: bool) -> None:
     async with AsyncExitStack() as stack:
         venues = [await stack.enter_async_context(VENUES[name]()) for name in names]
         proxy = await stack.enter_async_context(Proxy(venues))
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         write_authority(Path(folder) / "authority.pem")
         print(f"export TCPD_PROXY={proxy.url} SSL_CERT_FILE={folder}/authority.pem", flush=True)
-        await asyncio.gather(*(venue.play(_endless(venue), speed=1, wait=False) for venue in venues))
+        playing = [venue.play(_endless(venue), speed=1, wait=False) for venue in venues]
+        ends = [asyncio.to_thread(sys.stdin.read)] if is_child else []
+        tasks = [asyncio.ensure_future(one) for one in (*playing, *ends)]
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            task.cancel()
+        for venue in venues:
+            venue.refused_names.clear()
+        done.pop().result()
 
 
 if __name__ == "__main__":
+    names = [name for name in sys.argv[1:] if name != "--child"]
+    if unknown := set(names) - VENUES.keys():
+        sys.exit(f"there is no fake of {', '.join(sorted(unknown))}; there are: {', '.join(VENUES)}")
     with suppress(KeyboardInterrupt):
-        asyncio.run(_by_hand(sys.argv[1:] or list(VENUES)))
+        asyncio.run(_by_hand(names or list(VENUES), is_child="--child" in sys.argv[1:]))
