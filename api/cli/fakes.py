@@ -56,7 +56,9 @@ def _serving(venues: Sequence[str]) -> Generator[None]:
             line = child.stdout.readline()
             if not line:
                 raise CommandFailedError("--fake: the fake exchanges did not start, see above")
-            os.environ.update(word.split("=", 1) for word in shlex.split(line)[1:])
+            for word in shlex.split(line)[1:]:
+                name, _, value = word.partition("=")
+                os.environ[name] = value
             yield
         finally:
             child.stdin.close()
