@@ -1,9 +1,10 @@
 """Binance's spot market."""
 
+import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
-from infra.exchange.venues.venue import Control
+from infra.exchange.venues.venue import Control, Page
 
 
 class Binance:
@@ -14,6 +15,7 @@ class Binance:
 
     name = "binance"
     ccxt_id = "binance"
+    ids: Literal["rising", "any"] = "rising"
     options: Mapping[str, Any] = {
         "apiKey": "none",  # without one ccxt does not ask for `historicalTrades`, which needs none
         "options": {"fetchMarkets": {"types": ["spot"]}, "fetchMargins": False, "fetchCurrencies": False},
@@ -34,14 +36,33 @@ class Binance:
         exchange.sign = unsigned
         exchange.has["fetchCurrencies"] = False
 
-    def control(self, frame: Any) -> Control:
+    async def watch(self, exchange: Any, symbols: Sequence[str]) -> None:
+        await exchange.watch_trades_for_symbols(list(symbols))
+
+    def confirmations(self, symbols: int) -> int:
+        return 1
+
+    def ping_text(self, token: bytes) -> str | None:
+        return None
+
+    def control(self, text: str) -> Control:
         """`{"result": null, "id": 1}` confirms a subscription; `error` refuses it, which ccxt reports."""
+        frame = json.loads(text)
         if isinstance(frame, dict) and "id" in frame:
             return "subscribed" if frame.get("result", frame) is None else "known"
         return "unknown"
 
-    async def trades_from(self, client: Any, symbol: str, first: int | None) -> Sequence[Mapping[str, Any]]:
+    async def newest(self, exchange: Any, symbol: str) -> Page:
+        return await self._page(exchange, symbol)
+
+    async def trades_from(self, exchange: Any, symbol: str, first: int) -> Page:
+        return await self._page(exchange, symbol, fromId=first)
+
+    async def trades_behind(self, exchange: Any, symbol: str, last: int) -> tuple[Page, bool]:
+        page = await self.trades_from(exchange, symbol, last)
+        return page, len(page) < self.page
+
+    async def _page(self, exchange: Any, symbol: str, **asked: Any) -> Page:
         """1,000 at most, by id. Its ids are the stream's; those of `aggTrades`, ccxt's choice, are not."""
-        asked: dict[str, Any] = {"fetchTradesMethod": "publicGetHistoricalTrades"}
-        asked |= {} if first is None else {"fromId": first}
-        return await client.fetch_trades(symbol, None, self.page, asked)
+        asked["fetchTradesMethod"] = "publicGetHistoricalTrades"
+        return await exchange.fetch_trades(symbol, None, self.page, asked)

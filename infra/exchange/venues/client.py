@@ -7,14 +7,15 @@ frames pass through us on their way.
 
 import asyncio
 import importlib
-import json
 import ssl
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from infra.exchange.venues.markets import loaded
-from infra.exchange.venues.venue import Control, NotServedError, Venue
+from infra.exchange.venues.venue import NotServedError, Page, Venue
 
 if TYPE_CHECKING:
     import aiohttp
@@ -31,6 +32,10 @@ ALIVE = "tcpdashboard"
 
 class UnreadableFrameError(RuntimeError):
     """A frame that is no JSON or of no form that is known."""
+
+
+class UnreadableAnswerError(RuntimeError):
+    """An answer of REST that is no page of trades."""
 
 
 class Socket:
@@ -63,6 +68,17 @@ class _Trades(list[Any]):
         return limit
 
 
+@dataclass
+class _Dialled:
+    """A connection as ccxt has it."""
+
+    client: Any
+    unconfirmed: int
+    """How many confirmations of its subscription are still to come."""
+    pings: deque[bytes] = field(default_factory=deque[bytes])
+    """Those of the venue's own that are out, in their order."""
+
+
 class VenueClient:
     """Made by `opened`."""
 
@@ -72,8 +88,8 @@ class VenueClient:
         self._socket: Socket | None = None
         self._trades = 0
         """How many the frame at hand has brought."""
-        self._dialling: tuple[Socket, Any] | None = None
-        self._sockets: dict[Socket, Any] = {}
+        self._dialling: tuple[Socket, int, Any] | None = None
+        self._sockets: dict[Socket, _Dialled] = {}
         self._sending: set[asyncio.Future[Any]] = set()
         self._future = importlib.import_module("ccxt.async_support.base.ws.future").Future
         exchange.on_rest_response = self._noted
@@ -85,11 +101,16 @@ class VenueClient:
         raises."""
         return loaded(self._venue.name, await self.rest.ask(lambda: self.exchange.load_markets(again)))
 
-    async def trades_from(self, symbol: str, first: int | None = None) -> list[Mapping[str, Any]]:
-        """A page of trades by id, oldest first, each once, from `first` on; the newest without it."""
-        page = await self.rest.ask(lambda: self._venue.trades_from(self.exchange, symbol, first))
-        by_id = {int(trade["id"]): trade for trade in page}
-        return [by_id[id] for id in sorted(by_id) if first is None or id >= first]
+    async def newest(self, symbol: str) -> Page:
+        """As the venue has it. Raises what ccxt raises, and `UnreadableAnswerError`, as the next two."""
+        return _read(await self.rest.ask(lambda: self._venue.newest(self.exchange, symbol)))
+
+    async def trades_from(self, symbol: str, first: int) -> Page:
+        return _read(await self.rest.ask(lambda: self._venue.trades_from(self.exchange, symbol, first)))
+
+    async def trades_behind(self, symbol: str, last: int) -> tuple[Page, bool]:
+        page, is_newest = await self.rest.ask(lambda: self._venue.trades_behind(self.exchange, symbol, last))
+        return _read(page), is_newest
 
     async def time_ms(self) -> int:
         """The venue's time."""
@@ -117,20 +138,27 @@ class VenueClient:
             self._forget(socket)
 
     async def _dial(self, symbols: list[str], socket: Socket, ended: Any) -> None:
-        self._dialling = socket, ended  # ccxt makes its client before it lets go for the first time
-        await self.exchange.watch_trades_for_symbols(symbols)
+        # ccxt makes its client before it lets go for the first time
+        self._dialling = socket, self._venue.confirmations(len(symbols)), ended
+        await self._venue.watch(self.exchange, symbols)
 
     def ping(self, socket: Socket, token: bytes) -> None:
         """Send one; its answer is told by `Socket.pong`."""
-        client = self._sockets.get(socket)
-        if client is not None and not client.closed():
-            self._run(client.connection.ping(token))
+        dialled = self._sockets.get(socket)
+        if dialled is None or dialled.client.closed():
+            return
+        text = self._venue.ping_text(token)
+        if text is None:
+            self._run(dialled.client.connection.ping(token))
+        else:
+            dialled.pings.append(token)
+            self._run(dialled.client.send(text))
 
     def end(self, socket: Socket, reason: str) -> None:
         """End a connection, so that `watch` raises with the reason."""
-        client = self._sockets.get(socket)
-        if client is not None:
-            client.on_error(ConnectionError(reason))
+        dialled = self._sockets.get(socket)
+        if dialled is not None:
+            dialled.client.on_error(ConnectionError(reason))
 
     async def close(self) -> None:
         """A connection that does not answer is not waited for."""
@@ -142,19 +170,22 @@ class VenueClient:
         await self._session.close()
 
     def _client(self, url: str) -> Any:
-        """In the place of ccxt's own, which makes the client of a connection, or finds it."""
-        known = self.exchange.clients.get(url)
+        """In the place of ccxt's own, which makes the client of a connection, or finds it: each dial has a
+        connection of its own, also where all have one address."""
+        if self._dialling is None:
+            return self._make(url)
+        (socket, unconfirmed, ended), self._dialling = self._dialling, None
+        self.exchange.clients.pop(url, None)
         client = self._make(url)
-        if client is not known and self._dialling is not None:
-            (socket, ended), self._dialling = self._dialling, None
-            self._sockets[socket] = client
-            client.futures[ALIVE] = ended
-            handle = client.handle_message
-            client.handle_message = lambda message: self._tapped(client, socket, handle, message)
+        self._sockets[socket] = _Dialled(client, unconfirmed)
+        client.futures[ALIVE] = ended
+        handle = client.handle_message
+        client.handle_message = lambda message: self._tapped(client, socket, handle, message)
         return client
 
     def _tapped(self, client: Any, socket: Socket, handle: Callable[[Any], None], message: Any) -> None:
-        if self._sockets.get(socket) is not client:
+        dialled = self._sockets.get(socket)
+        if dialled is None or dialled.client is not client:
             return  # it has ended, and this was on its way
         kind = message.type.name
         socket.frame()
@@ -164,7 +195,8 @@ class VenueClient:
         try:
             handle(message)
             if kind in ("TEXT", "BINARY") and not self._trades:
-                self._control(socket, message.data)
+                data = message.data
+                self._control(socket, dialled, data if isinstance(data, str) else data.decode())
         except Exception as error:  # noqa: BLE001 - whatever a frame makes ccxt raise ends its connection
             text = message.data if isinstance(message.data, str) else repr(message.data)
             socket.unreadable(text, f"{type(error).__name__}: {error}")
@@ -173,13 +205,18 @@ class VenueClient:
         finally:
             self._socket = None
 
-    def _control(self, socket: Socket, text: str | bytes) -> None:
-        """A frame without trades. Raises `UnreadableFrameError`."""
-        control: Control = self._venue.control(json.loads(text))
+    def _control(self, socket: Socket, dialled: _Dialled, text: str) -> None:
+        """A frame without trades. Raises `UnreadableFrameError`, and `ValueError` for one that is no text of
+        the venue's."""
+        control = self._venue.control(text)
         if control == "unknown":
             raise UnreadableFrameError("its form is not known")
+        if control == "pong" and dialled.pings:
+            socket.pong(dialled.pings.popleft())
         if control == "subscribed":
-            socket.subscribed()
+            dialled.unconfirmed -= 1
+            if dialled.unconfirmed == 0:
+                socket.subscribed()
 
     def _traded(self, trade: Mapping[str, Any]) -> None:
         self._trades += 1
@@ -187,8 +224,9 @@ class VenueClient:
             self._socket.trade(trade)
 
     def _forget(self, socket: Socket) -> None:
-        client = self._sockets.pop(socket, None)
-        if client is not None:
+        dialled = self._sockets.pop(socket, None)
+        if dialled is not None:
+            client = dialled.client
             if self.exchange.clients.get(client.url) is client:
                 del self.exchange.clients[client.url]
             self._run(client.close())
@@ -205,6 +243,13 @@ class VenueClient:
         _, _, headers, body, *_ = rest
         self.rest.answered(int(status), headers)
         return body.strip()
+
+
+def _read(page: Page) -> Page:
+    """ccxt takes a page for people as a page of trades, one for each of its letters."""
+    if not all(isinstance(trade["info"], Mapping) for trade in page):
+        raise UnreadableAnswerError("its answer is no page of trades")
+    return page
 
 
 def _seen(done: "asyncio.Future[Any]") -> None:

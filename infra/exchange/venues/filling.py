@@ -126,7 +126,7 @@ class Filler:
         """A page of what a hole misses."""
         assert hole.wanted is not None
         first, stop = hole.wanted
-        page = flow.fetched(await self._client.trades_from(flow.market.symbol, first))
+        page = flow.fetched(await self._client.trades_from(flow.market.symbol, first), first)
         flow.sequence.answered(page, int(self._now() * 1e9))
         if not any(first <= trade.id < stop for trade in page):
             tries = hole.in_vain(first)
@@ -136,20 +136,21 @@ class Filler:
         """The last trade, as the venue has it, and a page of what came behind it."""
         sequence = flow.sequence
         doubts = sequence.doubts
-        page = await self._client.trades_from(flow.market.symbol, sequence.next_id - 1)
-        sequence.answered(flow.fetched(page), int(self._now() * 1e9))
-        if len(page) < self._venue.page and doubts == sequence.doubts:
+        last = sequence.next_id - 1
+        page, is_newest = await self._client.trades_behind(flow.market.symbol, last)
+        sequence.answered(flow.fetched(page, last), int(self._now() * 1e9))
+        if is_newest and doubts == sequence.doubts:
             sequence.trust()
 
     async def _begin(self, flow: Flow) -> None:
         """The newest trade, behind which a market begins; or, where the journal was promised all up to a time
         without a trade, those since then."""
         since = flow.sequence.time
-        page = flow.fetched(await self._client.trades_from(flow.market.symbol))
+        symbol = flow.market.symbol
+        page = flow.fetched(await self._client.newest(symbol))
         while since and page and page[0].time > since:
-            older = flow.fetched(
-                await self._client.trades_from(flow.market.symbol, max(page[0].id - self._venue.page, 0))
-            )
+            first = max(page[0].id - self._venue.page, 0)
+            older = flow.fetched(await self._client.trades_from(symbol, first), first)
             if not older or older[0].id >= page[0].id:
                 break
             page = [trade for trade in older if trade.id < page[0].id] + page

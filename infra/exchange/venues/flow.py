@@ -69,9 +69,12 @@ class Flow:
         self._arrived = now
         return trade
 
-    def fetched(self, page: Iterable[Mapping[str, Any]]) -> list[Trade]:
-        """Trades that the venue answered with, without those that cannot be let in."""
-        return [trade for told in page if (trade := self._read(told, None)) is not None]
+    def fetched(self, page: Iterable[Mapping[str, Any]], first: int = 0) -> list[Trade]:
+        """Trades that the venue answered with, from the id `first` on, by id and each once, without those
+        that cannot be let in."""
+        found = (trade for told in page if (trade := self._read(told, None)) is not None)
+        by_id = {trade.id: trade for trade in found if trade.id >= first}
+        return [by_id[id] for id in sorted(by_id)]
 
     def _read(self, told: Mapping[str, Any], latest: int | None) -> Trade | None:
         """A trade at the market's scales."""

@@ -3,15 +3,20 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Protocol
 
-Control = Literal["subscribed", "known", "unknown"]
-"""Of a frame without trades: the subscription is confirmed; one of the protocol's; of no known form."""
+Control = Literal["subscribed", "pong", "known", "unknown"]
+"""Of a frame without trades: a subscription is confirmed; a ping is answered; one of the protocol's; of no
+known form."""
+Page = Sequence[Mapping[str, Any]]
+"""Trades in ccxt's form, in whatever order the venue gave them."""
 
 
 class Venue(Protocol):
-    """A venue whose trade ids rise by one. `name` is its own among our venues, `ccxt_id` its among ccxt's."""
+    """`name` is its own among our venues, `ccxt_id` its among ccxt's."""
 
     name: str
     ccxt_id: str
+    ids: Literal["rising", "any"]
+    """Those of a market's trades rise by one, or only tell one trade from another."""
     options: Mapping[str, Any]
     """What its ccxt client is made with."""
     grace_ms: int
@@ -29,13 +34,33 @@ class Venue(Protocol):
         """What its ccxt client needs besides its options."""
         ...
 
-    def control(self, frame: Any) -> Control:
-        """What a decoded frame is that brought no trade."""
+    async def watch(self, exchange: Any, symbols: Sequence[str]) -> None:
+        """Dial and subscribe, by one call of ccxt. Raises what ccxt raises."""
         ...
 
-    async def trades_from(self, client: Any, symbol: str, first: int | None) -> Sequence[Mapping[str, Any]]:
-        """A page of ccxt's trades from the id `first` on, or the newest, as the venue gave it. Raises what
-        ccxt raises."""
+    def confirmations(self, symbols: int) -> int:
+        """By how many frames it confirms a subscription to so many symbols."""
+        ...
+
+    def ping_text(self, token: bytes) -> str | None:
+        """A ping of the venue's own; None where it answers those of WebSocket. Its pongs come in the order of
+        the pings, and ccxt's own pings must be off."""
+        ...
+
+    def control(self, text: str) -> Control:
+        """What a frame is that brought no trade. Raises `ValueError` for one that cannot be decoded."""
+        ...
+
+    async def newest(self, exchange: Any, symbol: str) -> Page:
+        """The newest trades. Raises what ccxt raises, as the next two."""
+        ...
+
+    async def trades_from(self, exchange: Any, symbol: str, first: int) -> Page:
+        """Those of the ids from `first` on, a page of them; there may be older ones among them."""
+        ...
+
+    async def trades_behind(self, exchange: Any, symbol: str, last: int) -> tuple[Page, bool]:
+        """The trade of the id `last` and those that came behind it, and whether the newest is among them."""
         ...
 
 

@@ -63,7 +63,7 @@ class Watch:
 
     def pong(self, token: bytes, now: float) -> None:
         """An answer to a ping: what the venue sent before it is here."""
-        if self._ping is not None and token in {self._ping[0], b""}:
+        if self._ping is not None and token == self._ping[0]:
             self._proven = max(self._proven, self._ping[2] or 0)
             self._ping, self.answered = None, now
 
