@@ -7,6 +7,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from streams.events import Gap, GapFilled
+from streams.ticks import NO_ID
 
 KEPT_MAX = 1024
 """So many open gaps of a market are known, and as many filled ones, the newest by their time."""
@@ -21,27 +22,33 @@ class KnownGap(Struct, frozen=True, array_like=True):
     reason: str
     final: bool
     filled: bool = False
+    first_id: int = NO_ID
+    last_id: int = NO_ID
 
 
 class Gaps:
     """One market's gaps, by time; they do not overlap, since of each moment the newest word counts.
 
-    A gap stays when its candles can no longer change. `open`: those that are not filled.
+    A gap stays when its candles can no longer change. What is left of one beside a newer word keeps the ids
+    that the newer one does not name. `open`: those that are not filled.
     """
 
     def __init__(self, known: Iterable[KnownGap] = ()) -> None:
         self._set(list(known))
 
     def note(self, event: Gap | GapFilled) -> None:
-        """Raises `ValueError` for no range of times, and where what is filled in was never missing."""
+        """Raises `ValueError` for no range of times or ids, and where what is filled in was never missing."""
         start, end = event.start, event.end
         if not 0 <= start < end:
             raise ValueError(
                 f"gap ({start}, {end}] is no range of times in ns: the start must be before the end"
             )
-        outside, inside = self._cut(start, end)
         if isinstance(event, Gap):
-            inside = [KnownGap(start, end, event.reason[:REASON_LENGTH_MAX], event.final)]
+            _check_ids(event)
+        outside, inside = self._cut(event)
+        if isinstance(event, Gap):
+            reason = event.reason[:REASON_LENGTH_MAX]
+            inside = [KnownGap(start, end, reason, event.final, False, event.first_id, event.last_id)]
         elif inside:
             inside = [replace(gap, filled=True) for gap in inside]
         else:
@@ -55,8 +62,9 @@ class Gaps:
         self.known = known
         self.open = [gap for gap in known if not gap.filled]
 
-    def _cut(self, start: int, end: int) -> tuple[list[KnownGap], list[KnownGap]]:
-        """What is known outside of (start, end], and inside."""
+    def _cut(self, event: Gap | GapFilled) -> tuple[list[KnownGap], list[KnownGap]]:
+        """What is known outside of an event's (start, end], and inside."""
+        start, end = event.start, event.end
         outside: list[KnownGap] = []
         inside: list[KnownGap] = []
         for gap in self.known:
@@ -65,10 +73,32 @@ class Gaps:
                 continue
             inside.append(replace(gap, start=max(gap.start, start), end=min(gap.end, end)))
             if gap.start < start:
-                outside.append(replace(gap, end=start))
+                outside.append(_rest(gap, event, gap.start, start))
             if gap.end > end:
-                outside.append(replace(gap, start=end))
+                outside.append(_rest(gap, event, end, gap.end))
         return outside, inside
+
+
+def _check_ids(gap: Gap) -> None:
+    first, last = gap.first_id, gap.last_id
+    if not (0 <= first <= last or first == last == NO_ID):
+        raise ValueError(
+            f"gap of ids {first} to {last} is no range of ids: the first must not be above the last, and"
+            f" where there are none both are {NO_ID}"
+        )
+
+
+def _rest(gap: KnownGap, event: Gap | GapFilled, start: int, end: int) -> KnownGap:
+    """What of a gap is left in (start, end], before or behind an event that covers the rest."""
+    first, last = gap.first_id, gap.last_id
+    if isinstance(event, Gap) and NO_ID not in (first, event.first_id):
+        if start < event.start:
+            last = min(last, event.first_id - 1)
+        else:
+            first = max(first, event.last_id + 1)
+        if first > last:
+            first = last = NO_ID
+    return replace(gap, start=start, end=end, first_id=first, last_id=last)
 
 
 def _joined(gaps: list[KnownGap]) -> list[KnownGap]:
@@ -76,9 +106,7 @@ def _joined(gaps: list[KnownGap]) -> list[KnownGap]:
     joined: list[KnownGap] = []
     for gap in gaps:
         last = joined[-1] if joined else None
-        if last and (last.end, last.reason, last.final, last.filled) == (
-            gap.start, gap.reason, gap.final, gap.filled,
-        ):  # fmt: skip
+        if last and replace(last, start=gap.start, end=gap.end) == gap and last.end == gap.start:
             joined[-1] = replace(last, end=gap.end)
         else:
             joined.append(gap)

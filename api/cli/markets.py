@@ -12,7 +12,7 @@ from api.cli.session import Session, who
 
 app = typer.Typer(help="Specify and list markets.", no_args_is_help=True, rich_markup_mode=None)
 
-GAPS = ("market", "start", "end", "filled", "final", "reason")
+GAPS = ("market", "start", "end", "first_id", "last_id", "filled", "final", "reason")
 LISTED = (
     "market", "contract", "settle", "price_step", "size_step", "min_size", "closed", "fee", "slippage",
     "feed", "feed_since", "feed_reason",

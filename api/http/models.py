@@ -81,11 +81,14 @@ class Markets(BaseModel):
 
 
 class Gap(BaseModel):
-    """Trades of (`start`, `end`] may be missing; `final`: they can't be had any more."""
+    """Trades of (`start`, `end`] may be missing, those of the ids `first_id` to `last_id` where the source
+    tells them; `final`: they can't be had any more."""
 
     market: str = Field(examples=["sim:BTC/USDT"])
     start: Time
     end: Time
+    first_id: int | None = Field(examples=[3412500001])
+    last_id: int | None = Field(examples=[3412500250])
     reason: str = Field(examples=["disconnected"])
     final: bool
     filled: bool = Field(description="They were filled in afterwards.")

@@ -16,6 +16,7 @@ from projections.fold.decide import WORDS
 from streams.events import BotChanged, Candle, Equity, Event, Fill, Order, Signal
 from streams.feeds import Feeds, KnownFeed
 from streams.gaps import KnownGap
+from streams.ticks import NO_ID
 
 Json = dict[str, Any]
 
@@ -67,11 +68,13 @@ def fill(row: Any) -> Json:
 
 
 def gap(market: str, known: KnownGap) -> Json:
-    """Of the journal; `filled` is false as long as it is open."""
+    """Of the journal; `filled` is false as long as it is open. Ids are null where the source tells none."""
     return {
         "market": market,
         "start": iso(known.start),
         "end": iso(known.end),
+        "first_id": None if known.first_id == NO_ID else known.first_id,
+        "last_id": None if known.last_id == NO_ID else known.last_id,
         "reason": known.reason,
         "final": known.final,
         "filled": known.filled,

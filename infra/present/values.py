@@ -161,6 +161,7 @@ _UNITS: dict[str, _Show] = {
     "time": _each(lambda value, _: iso(value)),
     **{unit: _scaled(scale) for unit, scale in SCALES.items()},
     "rate": _each(lambda value, _: decimal_string(value, RATE_SCALE)),
+    "id": lambda value, _: None if value == NO_ID else value,
     "bytes": lambda value, _: text_of(value),
     "floats": lambda value, _: memoryview(value).cast("d").tolist(),
 }

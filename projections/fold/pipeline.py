@@ -41,7 +41,7 @@ from streams.records import KEY_SHOWN_BYTES, Input, Record, dead_letter
 from streams.ticks import unpack
 from streams.topics import BOTS, SYSTEM
 
-STATE_VERSION = 3
+STATE_VERSION = 4
 """Raised with every change of the state's form: older snapshots are then folded anew from the journal."""
 CHECKPOINT_RECORDS = 512
 REQUESTS_MAX = 4096

@@ -35,6 +35,7 @@ Cash = Annotated[Int, Meta(description="in 10**-cash_scale of settle", extra={"u
 Prices = Annotated[tuple[Int, ...], Meta(description="in 10**-price_scale", extra={"unit": "price"})]
 Sizes = Annotated[tuple[Int, ...], Meta(description="in 10**-size_scale", extra={"unit": "size"})]
 Cashes = Annotated[tuple[Int, ...], Meta(description="in 10**-cash_scale of settle", extra={"unit": "cash"})]
+TradeId = Annotated[Int, Meta(description="a venue's id of 64 bits; -1: none", extra={"unit": "id"})]
 Rate = Annotated[Int, Meta(description="in 1e-8 of the value", extra={"unit": "rate"})]
 Offset = Annotated[Int, Meta(description="journal offset; not content", extra={"content": False})]
 CauseField = Annotated[Cause, Meta(description="a cause; not content", extra={"content": False})]

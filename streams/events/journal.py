@@ -20,6 +20,7 @@ from streams.events.base import (
     Sizing,
     Time,
     Timeframe,
+    TradeId,
     check_params,
 )
 from streams.topics import SYMBOL, VENUE
@@ -151,7 +152,8 @@ class Clock(Event, frozen=True, kw_only=True, tag="clock.v1"):
 class Gap(Event, frozen=True, kw_only=True, tag="gap.v1"):
     """The source says that trades of (start, end] may be missing; candles over it are `incomplete`.
 
-    `final`: they can't be had from the source any more.
+    `final`: they can't be had from the source any more. Where the source's ids tell which are missing,
+    it is those from `first_id` to `last_id`.
     """
 
     market: str
@@ -159,6 +161,8 @@ class Gap(Event, frozen=True, kw_only=True, tag="gap.v1"):
     end: Time
     reason: str
     final: bool = False
+    first_id: TradeId = -1
+    last_id: TradeId = -1
 
 
 class GapFilled(Event, frozen=True, kw_only=True, tag="gap_filled.v1"):

@@ -107,9 +107,11 @@ class World:
 
     def _gap(self) -> events.Gap:
         times = {"start": self._at(self._chance.choice((10, 200, 4_000))), "end": self._at(5)}
-        return events.Gap(
-            market=self._market().key, reason="lost", final=self._chance.random() < 0.2, **times
-        )
+        first = self._chance.randrange(self._trade + 1)
+        last = first + self._chance.choice((0, 5, 5, 200, -1))
+        ids = {"first_id": first, "last_id": last} if self._chance.random() < 0.5 else {}
+        final = self._chance.random() < 0.2
+        return events.Gap(market=self._market().key, reason="lost", final=final, **times, **ids)
 
     def _filled(self) -> events.GapFilled:
         times = {"start": self._at(self._chance.choice((10, 200, 4_000))), "end": self._at(5)}

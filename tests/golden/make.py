@@ -87,7 +87,14 @@ def journal() -> list[Record]:
         ),
         (
             btc.key,
-            events.Gap(market=btc.key, start=at + 700 * 10**9, end=at + 730 * 10**9, reason="disconnected"),
+            events.Gap(
+                market=btc.key,
+                start=at + 700 * 10**9,
+                end=at + 730 * 10**9,
+                reason="disconnected",
+                first_id=71,
+                last_id=75,
+            ),
         ),
         (btc.key, batch(btc, [(650, 119, 1), (780, 125, 1), (781, 124, 1), (900,)])),
         (btc.key, events.GapFilled(market=btc.key, start=at + 700 * 10**9, end=at + 730 * 10**9)),

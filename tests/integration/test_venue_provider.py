@@ -178,7 +178,7 @@ def test_what_the_venue_does_not_have_any_more_is_a_final_gap_and_nothing_else_i
     assert rows(log) == expected(trades[:70] + trades[75:])
     (gap,) = open_gaps(log)
     assert gap.final and (gap.start, gap.end) == (trades[69].time * MS - 1, trades[75].time * MS)
-    assert gap.reason == "ids 71 to 75 are nowhere to be had"
+    assert (gap.first_id, gap.last_id, gap.reason) == (71, 75, "these trades are nowhere to be had")
     incomplete = [candle.timestamp for candle in candles(log, strategies).values() if candle.incomplete]
     assert set(incomplete) == {(START + 2 * MINUTE) * MS}
 
@@ -195,7 +195,7 @@ def test_live_rows_do_not_wait_longer_than_they_should_and_the_hole_is_filled_be
             await venue.play(venue.frames(trades), script=[(70, LeaveOut(5))])
             await collected.until(lambda: collected.trades() == 195)
             (gap,) = open_gaps(log)
-            assert not gap.final and gap.reason == "ids 71 to 75 are missing"
+            assert not gap.final and (gap.first_id, gap.last_id) == (71, 75)
             venue.rest_faults.clear()
             collected.pass_by(60)
             await collected.has(200)

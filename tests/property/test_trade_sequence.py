@@ -1,6 +1,5 @@
 """Trades come out of a sequence by id and once, whatever happened to them; what is missing lies in a gap."""
 
-import re
 from dataclasses import dataclass, field
 
 from hypothesis import given
@@ -122,7 +121,7 @@ def test_every_trade_is_written_once_or_lies_in_a_final_gap(
     missing = [trade(i) for i in sorted(lost & nowhere)]
     assert all(journal.is_in_open_gap(t) for t in missing)
     for gap in journal.final:
-        first, last = map(int, re.findall(r"\d+", gap.reason))
+        first, last = gap.first_id, gap.last_id
         assert {first - 1, last + 1} <= set(written)
         assert not {*range(first, last + 1)} & set(written)
         assert gap.start == trade(first - 1).time - 1, "from the last known trade"
@@ -150,7 +149,7 @@ def test_a_hole_is_told_at_once_and_what_is_behind_it_waits_for_it() -> None:
     journal.write(of.due(SWAP_NS))
     (gap,) = journal.gaps.open
     assert (gap.start, gap.end) == (trade(FIRST).time - 1, trade(FIRST + 5).time)
-    assert gap.reason == "ids 1001 to 1004 are missing"
+    assert (gap.first_id, gap.last_id) == (1001, 1004)
     assert ids(journal.rows) == [FIRST]
     of.answered([trade(i) for i in range(FIRST, FIRST + 9)], SWAP_NS)
     journal.write(of.due(SWAP_NS))
@@ -168,7 +167,7 @@ def test_what_is_behind_a_long_hole_goes_on_and_the_hole_is_filled_from_its_begi
     journal.write(of.due(SECOND))
     assert ids(journal.fetched) == list(range(FIRST + 1, FIRST + 20))
     (gap,) = journal.gaps.open
-    assert (gap.start, gap.reason) == (trade(FIRST + 19).time - 1, "ids 1020 to 1049 are missing")
+    assert (gap.start, gap.first_id, gap.last_id) == (trade(FIRST + 19).time - 1, 1020, 1049)
     of.arrive(trade(FIRST + 30), SECOND)
     of.answered([trade(i) for i in range(FIRST + 20, FIRST + 50) if i != FIRST + 30], SECOND)
     journal.write(of.due(SECOND))
@@ -200,14 +199,14 @@ def test_what_the_venue_answers_beyond_the_last_trade_was_missed() -> None:
     of.arrive(trade(FIRST), 0)
     of.answered([trade(i) for i in (FIRST + 1, FIRST + 2, FIRST + 4)], 0)
     journal.write(of.due(0))
-    assert [(gap.end, gap.reason) for gap in journal.gaps.open] == [
-        (trade(FIRST + 4).time, "ids 1003 to 1004 are missing")
+    assert [(gap.end, gap.first_id, gap.last_id) for gap in journal.gaps.open] == [
+        (trade(FIRST + 4).time, 1003, 1004)
     ]
     assert of.hole is not None and of.hole.wanted == (FIRST + 3, FIRST + 4)
     assert [of.hole.in_vain(FIRST + 3) for _ in range(4)] == [1, 2, 3, 4] and of.hole.is_over
     journal.write(of.due(0))
     assert ids(journal.fetched) == [FIRST + 1, FIRST + 2, FIRST + 4] and of.next_id == FIRST + 5
-    assert [gap.reason for gap in journal.final] == ["ids 1003 to 1003 are nowhere to be had"]
+    assert [(gap.first_id, gap.last_id) for gap in journal.final] == [(1003, 1003)]
 
 
 def test_the_gap_behind_a_start_begins_at_the_last_trade_as_the_venue_tells_it() -> None:
@@ -238,7 +237,14 @@ def test_an_open_hole_of_the_journal_is_known_again_at_a_start() -> None:
 def test_a_hole_that_was_waited_for_when_the_collector_died_is_not_fetched_twice() -> None:
     """The journal has the gap, and nothing of what was behind it."""
     journal = Journal(FIRST + 1)
-    gap = Gap(market=KEY, start=trade(FIRST).time - 1, end=trade(FIRST + 5).time, reason="ids 1001 to 1004 …")
+    gap = Gap(
+        market=KEY,
+        start=trade(FIRST).time - 1,
+        end=trade(FIRST + 5).time,
+        reason="",
+        first_id=1001,
+        last_id=1004,
+    )
     journal.gaps.note(gap)
     again = TradeSequence(
         KEY, gap_wait=SECOND, horizon=HOUR, reached=FIRST, reached_time=trade(FIRST).time,
@@ -265,7 +271,7 @@ def test_what_is_missed_before_a_new_markets_first_trade_is_a_hole() -> None:
     of.begin(trade(FIRST + 5))
     of.arrive(trade(FIRST + 9), 0)
     journal.write(of.due(SWAP_NS))
-    assert [gap.reason for gap in journal.gaps.open] == ["ids 1006 to 1008 are missing"]
+    assert [(gap.first_id, gap.last_id) for gap in journal.gaps.open] == [(1006, 1008)]
 
 
 def test_a_market_that_was_promised_without_a_trade_waits_for_where_to_begin() -> None:

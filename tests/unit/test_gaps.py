@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from projections.fold.pipeline import Pipeline
 from streams.events import Candle, Clock, DeadLetter, Gap, GapFilled
 from streams.gaps import KEPT_MAX, Gaps
+from streams.ticks import NO_ID
 from tests.journal import MINUTE, START, batch, fold, of, records, spot
 
 BTC = spot()
@@ -128,3 +129,36 @@ def test_a_gap_outlives_its_horizon_and_a_restart_and_a_late_filling_changes_no_
     told, report = second.fold(made[-1])
     assert (told, report.gaps) == ([], {})
     assert [one.filled for one in second.view().markets[BTC.key].gaps.known] == [True]
+
+
+def ids_of(gaps: Gaps) -> list[tuple]:
+    return [(one.start, one.end, one.first_id, one.last_id, one.filled) for one in gaps.known]
+
+
+def test_what_is_left_of_a_gap_keeps_the_ids_that_the_newer_word_does_not_name():
+    gaps = account(gap(10, 40, first_id=1, last_id=9), gap(20, 30, first_id=4, last_id=6, final=True))
+    assert ids_of(gaps) == [(10, 20, 1, 3, False), (20, 30, 4, 6, False), (30, 40, 7, 9, False)]
+    gaps.note(filled(10, 20))
+    gaps.note(gap(35, 40, first_id=7, last_id=9))
+    assert ids_of(gaps) == [
+        (10, 20, 1, 3, True),
+        (20, 30, 4, 6, False),
+        (30, 35, NO_ID, NO_ID, False),
+        (35, 40, 7, 9, False),
+    ]
+
+
+def test_a_word_without_ids_leaves_those_of_what_is_beside_it():
+    gaps = account(gap(10, 40, first_id=1, last_id=9), gap(10, 20), filled(30, 40))
+    assert ids_of(gaps) == [(10, 20, NO_ID, NO_ID, False), (20, 30, 1, 9, False), (30, 40, 1, 9, True)]
+
+
+def test_neighbours_of_other_ids_stay_apart():
+    gaps = account(gap(10, 20, first_id=1, last_id=3), gap(20, 30, first_id=4, last_id=6))
+    assert len(gaps.known) == 2
+
+
+@pytest.mark.parametrize("ids", [(5, 4), (5, NO_ID), (NO_ID, 5), (-7, 5)])
+def test_ids_that_are_no_range_are_refused(ids: tuple[int, int]):
+    with pytest.raises(ValueError, match="is no range of ids"):
+        account(gap(10, 40, first_id=ids[0], last_id=ids[1]))

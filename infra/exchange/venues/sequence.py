@@ -9,7 +9,6 @@ For venues whose ids rise by one. Pure: what time it is is handed in, by whateve
 Ids that swap within `SWAP_NS` are put in order and are no hole.
 """
 
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -25,7 +24,8 @@ ANEW_NS = 1_000 * MS_NS
 FOREVER = 2**63
 ASKED_AGAIN = 3
 """So often a venue is asked again for what it should have."""
-_REASON = re.compile(r"ids (\d+) to (\d+)\b")
+MISSING = "these trades did not arrive"
+NOWHERE = "these trades are nowhere to be had"
 
 
 class Trade(NamedTuple):
@@ -83,9 +83,15 @@ class Hole:
         return self._vain[first]
 
     def gap(self, key: str) -> Gap:
-        """The ids in its reason are read again at a start."""
-        reason = f"ids {self.first} to {self.stop - 1} are missing"
-        return Gap(market=key, start=self.start, end=self.end, reason=reason)
+        """Its ids are read again at a start."""
+        return Gap(
+            market=key,
+            start=self.start,
+            end=self.end,
+            reason=MISSING,
+            first_id=self.first,
+            last_id=self.stop - 1,
+        )
 
     def take(self, trades: Iterable[Trade]) -> None:
         self.found.update((trade.id, trade) for trade in trades if self.first <= trade.id < self.stop)
@@ -112,8 +118,15 @@ class Hole:
             gap_end = max(behind.time if behind else self.end, gap_start + 1)
             if start < gap_start:
                 yield GapFilled(market=key, start=start, end=gap_start)
-            reason = f"ids {first} to {stop - 1} are nowhere to be had"
-            yield Gap(market=key, start=gap_start, end=gap_end, reason=reason, final=True)
+            yield Gap(
+                market=key,
+                start=gap_start,
+                end=gap_end,
+                reason=NOWHERE,
+                final=True,
+                first_id=first,
+                last_id=stop - 1,
+            )
             start = gap_end
         if start < self.end:
             yield GapFilled(market=key, start=start, end=self.end)
@@ -348,8 +361,7 @@ def _scaled(trade: Trade, price: int, size: int) -> Trade:
 
 
 def _known(gap: KnownGap) -> Hole | None:
-    """The hole that a gap of the journal tells of; None for one of another source."""
-    ids = _REASON.match(gap.reason)
-    if ids is None or gap.final or gap.filled:
+    """The hole that a gap of the journal tells of; None where it tells no ids, or they cannot be had."""
+    if gap.first_id == NO_ID or gap.final or gap.filled:
         return None
-    return Hole(int(ids[1]), int(ids[2]) + 1, gap.start, gap.end)
+    return Hole(gap.first_id, gap.last_id + 1, gap.start, gap.end)

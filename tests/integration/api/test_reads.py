@@ -72,7 +72,9 @@ def test_a_symbol_stands_last_in_the_path_with_its_slash_or_escaped(api: Api) ->
 
 def test_gaps_are_those_of_the_journal_the_open_ones_alone_where_asked(fresh: Api) -> None:
     start = START + 7 * MINUTE
-    gap = Gap(market=A.key, start=start, end=start + 9, reason="disconnected", final=True)
+    gap = Gap(
+        market=A.key, start=start, end=start + 9, reason="disconnected", final=True, first_id=7, last_id=9
+    )
     filled = GapFilled(market=A.key, start=start, end=start + 2)
     JournalWriter(fresh.services.log, "feed", 1).append_all([(A.key, gap), (A.key, filled)])
     told = fresh.get("/api/gaps")["items"]
@@ -85,6 +87,8 @@ def test_gaps_are_those_of_the_journal_the_open_ones_alone_where_asked(fresh: Ap
             "market": A.key,
             "start": "2026-01-01T00:07:00.000000002Z",
             "end": "2026-01-01T00:07:00.000000009Z",
+            "first_id": 7,
+            "last_id": 9,
             "reason": "disconnected",
             "final": True,
             "filled": False,
