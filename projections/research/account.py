@@ -40,6 +40,7 @@ from projections.research.money import (
     VECTOR,
     WORDS,
     equity,
+    rises,
 )
 
 Bools = npt.NDArray[np.bool_]
@@ -49,7 +50,7 @@ Records: TypeAlias = Any
 Record: TypeAlias = Any
 """One of an array, changed in place."""
 
-DECIDE_SHA256: Final = "8539fd45cf74064e1024892027a1783f2568faf79a5a23296ed78ae14fc40a02"
+DECIDE_SHA256: Final = "1f76f0fc1e1f5388c334919c685827f9e04851e8bdd5dd311f088ada4cc0b982"
 """Of the file of `projections.research.decide`: a change there must be a change here, since numba's cache on
 disk looks at this file alone."""
 
@@ -199,6 +200,8 @@ def _fill(m: I8, w: Words, account: I8, b: Record, trades: Records, out: Records
     if code >= 0:
         one = tell(out, b, CLOSED, b.order_bar, t.time, code)
         one.status, one.order = CANCELLED if traded else REJECTED, b.order_number
+    if account[CASH] > 0 and rises(m, account[POSITION]):  # then so is its equity
+        return
     worth = equity(m, w, account[CASH], account[POSITION], account[COST], at)
     if worth != OVERFLOW and worth <= 0:
         go_bankrupt(b, account, out, -1, t.time, at, t.next)
@@ -211,14 +214,17 @@ def fill_before(m: I8, w: Words, account: I8, b: Record, trades: Records, out: R
         _fill(m, w, account, b, trades, out)
 
 
-@njit(types.void(VECTOR, WORDS, VECTOR, _BOT, _OUT, FLOAT, FLOAT, INT, BOOL, INT, INT, INT, INT), **INLINED)
+@njit(
+    types.void(VECTOR, WORDS, VECTOR, _BOT, _OUT, FLOAT, FLOAT, INT, BOOL, INT, INT, INT, INT, INT),
+    **INLINED,
+)
 def signal(
     m: I8, w: Words, account: I8, b: Record, out: Records, previous: float, target: float, origin: int,
-    holds: bool, bar: int, time: int, price: int, trade: int,
+    holds: bool, bar: int, time: int, price: int, trade: int, worth: int,
 ) -> None:  # fmt: skip
-    """Decide on a target, and make the order that it asks for."""
-    executed, code, size = deciding.decide(
-        m, w, account, b.standing, holds, b.short != 0, b.mode, b.sizing, b.sizing_scale, target, price
+    """Decide on a target, and make the order that it asks for; `worth` is the equity at `price`."""
+    executed, code, size = deciding.decided(
+        m, w, account, b.standing, holds, b.short != 0, b.mode, b.sizing, b.sizing_scale, target, price, worth
     )
     one = tell(out, b, SIGNAL, bar, time, code)
     one.status, one.order, one.price = executed, origin, price
@@ -265,10 +271,10 @@ def _resumes(b: Record, changed: bool, holds: bool) -> bool:
     return differs
 
 
-@njit(types.void(VECTOR, WORDS, VECTOR, _BOT, _STEP, INT, FLOAT, BOOL, _OUT), **INLINED)
+@njit(types.void(VECTOR, WORDS, VECTOR, _BOT, _STEP, INT, FLOAT, BOOL, INT, _OUT), **INLINED)
 def _step(
     m: I8, w: Words, account: I8, b: Record, bar: Record, i: int, target: float, incomplete: bool,
-    out: Records,
+    worth: int, out: Records,
 ) -> None:  # fmt: skip
     """The strategy's target behind bar `i`: changed, told again, or its failure."""
     previous, fails = b.target, b.fails == i
@@ -285,25 +291,24 @@ def _step(
             b.overflowed = 0
         else:
             tell(out, b, CHANGE, i, bar.end, BANKRUPT).status = BROKE
-    elif changed:
-        signal(m, w, account, b, out, previous, target, BY_STRATEGY, holds, i, bar.end, bar.close, bar.trade)
-    elif resumes:
-        signal(m, w, account, b, out, share, target, BY_RESUMING, holds, i, bar.end, bar.close, bar.trade)
+    elif changed or resumes:
+        before, origin = (previous, BY_STRATEGY) if changed else (share, BY_RESUMING)
+        signal(m, w, account, b, out, before, target, origin, holds, i, bar.end, bar.close, bar.trade, worth)
     if incomplete and b.steps != 0 and b.on_stale != IGNORE:
         b.resumes = 1
 
 
-@njit(INT(VECTOR, WORDS, VECTOR, _BOT, _STEP, INT, _MARKS, _OUT), **INLINED)
-def mark(m: I8, w: Words, account: I8, b: Record, bar: Record, i: int, marks: Records, out: Records) -> int:
-    """The equity at a bar's close; told in `marks`, where that has room, if it differs from the last."""
-    worth = equity(m, w, account[CASH], account[POSITION], account[COST], bar.close)
+@njit(types.void(VECTOR, _BOT, _STEP, INT, INT, _MARKS, _OUT), **INLINED)
+def mark(account: I8, b: Record, bar: Record, i: int, worth: int, marks: Records, out: Records) -> None:
+    """The equity `worth` at a bar's close; told in `marks`, where that has room, if it differs from the
+    last."""
     if account[POSITION] == 0:
         b.unmarked = 0
     if worth == OVERFLOW:
         if b.overflowed == 0 and b.standing != BROKE:
             change(b, out, HALTED, i, bar.end, OVERFLOWS)
             b.overflowed = 1
-        return worth
+        return
     if marks.shape[0] > 0 and (
         b.marked == 0
         or b.mark_equity != worth
@@ -319,7 +324,6 @@ def mark(m: I8, w: Words, account: I8, b: Record, bar: Record, i: int, marks: Re
         one.cost, one.peak = account[COST], b.peak
     if worth <= 0:
         go_bankrupt(b, account, out, i, bar.end, bar.close, bar.trade)
-    return worth
 
 
 @njit(INT(VECTOR, WORDS, VECTOR, _BOT, _STEP, _TRADES, INT, FLOAT, BOOL, _MARKS, _OUT), **INLINED)
@@ -330,11 +334,12 @@ def at_bar(
     """What happens at bar `i`, and the equity at its close. `out` has `ROOM`."""
     if b.order != NO_ORDER:
         fill_before(m, w, account, b, trades, out, bar.place)
+    worth = equity(m, w, account[CASH], account[POSITION], account[COST], bar.close)
     if b.steps != 0 and (target != b.target or b.resumes != 0 or incomplete or b.fails == i):
-        _step(m, w, account, b, bar, i, target, incomplete, out)
-    if b.unmarked == 0:
-        return account[CASH]
-    return mark(m, w, account, b, bar, i, marks, out)
+        _step(m, w, account, b, bar, i, target, incomplete, worth, out)
+    if b.unmarked != 0:
+        mark(account, b, bar, i, worth, marks, out)
+    return worth
 
 
 @njit(

@@ -19,6 +19,7 @@ from projections.research.money import (
     INLINED,
     INT,
     MIN_SIZE,
+    OPTIONS,
     OVERFLOW,
     POSITION,
     SIZE_UNIT,
@@ -28,8 +29,10 @@ from projections.research.money import (
     affordable,
     closing,
     equity,
+    fits,
     in_steps,
     quotient,
+    share,
     size_for,
     slipped,
     summed,
@@ -38,7 +41,7 @@ from projections.research.money import (
 )
 from streams.ticks import I8
 
-MONEY_SHA256: Final = "aecc0a84ec92a190939e60a53b4978ef019fac686408808905f0b7a1e5515480"
+MONEY_SHA256: Final = "dca03d11ac7b1aaa1a46a0f1005c1637750f37a95a06f7b93bbf6d8ce8b17d70"
 """Of the file of `projections.research.money`: a change there must be a change here, since numba's cache on
 disk looks at this file alone."""
 
@@ -72,14 +75,10 @@ def close_or_refuse(held: int, target: float, code: int) -> Decision:
     return False, code, 0
 
 
-@njit(INT(VECTOR, WORDS, INT, INT, INT, INT, FLOAT, INT), **INLINED)
-def desired(
-    m: I8, w: U8, worth: int, mode: int, sizing_value: int, sizing_scale: int, target: float, price: int
-) -> int:
-    """The signed size that `target` asks for of a bot with an equity of `worth`, rounded down to the step.
-
-    The target is taken exactly, as an integer over a power of two.
-    """
+@njit(INT(WORDS, INT, INT, INT, FLOAT), **OPTIONS)
+def part_of(w: U8, amount: int, whole: int, unit: int, target: float) -> int:
+    """amount × whole / unit × |target|, rounded down; the target is taken exactly, as an integer over a power
+    of two."""
     mantissa, exponent = frexp(abs(target))
     above, halvings = int(mantissa * 2.0**53), 53 - exponent
     even = frexp(float(above & -above))[1] - 1
@@ -89,13 +88,26 @@ def desired(
     first = min(halvings, 62)
     second = min(halvings - first, 62)
     third = halvings - first - second
+    return quotient(w, amount, whole, above, 1, unit, 1 << first, 1 << second, 1 << third, False)
+
+
+@njit(INT(VECTOR, WORDS, INT, INT, INT, INT, FLOAT, INT), **INLINED)
+def desired(
+    m: I8, w: U8, worth: int, mode: int, sizing_value: int, sizing_scale: int, target: float, price: int
+) -> int:
+    """The signed size that `target` asks for of a bot with an equity of `worth`, rounded down to the step."""
     unit = _POWERS[sizing_scale]
     whole = worth if mode == OF_EQUITY else m[CASH_UNIT] if mode == IN_CASH else m[SIZE_UNIT]
-    share = quotient(w, sizing_value, whole, above, 1, unit, 1 << first, 1 << second, 1 << third, False)
-    if share == OVERFLOW:
+    if abs(target) == 1.0:
+        wanted = share(w, sizing_value, whole, unit, False)
+    else:
+        wanted = part_of(w, sizing_value, whole, unit, target)
+    if wanted == OVERFLOW:
         return OVERFLOW
-    at = slipped(m, w, price, target > 0.0)
-    size = in_steps(m, share) if mode == AMOUNT else size_for(m, w, share, at)
+    if mode == AMOUNT:
+        size = in_steps(m, wanted)
+    else:
+        size = size_for(m, w, wanted, slipped(m, w, price, target > 0.0))
     return -size if size != OVERFLOW and target < 0.0 else size
 
 
@@ -105,28 +117,25 @@ def afford(m: I8, w: U8, account: I8, mode: int, target: float, size: int, price
     buy = size > 0
     held = account[POSITION]
     at = slipped(m, w, price, buy)
-    if value(m, w, abs(size), at, True) == OVERFLOW:
+    if not fits(m, abs(size), at) and value(m, w, abs(size), at, True) == OVERFLOW:
         return close_or_refuse(held, target, OVERFLOWS)
-    fits = affordable(m, w, account, abs(size), at, buy)
-    if fits == OVERFLOW:
+    most = affordable(m, w, account, abs(size), at, buy)
+    if most == OVERFLOW:
         return close_or_refuse(held, target, OVERFLOWS)
-    if fits < abs(size) and mode != OF_EQUITY:
+    if most < abs(size) and mode != OF_EQUITY:
         return close_or_refuse(held, target, INSUFFICIENT_CASH)
-    opened = fits - (abs(held) if held != 0 and (held > 0) != buy else 0)
+    opened = most - (abs(held) if held != 0 and (held > 0) != buy else 0)
     if 0 <= opened < max(m[MIN_SIZE], 1):
         return close_or_refuse(held, target, INSUFFICIENT_CASH if opened == 0 else TOO_SMALL)
-    return True, OK, fits if buy else -fits
+    return True, OK, most if buy else -most
 
 
-@njit(DECISION(VECTOR, WORDS, VECTOR, INT, BOOL, BOOL, INT, INT, INT, FLOAT, INT), **INLINED)
-def decide(
+@njit(DECISION(VECTOR, WORDS, VECTOR, INT, BOOL, BOOL, INT, INT, INT, FLOAT, INT, INT), **INLINED)
+def decided(
     m: I8, w: U8, account: I8, standing: int, holds: bool, short: bool,
-    mode: int, sizing_value: int, sizing_scale: int, target: float, price: int,
+    mode: int, sizing_value: int, sizing_scale: int, target: float, price: int, worth: int,
 ) -> Decision:  # fmt: skip
-    """The decision on a changed `target` (−1 … 1, share of the sizing) at the candle's close `price`.
-
-    `holds`: opens nothing now. `short`: may go short.
-    """
+    """The decision of a bot with an equity of `worth`."""
     held = account[POSITION]
     if standing != RUNNING:
         return False, BANKRUPT if standing == BROKE else BOT_STOPPED if standing == STOPPED else BOT_HALTED, 0
@@ -134,7 +143,6 @@ def decide(
         return True, OK if held != 0 else IN_POSITION, -held
     if target < 0.0 and not short:
         return close_or_refuse(held, target, SHORT_NOT_ALLOWED)
-    worth = equity(m, w, account[CASH], held, account[COST], price)
     if worth == OVERFLOW:
         return close_or_refuse(held, target, OVERFLOWS)
     if worth <= 0:
@@ -157,6 +165,21 @@ def decide(
     return executed, code, size
 
 
+@njit(DECISION(VECTOR, WORDS, VECTOR, INT, BOOL, BOOL, INT, INT, INT, FLOAT, INT), **INLINED)
+def decide(
+    m: I8, w: U8, account: I8, standing: int, holds: bool, short: bool,
+    mode: int, sizing_value: int, sizing_scale: int, target: float, price: int,
+) -> Decision:  # fmt: skip
+    """The decision on a changed `target` (−1 … 1, share of the sizing) at the candle's close `price`.
+
+    `holds`: opens nothing now. `short`: may go short.
+    """
+    worth = equity(m, w, account[CASH], account[POSITION], account[COST], price)
+    return decided(
+        m, w, account, standing, holds, short, mode, sizing_value, sizing_scale, target, price, worth
+    )
+
+
 @njit(types.Tuple((BOOL, INT, INT, INT, INT, INT))(VECTOR, WORDS, VECTOR, BOOL, INT, INT, BOOL), **INLINED)
 def fill(
     m: I8, w: U8, account: I8, buy: bool, size: int, price: int, holds: bool
@@ -170,13 +193,14 @@ def fill(
     wanted = closing(account[POSITION], size, buy) if holds else size
     if wanted == 0:
         return False, at, 0, 0, 0, STALE_DATA
-    fits = affordable(m, w, account, wanted, at, buy)
-    if fits == OVERFLOW:
+    opens = wanted > closing(account[POSITION], wanted, buy)
+    most = affordable(m, w, account, wanted, at, buy) if opens else wanted
+    if most == OVERFLOW:
         return False, at, 0, 0, 0, OVERFLOWS
-    if fits == 0:
+    if most == 0:
         return False, at, 0, 0, 0, INSUFFICIENT_CASH
-    done, paid, gain = trade(m, w, account, fits, at, buy)
+    done, paid, gain = trade(m, w, account, most, at, buy)
     if not done:
         return False, at, 0, 0, 0, OVERFLOWS
-    code = STALE_DATA if wanted < size else CUT_TO_CASH if fits < wanted else NO_CODE
-    return True, at, fits, paid, gain, code
+    code = STALE_DATA if wanted < size else CUT_TO_CASH if most < wanted else NO_CODE
+    return True, at, most, paid, gain, code

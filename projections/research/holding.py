@@ -22,7 +22,7 @@ from projections.research.money import (
 from streams.events import Market
 from streams.ticks import I8
 
-MONEY_SHA256: Final = "aecc0a84ec92a190939e60a53b4978ef019fac686408808905f0b7a1e5515480"
+MONEY_SHA256: Final = "dca03d11ac7b1aaa1a46a0f1005c1637750f37a95a06f7b93bbf6d8ce8b17d70"
 """As in `projections.research.decide`: numba's cache on disk looks at this file alone."""
 
 

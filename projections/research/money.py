@@ -36,11 +36,14 @@ FEE, FEE_BASE, SLIPPAGE, SLIPPAGE_BASE = range(6, 10)
 """Rates are reduced fractions of a base, 75,000 / 10**8 as 3 / 4,000: so most products fit 63 bits."""
 ABOVE, BELOW = 10, 13
 """Three factors each."""
+ABOVE_MOST, BELOW_MOST = 16, 17
+"""Up to what number its product with the first of three factors is sure to fit 63 bits; −1 where another is
+not 1."""
 CASH, POSITION, COST, REALISED, FEES = range(5)
 """Where what stands in an account."""
 
 _FITS: Final = 9.2e18
-"""A product of floats below this is one of integers below 2**63."""
+"""A product of floats up to this is one of integers below 2**63."""
 _MASK: Final = np.uint64(2**32 - 1)
 _HALF: Final = np.uint64(32)
 _TOP: Final = np.uint64(63)
@@ -77,13 +80,15 @@ def constants(market: Market) -> I8:
     above, below = market.multiplier * 10 ** max(power, 0), 10 ** max(-power, 0)
     common = gcd(above, below)
     rates = [part // gcd(rate, E8) for rate in (market.fee, market.slippage) for part in (rate, E8)]
+    factors = (_factors(above // common), _factors(below // common))
     return np.array(
         [
             inverse,
             *(market.price_step, market.size_step, market.min_size),
             *(10**market.size_scale, 10**market.cash_scale),
             *rates,
-            *(*_factors(above // common), *_factors(below // common)),
+            *(*factors[0], *factors[1]),
+            *(int(_FITS) // first if second == third == 1 else -1 for first, second, third in factors),
         ],
         np.int64,
     )
@@ -175,6 +180,16 @@ def wide(w: U8, up: bool) -> int:
     return OVERFLOW if result >> _TOP != _ZERO else int(np.int64(result))
 
 
+@njit(INT(INT, INT, BOOL), **INLINED)
+def divided(above: int, below: int, up: bool) -> int:
+    """above / below of numbers ≥ 0 and > 0, rounded up or down."""
+    if below == 1:  # a division takes as long as all the rest
+        return above
+    whole, part = np.uint64(above), np.uint64(below)
+    result = whole // part
+    return int(np.int64(result)) + (up and result * part != whole)
+
+
 @njit(INT(WORDS, INT, INT, INT, INT, INT, INT, INT, INT, BOOL), **INLINED)
 def quotient(w: U8, a: int, b: int, c: int, d: int, p: int, q: int, r: int, s: int, up: bool) -> int:
     """a b c d / (p q r s) of numbers ≥ 0 and > 0, rounded up or down; `OVERFLOW` where it does not fit."""
@@ -182,32 +197,74 @@ def quotient(w: U8, a: int, b: int, c: int, d: int, p: int, q: int, r: int, s: i
     if product == 0.0:
         return 0
     if product < _FITS and float(p) * float(q) * float(r) * float(s) < _FITS:
-        above = np.uint64(a * b * c * d)
-        below = np.uint64(p * q * r * s)
-        if below == _ONE:  # a division takes as long as all the rest
-            return int(np.int64(above))
-        result = above // below
-        return int(np.int64(result)) + (up and result * below != above)
+        return divided(a * b * c * d, p * q * r * s, up)
     w[0], w[1], w[2], w[3], w[4] = np.uint64(a), np.uint64(b), np.uint64(c), np.uint64(d), _ZERO
     w[5], w[6], w[7], w[8], w[9] = np.uint64(p), np.uint64(q), np.uint64(r), np.uint64(s), _ZERO
     return wide(w, up)
 
 
+@njit(INT(WORDS, INT, INT, INT, BOOL), **OPTIONS)
+def wide_share(w: U8, amount: int, part: int, whole: int, up: bool) -> int:
+    """`share` of numbers of any length."""
+    return quotient(w, amount, part, 1, 1, whole, 1, 1, 1, up)
+
+
+@njit(INT(WORDS, INT, INT, INT, BOOL), **INLINED)
+def share(w: U8, amount: int, part: int, whole: int, up: bool) -> int:
+    """amount × part / whole of numbers ≥ 0 and > 0, rounded up or down; `OVERFLOW` where it does not fit."""
+    if float(amount) * float(part) > _FITS:
+        return wide_share(w, amount, part, whole, up)
+    return divided(amount * part, whole, up)
+
+
 @njit(INT(INT, INT, INT, INT, INT), **INLINED)
 def summed(a: int, b: int, c: int, d: int, e: int) -> int:
     """a + b + c + d + e. One that wraps is off by a multiple of 2**64, which the sum of floats tells."""
+    if (a ^ a >> 1 | b ^ b >> 1 | c ^ c >> 1 | d ^ d >> 1 | e ^ e >> 1) >> 60 == 0:  # all within ± 2**60
+        return a + b + c + d + e
     total = int(np.int64(a) + np.int64(b) + np.int64(c) + np.int64(d) + np.int64(e))
     if abs(float(total) - (float(a) + float(b) + float(c) + float(d) + float(e))) > 1e18:
         return OVERFLOW
     return total if -INT64_MAX <= total <= INT64_MAX else OVERFLOW
 
 
-@njit(INT(VECTOR, WORDS, INT, INT, BOOL), **INLINED)
-def value(m: I8, w: U8, size: int, price: int, up: bool) -> int:
-    """Value of `size` ≥ 0 at `price`, in the settle currency, rounded up or down."""
+@njit(BOOL(VECTOR, INT, INT), **INLINED)
+def fits(m: I8, size: int, price: int) -> bool:
+    """Whether a value is sure to fit, and to be a quotient of numbers of 63 bits."""
+    if m[INVERSE]:
+        return size <= m[ABOVE_MOST] and price <= m[BELOW_MOST]
+    return float(size) * float(price) <= float(m[ABOVE_MOST]) and m[BELOW_MOST] >= 0
+
+
+@njit(INT(VECTOR, WORDS, INT, INT, BOOL), **OPTIONS)
+def wide_value(m: I8, w: U8, size: int, price: int, up: bool) -> int:
+    """`value` of numbers of any length."""
     if m[INVERSE]:
         return quotient(w, size, m[ABOVE], m[ABOVE + 1], m[ABOVE + 2], price, m[BELOW], m[BELOW + 1], 1, up)
     return quotient(w, size, price, m[ABOVE], m[ABOVE + 1], m[BELOW], m[BELOW + 1], m[BELOW + 2], 1, up)
+
+
+@njit(INT(VECTOR, WORDS, INT, INT, BOOL), **INLINED)
+def value(m: I8, w: U8, size: int, price: int, up: bool) -> int:
+    """Value of `size` ≥ 0 at `price`, in the settle currency, rounded up or down."""
+    if not fits(m, size, price):
+        return wide_value(m, w, size, price, up)
+    if m[INVERSE]:
+        return divided(size * m[ABOVE], price * m[BELOW], up)
+    return divided(size * price * m[ABOVE], m[BELOW], up)
+
+
+@njit(types.UniTuple(INT, 2)(VECTOR, WORDS, INT, INT), **INLINED)
+def values(m: I8, w: U8, size: int, price: int) -> tuple[int, int]:
+    """Value of `size` ≥ 0 at `price` rounded down, and rounded up, by one division."""
+    if not fits(m, size, price):
+        return wide_value(m, w, size, price, False), wide_value(m, w, size, price, True)
+    if m[INVERSE]:
+        above, below = size * m[ABOVE], price * m[BELOW]
+    else:
+        above, below = size * price * m[ABOVE], m[BELOW]
+    down = divided(above, below, False)
+    return down, down + (down * below != above)
 
 
 @njit(INT(VECTOR, INT), **INLINED)
@@ -216,11 +273,9 @@ def in_steps(m: I8, size: int) -> int:
     return size if m[SIZE_STEP] == 1 else size // m[SIZE_STEP] * m[SIZE_STEP]
 
 
-@njit(INT(VECTOR, WORDS, INT, INT), **INLINED)
-def size_for(m: I8, w: U8, cash: int, price: int) -> int:
-    """The largest size, in steps, whose value (rounded up) is ≤ `cash`; 0 when there is none."""
-    if cash <= 0:
-        return 0
+@njit(INT(VECTOR, WORDS, INT, INT), **OPTIONS)
+def wide_size_for(m: I8, w: U8, cash: int, price: int) -> int:
+    """`size_for` of numbers of any length."""
     if m[INVERSE]:
         size = quotient(
             w, cash, price, m[BELOW], m[BELOW + 1], m[ABOVE], m[ABOVE + 1], m[ABOVE + 2], 1, False
@@ -232,12 +287,25 @@ def size_for(m: I8, w: U8, cash: int, price: int) -> int:
     return OVERFLOW if size == OVERFLOW else in_steps(m, size)
 
 
+@njit(INT(VECTOR, WORDS, INT, INT), **INLINED)
+def size_for(m: I8, w: U8, cash: int, price: int) -> int:
+    """The largest size, in steps, whose value (rounded up) is ≤ `cash`; 0 when there is none."""
+    if cash <= 0:
+        return 0
+    if m[INVERSE]:
+        if float(cash) * float(price) <= float(m[BELOW_MOST]) and m[ABOVE_MOST] >= 0:
+            return in_steps(m, divided(cash * price * m[BELOW], m[ABOVE], False))
+    elif cash <= m[BELOW_MOST] and price <= m[ABOVE_MOST]:
+        return in_steps(m, divided(cash * m[BELOW], price * m[ABOVE], False))
+    return wide_size_for(m, w, cash, price)
+
+
 @njit(INT(VECTOR, WORDS, INT), **INLINED)
 def fee_of(m: I8, w: U8, amount: int) -> int:
     """Fee of a trade whose value, rounded up, is `amount`; rounded up, and `OVERFLOW` where that is."""
     if amount == OVERFLOW:
         return OVERFLOW
-    return quotient(w, amount, m[FEE], 1, 1, m[FEE_BASE], 1, 1, 1, True)
+    return share(w, amount, m[FEE], m[FEE_BASE], True)
 
 
 @njit(INT(VECTOR, WORDS, INT, INT), **INLINED)
@@ -250,6 +318,8 @@ def fee(m: I8, w: U8, size: int, price: int) -> int:
 def slipped(m: I8, w: U8, price: int, buy: bool) -> int:
     """The price after slippage, rounded to the price step against the bot; a sell never below one step."""
     step, moved, base = m[PRICE_STEP], m[SLIPPAGE], m[SLIPPAGE_BASE]
+    if moved == 0 and step == 1:
+        return price
     if buy:
         return quotient(w, price, base + moved, 1, 1, base, step, 1, 1, True) * step
     return max(quotient(w, price, base - moved, 1, 1, base, step, 1, 1, False) * step, step)
@@ -290,16 +360,19 @@ def traded(m: I8, w: U8, account: I8, size: int, price: int, buy: bool) -> Trade
     """What a trade of `size` > 0 at `price` makes of an account, which stays as it is."""
     held, locked = account[POSITION], account[COST]
     closes = closing(held, size, buy)
-    part = gain = entry = 0
+    part = gain = entry = worth = 0
     if closes > 0:
-        up = not rises(m, held)
-        part = quotient(w, locked, closes, 1, 1, abs(held), 1, 1, 1, False)
-        gain = value(m, w, closes, price, up)
-        if gain != OVERFLOW:
-            gain = part - gain if up else gain - part
+        down, worth = values(m, w, closes, price)
+        part = locked if closes == abs(held) else share(w, locked, closes, abs(held), False)
+        if rises(m, held):
+            gain = down - part if down != OVERFLOW else OVERFLOW
+        else:
+            gain = part - worth if worth != OVERFLOW else OVERFLOW
     if size > closes:
-        entry = value(m, w, size - closes, price, rises(m, 1 if buy else -1))
-    paid = fee(m, w, size, price)
+        down, above = values(m, w, size - closes, price)
+        entry = above if rises(m, 1 if buy else -1) else down
+        worth = above if closes == 0 else value(m, w, size, price, True)
+    paid = fee_of(m, w, worth)
     if min(gain, entry, paid) == OVERFLOW:
         return False, 0, 0, 0, 0, 0, 0, 0
     cash = summed(account[CASH], part, gain, -entry, -paid)
@@ -354,14 +427,9 @@ def affordable(m: I8, w: U8, account: I8, size: int, price: int, buy: bool) -> i
     if worth == OVERFLOW:
         return OVERFLOW
     if worth > room - fee_of(m, w, worth):
-        without_fee = quotient(w, room, m[FEE_BASE], 1, 1, m[FEE_BASE] + m[FEE], 1, 1, 1, False)
+        without_fee = share(w, room, m[FEE_BASE], m[FEE_BASE] + m[FEE], False)
         most = size_for(m, w, without_fee, price)
         if most == OVERFLOW:
             return OVERFLOW
-        opening = min(opening, most)
-        while opening > 0:
-            worth = value(m, w, opening, price, True)
-            if worth <= room - fee_of(m, w, worth):
-                break
-            opening -= m[SIZE_STEP]
-    return closes + max(opening, 0)
+        opening = min(opening, most)  # its value is at most `without_fee`, so its fee, rounded up, fits too
+    return closes + opening

@@ -25,7 +25,7 @@ from projections.research.account import (
 )
 from projections.research.columns import I8, At, Floats, Table, Vouched
 from projections.research.decide import BROKE, HALTED, MODES, RUNNING, STOPPED
-from projections.research.money import CASH, POSITION, SCRATCH
+from projections.research.money import CASH, COST, POSITION, SCRATCH, equity
 from projections.research.prepared import NotKnownError, Prepared
 from projections.strategies.code import Run, StrategyCode
 from projections.strategies.histories import History
@@ -271,9 +271,11 @@ class Life:
         if self.strategy is not None:
             previous, self.strategy.midway.target, self.bot.target = self.bot.target, target, target
         holds = self.bot.on_stale != IGNORE and not self.bot.live
+        m, w, account = self.constants, self._words, self.account
+        worth = equity(m, w, account[CASH], account[POSITION], account[COST], at.close)
         bars_of.signal(
-            self.constants, self._words, self.account, self._bot, self._out, previous, target, BY_OTHERS,
-            holds, -1, at.watermark, at.close, at.trade,
+            m, w, account, self._bot, self._out, previous, target, BY_OTHERS, holds, -1, at.watermark,
+            at.close, at.trade, worth,
         )  # fmt: skip
         self._drain()
 

@@ -20,7 +20,7 @@ from projections.research.money import (
     U8,
     VECTOR,
     WORDS,
-    quotient,
+    share,
 )
 from streams.ticks import I8
 
@@ -29,7 +29,7 @@ Record: TypeAlias = Any
 Rows: TypeAlias = Any
 """An array of them: numba knows the fields, a type checker does not."""
 
-MONEY_SHA256: Final = "aecc0a84ec92a190939e60a53b4978ef019fac686408808905f0b7a1e5515480"
+MONEY_SHA256: Final = "dca03d11ac7b1aaa1a46a0f1005c1637750f37a95a06f7b93bbf6d8ce8b17d70"
 """As in `projections.research.decide`: numba's cache on disk looks at this file alone."""
 
 TALLY: Final = np.dtype(
@@ -154,34 +154,35 @@ def amounts(trip: Record, f: Record) -> float:
 
 
 @njit(INT(_FILL, WORDS), **INLINED)
-def _to_close(f: Record, w: U8) -> int:
+def to_close(f: Record, w: U8) -> int:
     """The part of its fee that is paid for closing: of a fill that turns the position by size, rounded up."""
-    if f.closes == 0:
-        return 0
-    return quotient(w, f.fee, f.size - abs(f.position), 1, 1, f.size, 1, 1, 1, True)
+    if f.closes == 0 or f.position == 0:
+        return f.fee if f.closes != 0 else 0
+    return share(w, f.fee, f.size - abs(f.position), f.size, True)
 
 
-@njit(BOOL(_TRIP, _FILL, WORDS), **INLINED)
-def leaves(trip: Record, f: Record, w: U8) -> bool:
-    """Whether a fill closes the trip, which then is complete; one without fills is none."""
+@njit(BOOL(_TRIP, _FILL, INT), **INLINED)
+def leaves(trip: Record, f: Record, paid: int) -> bool:
+    """Whether a fill closes the trip, which then is complete; one without fills is none. `paid`: what of the
+    fee is for closing."""
     if f.closes == 0 or trip.fills == 0:
         return False
     trip.closed, trip.exit_price = f.time, f.price
     trip.realised += f.realised
-    trip.fees += _to_close(f, w)
+    trip.fees += paid
     trip.net = trip.realised - trip.fees
     trip.fills += 1
     return True
 
 
-@njit(types.void(_TRIP, _FILL, WORDS), **INLINED)
-def enters(trip: Record, f: Record, w: U8) -> None:
+@njit(types.void(_TRIP, _FILL, INT), **INLINED)
+def enters(trip: Record, f: Record, paid: int) -> None:
     """A fill that may have closed a trip begins another, or goes on with the one that is open."""
     if f.opens > 0:
         trip.opened, trip.closed, trip.entry_price, trip.exit_price = f.time, -1, f.price, -1
         trip.side = 1 if f.position > 0 else -1
         trip.size, trip.entry, trip.realised = abs(f.position), f.cost, 0
-        trip.fees, trip.fills = f.fee - _to_close(f, w), 1
+        trip.fees, trip.fills = f.fee - paid, 1
     elif f.closes > 0:
         trip.fills = 0
     elif trip.fills > 0:
@@ -227,10 +228,11 @@ def travelled(fills: Rows, trips: Rows, open_: Rows, w: U8) -> tuple[int, float]
     trip = open_[0]
     for i in range(fills.shape[0]):
         money += amounts(trip, fills[i])
-        if leaves(trip, fills[i], w):
+        paid = to_close(fills[i], w)
+        if leaves(trip, fills[i], paid):
             trips[count] = trip
             count += 1
-        enters(trip, fills[i], w)
+        enters(trip, fills[i], paid)
     if trip.fills > 0:
         trips[count] = trip
         count += 1

@@ -47,8 +47,8 @@ from projections.research.money import (
 from projections.research.tally import TALLY, TRIP
 from streams.ticks import I8
 
-ACCOUNT_SHA256: Final = "92177cd8a4a092fee5975b5cb5bf0148972f1078663e46a2d7f6cdd18679357b"
-TALLY_SHA256: Final = "de23d23e5f6634dd1ca4560d2da113fb6d48ad7103f710e2eff9de9a74a5a233"
+ACCOUNT_SHA256: Final = "a427d59498eeed26db7e1e569f21b67165829bac10bd2d0d4607ca3d91cac4d2"
+TALLY_SHA256: Final = "e80584db4d027510fe55ee5b223fe9213dd478fef59a5198e911322b70e1d9af"
 """As in `projections.research.decide`: numba's cache on disk looks at this file alone."""
 
 WALK: Final = np.dtype([(name, np.int64) for name in ("low", "high", "day")])
@@ -74,9 +74,10 @@ def _told(b: Record, t: Record, trip: Record, w: Words, out: Records, unit: floa
             filled = True
             tally.fill(t, out[k], unit, inverse)
             t.money += tally.amounts(trip, out[k])
-            if tally.leaves(trip, out[k], w):
+            to_close = tally.to_close(out[k], w)
+            if tally.leaves(trip, out[k], to_close):
                 tally.trade(t, trip.net, trip.entry)
-            tally.enters(trip, out[k], w)
+            tally.enters(trip, out[k], to_close)
             t.opened += out[k].opens > 0
     b.told = b.changed = 0
     return filled
@@ -175,7 +176,7 @@ def _hold(
             break
         worth = equity(m, w, account[CASH], position, account[COST], closes[i])
         if worth <= 0:
-            mark(m, w, account, b, bars[i], i, marks, out)
+            mark(account, b, bars[i], i, worth, marks, out)
         _note(t, v, worth, i, ends[i], closes[i], position, day_bars, days)
         i += 1
         if worth <= 0:
