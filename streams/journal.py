@@ -129,6 +129,8 @@ class JournalWriter:
         self._time_ms = 0
         self._failure: Exception | None = None
         self._lock = threading.Lock()
+        self.bytes = 0
+        """Of the records that were appended."""
 
     def append(self, event: JournalEvent, *, key: str, sync: bool = True) -> list[Position]:
         """Append one event under its market's key; a tick batch that is too large or too long becomes
@@ -159,6 +161,7 @@ class JournalWriter:
                 self._failure = error
                 raise
             self._next = sequences
+            self.bytes += sum(len(entry.value) for entry in entries)
             return positions
 
     def _entries(self, key: str, event: JournalEvent, sequences: dict[int, int]) -> Iterator[Entry]:

@@ -1,21 +1,66 @@
-"""`tcpdashboard sources …`: exchanges that can be collected."""
+"""`tcpdashboard sources …`: how what is collected stands, and what can be collected."""
 
 import asyncio
-from typing import Annotated
+from collections.abc import Iterator
+from typing import Annotated, Any
 
 import typer
 
 from api.cli.failures import CommandFailedError, refusing
 from api.cli.options import Json
-from api.cli.output import print_rows
+from api.cli.output import print_json, print_rows, print_table, say
 from api.cli.session import Session
 
-app = typer.Typer(help="Look at exchanges.", no_args_is_help=True, rich_markup_mode=None)
+HELP = "How each market that is collected stands, by source."
+app = typer.Typer(help=HELP, invoke_without_command=True, rich_markup_mode=None)
+
+LISTED = (
+    "market", "source", "state", "age s", "trades/s", "open", "final", "filled", "repeats", "refused",
+    "skew ms", "cuts", "REST", "MB/day",
+)  # fmt: skip
 
 
 @app.callback()
-def sources() -> None:
-    """Look at exchanges."""
+def list_(context: typer.Context, json: Json = False) -> None:
+    """How each market that is collected stands, by source: its feed's state, gaps, and what went wrong."""
+    if context.invoked_subcommand is not None:
+        return
+    with Session() as session:
+        from infra.exchange.sources import shown, sources
+
+        rows = [shown(row) for row in sources(session.settings, session.log if session.has_log else None)]
+    if json:
+        for row in rows:
+            print_json(row)
+        return
+    print_table(map(_cells, rows), LISTED)
+    for line in _said(rows):
+        say(line)
+
+
+def _cells(row: dict[str, Any]) -> dict[str, Any]:
+    """A row as a line of the table: REST is pages asked in the last minute, of so many."""
+    rest = "" if row["rest_pages"] is None else f"{row['rest_pages']}/{row['rest_pages_max']}"
+    names = {
+        "open": "gaps_open", "final": "gaps_final", "filled": "gaps_filled", "age s": "age_s",
+        "trades/s": "trades_s", "skew ms": "skew_ms", "cuts": "reconnects", "MB/day": "mb_day",
+    }  # fmt: skip
+    return row | {cell: row[name] for cell, name in names.items()} | {"REST": rest}
+
+
+def _said(rows: list[dict[str, Any]]) -> Iterator[str]:
+    """What people must know besides numbers, each once."""
+    if not rows:
+        yield "nothing is collected, and nothing was: `tcpdashboard up --feed VENUE:SYMBOL` begins"
+    for row in rows:
+        if row["reason"]:
+            since = f" since {row['since']}" if row["since"] else ""
+            yield f"{row['market']} is {row['state'].replace('_', ' ')}{since}: {row['reason']}"
+    yield from dict.fromkeys(row["warning"] for row in rows if row["warning"])
+    errors = ((row["source"], row["last_error_at"], row["last_error"]) for row in rows if row["last_error"])
+    yield from (f"{source}, last error at {at}: {what}" for source, at, what in dict.fromkeys(errors))
+    if rows and rows[0]["days_left"] is not None:
+        yield f"at what is written in a day, the disk lasts {rows[0]['days_left']} days"
 
 
 @app.command()

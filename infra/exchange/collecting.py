@@ -2,13 +2,17 @@
 
 import asyncio
 import re
+import shutil
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from typing import NamedTuple
+from urllib.parse import unquote, urlsplit
+
+from msgspec.structs import replace
 
 from infra.commands.journal_view import source_state
 from infra.exchange.collector import DataCollector
-from infra.exchange.in_hand import Tell, in_hand
+from infra.exchange.in_hand import Tell, in_hand, tell_status
 from infra.exchange.provider import DataProvider
 from infra.exchange.simulated import VENUE, SimulatedExchange
 from infra.process import telemetry
@@ -18,6 +22,7 @@ from streams.journal import JournalState
 from streams.log import Log, LogError
 from streams.topics import JOURNAL, market_key
 
+TELL_S = 1.0
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
@@ -49,9 +54,13 @@ class Collecting:
             for name, source in self._by_name.items():
                 self._collector.register_provider(name, source.provider)
             with telemetry.asked(self._collector.gauges()):
-                await self._collector.start_collection(
-                    [symbol for source in self._by_name.values() for symbol in source.asked]
-                )
+                telling = asyncio.ensure_future(self._tell(self._collector))
+                try:
+                    await self._collector.start_collection(
+                        [symbol for source in self._by_name.values() for symbol in source.asked]
+                    )
+                finally:
+                    telling.cancel()
 
     def _open_log(self) -> Log:
         return open_log(self._settings.log_url, partitions=self._settings.partitions)
@@ -66,6 +75,19 @@ class Collecting:
 
     def _told(self, name: str, failing: str) -> None:
         self._by_name[name].tell(failing)
+
+    async def _tell(self, collector: DataCollector) -> None:
+        """Leave word of how the sources stand, again and again."""
+        while True:
+            for standing in collector.standings():
+                status = replace(standing, disk_free=self._disk_free())
+                with suppress(OSError):  # on a full disk the log says so
+                    await asyncio.to_thread(tell_status, self._settings.home, status)
+            await asyncio.sleep(TELL_S)
+
+    def _disk_free(self) -> int | None:
+        url = urlsplit(self._settings.log_url)
+        return shutil.disk_usage(unquote(url.path)).free if url.scheme == "embedded" else None
 
     def is_connected(self) -> bool:
         """Whether the providers deliver."""

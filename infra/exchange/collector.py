@@ -21,12 +21,16 @@ from typing import Any, NamedTuple
 import stamina
 
 from infra.commands.journal_view import source_state
-from infra.exchange.asked import asked_of, nowhere, parted, venue_of
+from infra.exchange.asked import asked_of, nowhere, parted
+from infra.exchange.counts import Counts
 from infra.exchange.feed import Feed, Processed, merged
 from infra.exchange.feed_states import FeedStates
+from infra.exchange.gauges import gauges
 from infra.exchange.lost import Lost, bytes_of, check_form
 from infra.exchange.provider import DataProvider, Delivery, settled
 from infra.exchange.specification import check_kind
+from infra.exchange.standing import standing
+from infra.exchange.status import SourceStatus, Trouble
 from infra.process import telemetry
 from projections.fold.kernel import TIME_MAX
 from projections.fold.specification import check_specification
@@ -107,7 +111,10 @@ class DataCollector:
         writer = JournalWriter(
             self._log, name, next_epoch(self._state.source(name).epoch), self._state.newest
         )
-        self._feeds[name] = Feed(provider, writer, self._log.partitions, FeedStates(name, self._state.feeds))
+        states = FeedStates(name, self._state.feeds)
+        self._feeds[name] = Feed(
+            provider, writer, self._log.partitions, states, Counts(self._state.gaps, self._now_s())
+        )
 
     async def start_collection(self, symbols: Sequence[str]) -> None:
         """Collect the symbols from every provider that has them, and `VENUE:SYMBOL` from that venue's, until
@@ -118,7 +125,9 @@ class DataCollector:
         what the log raises.
         """
         names = list(self._feeds)
-        asking = (self._asked(name, symbols) for name in names)
+        for name, feed in self._feeds.items():
+            feed.asked = asked_of(name, symbols)
+        asking = (self._asked(name) for name in names)
         answers = await asyncio.gather(*asking, return_exceptions=True)
         asked: dict[str, Sequence[Market] | None] = {}
         for name, answer in zip(names, answers, strict=True):
@@ -132,7 +141,7 @@ class DataCollector:
         if reasons and not any(markets is None or markets for markets in kept.values()):
             raise ValueError(reasons[0])
         tasks = [
-            asyncio.ensure_future(self._collect(name, symbols, markets))
+            asyncio.ensure_future(self._collect(name, markets))
             for name, markets in kept.items()
             if markets is None or markets
         ]
@@ -180,6 +189,7 @@ class DataCollector:
         for market in processed.markets:
             feed.know(market)
         feed.clocks.update(processed.clocks)
+        feed.counts.took(processed.rows, processed.tables, now_s)
         events: list[tuple[str, JournalEvent]] = [(m.key, m) for m in processed.markets]
         events += feed.states.changes(processed.feeds)
         events += [(gap.market, gap) for gap in processed.gaps if isinstance(gap, Gap)]
@@ -199,18 +209,12 @@ class DataCollector:
 
     def gauges(self) -> telemetry.Gauges:
         """What is asked for at a scrape, in another thread."""
-        return {
-            "tcpd_collected_data_age_seconds": (
-                "Since the newest rows of the market were appended to the journal.",
-                "market",
-                lambda: telemetry.ages(dict(self._newest)),
-            ),
-            "tcpd_provider_connected": (
-                "1 while the provider's messages are read, 0 while it fails.",
-                "provider",
-                lambda: {venue_of(name): float(name in self._connected) for name in self._feeds},
-            ),
-        }
+        return gauges(self._newest, lambda: {name: name in self._connected for name in self._feeds})
+
+    def standings(self) -> list[SourceStatus]:
+        """How each source stands; may be asked from any thread."""
+        now_s = self._now_s()
+        return [standing(feed, self._failed.get(name, ""), now_s) for name, feed in self._feeds.items()]
 
     def _latest(self, delivery: Delivery, received: int) -> int:
         """The latest time that is taken, in ns: no trade is from the venue's future."""
@@ -237,10 +241,13 @@ class DataCollector:
             )
         if letters:
             self._log.append(letters)
+            self._feeds[processed.provider].counts.lost(processed.lost)
             telemetry.DEAD_LETTERS.inc(len(letters))
 
     def _append(self, feed: Feed, events: list[tuple[str, JournalEvent]]) -> list[Position]:
+        before = feed.writer.bytes
         positions = feed.writer.append_all(events)
+        feed.counts.wrote(events, feed.writer.bytes - before, self._now_s())
         telemetry.RECORDS_COLLECTED.inc(len(positions))
         for _, event in events:
             if isinstance(event, TickBatch):
@@ -272,11 +279,11 @@ class DataCollector:
 
     # ------------------------------------------------------------ live
 
-    async def _asked(self, name: str, symbols: Sequence[str]) -> Sequence[Market]:
-        """What a provider has of the symbols. Raises `ProviderFailedError`."""
+    async def _asked(self, name: str) -> Sequence[Market]:
+        """What a provider has of the symbols that it is asked for. Raises `ProviderFailedError`."""
         try:
-            symbols = asked_of(name, symbols)
-            return await self._feeds[name].provider.markets(symbols, self._state.markets) if symbols else ()
+            feed = self._feeds[name]
+            return await feed.provider.markets(feed.asked, self._state.markets) if feed.asked else ()
         except Exception as error:
             raise self._failure(name, error) from error
 
@@ -291,12 +298,13 @@ class DataCollector:
     def _failure(self, name: str, error: Exception) -> ProviderFailedError:
         """The failure of a provider, which is known from now on."""
         self._failed[name] = reason = f"{type(error).__name__}: {error}"
+        self._feeds[name].counts.trouble = Trouble(reason, time.time_ns())
         telemetry.PROVIDER_FAILURES.inc()
         self._told(name, reason)
         logger.warning("provider %s failed and is started again: %s", name, reason)
         return ProviderFailedError(f"provider {name}: {reason}")
 
-    async def _collect(self, name: str, symbols: Sequence[str], markets: Sequence[Market] | None) -> None:
+    async def _collect(self, name: str, markets: Sequence[Market] | None) -> None:
         """One provider until it ends; started again when it fails, the journal being read anew."""
         while True:
             async for attempt in stamina.retry_context(
@@ -306,19 +314,19 @@ class DataCollector:
                     began_s = self._now_s()
                     try:
                         if markets is None:
-                            markets = await self._again(name, symbols)
+                            markets = await self._again(name)
                         return await self._stream(name, markets)
                     except ProviderFailedError:
                         markets = None
                         if self._now_s() - began_s < WAIT_S_MAX:
                             raise
 
-    async def _again(self, name: str, symbols: Sequence[str]) -> list[Market]:
+    async def _again(self, name: str) -> list[Market]:
         """The markets of a provider that failed. Raises `ProviderFailedError`."""
         state = await asyncio.to_thread(source_state, self._log, name)
         self._state.sources[name] = state.source(name)
         self._state.gaps |= state.gaps
-        kept = await self._specified(name, await self._asked(name, symbols))
+        kept = await self._specified(name, await self._asked(name))
         if not kept:
             why = "; ".join(self._feeds[name].provider.why_not.values())
             raise self._failure(name, ValueError(why or "it has none of the symbols, or they are refused"))

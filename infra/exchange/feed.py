@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from infra.exchange.asked import venue_of
+from infra.exchange.counts import Counts
 from infra.exchange.feed_states import FeedStates
 from infra.exchange.lost import Lost, bytes_of, feed_fault, gap_fault, lost_row, right_rows
 from infra.exchange.ohlcv import minutes
@@ -17,6 +19,7 @@ from streams.events import BACKFILL, MINUTE_NS, Candle, Clock, Gap, GapFilled, J
 from streams.journal import JournalWriter
 from streams.records import partition_of
 from streams.ticks import I8, Ticks, concatenate, pack
+from streams.topics import market_key
 
 
 @dataclass(frozen=True)
@@ -127,6 +130,9 @@ class Feed:
     writer: JournalWriter
     partitions: int
     states: FeedStates
+    counts: Counts
+    asked: Sequence[str] = ()
+    """Symbols that the provider is asked for."""
     clocks: dict[str, int] = field(default_factory=dict[str, int])
     """Promises (ns) by market key that are not written yet."""
     _places: dict[str, tuple[int, int]] = field(default_factory=dict[str, tuple[int, int]])
@@ -156,6 +162,20 @@ class Feed:
             10 ** (taken.price_scale - market.price_scale),
             10 ** (taken.size_scale - market.size_scale),
         )
+
+    @property
+    def keys(self) -> list[str]:
+        """Of the markets that it is asked for or has."""
+        asked = (market_key(venue_of(self.writer.source), symbol) for symbol in self.asked)
+        return list(dict.fromkeys((*asked, *self._places)))
+
+    @property
+    def has_markets(self) -> bool:
+        """Whether it has specified any."""
+        return bool(self._places)
+
+    def has(self, key: str) -> bool:
+        return key in self._places
 
     def know(self, market: Market) -> None:
         """The journal has this specification now."""

@@ -23,6 +23,10 @@ class FeedStates:
     def __bool__(self) -> bool:
         return bool(self._told)
 
+    def told(self, market: str) -> KnownFeed | None:
+        """The newest word on a market."""
+        return self._told.get(market)
+
     def changes(self, reports: Iterable[FeedReport]) -> list[tuple[str, Feed]]:
         """Key and event of every report that says other than the last one."""
         changes: list[tuple[str, Feed]] = []

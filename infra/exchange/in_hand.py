@@ -18,6 +18,9 @@ from urllib.parse import quote
 
 import msgspec
 
+from infra.exchange.status import SourceStatus
+from infra.process.whole_file import whole_file
+
 FOLDER = "collecting"
 
 
@@ -46,12 +49,13 @@ def in_hand(home: Path, source: str, symbols: Sequence[str]) -> Generator[Tell]:
     """
     folder = home / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
-    with _opened(folder / f"{quote(source, safe='')}.lock", os.O_RDWR | os.O_CREAT) as mine:
+    with _opened(_file(home, source, "lock"), os.O_RDWR | os.O_CREAT) as mine:
         with _opened(folder, os.O_RDONLY) as gate:
             fcntl.flock(gate, fcntl.LOCK_EX)  # one at a time looks and takes
             for holder in _holders(home):
                 _refuse(holder, source, symbols)
             fcntl.flock(mine, fcntl.LOCK_EX)
+            _file(home, source, "status").unlink(missing_ok=True)  # of one that has ended
             since = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
             holder = Holder(source, list(symbols), f"pid {os.getpid()}, since {since}")
             _write(mine, holder)
@@ -67,6 +71,25 @@ def in_hand(home: Path, source: str, symbols: Sequence[str]) -> Generator[Tell]:
 def _write(handle: int, holder: Holder) -> None:
     os.ftruncate(handle, 0)
     os.pwrite(handle, msgspec.json.encode(holder), 0)
+
+
+def _file(home: Path, source: str, kind: str) -> Path:
+    return home / FOLDER / f"{quote(source, safe='')}.{kind}"
+
+
+def tell_status(home: Path, status: SourceStatus) -> None:
+    """Leave word of how a source stands that is in hand. Raises `OSError`."""
+    with whole_file(_file(home, status.source, "status")) as file:
+        file.write(msgspec.json.encode(status))
+
+
+def status_of(home: Path, source: str) -> SourceStatus | None:
+    """How a source stands that is in hand, by its last word; None before the first. Raises `OSError`."""
+    try:
+        told = _file(home, source, "status").read_bytes()
+    except FileNotFoundError:
+        return None
+    return msgspec.json.decode(told, type=SourceStatus)
 
 
 def collectors(home: Path) -> list[Holder]:

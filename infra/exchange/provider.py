@@ -10,6 +10,7 @@ import numpy as np
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
+from infra.exchange.status import ProviderStatus
 from projections.fold.specification import FIXED
 from streams.events import FeedState, Gap, GapFilled, Market, RowKind
 from streams.journal import Reached
@@ -100,6 +101,11 @@ class DataProvider(Protocol):
     def parse(self, raw: Any) -> Delivery:
         """What a raw message means. One that it raises for is recorded whole, and means nothing."""
         ...
+
+    def status(self) -> ProviderStatus | None:
+        """What it knows of itself, asked from any thread; None: nothing. One that tells of itself reports its
+        feeds, too."""
+        return None
 
 
 def is_new(market: Market, known: Market | None) -> bool:

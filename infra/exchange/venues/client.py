@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from infra.exchange.recent import MINUTE_S, Recent
 from infra.exchange.venues.markets import loaded
 from infra.exchange.venues.venue import NotServedError, Page, Venue
 
@@ -268,6 +269,8 @@ class Rest:
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
         self.not_before = 0.0
+        self.pages = Recent(MINUTE_S, now())
+        """Of trades that were asked for."""
         self._status = 0
         self._lock = asyncio.Lock()
 

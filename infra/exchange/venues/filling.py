@@ -1,7 +1,6 @@
 """What is missing is fetched by REST: by pages, the markets in turn, at half of the venue's limit."""
 
 import asyncio
-import logging
 from collections.abc import Callable, Sequence
 
 from infra.exchange.venues.client import VenueClient
@@ -9,8 +8,6 @@ from infra.exchange.venues.flow import Flow
 from infra.exchange.venues.sequence import Hole
 from infra.exchange.venues.venue import NotServedError, Venue
 from streams.ticks import NO_ID
-
-logger = logging.getLogger(__name__)
 
 LOOK_S = 0.25
 """At most so long it takes until a market that went quiet is noticed."""
@@ -41,7 +38,8 @@ class Allowance:
 
 class Filler:
     """Asks the venue for what the flows miss. `is_open` says whether a flow's connection is subscribed: what
-    came behind the newest trade is asked for only then. `now` is a clock in seconds that never goes back."""
+    came behind the newest trade is asked for only then. `failed` hears of what is asked again. `now` is a
+    clock in seconds that never goes back."""
 
     def __init__(
         self,
@@ -51,10 +49,11 @@ class Filler:
         *,
         is_open: Callable[[Flow], bool],
         changed: Callable[[Flow], None],
+        failed: Callable[[str], None],
         now: Callable[[], float],
     ) -> None:
         self._venue, self._client, self._flows = venue, client, flows
-        self._is_open, self._changed, self._now = is_open, changed, now
+        self._is_open, self._changed, self._failed, self._now = is_open, changed, failed, now
         self._allowance = Allowance(venue.pages_a_minute, now())
         self._failures = 0
         self.wanted = asyncio.Event()
@@ -69,6 +68,7 @@ class Filler:
             elif wait_s := self._allowance.take(self._now()):
                 await asyncio.sleep(wait_s)
             else:
+                self._client.rest.pages.add(1, self._now())
                 await self._ask(flow, hole)
 
     async def _rest(self, seconds: float) -> None:
@@ -116,7 +116,7 @@ class Filler:
         except Exception as error:  # noqa: BLE001 - whatever a venue answers, it is asked again
             wait_s = min(FAILED_S * 2**self._failures, FAILED_S_MAX)
             self._failures += 1
-            logger.warning("%s: asking for trades failed: %r", flow.market.key, error)
+            self._failed(f"asking for trades of {flow.market.symbol} failed: {error!r}")
             for other in self._flows:
                 other.ask_at = max(other.ask_at, self._now() + wait_s)
         flow.asked = self._now()

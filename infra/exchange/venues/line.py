@@ -1,6 +1,5 @@
 """One connection of a venue, dialled again for ever, and what its markets can be vouched for."""
 
-import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -11,8 +10,6 @@ from infra.exchange.venues.client import NOT_SERVED, Rest, Socket, VenueClient
 from infra.exchange.venues.flow import Flow
 from infra.exchange.venues.venue import NotServedError, Venue
 from infra.exchange.venues.watching import Watch
-
-logger = logging.getLogger(__name__)
 
 FIRST_WAIT_S, WAIT_S_MAX, JITTER_S = 0.1, 60.0, 0.1
 STEADY_S = 5.0
@@ -39,6 +36,9 @@ class Told(Protocol):
     def touch(self, flow: Flow) -> None:
         """Something may be due of a flow."""
 
+    def failed(self, what: str) -> None:
+        """Something went wrong, and is tried again."""
+
     def wake(self) -> None:
         """Something may be due."""
 
@@ -53,6 +53,8 @@ class Line(Socket):
         self._venue, self._provider, self.flows = venue, provider, tuple(flows)
         self.watch = self._new_watch(now)
         self._lost_at, self._reason, self._is_deaf = now, "", False
+        self.reconnects = 0
+        """How often a connection that was subscribed has ended."""
 
     def _new_watch(self, now: float) -> Watch:
         return Watch(now, silence_s=self._venue.silence_s, grace_ms=self._venue.grace_ms)
@@ -86,7 +88,8 @@ class Line(Socket):
             raise NotServedError(f"not served from here: HTTP {status}") from error
         if self.watch.subscribed or not self._reason:
             self._lost_at, self._reason = now, str(error)[:REASON_LENGTH_MAX] or type(error).__name__
-            logger.warning("%s: connection lost: %s", self._venue.name, self._reason)
+            self._provider.failed(f"connection lost: {self._reason}")
+        self.reconnects += self.watch.subscribed
         self._is_deaf = self._is_deaf and self.watch.subscribed
         self.watch.subscribed = False
         self._doubt()

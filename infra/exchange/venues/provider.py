@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from infra.exchange.provider import DataProvider, Delivery, Refused, settled
+from infra.exchange.status import ProviderStatus, Trouble, skew_words
 from infra.exchange.venues.client import Rest, VenueClient, opened
 from infra.exchange.venues.filling import Filler
 from infra.exchange.venues.flow import Flow, Message
@@ -74,6 +75,8 @@ class VenueProvider(DataProvider):
         self._client: VenueClient | None = None
         self.why_not: Mapping[str, str] = {}
         """Of the symbols that `markets` left out."""
+        self.trouble: Trouble | None = None
+        """What went wrong last."""
         self.skew: int | None = None
         """How far the clock here is ahead of the venue's, ns; None before it was measured."""
         self._begin([], {})
@@ -161,7 +164,7 @@ class VenueProvider(DataProvider):
         self._begin(markets, reached)
         filler = Filler(
             self.venue, client, list(self._flows.values()),
-            is_open=self._is_open, changed=self.touch, now=self._now,
+            is_open=self._is_open, changed=self.touch, failed=self.failed, now=self._now,
         )  # fmt: skip
         tasks = [asyncio.ensure_future(line.run(client, self._rest)) for line in self._lines]
         tasks += [asyncio.ensure_future(filler.run())]
@@ -208,6 +211,16 @@ class VenueProvider(DataProvider):
             refused=raw.refused,
         )
 
+    def status(self) -> ProviderStatus:
+        return ProviderStatus(
+            None if self.skew is None else self.skew / 1e6,
+            sum(line.reconnects for line in self._lines),
+            self._rest.pages.count(self._now()),
+            self.venue.pages_a_minute,
+            self.trouble,
+            {flow.market.key: flow.sequence.repeats for flow in self._flows.values()},
+        )
+
     # ------------------------------------------------------------ what its lines call
 
     @property
@@ -244,6 +257,11 @@ class VenueProvider(DataProvider):
         if (anew := flow.sequence.anew) is not None:
             flow.ended = f"its trade ids began anew: {anew.id} came after {flow.sequence.next_id - 1}"
             logger.error("%s: %s; nothing more of it is taken", flow.market.key, flow.ended)
+
+    def failed(self, what: str) -> None:
+        """Something went wrong, and is tried again."""
+        self.trouble = Trouble(what, self._wall())
+        logger.warning("%s: %s", self.venue.name, what)
 
     def refuse(self, refused: Refused) -> None:
         """Something came that is of no market."""
@@ -314,12 +332,18 @@ class VenueProvider(DataProvider):
         """How far the clock here is ahead, by the quickest of some answers."""
         while True:
             try:
+                before = self._skew_words()
                 self.skew = min([await self._skew(client) for _ in range(SKEW_TRIES)])[1]
+                if (words := self._skew_words()) and not before:
+                    logger.warning("%s", words)
                 wait_s = SKEW_S
             except Exception as error:  # noqa: BLE001 - without it quiet minutes stay open, until it succeeds
-                logger.warning("%s: its time could not be asked for: %r", self.venue.name, error)
+                self.failed(f"its time could not be asked for: {error!r}")
                 wait_s = MARKETS_AGAIN_S
             await asyncio.sleep(wait_s)
+
+    def _skew_words(self) -> str:
+        return skew_words(self.venue.name, None if self.skew is None else self.skew / 1e6)
 
     async def _skew(self, client: VenueClient) -> tuple[int, int]:
         """Round trip and skew, ns."""
@@ -337,7 +361,7 @@ class VenueProvider(DataProvider):
             try:
                 found = await client.markets(again=True)
             except Exception as error:  # noqa: BLE001 - what is known stays, and it is tried again
-                logger.warning("%s: its markets could not be read again: %r", self.venue.name, error)
+                self.failed(f"its markets could not be read again: {error!r}")
                 await asyncio.sleep(MARKETS_AGAIN_S)
                 self._markets_wanted.set()
                 continue

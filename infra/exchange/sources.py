@@ -1,0 +1,148 @@
+"""Sources of market data as doors show them: what collectors of this home tell, and the journal's account."""
+
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from infra.commands.journal_view import view
+from infra.exchange.asked import parted, venue_of
+from infra.exchange.counts import gap_counts
+from infra.exchange.in_hand import Holder, collectors, status_of
+from infra.exchange.status import MarketStatus, SourceStatus, skew_words
+from infra.present.values import iso
+from infra.process.settings import Settings
+from streams.events import FeedState
+from streams.feeds import Feeds
+from streams.gaps import Gaps
+from streams.log import Log
+from streams.topics import market_key
+
+SILENT_NS = 10_000_000_000
+"""A collector tells once a second how it is."""
+NOBODY = "nobody collects it"
+WITHOUT_A_WORD = f"{NOBODY}; its collector ended without a word"
+ELSEWHERE = "so the journal says; no collector of this home knows more"
+
+
+class Row(Struct):
+    """A market of a source. What only a collector at work knows is None without one in this home; times are
+    in ns."""
+
+    market: str
+    source: str
+    state: FeedState
+    reason: str
+    since: int
+    gaps: tuple[int, int, int] = (0, 0, 0)
+    """Open, of those final, and filled."""
+    collector: str | None = None
+    told: MarketStatus | None = None
+    status: SourceStatus | None = None
+    days_left: float | None = None
+
+
+def sources(settings: Settings, log: Log | None, *, now_ns: int | None = None) -> list[Row]:
+    """By market and source. `log`: None where there is none yet. Raises `LogError` and `OSError`."""
+    now_ns = time.time_ns() if now_ns is None else now_ns
+    found = [(holder, status_of(settings.home, holder.source)) for holder in collectors(settings.home)]
+    rows = [row for holder, status in found for row in _collected(holder, status, now_ns)]
+    gaps: dict[str, Gaps] = {}
+    if log is not None:
+        seen = {row.market for row in rows}
+        is_shared = urlsplit(settings.log_url).scheme != "embedded"
+        for partition in range(log.partitions):
+            state = view(log, partition)
+            gaps |= state.gaps
+            known = {key: state.feeds[key] for key in state.markets if key in state.feeds}
+            rows += _recorded({key: known[key] for key in known.keys() - seen}, is_shared=is_shared)
+    days_left = _days_left(status for _, status in found)
+    for row in rows:
+        row.gaps, row.days_left = gap_counts(gaps.get(row.market, Gaps())), days_left
+    return sorted(rows, key=lambda row: (row.market, row.source))
+
+
+def _collected(holder: Holder, status: SourceStatus | None, now_ns: int) -> Iterator[Row]:
+    """What a collector at work has in hand."""
+    if status is None:
+        for symbol in holder.symbols:
+            key = market_key(venue_of(holder.source), symbol)
+            state: FeedState = "down" if holder.failing else "catching_up"
+            reason = holder.failing or "its collector has told nothing of it yet"
+            yield Row(key, holder.source, state, reason, 0, collector=holder.who)
+        return
+    for told in status.markets:
+        if now_ns - status.at > SILENT_NS:
+            reason = f"its collector ({holder.who}) has told nothing since {iso(status.at)}"
+            told = replace(told, state="stale", reason=reason, since=status.at)  # noqa: PLW2901 - as it counts
+        yield Row(
+            told.market, holder.source, told.state, told.reason, told.since,
+            collector=holder.who, told=told, status=status,
+        )  # fmt: skip
+
+
+def _recorded(feeds: Mapping[str, Feeds], *, is_shared: bool) -> Iterator[Row]:
+    """What the journal says of markets that no collector of this home has in hand, where a source gave its
+    word. Where several homes write into a log, that counts; else nobody is left who could keep it."""
+    for key, known in feeds.items():
+        feed = known.counting
+        if feed is None:
+            continue
+        if is_shared:
+            reason = f"{feed.reason}; {ELSEWHERE}" if feed.reason else ELSEWHERE
+            yield Row(key, feed.source, feed.state, reason, feed.since)
+        elif feed.state in {"down", "halted"}:
+            reason = f"{NOBODY}; its last word: {feed.reason}" if feed.reason else NOBODY
+            yield Row(key, feed.source, "down", reason, feed.since)
+        else:
+            yield Row(key, feed.source, "down", WITHOUT_A_WORD, feed.last or feed.since)
+
+
+def _days_left(statuses: Iterable[SourceStatus | None]) -> float | None:
+    """So long the disk lasts at what all of them write; None where that is not known of one."""
+    known = [status for status in statuses if status is not None]
+    grown = [status.bytes_day for status in known]
+    free = [status.disk_free for status in known if status.disk_free is not None]
+    if not free or None in grown or not (a_day := sum(size for size in grown if size)):
+        return None
+    return min(free) / a_day
+
+
+def shown(row: Row) -> dict[str, Any]:
+    """A row at the doors: times are ISO 8601."""
+    told, status = row.told, row.status
+    provider = status.provider if status else None
+    troubles = [t for t in (status and status.trouble, provider and provider.trouble) if t]
+    trouble = max(troubles, key=lambda trouble: trouble.at, default=None)
+    grown = status.bytes_day if status else None
+    venue, symbol = parted(row.market)
+    return {
+        "market": row.market,
+        "venue": venue,
+        "symbol": symbol,
+        "source": row.source,
+        "collector": row.collector,
+        "state": row.state,
+        "reason": row.reason,
+        "since": iso(row.since) if row.since else None,
+        "age_s": None if told is None or told.age_s is None else round(told.age_s, 3),
+        "trades_s": None if told is None else round(told.trades_s, 3),
+        "gaps_open": row.gaps[0],
+        "gaps_final": row.gaps[1],
+        "gaps_filled": row.gaps[2],
+        "repeats": None if provider is None else provider.repeats.get(row.market, 0),
+        "refused": None if told is None else told.refused,
+        "refused_messages": None if status is None else status.refused,
+        "skew_ms": None if provider is None or provider.skew_ms is None else round(provider.skew_ms, 1),
+        "warning": skew_words(venue, provider.skew_ms) if provider else "",
+        "reconnects": None if provider is None else provider.reconnects,
+        "rest_pages": None if provider is None else provider.pages,
+        "rest_pages_max": None if provider is None else provider.pages_max,
+        "last_error": trouble.what if trouble else None,
+        "last_error_at": iso(trouble.at) if trouble else None,
+        "mb_day": None if grown is None else round(grown / 1e6, 3),
+        "days_left": None if row.days_left is None else round(row.days_left, 1),
+    }

@@ -1,0 +1,72 @@
+"""How sources of market data stand: what a provider tells of itself, and what its collector adds."""
+
+from msgspec import Struct
+
+from streams.events import FeedState
+
+SKEW_MS = 500.0
+"""From here on a clock is warned of."""
+
+
+class Trouble(Struct, frozen=True):
+    """What went wrong, and when, in ns."""
+
+    what: str
+    at: int
+
+
+class ProviderStatus(Struct, frozen=True):
+    """What a provider knows of itself, since it began.
+
+    `skew_ms`: how far the clock here is ahead of the venue's, None before it was measured. `pages`: of
+    trades, asked of its REST in the last minute; `pages_max`: how many may be. `repeats`: trades that came
+    once more, by market key.
+    """
+
+    skew_ms: float | None
+    reconnects: int
+    pages: int
+    pages_max: int
+    trouble: Trouble | None
+    repeats: dict[str, int]
+
+
+class MarketStatus(Struct, frozen=True):
+    """A market of a source, since its collector began.
+
+    `since`: of its state, in ns, 0 where that is not known. `age_s`: since a trade came live, None before the
+    first; `trades_s`: such in a second, over the last minute. `refused`: how often something was left out;
+    `gaps`: open, of those final, and filled.
+    """
+
+    market: str
+    state: FeedState
+    reason: str
+    since: int
+    age_s: float | None
+    trades_s: float
+    refused: int
+    gaps: tuple[int, int, int]
+
+
+class SourceStatus(Struct, frozen=True):
+    """A source and its markets at the time `at`, in ns. `bytes_day`: of its journal records, by the last day
+    or what is known of it, None where that is too little. `disk_free`: bytes where the log is, None where
+    that is elsewhere. `refused`: what belongs to no market."""
+
+    source: str
+    at: int
+    markets: list[MarketStatus]
+    provider: ProviderStatus | None
+    trouble: Trouble | None
+    refused: int
+    bytes_day: float | None
+    disk_free: int | None = None
+
+
+def skew_words(venue: str, skew_ms: float | None) -> str:
+    """What is to be said of a clock that is wrong; "" while it is not."""
+    if skew_ms is None or abs(skew_ms) < SKEW_MS:
+        return ""
+    side = "ahead of" if skew_ms > 0 else "behind"
+    return f"the clock here is {abs(skew_ms):.0f} ms {side} that of {venue}: have it set by NTP"

@@ -1,0 +1,125 @@
+"""What an exchange's provider tells of itself: the clock, cuts, pages, repeats, and what went wrong last."""
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+import stamina
+
+from infra.exchange.status import MarketStatus, ProviderStatus
+from infra.exchange.venues import provider as module
+from streams.backends import open_log
+from streams.log import Log
+from tests.venues.binance import Binance
+from tests.venues.collected import Collected, collecting
+from tests.venues.faults import Close, HalfOpen, Refuse, Repeat, Skew
+from tests.venues.trades import made
+
+BTC, KEY = "BTCUSDT", "binance:BTC/USDT"
+START = 1_700_000_040_000
+MS = 1_000_000
+TRADES = made(BTC, 100, start=START, every_ms=1_000)
+
+
+@pytest.fixture
+def log(tmp_path: object) -> Iterator[Log]:
+    log = open_log(f"embedded://{tmp_path}/log", partitions=1)
+    yield log
+    log.close()
+
+
+@pytest.fixture(autouse=True)
+def no_waits() -> Iterator[None]:
+    """What failed is tried again at once."""
+    with stamina.set_testing(True, attempts=1_000):
+        yield
+
+
+def at_start(venue: Binance) -> Binance:
+    venue.stand_at(START)
+    return venue
+
+
+def status(collected: Collected) -> ProviderStatus:
+    (source,) = collected.collector.standings()
+    assert source.provider is not None
+    return source.provider
+
+
+def market(collected: Collected) -> MarketStatus:
+    (source,) = collected.collector.standings()
+    return next(one for one in source.markets if one.market == KEY)
+
+
+def test_cuts_repeats_pages_and_the_last_error_are_told(log: Log) -> None:
+    async def test() -> None:
+        async with Binance() as venue, collecting(log, at_start(venue)) as collected:
+            await collected.live(BTC)
+            assert status(collected).trouble is None
+            pages = status(collected).pages
+            await venue.play(venue.frames(TRADES), script=[(40, Repeat(7)), (60, Close(1012, away=5))])
+            await collected.has(100)
+            told = status(collected)
+            assert (told.reconnects, told.repeats, told.pages_max) == (1, {KEY: 7}, 120)
+            assert told.pages > pages
+            assert told.trouble is not None and told.trouble.what.startswith("connection lost: ")
+            assert START <= told.trouble.at // MS <= TRADES[-1].time
+            collected.pass_by(61)
+            assert status(collected).pages < told.pages
+
+    asyncio.run(test())
+
+
+def test_what_rest_refuses_is_the_last_error_by_its_market(log: Log) -> None:
+    async def test() -> None:
+        async with Binance() as venue, collecting(log, at_start(venue)) as collected:
+            await collected.live(BTC)
+            await venue.strike(Refuse(("trades",), 1, 503))
+            await venue.play(venue.frames(TRADES), script=[(60, Close(away=5))])
+            collected.pass_by(60)
+            await collected.has(100)
+            trouble = status(collected).trouble
+            assert trouble is not None and trouble.what.startswith("asking for trades of BTC/USDT failed: ")
+
+    asyncio.run(test())
+
+
+def test_a_deaf_market_is_stale_and_live_again_as_the_journal_has_it(log: Log) -> None:
+    async def test() -> None:
+        async with Binance() as venue, collecting(log, at_start(venue)) as collected:
+            await collected.live(BTC)
+            venue.publish(TRADES[:50])
+            await collected.has(50)
+            assert market(collected).state == "live"
+            await venue.strike(HalfOpen())
+            venue.publish(TRADES[50:])
+            collected.pass_by(11)
+            await collected.until(lambda: collected.is_asking)
+            collected.pass_by(3)
+            await collected.until(lambda: market(collected).state == "stale")
+            assert "no answer to a ping" in market(collected).reason
+            await collected.has(100)
+            await collected.until(lambda: market(collected).state == "live")
+
+    asyncio.run(test())
+
+
+def test_a_clock_that_is_wrong_is_warned_of_once_until_it_was_right(
+    log: Log, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "SKEW_S", 0.0)
+    warnings = [
+        f"the clock here is {ms} ms ahead of that of binance: have it set by NTP" for ms in (700, 900)
+    ]
+
+    async def shows(collected: Collected, ms: int) -> None:
+        await collected.until(lambda: status(collected).skew_ms == ms)
+
+    async def test() -> None:
+        async with Binance() as venue, collecting(log, at_start(venue)) as collected:
+            for ms in (-499, -700, -800, 0, -900):
+                await venue.strike(Skew(ms))
+                await shows(collected, -ms)
+
+    asyncio.run(test())
+    assert [record.message for record in caplog.records if "clock here" in record.message] == warnings

@@ -1,0 +1,118 @@
+"""What is known of sources: by collectors that are at work, and by the journal alone."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from infra.exchange.in_hand import in_hand, tell_status
+from infra.exchange.simulated import START_NS, market
+from infra.exchange.sources import SILENT_NS, shown, sources
+from infra.exchange.status import MarketStatus, ProviderStatus, SourceStatus, Trouble
+from infra.process.settings import Settings, load_settings
+from streams.backends import open_log
+from streams.events import Feed, FeedState, Gap, GapFilled, JournalEvent
+from streams.journal import JournalWriter
+from streams.log import Log
+
+BTC = market("BTC/USDT")
+NOW = START_NS + 10**12
+TOLD = MarketStatus(BTC.key, "live", "", 0, 0.5, 2.0, 3, (0, 0, 0))
+PROVIDER = ProviderStatus(-612.0, 1, 2, 120, Trouble("cut", NOW - 5), {BTC.key: 4})
+STATUS = SourceStatus("sim", NOW, [TOLD], PROVIDER, Trouble("failed", NOW - 9), 7, 2e9, 30 * 10**9)
+NO_GAPS = (0, 0, 0)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return load_settings({"TCPD_HOME": str(tmp_path)})
+
+
+@pytest.fixture
+def log(settings: Settings) -> Iterator[Log]:
+    log = open_log(settings.log_url, partitions=2)
+    yield log
+    log.close()
+
+
+def write(log: Log, *events: JournalEvent, source: str = "sim") -> None:
+    JournalWriter(log, source, 1).append_all([(BTC.key, event) for event in (BTC, *events)])
+
+
+def feed(state: FeedState, reason: str = "", source: str = "sim") -> Feed:
+    return Feed(market=BTC.key, source=source, state=state, since=START_NS, reason=reason)
+
+
+def test_without_a_collector_whatever_the_journal_says_is_down_as_nobody_collects(
+    settings: Settings, log: Log
+) -> None:
+    write(log, feed("live"))
+    (row,) = sources(settings, log)
+    assert (row.state, row.reason) == ("down", "nobody collects it; its collector ended without a word")
+    write(log, feed("down", "its collector ended"))
+    (row,) = sources(settings, log)
+    assert (row.state, row.reason) == ("down", "nobody collects it; its last word: its collector ended")
+    assert row.since == START_NS and row.told is None and row.collector is None
+
+
+def test_on_a_shared_log_the_journals_word_counts_where_no_collector_of_this_home_knows_more(
+    settings: Settings, log: Log
+) -> None:
+    write(log, feed("catching_up", "asking"))
+    shared = load_settings({"TCPD_HOME": str(settings.home), "TCPD_LOG_URL": "kafka://broker:9092"})
+    (row,) = sources(shared, log)
+    assert row.state == "catching_up"
+    assert row.reason == "asking; so the journal says; no collector of this home knows more"
+
+
+def test_what_was_imported_and_vouched_for_by_nobody_is_no_source(settings: Settings, log: Log) -> None:
+    write(log, source="file")
+    assert sources(settings, log) == []
+    assert sources(settings, None) == []
+
+
+def test_a_collector_at_work_counts_with_the_gaps_of_the_journal(settings: Settings, log: Log) -> None:
+    gaps = [Gap(market=BTC.key, start=n, end=n + 1, reason="", final=n == 3) for n in (1, 3, 5)]
+    write(log, feed("down", "an older word"), *gaps, GapFilled(market=BTC.key, start=1, end=2))
+    with in_hand(settings.home, "sim", ["BTC/USDT"]):
+        tell_status(settings.home, STATUS)
+        (row,) = sources(settings, log, now_ns=NOW)
+    assert (row.state, row.gaps, row.days_left) == ("live", (2, 1, 1), 15.0)
+    told = shown(row)
+    assert (told["repeats"], told["refused"], told["refused_messages"], told["mb_day"]) == (4, 3, 7, 2000.0)
+    assert (told["last_error"], told["rest_pages"], told["reconnects"]) == ("cut", 2, 1)
+    assert told["warning"].startswith("the clock here is 612 ms behind that of sim")
+
+
+def test_what_a_collector_left_behind_that_is_gone_is_not_believed(settings: Settings, log: Log) -> None:
+    with in_hand(settings.home, "sim", ["BTC/USDT"]):
+        tell_status(settings.home, STATUS)
+    write(log, feed("live"))
+    assert sources(settings, log)[0].state == "down"
+    with in_hand(settings.home, "sim", ["BTC/USDT", "ETH/USDT"]) as tell:
+        rows = sources(settings, log)
+        assert [(row.market, row.state) for row in rows] == [
+            (BTC.key, "catching_up"), ("sim:ETH/USDT", "catching_up"),
+        ]  # fmt: skip
+        tell("no route")
+        assert {(row.state, row.reason) for row in sources(settings, log)} == {("down", "no route")}
+
+
+def test_a_collector_that_tells_nothing_any_more_is_stale(settings: Settings) -> None:
+    with in_hand(settings.home, "sim", ["BTC/USDT"]):
+        tell_status(settings.home, STATUS)
+        (row,) = sources(settings, None, now_ns=NOW + SILENT_NS)
+        assert row.state == "live"
+        (row,) = sources(settings, None, now_ns=NOW + SILENT_NS + 1)
+    assert row.state == "stale" and row.since == NOW
+    assert "has told nothing since 2026-01-01T00:16:40Z" in row.reason
+
+
+def test_the_disk_lasts_as_long_as_all_collectors_leave_it(settings: Settings) -> None:
+    other = SourceStatus("x", NOW, [], None, None, 0, 1e9, 30 * 10**9)
+    with in_hand(settings.home, "sim", ["BTC/USDT"]), in_hand(settings.home, "x", ["BTC/USDT"]):
+        tell_status(settings.home, STATUS)
+        tell_status(settings.home, other)
+        assert sources(settings, None, now_ns=NOW)[0].days_left == 10.0
+        tell_status(settings.home, SourceStatus("x", NOW, [], None, None, 0, None, 30 * 10**9))
+        assert sources(settings, None, now_ns=NOW)[0].days_left is None, "too little is known of one"
