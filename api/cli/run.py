@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Generator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -28,6 +29,7 @@ from api.http.listening import API_PORT, LOOPBACK, listen, url_of
 if TYPE_CHECKING:
     from infra.exchange.collecting import Collecting
     from infra.process.bundled_redis import RedisServer
+    from infra.process.settings import Settings
     from infra.worker.root import Feed, Progress
 
 SPEED = 60.0
@@ -59,6 +61,14 @@ Feeds = Annotated[
     list[str] | None,
     typer.Option("--feed", metavar="VENUE:SYMBOL", help="Collect this of a real exchange; repeatable."),
 ]
+BackfillMax = Annotated[
+    str | None,
+    typer.Option(
+        "--backfill-max",
+        metavar="SPAN",
+        help="How old trades may be that were missed of a feed and are fetched; 0: none are. [default: 24h]",
+    ),
+]
 Fakes = Annotated[
     list[str] | None,
     typer.Option(
@@ -80,6 +90,7 @@ def up(
         int, typer.Option("--markets", min=0, max=1000, help="Simulated markets; 0 only folds.")
     ] = MARKETS,
     feed: Feeds = None,
+    backfill_max: BackfillMax = None,
     fake: Fakes = None,
     seconds: Annotated[float | None, typer.Option("--seconds", min=0.0, help="End after so long.")] = None,
     demo: Annotated[bool, typer.Option("--demo", help="Create demo bots where there are none.")] = False,
@@ -103,8 +114,8 @@ def up(
         from api.cli.live import Live
         from infra.worker.root import work
 
-        settings = session.settings
-        keys, collecting = _collecting(stack, session, feed or of_fakes, markets, speed)
+        settings = _fetching(session.settings, backfill_max)
+        keys, collecting = _collecting(stack, settings, feed or of_fakes, markets, speed)
         session.migrate(waiting=True)
         standing = Standing(session)
         feeds: list[Feed] = [] if collecting is None else [collecting.run]
@@ -166,6 +177,7 @@ def collect(
     as_: Annotated[
         str | None, typer.Option("--as", metavar="NAME", help="Beside other collectors: sources VENUE#NAME.")
     ] = None,
+    backfill_max: BackfillMax = None,
     probe_host: ProbeHost = LOOPBACK,
     probe_port: ProbePort = None,
     name: Names = None,
@@ -173,7 +185,8 @@ def collect(
 ) -> None:
     """Collect market data into the journal, beside `worker`."""
     with running() as session, ExitStack() as stack:
-        _, collecting = _collecting(stack, session, feed, markets, speed, symbol, as_)
+        settings = _fetching(session.settings, backfill_max)
+        _, collecting = _collecting(stack, settings, feed, markets, speed, symbol, as_)
         assert collecting is not None, "there is a market at least"
         probes = listen_for_probes(probe_port, probe_host)
         hosts = [probe_host, *(name or ())]
@@ -187,9 +200,19 @@ def collect(
     tell("stopped")
 
 
+def _fetching(settings: "Settings", backfill_max: str | None) -> "Settings":
+    """The settings, with what is given of them. Raises `typer.BadParameter`."""
+    from infra.process.spans import seconds
+
+    try:
+        return settings if backfill_max is None else replace(settings, backfill_max=seconds(backfill_max))
+    except ValueError as error:
+        raise typer.BadParameter(f"--backfill-max {backfill_max!r} {error}") from None
+
+
 def _collecting(
     stack: ExitStack,
-    session: Session,
+    settings: "Settings",
     feeds: list[str] | None,
     markets: int,
     speed: float,
@@ -202,7 +225,6 @@ def _collecting(
     from infra.exchange.simulated import symbols as first
     from streams.topics import market_key
 
-    settings = session.settings
     with refusing():
         if found := list(dict.fromkeys(feeds or (() if symbols else settings.feeds))):
             if symbols:

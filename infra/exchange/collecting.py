@@ -135,7 +135,12 @@ def from_venues(
         for of, symbols in by_venue(feeds).items():
             source = _source(of, name)
             tell = stack.enter_context(in_hand(settings.home, source, symbols))
-            provider = VenueProvider(venue(of), proxy=settings.proxy, ahead_s=settings.ahead_s)
+            provider = VenueProvider(
+                venue(of),
+                proxy=settings.proxy,
+                ahead_s=settings.ahead_s,
+                backfill_max_s=settings.backfill_max,
+            )
             sources[source] = Source(provider, [market_key(of, symbol) for symbol in symbols], tell)
         yield Collecting(settings, sources)
 

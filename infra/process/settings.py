@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
+from infra.process.spans import seconds
+
 PREFIX = "TCPD_"
 CONFIG = "TCPD_CONFIG"
 FILE_NAME = "tcpd.toml"
@@ -101,6 +103,10 @@ def _whole(low: int, high: int) -> Callable[[object, Path], int]:
     return parse
 
 
+def _span(value: object, base: Path) -> int:
+    return seconds(_text(value, base))
+
+
 def account() -> str:
     """The name of the account that this process runs under."""
     try:
@@ -132,6 +138,9 @@ KNOWN = {
     "ahead_s": Setting(
         _whole(0, 86_400), "seconds that a live trade may be ahead of its venue's clock, before it is refused"
     ),
+    "backfill_max": Setting(
+        _span, "how old trades may be that were missed of a feed and are fetched: 24h; 0 fetches none"
+    ),
     "feeds": Setting(_words, "feeds VENUE:SYMBOL that `up` and `collect` collect where no --feed is given"),
     "proxy": Setting(_PROXY_URL, "proxy of requests and sockets to exchanges: http://HOST:PORT"),
     "sim_seed": Setting(_whole(0, 2**31 - 1), "seed of the simulated exchange"),
@@ -143,6 +152,7 @@ class Settings:
     """All settings of a process; `origins` says of each where it was given.
 
     `partitions` None: as many as the log has, 4 where it is created. `redis_url` None: the bundled server.
+    `backfill_max` is in seconds.
     """
 
     home: Path
@@ -156,6 +166,7 @@ class Settings:
     who: str = field(default_factory=lambda: f"{account()}@{socket.gethostname()}")
     anchor: Path | None = None
     ahead_s: int = 5
+    backfill_max: int = 86_400
     feeds: tuple[str, ...] = ()
     proxy: str | None = None
     sim_seed: int = 1

@@ -114,3 +114,9 @@ def test_a_venues_symbols_are_listed_by_a_word(cli: CommandLine) -> None:
     assert len(cli.lines("sources", "symbols", "binance", "--json")) == 3
     refused = cli.run("sources", "symbols", "kraken")
     assert refused.returncode == 1 and "venue 'kraken' is not known; there are: binance" in refused.stderr
+
+
+def test_how_far_back_is_fetched_is_a_span_with_its_unit(cli: CommandLine) -> None:
+    refused = cli.run("collect", "--feed", "binance:BTC/USDT", "--backfill-max", "5")
+    assert refused.returncode == 2
+    assert "must be a whole number with s, m, h or d behind it" in " ".join(refused.stderr.split())

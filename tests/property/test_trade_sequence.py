@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from infra.exchange.venues.sequence import FOREVER, MS_NS, SWAP_NS, Hole, Part, Trade, TradeSequence
 from streams.events import Gap, GapFilled
-from streams.gaps import Gaps
+from streams.gaps import Gaps, KnownGap
 from streams.ticks import NO_ID
 
 KEY = "binance:BTC/USDT"
@@ -321,3 +321,51 @@ def test_a_doubt_ends_when_the_venue_was_asked_or_the_next_trade_came() -> None:
     assert of.doubtful and of.next_id == FIRST + 4, "what came before the doubt says nothing of it"
     of.trust()
     assert not of.doubtful
+
+
+def long_hole(oldest: int) -> tuple[TradeSequence, Journal]:
+    """Of 300 trades of a millisecond each; those before the time `oldest` are not asked for."""
+    of, journal = sequence(reached=FIRST), Journal(FIRST + 1)
+    of.limit(oldest)
+    of.arrive(trade(FIRST + 301), 0)
+    journal.write(of.due(SWAP_NS))
+    return of, journal
+
+
+@given(st.integers(1, 300), st.integers(1, 50))
+def test_what_is_too_old_is_a_final_gap_and_the_rest_is_filled(late: int, page: int) -> None:
+    of, journal = long_hole(trade(FIRST + late).time)
+    while of.holes:
+        (hole,) = of.holes
+        assert hole.wanted is not None
+        first, _ = hole.wanted
+        answer = [trade(i) for i in range(first, min(first + page, FIRST + 302))]
+        hole.answered(first, answer)
+        of.answered(answer, SWAP_NS)
+        journal.write(of.due(SWAP_NS))
+    begins = min(i for i in range(FIRST + 1, FIRST + 302) if trade(i).time >= trade(FIRST + late).time)
+    assert ids(journal.fetched) == list(range(begins, FIRST + 301))
+    assert ids(journal.rows) == [FIRST + 301]
+    named = [(gap.first_id, gap.last_id, gap.final) for gap in journal.gaps.open]
+    assert named == ([(FIRST + 1, begins - 1, True)] if begins > FIRST + 1 else [])
+    assert all(journal.is_in_open_gap(trade(i)) for i in range(FIRST + 1, begins))
+
+
+def test_where_all_is_too_old_nothing_is_asked_for_and_rows_go_on() -> None:
+    of, journal = long_hole(FOREVER)
+    assert not of.holes and ids(journal.rows) == [FIRST + 301]
+    assert [(gap.first_id, gap.last_id, gap.final) for gap in journal.gaps.known] == [
+        (FIRST + 1, FIRST + 300, True)
+    ]
+
+
+def test_a_hole_of_the_journal_is_measured_once_the_venues_time_is_known() -> None:
+    gap = KnownGap(trade(FIRST).time - 1, trade(FIRST + 301).time, "", False, False, FIRST + 1, FIRST + 300)
+    of = TradeSequence(
+        KEY, gap_wait=0, horizon=HOUR, reached=FIRST + 301, reached_time=gap.end, gaps=[gap], too_old="old"
+    )
+    of.limit(gap.end + 1)
+    of.limit(0)
+    (part,) = of.due(0)
+    assert [(one.reason, one.final) for one in part.gaps if isinstance(one, Gap)] == [("old", True)]
+    assert not of.holes

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from infra.process import spans
 from infra.process.settings import Settings, SettingsError, load_settings, shown
 
 
@@ -72,6 +73,12 @@ def test_a_proxy_is_a_url_and_its_password_is_hidden(tmp_path: Path) -> None:
         loaded(tmp_path, TCPD_PROXY="10.0.0.1:3128")
 
 
+@pytest.mark.parametrize(("text", "seconds"), [("24h", 86_400), ("90s", 90), ("7d", 604_800), ("0", 0)])
+def test_a_span_of_time_has_its_unit(tmp_path: Path, text: str, seconds: int) -> None:
+    assert loaded(tmp_path, TCPD_BACKFILL_MAX=text).backfill_max == seconds
+    assert spans.seconds(spans.span(seconds)) == seconds
+
+
 def test_files_in_the_environment_are_joined_like_a_search_path(tmp_path: Path) -> None:
     settings = loaded(tmp_path, TCPD_STRATEGIES=f"{tmp_path}/a.py:{tmp_path}/b.py")
     assert settings.strategies == (tmp_path / "a.py", tmp_path / "b.py")
@@ -92,6 +99,8 @@ def test_files_in_the_environment_are_joined_like_a_search_path(tmp_path: Path) 
         ("", {"TCPD_LOG_URL": "http://host:9092"}, "must be embedded:///FOLDER or kafka://HOST:PORT"),
         ("", {"TCPD_LOG_URL": "kafka://ann@host:9092"}, "must be embedded:///FOLDER or kafka://HOST:PORT"),
         ("strategies = 5", {}, "must be a list of files"),
+        ("backfill_max = 5", {}, "must be text"),
+        ("", {"TCPD_BACKFILL_MAX": "5"}, "must be a whole number with s, m, h or d behind it, as 24h; or 0"),
         ("partitions = ", {}, "tcpd.toml: .*a line is: name = value"),
         ('home = "elsewhere"', {}, "tcpd.toml:1: home cannot be set in .*; set TCPD_HOME"),
     ],

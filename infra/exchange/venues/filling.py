@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 
 from infra.exchange.venues.client import VenueClient
 from infra.exchange.venues.flow import Flow
-from infra.exchange.venues.sequence import Hole
+from infra.exchange.venues.searching import Search
+from infra.exchange.venues.sequence import Hole, Trade
 from infra.exchange.venues.venue import NotServedError, Venue
 from streams.ticks import NO_ID
 
@@ -38,8 +39,9 @@ class Allowance:
 
 class Filler:
     """Asks the venue for what the flows miss. `is_open` says whether a flow's connection is subscribed: what
-    came behind the newest trade is asked for only then. `failed` hears of what is asked again. `now` is a
-    clock in seconds that never goes back."""
+    came behind the newest trade is asked for only then. Trades before `oldest` (ns of the venue) are not
+    asked for, and nothing is while it is None. `failed` hears of what is asked again. `now` is a clock in
+    seconds that never goes back."""
 
     def __init__(
         self,
@@ -50,10 +52,12 @@ class Filler:
         is_open: Callable[[Flow], bool],
         changed: Callable[[Flow], None],
         failed: Callable[[str], None],
+        oldest: Callable[[], int | None],
         now: Callable[[], float],
     ) -> None:
         self._venue, self._client, self._flows = venue, client, flows
         self._is_open, self._changed, self._failed, self._now = is_open, changed, failed, now
+        self._oldest = oldest
         self._allowance = Allowance(venue.pages_a_minute, now())
         self._failures = 0
         self.wanted = asyncio.Event()
@@ -71,6 +75,12 @@ class Filler:
                 self._client.rest.pages.add(1, self._now())
                 await self._ask(flow, hole)
 
+    async def _one_more(self) -> None:
+        """Wait until another page may be asked for."""
+        while wait_s := self._allowance.take(self._now()):
+            await asyncio.sleep(wait_s)
+        self._client.rest.pages.add(1, self._now())
+
     async def _rest(self, seconds: float) -> None:
         try:
             async with asyncio.timeout(seconds):
@@ -83,7 +93,10 @@ class Filler:
         where rows wait, then where a promise waits."""
         now, best = self._now(), (9, 0.0)
         found: tuple[Flow | None, Hole | None] = None, None
+        if (oldest := self._oldest()) is None:
+            return found
         for flow in self._flows:
+            flow.sequence.limit(oldest)
             urgency, hole = self._urgency(flow, now)
             if (urgency, flow.asked) < best:
                 best, found = (urgency, flow.asked), (flow, hole)
@@ -125,40 +138,62 @@ class Filler:
     async def _fill(self, flow: Flow, hole: Hole) -> None:
         """A page of what a hole misses."""
         assert hole.wanted is not None
-        first, stop = hole.wanted
+        first, _ = hole.wanted
         page = flow.fetched(await self._client.trades_from(flow.market.symbol, first), first)
+        tries = hole.answered(first, page)
         flow.sequence.answered(page, int(self._now() * 1e9))
-        if not any(first <= trade.id < stop for trade in page):
-            tries = hole.in_vain(first)
+        if tries:
             flow.ask_at = self._now() + AGAIN_S * 2 ** (tries - 1)
 
     async def _continue(self, flow: Flow) -> None:
-        """The last trade, as the venue has it, and a page of what came behind it."""
+        """The last trade, as the venue has it, and a page of what came behind it; where that is not all, the
+        newest too, so that it is known how much is missing."""
         sequence = flow.sequence
         doubts = sequence.doubts
         last = sequence.next_id - 1
         page, is_newest = await self._client.trades_behind(flow.market.symbol, last)
-        sequence.answered(flow.fetched(page, last), int(self._now() * 1e9))
+        trades = flow.fetched(page, last)
+        if not is_newest:
+            await self._one_more()
+            newest = flow.fetched(await self._client.newest(flow.market.symbol))
+            is_newest = bool(newest)
+            trades += [trade for trade in newest if not trades or trade.id > trades[-1].id]
+        sequence.answered(trades, int(self._now() * 1e9))
         if is_newest and doubts == sequence.doubts:
             sequence.trust()
 
     async def _begin(self, flow: Flow) -> None:
         """The newest trade, behind which a market begins; or, where the journal was promised all up to a time
-        without a trade, those since then."""
-        since = flow.sequence.time
-        symbol = flow.market.symbol
-        page = flow.fetched(await self._client.newest(symbol))
-        while since and page and page[0].time > since:
-            first = max(page[0].id - self._venue.page, 0)
-            older = flow.fetched(await self._client.trades_from(symbol, first), first)
-            if not older or older[0].id >= page[0].id:
-                break
-            page = [trade for trade in older if trade.id < page[0].id] + page
+        without a trade, the first since then."""
+        sequence = flow.sequence
+        since, page = sequence.time, flow.fetched(await self._client.newest(flow.market.symbol))
         before = [trade for trade in page if not since or trade.time <= since]
         if before:
-            flow.sequence.begin(before[-1])
-            flow.sequence.answered(page[len(before) :], int(self._now() * 1e9))
+            sequence.begin(before[-1])
         elif page:
-            flow.sequence.begin(page[0]._replace(id=page[0].id - 1, time=since))
-            flow.sequence.answered(page, int(self._now() * 1e9))
-        flow.sequence.trust()
+            first = await self._first_since(flow, page[0], since)
+            sequence.begin(page[0]._replace(id=first - 1, time=since))
+        sequence.answered(page[len(before) :], int(self._now() * 1e9))
+        sequence.trust()
+
+    async def _first_since(self, flow: Flow, known: Trade, since: int) -> int:
+        """The id of the first trade after a time (ns), where `known` is one: back in steps that double, then
+        between the last two."""
+        first, step = known.id, self._venue.page
+        while first > 0:
+            page = await self._another(flow, max(first - step, 0))
+            if not page or page[0].id >= first:
+                break
+            if page[0].time <= since:
+                search = Search(page[0].id, first, since + 1)
+                search.seen(page)
+                while (asks := search.asks) is not None:
+                    search.answered(asks, await self._another(flow, asks))
+                return search.begins
+            first, step = page[0].id, 2 * step
+        return first
+
+    async def _another(self, flow: Flow, first: int) -> list[Trade]:
+        """A further page."""
+        await self._one_more()
+        return flow.fetched(await self._client.trades_from(flow.market.symbol, first), first)

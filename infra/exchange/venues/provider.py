@@ -24,8 +24,9 @@ from infra.exchange.venues.filling import Filler
 from infra.exchange.venues.flow import Flow, Message
 from infra.exchange.venues.line import Line
 from infra.exchange.venues.markets import UnknownSymbolError, listed, market_of
-from infra.exchange.venues.sequence import Part, TradeSequence
+from infra.exchange.venues.sequence import FOREVER, Part, TradeSequence
 from infra.exchange.venues.venue import Venue
+from infra.process.spans import span
 from streams.events import BACKFILL, MINUTE_NS, Market
 from streams.journal import Reached
 from streams.ticks import Ticks
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 GAP_WAIT_S = 1.0
+BACKFILL_MAX_S = 86_400
 AHEAD_S = 5.0
 CACHE_TRADES = 500_000
 LOOK_S = 0.05
@@ -48,7 +50,8 @@ SKEW_TRIES = 5
 class VenueProvider(DataProvider):
     """Trades of a venue through its unmodified ccxt.pro client.
 
-    `gap_wait_s`: so long rows wait for what is missing before them. A trade more than `ahead_s` ahead of the
+    `gap_wait_s`: so long rows wait for what is missing before them. What is older than `backfill_max_s` is
+    not fetched; 0: nothing is. A trade more than `ahead_s` ahead of the
     venue's clock is refused. `cache_trades` may wait at once; what comes on top is fetched later. `connector`
     resolves and secures connections in place of the usual one. `now_s` is a clock that never goes back,
     `wall_ns` the time of day.
@@ -60,6 +63,7 @@ class VenueProvider(DataProvider):
         *,
         proxy: str | None = None,
         gap_wait_s: float = GAP_WAIT_S,
+        backfill_max_s: int = BACKFILL_MAX_S,
         ahead_s: float = AHEAD_S,
         cache_trades: int = CACHE_TRADES,
         connector: "Callable[[], aiohttp.BaseConnector] | None" = None,
@@ -69,6 +73,7 @@ class VenueProvider(DataProvider):
         self.venue = venue
         self._proxy, self._connector = proxy, connector
         self._gap_wait_s, self._ahead_ns = gap_wait_s, int(ahead_s * 1e9)
+        self._backfill_max_s = backfill_max_s
         self._cache_trades = cache_trades
         self._now, self._wall = now_s, wall_ns
         self._rest = Rest(now_s)
@@ -106,6 +111,7 @@ class VenueProvider(DataProvider):
             reached=known.id,
             reached_time=known.time,
             gaps=known.gaps,
+            too_old=f"older than --backfill-max {span(self._backfill_max_s)}",
         )
         return Flow(market, sequence, now, promised=known.time)
 
@@ -164,7 +170,7 @@ class VenueProvider(DataProvider):
         self._begin(markets, reached)
         filler = Filler(
             self.venue, client, list(self._flows.values()),
-            is_open=self._is_open, changed=self.touch, failed=self.failed, now=self._now,
+            is_open=self._is_open, changed=self.touch, failed=self.failed, oldest=self._oldest, now=self._now,
         )  # fmt: skip
         tasks = [asyncio.ensure_future(line.run(client, self._rest)) for line in self._lines]
         tasks += [asyncio.ensure_future(filler.run())]
@@ -276,6 +282,13 @@ class VenueProvider(DataProvider):
         """Something may be due of a flow."""
         self._dirty.add(flow)
         self._woken.set()
+
+    def _oldest(self) -> int | None:
+        """What is older (ns of the venue) is not fetched; None while its time is not known."""
+        if not self._backfill_max_s:
+            return FOREVER
+        now = self.venue_now or max((line.watch.proven for line in self._lines), default=0)
+        return now - self._backfill_max_s * 10**9 if now else None
 
     def _is_open(self, flow: Flow) -> bool:
         return any(line.watch.subscribed for line in self._lines if flow in line.flows)

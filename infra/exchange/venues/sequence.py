@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from infra.exchange.venues.searching import Search
 from streams.events import Gap, GapFilled
 from streams.gaps import KnownGap
 from streams.ticks import NO_ID
@@ -58,12 +59,17 @@ class Hole:
     end: int
     until: int = 0
     found: dict[int, Trade] = field(default_factory=dict[int, Trade])
+    search: Search | None = None
+    """For the first trade that is not too old to be asked for; None: how old they may be is not known."""
     _vain: dict[int, int] = field(default_factory=dict[int, int])
     """How often a run of ids was asked for in vain, by its first."""
 
     @property
     def wanted(self) -> tuple[int, int] | None:
-        """The first run of ids first ≤ id < stop that can still be had; None where there is none."""
+        """The first run of ids first ≤ id < stop that can still be had, or a part of it to look at; None
+        where there is none."""
+        if self.search is not None and (asks := self.search.asks) is not None:
+            return asks, self.stop
         runs = (run for run in self._missing() if self._vain.get(run[0], 0) <= ASKED_AGAIN)
         return next(runs, None)
 
@@ -76,6 +82,13 @@ class Hole:
     def begins(self) -> int:
         """The first id that is missing."""
         return next(self._missing(), (self.stop, self.stop))[0]
+
+    def answered(self, first: int, page: Sequence[Trade]) -> int:
+        """The venue was asked for what `wanted` says, from `first` on. How often that was in vain."""
+        if self.search is not None and self.search.asks is not None:
+            self.search.answered(first, page)
+            return 0
+        return 0 if any(first <= trade.id < self.stop for trade in page) else self.in_vain(first)
 
     def in_vain(self, first: int) -> int:
         """The venue has nothing of the run that begins with `first`. How often that was so."""
@@ -94,7 +107,8 @@ class Hole:
         )
 
     def take(self, trades: Iterable[Trade]) -> None:
-        self.found.update((trade.id, trade) for trade in trades if self.first <= trade.id < self.stop)
+        first = self.first if self.search is None else max(self.first, self.search.begins)
+        self.found.update((trade.id, trade) for trade in trades if first <= trade.id < self.stop)
 
     def _missing(self) -> Iterator[tuple[int, int]]:
         first = self.first
@@ -108,6 +122,25 @@ class Hole:
         found = [self.found[known] for known in sorted(self.found)]
         self.found.clear()
         return found
+
+    def without_old(self, key: str, reason: str) -> Gap | None:
+        """What is too old to be asked for, which it is without from now on; None where that is nothing, or
+        not known yet."""
+        if self.search is None or self.search.asks is not None or self.search.begins <= self.first:
+            return None
+        first, start = self.first, self.start
+        self.first = self.search.begins
+        self.start = self.end if self.first == self.stop else max(self.search.time - 1, start + 1)
+        self.found = {id: trade for id, trade in self.found.items() if id >= self.first}
+        return Gap(
+            market=key,
+            start=start,
+            end=self.start,
+            reason=reason,
+            final=True,
+            first_id=first,
+            last_id=self.first - 1,
+        )
 
     def ends(self, key: str) -> Iterator[Gap | GapFilled]:
         """That it is filled, but for what is missing, which is final."""
@@ -138,7 +171,8 @@ class TradeSequence:
     alone, where to begin must be said.
 
     `gap_wait` (ns): so long what is behind a hole waits for it; for ever behind one that is longer than
-    `horizon` (ns), in which candles could no longer be revised.
+    `horizon` (ns), in which candles could no longer be revised. `too_old` says in a gap why what is older
+    than its `limit` was not asked for.
     """
 
     def __init__(
@@ -150,6 +184,7 @@ class TradeSequence:
         reached: int = NO_ID,
         reached_time: int = 0,
         gaps: Iterable[KnownGap] = (),
+        too_old: str = "",
     ) -> None:
         self.key = key
         self.repeats = 0
@@ -160,6 +195,8 @@ class TradeSequence:
         self.hole: Hole | None = None
         """What is behind it waits."""
         self._gap_wait, self._horizon = gap_wait, horizon
+        self._oldest: int | None = None
+        self._too_old = too_old
         self._next = max((reached + 1, *(hole.stop for hole in self.open))) if reached != NO_ID else NO_ID
         self.time = max((reached_time, *(hole.end for hole in self.open)))
         """Of the last trade that was handed out, ns."""
@@ -218,6 +255,28 @@ class TradeSequence:
         """Those that are missing, what is waited for first."""
         return [*([self.hole] if self.hole else []), *self.open]
 
+    def limit(self, oldest: int) -> None:
+        """Trades before `oldest` (ns) are not asked for. Of a hole that counts which was said first."""
+        self._oldest = oldest
+        for hole in self.holes:
+            self._measure(hole)
+
+    def _measure(self, hole: Hole) -> None:
+        """Begin to look where what is too old ends, unless it is known already."""
+        if self._oldest is None or hole.search is not None:
+            return
+        if self._oldest > hole.end:
+            hole.search = Search(hole.stop, hole.stop, self._oldest)
+        else:
+            is_old = hole.start < self._oldest - 1
+            hole.search = Search(hole.first, hole.stop if is_old else hole.first, self._oldest)
+        self._leave_out(hole)
+
+    def _leave_out(self, hole: Hole) -> None:
+        gap = hole.without_old(self.key, self._too_old)
+        if gap is not None:
+            self._parts.append(Part((gap,)))
+
     def arrive(self, trade: Trade, now: int) -> None:
         """A trade came live."""
         if self._is_next(trade):
@@ -249,6 +308,9 @@ class TradeSequence:
                 known = self._waiting.get(last.id + 1)
                 self._miss(last.id + 1, known[0].time if known else last.time, now)
         for hole in self.holes:
+            if hole.search is not None and hole.search.asks is not None:
+                hole.search.seen(trades)
+            self._leave_out(hole)
             hole.take(trades)
 
     def rescale(self, price: int, size: int) -> None:
@@ -303,6 +365,7 @@ class TradeSequence:
         waits_for_ever = self.starting or end - start > self._horizon
         self.hole = Hole(self._next, stop, start, end, FOREVER if waits_for_ever else seen + self._gap_wait)
         self._parts.append(Part((self.hole.gap(self.key),)))
+        self._measure(self.hole)
 
     def _pass(self, hole: Hole) -> None:
         """What was waited for is here, or never comes."""
@@ -311,8 +374,9 @@ class TradeSequence:
         self._next, self.hole = hole.stop, None
 
     def _end(self, hole: Hole) -> None:
-        gaps = tuple(hole.ends(self.key))
-        self._parts.append(Part(gaps, fetched=hole.taken()))
+        gaps, fetched = tuple(hole.ends(self.key)), hole.taken()
+        if gaps or fetched:
+            self._parts.append(Part(gaps, fetched=fetched))
 
     def _narrow(self, hole: Hole) -> None:
         """Hand out what was found at the beginning of a hole."""
