@@ -22,6 +22,7 @@ import numpy.typing as npt
 from msgspec import Struct
 
 from infra.commands.journal_view import view
+from infra.research.disk import Disk
 from infra.research.identity import code_hash
 from infra.research.recorded import checkpoints, dead_letters
 from projections.research.columns import BAR, TRADE, At, Columns, Vouched
@@ -88,7 +89,8 @@ def columns_of(
         basis, system = now.basis(), now.system
         records = telling(log.read(JOURNAL, partition, basis.first, basis.stop), basis.stop, progress)
         checkpoints = dict([basis.checkpoint])
-        for columns in gather(records, market, missing, frozenset(basis.dead), checkpoints):
+        zeros = Disk(folder).zeros
+        for columns in gather(records, market, missing, frozenset(basis.dead), checkpoints, zeros):
             found[columns.timeframe] = columns
             _keep(_file(folder, market, columns.timeframe), columns, basis, system)
     return [columns for columns in found.values() if columns is not None]

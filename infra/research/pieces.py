@@ -23,10 +23,10 @@ import msgspec
 import numpy as np
 
 from infra.process.whole_file import whole_file
+from infra.research.disk import FOLDER
 from infra.research.identity import data_hash, product_hash
 from infra.research.ledger import as_text
 from infra.research.over_sets import Done, Row
-from infra.research.sources import FOLDER
 from infra.research.swept import F8, WHOLE, Swept
 from projections.research.daily import BLOCKS
 from projections.research.statistics import DEFINITIONS

@@ -125,7 +125,8 @@ class Result:
     @cached_property
     def honesty(self) -> tuple[Line, ...]:
         """What to know before believing the numbers, in sentences."""
-        spec, columns = self.spec, self.data.prepared.columns
+        spec, prepared = self.spec, self.data.prepared
+        columns = prepared.columns
         stretch = self.outcome.stretches[0]
         revised = columns.revisions[self.outcome.first : self.outcome.last]
         signals = self.happened(of.SIGNAL)
@@ -134,7 +135,7 @@ class Result:
             Evidence(
                 int(self.found.values["days"] or 0),
                 int(self.found.values["trades"] or 0),
-                tripwire(spec.code, spec.params, stretch.history, self.warm, stretch.run),
+                tripwire(spec.code, spec.params, stretch.history, self.warm, stretch.run, prepared.zeros),
                 spec.code.need(spec.params),
                 self.warm,
                 self.bars,
@@ -142,7 +143,7 @@ class Result:
                 self.trips,
                 self.market,
                 int(np.count_nonzero(revised)),
-                self._changed() if revised.any() else None,
+                self._changed() if np.count_nonzero(revised) else None,
                 len(signals),
                 {CODES[code]: count for code, count in sorted(Counter(refused.tolist()).items())},
             )
@@ -154,14 +155,14 @@ class Result:
         code, stretch, warm = self.spec.code, self.outcome.stretches[0], self.warm
         if not isinstance(code, CompiledCode):
             return None
-        final = self.data.prepared.bars is self.data.prepared.columns.bars
-        values = values_of(self.data.prepared.columns, final=final)
+        prepared = self.data.prepared
+        values = values_of(prepared.columns, final=not prepared.is_final, zeros=prepared.zeros)
         higher = tuple(
-            one._replace(values=self.data.prepared.revised[timeframe][: len(one.ends)])
+            one._replace(values=prepared.revised[timeframe][: len(one.ends)])
             for timeframe, one in zip(code.higher, stretch.history.higher, strict=True)
         )
         history = History(stretch.history.ends, values[stretch.first - warm : stretch.last], higher)
-        run = Run(np.empty_like(stretch.run.targets), np.empty_like(stretch.run.values))
+        run = Run(*(prepared.zeros(of.shape, of.dtype) for of in stretch.run))
         rows = len(run.targets)
         failure = code.over(code.fresh(), history, 0, rows, code.pack(self.spec.params), run)
         compared = slice(warm, rows if failure is None else failure.bot)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, TypeAlias, cast
 
 import numpy as np
 
+from infra.research.disk import FOLDER, Disk
+from projections.research.arrays import stretches
 from projections.research.columns import Columns
 from projections.research.run import Prepared
 from projections.strategies.blocks import TIMEFRAMES
@@ -19,10 +21,6 @@ from streams.topics import JOURNAL
 
 if TYPE_CHECKING:
     from infra.research.kept import Progress
-
-FOLDER = "research"
-"""Of a home: the columns that its backtests read."""
-
 
 Above: TypeAlias = Callable[[Sequence[Timeframe]], Sequence[Columns]]
 """Gives the candles of higher timeframes."""
@@ -79,7 +77,8 @@ def recorded(
             f"The journal is read up to record {JOURNAL}:{partition}:{columns.last} of {stop}: the one behind"
             " it cannot be folded, and the engine has not said so yet; `tcpdashboard up` goes on behind it."
         )
-    data = Data(Prepared(columns, higher=above), "journal", words, tuple(notes), {"source": "journal"}, read)
+    prepared = Prepared(columns, higher=above, zeros=Disk(home / FOLDER).zeros)
+    data = Data(prepared, "journal", words, tuple(notes), {"source": "journal"}, read)
     return in_last_revision(data) if final else data
 
 
@@ -90,24 +89,27 @@ def in_last_revision(data: Data) -> Data:
     if columns.assumed:
         words = f"Bars only, in their last revision, which no bot saw: {columns.assumed}"
     origin = {**data.origin, "revision": "last"}
-    return replace(data, prepared=Prepared(columns, final=True), words=words, origin=origin)
+    prepared = Prepared(columns, final=True, zeros=data.prepared.zeros)
+    return replace(data, prepared=prepared, words=words, origin=origin)
 
 
 def _notes(columns: Columns) -> list[str]:
     """How far the trades that fill are from the next open, which is what bars alone would assume."""
-    bars = columns.bars[:-1]
-    filled = np.flatnonzero((bars["trade"] >= 0) & (bars["era"] == columns.bars["era"][1:]))
-    if not len(filled):
+    filled = elsewhere = total = 0
+    for rows in stretches(len(columns.bars), 1):
+        bars, following = columns.bars[rows][:-1], columns.bars[rows][1:]
+        fills = np.flatnonzero((bars["trade"] >= 0) & (bars["era"] == following["era"]))
+        away = np.abs(columns.trades["price"][bars["trade"][fills]] - following["open"][fills])
+        filled, elsewhere = filled + len(fills), elsewhere + int(np.count_nonzero(away))
+        total += int(away.sum())
+    if not filled:
         return []
-    prices = columns.trades["price"][bars["trade"][filled]]
-    away = np.abs(prices - columns.bars["open"][1:][filled])
-    elsewhere = away[away > 0]
     scale, quote = columns.eras[-1].price_scale, columns.eras[-1].quote
-    if not len(elsewhere):
+    if not elsewhere:
         return ["Every trade that fills is at the next candle's open."]
-    mean = Decimal(int(elsewhere.sum())) / len(elsewhere) / 10**scale
+    mean = Decimal(total) / elsewhere / 10**scale
     return [
-        f"The trade that fills is not at the next candle's open in {len(elsewhere) / len(filled):.0%} of all"
+        f"The trade that fills is not at the next candle's open in {elsewhere / filled:.0%} of all"
         f" candles, then {mean:.{scale + 1}f} {quote} away in the mean: so much a test on bars"
         " alone does not know."
     ]

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import Struct
 
+from projections.research.arrays import IN_MEMORY, Zeros, stretches
 from streams.events import Bars, Command, Market
 
 I8 = npt.NDArray[np.int64]
@@ -114,17 +115,19 @@ class Columns(NamedTuple):
     assumed: str = ""
 
 
-def values_of(columns: Columns, *, final: bool = False) -> Floats:
+def values_of(columns: Columns, *, final: bool = False, zeros: Zeros = IN_MEMORY) -> Floats:
     """Open, high, low, close, volume, float64 [L, 5]: bit for bit what a live bot sees."""
     bars = columns.final if final else columns.bars
-    values = np.empty((len(bars), 5))
-    for number, era in enumerate(columns.eras):
-        of_era = bars["era"] == number
-        if not of_era.any():
-            continue
-        for column, name in enumerate(("open", "high", "low", "close", "volume")):
-            scale = era.size_scale if name == "volume" else era.price_scale
-            values[of_era, column] = _divided(bars[name][of_era], scale)
+    values = zeros((len(bars), 5), np.float64)
+    for rows in stretches(len(bars)):
+        part, found = bars[rows], values[rows]
+        for number, era in enumerate(columns.eras):
+            of_era = part["era"] == number
+            if not of_era.any():
+                continue
+            for column, name in enumerate(("open", "high", "low", "close", "volume")):
+                scale = era.size_scale if name == "volume" else era.price_scale
+                found[of_era, column] = _divided(part[name][of_era], scale)
     return values
 
 

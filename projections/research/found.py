@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from projections.fold.by_market import MarketRows
 from projections.fold.candles import CLOSED, TIMEFRAMES
+from projections.research.arrays import Zeros, stretches
 from projections.research.columns import BAR, NONE_YET, NOT_KEPT, TRADE
 from projections.research.waiting import BY_EVENT, CLOSE, MET, WAIT, WAITING, wait, walk
 from streams.ticks import I8
@@ -35,11 +36,12 @@ class Parts(NamedTuple):
 class Found:
     """`mark` and `back` take back what a record led to: nothing before it is touched for good."""
 
-    def __init__(self, timeframes: list[str]) -> None:
+    def __init__(self, timeframes: list[str], zeros: Zeros) -> None:
+        self._zeros = zeros
         self._wanted = sum(1 << _number(timeframe) for timeframe in {*timeframes})
         self._head = np.zeros(4, np.int64)
-        self._told, self._met = np.zeros(_ROWS, CLOSED), np.zeros(_ROWS, MET)
-        self._trades, self._waiting = np.zeros(_ROWS, TRADE), np.zeros(_ROWS, WAIT)
+        self._told, self._met = zeros(_ROWS, CLOSED), zeros(_ROWS, MET)
+        self._trades, self._waiting = zeros(_ROWS, TRADE), zeros(_ROWS, WAIT)
         self._events = np.zeros(_EVENTS, np.int64)
 
     @property
@@ -64,7 +66,7 @@ class Found:
     def event(self, number: int, decided: int) -> None:
         """What happened waits for its trade."""
         if number == len(self._events):
-            self._events = _grown(self._events, number + 1)
+            self._events = self._grown(self._events, number + 1)
         self._events[number] = NONE_YET
         self._make_room(0)
         wait(self._head, self._waiting, decided, BY_EVENT, number, number + 1)
@@ -81,74 +83,101 @@ class Found:
     def parts(self, timeframe: str, events: int) -> Parts:
         """Of a timeframe, with so many events."""
         told_rows, trade_rows, _, _ = self._head.tolist()
-        told, met = self._told[:told_rows], self._met[:told_rows]
-        of_frame = told["timeframe"] == _number(timeframe)
-        told, met = told[of_frame], met[of_frame]
-        closed = told["revision"] == 0
-        bars = _bars(told[closed], met[closed])
+        bars, revised = self._bars(_number(timeframe), told_rows)
         decided = self._events[:events]
-        trades, numbers = _used(self._trades[:trade_rows], [bars["trade"], decided])
-        bars["trade"] = numbers[np.minimum(bars["trade"], trade_rows)]
-        final, revisions = _final(bars, told[~closed], met[~closed])
+        trades, numbers = self._used(self._trades[:trade_rows], bars, decided)
+        for rows in stretches(len(bars)):
+            bars["trade"][rows] = numbers[np.minimum(bars["trade"][rows], trade_rows)]
+        final, revisions = self._final(bars, *revised)
         return Parts(bars, final, revisions, trades, numbers[np.minimum(decided, trade_rows)])
+
+    def _bars(self, timeframe: int, count: int) -> tuple[V, tuple[V, V]]:
+        """The candles of a timeframe as they closed, and their revisions in turn, told and met."""
+        told, met = self._told[:count], self._met[:count]
+        closed = 0
+        for rows in stretches(count):
+            part = told[rows]
+            closed += np.count_nonzero((part["timeframe"] == timeframe) & (part["revision"] == 0))
+        bars, done = self._zeros(int(closed), BAR), 0
+        revised = [np.empty(0, np.intp)]
+        for rows in stretches(count):
+            part, of_frame = told[rows], told["timeframe"][rows] == timeframe
+            first = of_frame & (part["revision"] == 0)
+            to = slice(done, done + int(np.count_nonzero(first)))
+            for name in BAR.names or ():
+                bars[name][to] = (told if name in _CANDLE else met)[name][rows][first]
+            done = to.stop
+            revised.append(rows.start + np.flatnonzero(of_frame & ~first))
+        which = np.concatenate(revised)
+        return bars, (told[which], met[which])
+
+    def _final(self, bars: V, told: V, met: V) -> tuple[V, I8]:
+        """The bars in their last revision, and its number; `told` are the revisions in turn."""
+        revisions: I8 = self._zeros(len(bars), np.int64)
+        if not len(told):
+            return bars, revisions
+        final = self._zeros(len(bars), BAR)
+        for rows in stretches(len(bars)):
+            final[rows] = bars[rows]
+        _, last = np.unique(told["end"][::-1], return_index=True)
+        last = len(told) - 1 - last
+        at = np.searchsorted(bars["end"], told["end"][last])
+        for name in _CANDLE:
+            final[name][at] = told[name][last]
+        final["era"][at] = met["era"][last]
+        revisions[at] = told["revision"][last]
+        return final, revisions
+
+    def _used(self, trades: V, bars: V, decided: I8) -> tuple[V, I8]:
+        """The trades that fill, each with the next one; and by former number the new one, behind them
+        `NONE_YET`."""
+        count = len(trades)
+        fills, used = (self._zeros(count + 1, np.bool_) for _ in range(2))
+        fills[np.minimum(decided, count)] = True
+        for rows in stretches(len(bars)):
+            fills[np.minimum(bars["trade"][rows], count)] = True
+        fills[count] = False
+        for rows in stretches(count):
+            used[np.minimum(trades["next"][rows], count)[fills[rows]]] = True
+        used[count] = False
+        number: I8 = self._zeros(count + 1, np.int64)
+        kept = 0
+        for rows in stretches(count + 1):
+            used[rows] |= fills[rows]
+            here = used[rows]
+            number[rows] = np.where(here, kept + np.cumsum(here) - 1, NONE_YET)
+            kept += int(np.count_nonzero(here))
+        found, done = self._zeros(kept, TRADE), 0
+        for rows in stretches(count):
+            here, part = used[rows], trades[rows]
+            following = np.where(fills[rows], number[np.minimum(part["next"], count)], NOT_KEPT)
+            to = slice(done, done + int(np.count_nonzero(here)))
+            found[to] = part[here]
+            found["next"][to] = following[here]
+            done = to.stop
+        return found, number
 
     def _make_room(self, closed: int) -> None:
         """For one record that closes so many candles."""
         told, trades, waiting, _ = self._head.tolist()
         more = 2 * (waiting + closed) + 1
         if told + closed > len(self._told):
-            self._told, self._met = _grown(self._told, told + closed), _grown(self._met, told + closed)
+            self._told, self._met = (
+                self._grown(self._told, told + closed),
+                self._grown(self._met, told + closed),
+            )
         if trades + more > len(self._trades):
-            self._trades = _grown(self._trades, trades + more)
+            self._trades = self._grown(self._trades, trades + more)
         if waiting + more > len(self._waiting):
-            self._waiting = _grown(self._waiting, waiting + more)
+            self._waiting = self._grown(self._waiting, waiting + more)
+
+    def _grown(self, table: npt.NDArray[Any], rows: int) -> npt.NDArray[Any]:
+        larger = self._zeros(max(2 * len(table), rows), table.dtype)
+        for part in stretches(len(table)):
+            larger[part] = table[part]
+        return larger
 
 
 def _number(timeframe: str) -> int:
     """Raises `ValueError` for none of ours."""
     return TIMEFRAMES.index(timeframe)  # type: ignore[arg-type] - any other is refused by it
-
-
-def _grown(table: npt.NDArray[Any], rows: int) -> npt.NDArray[Any]:
-    larger = np.zeros(max(2 * len(table), rows), table.dtype)
-    larger[: len(table)] = table
-    return larger
-
-
-def _bars(told: V, met: V) -> V:
-    bars = np.empty(len(told), BAR)
-    for name in BAR.names or ():
-        bars[name] = (told if name in _CANDLE else met)[name]
-    return bars
-
-
-def _final(bars: V, told: V, met: V) -> tuple[V, I8]:
-    """The bars in their last revision, and its number; `told` are the revisions in turn."""
-    final, revisions = bars.copy(), np.zeros(len(bars), np.int64)
-    _, last = np.unique(told["end"][::-1], return_index=True)
-    last = len(told) - 1 - last
-    at = np.searchsorted(bars["end"], told["end"][last])
-    for name in _CANDLE:
-        final[name][at] = told[name][last]
-    final["era"][at] = met["era"][last]
-    revisions[at] = told["revision"][last]
-    return final, revisions
-
-
-def _used(trades: V, filling: list[I8]) -> tuple[V, I8]:
-    """The trades that fill, each with the next one; and by former number the new one, behind them
-    `NONE_YET`."""
-    count = len(trades)
-    fills = np.zeros(count + 1, np.bool_)
-    for numbers in filling:
-        fills[np.minimum(numbers, count)] = True
-    fills[count] = False
-    following = np.minimum(trades["next"], count)
-    used = fills.copy()
-    used[following[fills[:count]]] = True
-    used[count] = False
-    number = np.full(count + 1, NONE_YET)
-    number[used] = np.arange(np.count_nonzero(used))
-    kept = trades[used[:count]]
-    kept["next"] = np.where(fills[:count], number[following], NOT_KEPT)[used[:count]]
-    return kept, number

@@ -20,6 +20,7 @@ from msgspec import Struct
 from projections.fold.by_market import MarketRows, by_market
 from projections.fold.candles import CandleBook
 from projections.fold.seen_ids import SeenIds
+from projections.research.arrays import IN_MEMORY, Zeros
 from projections.research.columns import At, Columns, Happening, Vouched
 from projections.research.found import Found
 from streams.codec import input_of
@@ -72,6 +73,7 @@ def gather(
     timeframes: Sequence[str],
     dead: Collection[int] = (),
     checkpoints: Mapping[int, str] | None = None,
+    zeros: Zeros = IN_MEMORY,
 ) -> list[Columns]:
     """The columns of a market, for each timeframe, from the records of its partition, from record 0 on.
 
@@ -84,7 +86,7 @@ def gather(
     `JournalRefusedError` as the fold does.
     """
     recorded = checkpoints or {}
-    found = _Gathering(market, timeframes)
+    found = _Gathering(market, timeframes, zeros)
     for record in records:
         if record.offset != found.offset + 1:
             raise ValueError(f"{record.place}: the record {found.offset + 1} is due")
@@ -132,7 +134,7 @@ class _Sequence(Struct):
 class _Gathering:
     """A market's history as far as it was read: up to `offset`."""
 
-    def __init__(self, key: str, timeframes: Sequence[str]) -> None:
+    def __init__(self, key: str, timeframes: Sequence[str], zeros: Zeros) -> None:
         self.key = key
         self.offset = -1
         self.chain = bytes(32)
@@ -142,7 +144,7 @@ class _Gathering:
         self.events: list[_Event] = []
         self._sources: dict[str, _Sequence] = {}
         self._requests: dict[str, None] = {}
-        self._found = Found(list(timeframes))
+        self._found = Found(list(timeframes), zeros)
         self._place = 0
         self._seen = SeenIds()
         self._gaps = Gaps()

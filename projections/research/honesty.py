@@ -7,6 +7,7 @@ from typing import Final, Literal, NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from projections.research.arrays import stretches
 from projections.research.columns import I8, Table
 from projections.research.round_trips import Trips
 from projections.research.tripwire import Tripwire
@@ -98,8 +99,13 @@ def too_short(
 
 def other_signals(known: Floats, final: Floats) -> int:
     """At how many bars one of two runs, targets f8[n] each, gave a signal that the other did not."""
-    signals = [np.diff(targets, prepend=0.0) != 0.0 for targets in (known, final)]
-    return int(np.count_nonzero((signals[0] | signals[1]) & ((known != final) | (signals[0] != signals[1]))))
+    count, before = 0, (0.0, 0.0)
+    for rows in stretches(len(known)):
+        both = known[rows], final[rows]
+        one, other = (np.diff(part, prepend=last) != 0.0 for part, last in zip(both, before, strict=True))
+        count += int(np.count_nonzero((one | other) & ((both[0] != both[1]) | (one != other))))
+        before = float(both[0][-1]), float(both[1][-1])
+    return count
 
 
 def _sample(trades: int, days: int) -> Line:
@@ -152,7 +158,8 @@ def _warm_up(evidence: Evidence) -> Line:
 
 def _candles(bars: Table) -> Line:
     empty, incomplete = (
-        int(np.count_nonzero(bars["flags"] & int(flag))) for flag in (CandleFlag.EMPTY, CandleFlag.INCOMPLETE)
+        sum(int(np.count_nonzero(bars["flags"][rows] & int(flag))) for rows in stretches(len(bars)))
+        for flag in (CandleFlag.EMPTY, CandleFlag.INCOMPLETE)
     )
     return Line(
         "candles",
@@ -192,10 +199,15 @@ def _across(trips: Trips, starts: I8, stops: I8, last: int) -> npt.NDArray[np.bo
 
 def gaps(bars: Table, step: int) -> tuple[I8, I8]:
     """Where nothing is known, ns UTC from and to: bars that are missing, or flagged incomplete."""
-    ends, flagged = bars["end"], (bars["flags"] & int(CandleFlag.INCOMPLETE)) != 0
-    begins = np.append(ends[:1] - step, ends[:-1])
-    broken = flagged | (ends - begins > step)
-    starts, stops = begins[broken], np.where(flagged, ends, ends - step)[broken]
+    starts = stops = np.empty(0, np.int64)
+    before: I8 = bars["end"][:1] - step
+    for rows in stretches(len(bars)):
+        ends, flagged = bars["end"][rows], (bars["flags"][rows] & int(CandleFlag.INCOMPLETE)) != 0
+        begins = np.append(before, ends[:-1])
+        broken = flagged | (ends - begins > step)
+        starts = np.concatenate([starts, begins[broken]])
+        stops = np.concatenate([stops, np.where(flagged, ends, ends - step)[broken]])
+        before = ends[-1:]
     apart = starts[1:] != stops[:-1]
     first, last = np.append(True, apart), np.append(apart, True)
     return starts[first[: len(starts)]], stops[last[: len(stops)]]

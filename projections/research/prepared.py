@@ -7,7 +7,8 @@ from hashlib import sha256
 import numpy as np
 
 from projections.research.account import STEP
-from projections.research.columns import I8, Columns, values_of
+from projections.research.arrays import IN_MEMORY, Zeros, stretches
+from projections.research.columns import I8, Columns, Table, values_of
 from projections.research.money import constants
 from projections.strategies.histories import Floats, History, beside
 from streams.events import TIMEFRAMES_NS, CandleFlag, Market
@@ -23,21 +24,33 @@ class NotKnownError(Exception):
 class Prepared:
     """Columns with what loops read at each bar beside them: `values` f8[L, 5], `ends` and `closes`
     int64[L], `steps` STEP[L]. `higher`: the candles of timeframes above, as far as they are at hand, and
-    `revised` f8[M, 5] in their other revision."""
+    `revised` f8[M, 5] in their other revision. What is as long as the bars is made by `zeros`, also by who
+    runs over them."""
 
-    def __init__(self, columns: Columns, *, final: bool = False, higher: Iterable[Columns] = ()) -> None:
-        self.columns, self.is_final = columns, final
+    def __init__(
+        self,
+        columns: Columns,
+        *,
+        final: bool = False,
+        higher: Iterable[Columns] = (),
+        zeros: Zeros = IN_MEMORY,
+    ) -> None:
+        self.columns, self.is_final, self.zeros = columns, final, zeros
         self.higher: dict[str, History] = {}
         self.revised: dict[str, Floats] = {}
         self.add(higher)
         self.bars = columns.final if final else columns.bars
-        self.ends: I8 = np.ascontiguousarray(self.bars["end"])
-        self.closes: I8 = np.ascontiguousarray(self.bars["close"])
-        self.steps = np.empty(len(self.bars), STEP)
-        for name in STEP.fields or ():
-            self.steps[name] = self.bars[name]
-        self.values = values_of(columns, final=final)
-        self.incomplete = (self.bars["flags"] & int(CandleFlag.INCOMPLETE)) != 0
+        count = len(self.bars)
+        self.ends: I8 = zeros(count, np.int64)
+        self.closes: I8 = zeros(count, np.int64)
+        self.steps, self.incomplete = zeros(count, STEP), zeros(count, np.bool_)
+        for rows in stretches(count):
+            part, steps = self.bars[rows], self.steps[rows]
+            self.ends[rows], self.closes[rows] = part["end"], part["close"]
+            for name in STEP.fields or ():
+                steps[name] = part[name]
+            self.incomplete[rows] = (part["flags"] & int(CandleFlag.INCOMPLETE)) != 0
+        self.values = values_of(columns, final=final, zeros=zeros)
         self.constants = [constants(market) for market in columns.eras]
         self._digests: dict[tuple[int, tuple[str, ...]], str] = {}
 
@@ -46,13 +59,15 @@ class Prepared:
         what the closes before its last decide, and the candles of timeframes `above`. Specifications stand
         apart, see `under`."""
         if (last, above) not in self._digests:
-            seen = self.bars[:last]
-            fills = seen["trade"][:-1]
-            filling = self.columns.trades[fills[fills >= 0]]
-            digest = sha256()
-            parts = [self.ends[:last], self.values[:last], *(seen[name] for name in ("flags", "live", "era"))]
-            for part in (*parts, *(filling[name] for name in FILLING)):
-                digest.update(np.ascontiguousarray(part).data)
+            digest = sha256(self.ends[:last].data)
+            digest.update(self.values[:last].data)
+            for name in ("flags", "live", "era"):
+                for rows in stretches(last):
+                    digest.update(np.ascontiguousarray(self.bars[name][rows]).data)
+            for name in FILLING:
+                for rows in stretches(last - 1):
+                    fills = self.bars["trade"][rows]
+                    digest.update(self.columns.trades[name][fills[fills >= 0]].data)
             for timeframe in above:
                 closed = self.closed_before(timeframe, last)
                 digest.update(self.of(timeframe).ends[:closed].data)
@@ -67,8 +82,8 @@ class Prepared:
     def add(self, higher: Iterable[Columns]) -> None:
         """Candles of more timeframes."""
         for one in higher:
-            self.higher[one.timeframe] = _closed(one, final=self.is_final)
-            self.revised[one.timeframe] = values_of(one, final=not self.is_final)
+            self.higher[one.timeframe] = _closed(one, self.zeros, final=self.is_final)
+            self.revised[one.timeframe] = values_of(one, final=not self.is_final, zeros=self.zeros)
 
     def history(self, first: int, last: int, warm: int, needs: Mapping[str, int]) -> History:
         """What a strategy reads over the bars `first` … `last` − 1, which is warmed on the `warm` bars
@@ -116,7 +131,9 @@ def era_before(prepared: Prepared, first: int) -> int:
     return int(prepared.bars["era"][first - 1]) if first else 0
 
 
-def _closed(columns: Columns, *, final: bool) -> History:
-    bars = columns.final if final else columns.bars
-    ends: I8 = bars["end"].copy()
-    return History(ends, values_of(columns, final=final))
+def _closed(columns: Columns, zeros: Zeros, *, final: bool) -> History:
+    bars: Table = columns.final if final else columns.bars
+    ends: I8 = zeros(len(bars), np.int64)
+    for rows in stretches(len(bars)):
+        ends[rows] = bars["end"][rows]
+    return History(ends, values_of(columns, final=final, zeros=zeros))

@@ -23,6 +23,7 @@ from projections.research.account import (
     NO_ORDER,
     ROOM,
 )
+from projections.research.arrays import Zeros
 from projections.research.columns import I8, At, Floats, Table, Vouched
 from projections.research.decide import BROKE, HALTED, MODES, RUNNING, STOPPED
 from projections.research.money import CASH, COST, POSITION, SCRATCH, equity
@@ -158,9 +159,9 @@ class Life:
         self.account = np.zeros(5, np.int64)
         self.exists, self.initial_cash = False, 0
         self.code = ""
-        self.equity = np.zeros(last - first, np.int64)
-        self.position = np.zeros(last - first, np.int64)
-        self.marks = np.empty(last - first if marks else 0, MARK)
+        self.equity: I8 = prepared.zeros(last - first, np.int64)
+        self.position: I8 = prepared.zeros(last - first, np.int64)
+        self.marks = prepared.zeros(last - first if marks else 0, MARK)
         self.changes: list[Change] = []
         self.stretches: list[Stretch] = []
         self.strategy: _Strategy | None = None
@@ -234,7 +235,7 @@ class Life:
 
         Raises `StrategyParameterError`."""
         self.leave()
-        strategy = _Strategy(code, params, history, self.at - seen, target)
+        strategy = _Strategy(code, params, history, self.at - seen, target, self.prepared.zeros)
         failure = strategy.warm(seen)
         bot = self.bot
         bot.steps, bot.resumes, bot.target = 1, 1, strategy.midway.target
@@ -333,13 +334,19 @@ class _Strategy:
     """A strategy on its way over a history, of which row 0 is the bar `shift`."""
 
     def __init__(
-        self, code: StrategyCode, params: Params, history: History, shift: int, target: float
+        self,
+        code: StrategyCode,
+        params: Params,
+        history: History,
+        shift: int,
+        target: float,
+        zeros: Zeros,
     ) -> None:
         self.code, self.params, self.history, self.shift = code, params, history, shift
         self.packed = code.pack(params)
         self.midway = code.fresh(target)
         length = len(history.ends)
-        self.run = Run(np.empty(length), np.empty((length, len(code.value_names))))
+        self.run = Run(zeros(length, np.float64), zeros((length, len(code.value_names)), np.float64))
         self.at, self.first, self.failure = 0, 0, ""
 
     def warm(self, rows: int) -> str:

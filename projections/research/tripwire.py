@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
+from projections.research.arrays import IN_MEMORY, Zeros, stretches
 from projections.strategies.code import CompiledCode, Floats, History, Ints, Midway, Run, StrategyCode
 from projections.strategies.parameters import Value
 
@@ -47,7 +48,12 @@ class Tripwire(NamedTuple):
 
 
 def tripwire(
-    code: StrategyCode, params: Mapping[str, Value], history: History, warmed: int, run: Run
+    code: StrategyCode,
+    params: Mapping[str, Value],
+    history: History,
+    warmed: int,
+    run: Run,
+    zeros: Zeros = IN_MEMORY,
 ) -> Tripwire:
     """Ask a strategy again that gave `run` over the whole of `history`, of which the first `warmed` rows lie
     before the run and are not looked at."""
@@ -56,8 +62,8 @@ def tripwire(
     asked = _Asked(code, code.pack(params), code.lookback(params), history, warmed, run)
     if isinstance(code, CompiledCode):
         points = warmed + _spread(len(run.targets) - warmed, BLIND)
-        return Tripwire(len(points), "all bars behind taken away", _blind(asked, points))
-    signals = np.flatnonzero(np.diff(run.targets[warmed:], prepend=0.0))
+        return Tripwire(len(points), "all bars behind taken away", _blind(asked, points, zeros))
+    signals = changes(run.targets[warmed:])
     points = warmed + np.union1d(_spread(len(run.targets) - warmed, POINTS), signals)
     # what lay before the first bar is not known, and behind the last there is nothing to change
     points = points[(points < len(history.ends) - 1) & ((points > warmed) | (warmed == 0))]
@@ -76,16 +82,25 @@ class _Asked(NamedTuple):
     def differs(self, again: Run, start: int, first: int, last: int) -> Peek | None:
         """The first of the rows first … last − 1 that differs. `again` begins with row `start`."""
         names = ("target", *self.code.value_names)
-        given = np.column_stack([self.run.targets[first:last], self.run.values[first:last]])
-        rows = slice(first - start, last - start)
-        then = np.column_stack([again.targets[rows], again.values[rows]])
-        for row, column in np.argwhere(given.view(np.int64) != then.view(np.int64))[:1].tolist():
-            bar = first + row - self.warmed
-            return Peek(bar, names[column], float(given[row, column]), float(then[row, column]))
+        for part in stretches(last - first):
+            rows = slice(first + part.start, first + part.stop)
+            given = np.column_stack([self.run.targets[rows], self.run.values[rows]])
+            rows = slice(rows.start - start, rows.stop - start)
+            then = np.column_stack([again.targets[rows], again.values[rows]])
+            for row, column in np.argwhere(given.view(np.int64) != then.view(np.int64))[:1].tolist():
+                bar = first + part.start + row - self.warmed
+                return Peek(bar, names[column], float(given[row, column]), float(then[row, column]))
         return None
 
     def failed(self, row: int) -> Peek:
         return Peek(row - self.warmed, "target", float(self.run.targets[row]), None)
+
+
+def changes(targets: Floats) -> Ints:
+    """The bars at which a target f8[n] is another than before, at first than 0."""
+    found = [np.flatnonzero(targets[:1])]
+    found += [rows.start + 1 + np.flatnonzero(np.diff(targets[rows])) for rows in stretches(len(targets), 1)]
+    return np.concatenate(found)
 
 
 def _spread(bars: int, count: int) -> Ints:
@@ -94,12 +109,12 @@ def _spread(bars: int, count: int) -> Ints:
     return np.unique(np.append(spread, bars - 1)) if bars else spread[:0]
 
 
-def _blind(asked: _Asked, points: Ints) -> Peek | None:
+def _blind(asked: _Asked, points: Ints, zeros: Zeros) -> Peek | None:
     """Step from the beginning; up to each point, only what is not behind it is there."""
     code, history = asked.code, asked.history
-    above = tuple(one._replace(values=np.full_like(one.values, np.nan)) for one in history.higher)
-    shown = History(history.ends, np.full_like(history.values, np.nan), above)
-    again = Run(np.empty_like(asked.run.targets), np.empty_like(asked.run.values))
+    above = tuple(one._replace(values=_nothing(one.values, zeros)) for one in history.higher)
+    shown = History(history.ends, _nothing(history.values, zeros), above)
+    again = Run(*(zeros(of.shape, of.dtype) for of in asked.run))
     bot, at = code.fresh(), 0
     for point in points.tolist():
         shown.values[at : point + 1] = history.values[at : point + 1]
@@ -111,6 +126,14 @@ def _blind(asked: _Asked, points: Ints) -> Peek | None:
             return asked.differs(again, 0, asked.warmed, failure.bot) or asked.failed(failure.bot)
         at = point + 1
     return asked.differs(again, 0, asked.warmed, at)
+
+
+def _nothing(values: Floats, zeros: Zeros) -> Floats:
+    """As many of them, and each unknown."""
+    unknown: Floats = zeros(values.shape, np.float64)
+    for rows in stretches(len(values)):
+        unknown[rows] = np.nan
+    return unknown
 
 
 def _peek(asked: _Asked, point: int, factor: float) -> Peek | None:

@@ -152,5 +152,29 @@ def _maps(shared: Shared) -> bool:
     return isinstance(shared.setting.data.prepared.bars, np.memmap)
 
 
+def test_bars_of_a_file_go_to_workers_of_this_machine_by_name(tmp_path: Path) -> None:
+    frame_of(2_000).reset_index().to_parquet(tmp_path / "bars.parquet")
+    data = data_of(tmp_path / "bars.parquet")
+    names: Callable[[Shared], str] = _named
+    with joblib.parallel_config("loky"):
+        there = joblib.Parallel(n_jobs=2, mmap_mode="c")(
+            [joblib.delayed(names)(Shared(setting_of(data, Asked())))]
+        )
+    assert there == [str(data.prepared.values.base.filename)]  # pyright: ignore - a memmap's
+
+
+def _named(shared: Shared) -> str:
+    return str(shared.setting.data.prepared.values.filename)  # pyright: ignore - a memmap's
+
+
+def test_a_sweep_over_a_file_is_the_same_in_workers(tmp_path: Path, backend: str) -> None:
+    frame_of(2_000).reset_index().to_parquet(tmp_path / "bars.parquet")
+    grid = {"fast": [5, 10], "slow": [20, 40]}
+    tables = [sweep("sma_cross", data_of(frame_of(2_000)), grid, n_jobs=1, short=True)]
+    with joblib.parallel_config(backend):
+        tables.append(sweep("sma_cross", tmp_path / "bars.parquet", grid, n_jobs=2, short=True))
+    pd.testing.assert_frame_equal(*tables, check_exact=True)
+
+
 def test_every_process_knows_its_version(cluster: Client) -> None:
     assert set(cluster.run(product_hash).values()) == {product_hash()}

@@ -30,8 +30,6 @@ from tests.research import walked
 WORLDS = 120
 RUNS = 3
 """Of each world."""
-BEFORE = 12
-"""More candles than any indicator here reads back."""
 RESTLESS = '''
 from projections.strategies import BaseStrategy, param, sma
 
@@ -155,20 +153,6 @@ MUST = (
 """What must have happened to sets that were walked together."""
 
 
-def part(prepared: Prepared, first: int, last: int) -> Prepared:
-    """Columns of these bars alone, with some before, and with the trades that may fill what they decide."""
-    columns, since = prepared.columns, max(first - BEFORE, 0)
-    begun = int(np.searchsorted(columns.trades["place"], columns.bars["place"][max(first - 1, 0)]))
-    bars, trades = columns.bars[since:last].copy(), columns.trades[begun:].copy()
-    for kept in (bars["trade"], trades["next"]):
-        kept[kept >= 0] -= begun
-    events = [
-        at._replace(bar=at.bar - since, trade=at.trade - begun if at.trade >= 0 else at.trade)
-        for at in columns.events
-    ]
-    return Prepared(columns._replace(bars=bars, trades=trades, events=tuple(events)))
-
-
 def test_split_along_time_anywhere_it_is_the_same_in_every_bit(codes: Strategies) -> None:
     chance, split = random.Random(1), 0
     for seed in range(WORLDS):
@@ -199,13 +183,8 @@ def check_split(chance: random.Random, code: StrategyCode, prepared: Prepared) -
     how, warm = Account(Sizing("equity", 1, 0), True, 10**6), np.zeros(len(packed), np.int64)
     whole, cut = (sets.Sets(code, packed, prepared, 0, warm, how) for _ in range(2))
     whole.over(last)
-    first, *places = sorted({*(chance.randrange(1, last) for _ in range(3)), last})
-    cut.over(first)
-    for to in places:
-        before = min(first, BEFORE)
-        cut.follow(part(prepared, first, to), before)
-        cut.over(to - first + before)
-        first = to
+    for to in sorted({*(chance.randrange(1, last) for _ in range(3)), last}):
+        cut.over(to)
     for name in ("tallies", "trips", "accounts", "ends", "days"):
         assert getattr(whole, name).tobytes() == getattr(cut, name).tobytes(), name
     assert whole.failures == cut.failures

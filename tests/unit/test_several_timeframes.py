@@ -15,6 +15,7 @@ from infra.research.recorded_bars import recorded_bars
 from infra.research.sources import recorded
 from infra.strategies.registry import Strategies, load_strategies
 from infra.upkeep.fresh_home import fold_home
+from projections.research.arrays import IN_MEMORY
 from projections.research.bars import above
 from projections.research.columns import values_of
 from projections.research.tripwire import tripwire
@@ -213,7 +214,7 @@ def test_recorded_candles_give_the_indicators_of_the_journal(
     shown = [backtest("trend", one, strategies=strategies).indicators[SHOWN] for one in (ticks, bars)]
     np.testing.assert_array_equal(shown[0].to_numpy(), shown[1].to_numpy())
     assert not shown[0].isna().all().any()
-    minutes = values_of(above(ticks.prepared.columns, "15m"))
+    minutes = values_of(above(ticks.prepared.columns, "15m", IN_MEMORY))
     assert (minutes != ticks.prepared.higher["15m"].values).any()
 
 
@@ -230,7 +231,7 @@ def test_minutes_are_merged_as_the_fold_merges_them(strategies: Strategies) -> N
 
     minutes_, *higher = gather(live.journal, BTC.key, ["1m", "5m", "15m", "1h"])
     for one in higher:
-        mine = above(minutes_, one.timeframe)
+        mine = above(minutes_, one.timeframe, IN_MEMORY)
         assert mine.bars["end"].tolist() == one.bars["end"].tolist()
         assert values_of(mine).tobytes() == values_of(one).tobytes()
 
