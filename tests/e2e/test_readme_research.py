@@ -20,7 +20,8 @@ SESSION_UNTIL = "equity 1"
 
 def blocks(heading: str, language: str) -> list[str]:
     section = README.split(f"\n## {heading}\n")[1].split("\n## ")[0]
-    return re.findall(rf"```{language}\n(.*?)```", section, re.DOTALL)
+    found = re.findall(r"^```(\w*)\n(.*?)^```$", section, re.DOTALL | re.MULTILINE)
+    return [block for of, block in found if of == language]
 
 
 def commands(block: str) -> list[list[str]]:
@@ -60,18 +61,18 @@ def test_the_research_section_works_as_it_is_written(folder: Path) -> None:
     until = next(i for i, words in enumerate(session) if " ".join(words) == SESSION_UNTIL)
     for words in session[: until + 1]:
         typed(str(COMMAND), *words)
+    many, one = blocks("Research", "python")
+    assert typed(sys.executable, "-c", f"{many}\nprint(targets.shape[1], len(rows))").stdout == "2 2\n"
     said = [typed(str(COMMAND), *words[1:]) for words in commands(blocks("Research", "")[0])]
     assert "The strategy does not look ahead" in said[0].stderr
     assert "an assumption" in said[2].stderr
     assert "the last 20 % of the candles" in said[4].stderr
-    assert said[5].stdout.count("ended") == 5
+    assert said[5].stdout.count("ended") == 7
     assert "it gives the same bytes" in said[7].stderr
     assert json.loads((folder / "parity.json").read_text())["equal"] is True
     assert (folder / "cross.html").stat().st_size > 100_000
     (folder / "cross.html").unlink()
-    one, many = blocks("Research", "python")
-    typed(sys.executable, "-c", one)
+    assert typed(sys.executable, "-c", f"{one}\nprint(len(rows))").stdout == "23\n"
     newest = json.loads(typed(str(COMMAND), "runs", "list", "--json").stdout.splitlines()[0])
     assert (newest["strategy"], newest["market"]) == ("cross", "any:BTC/USDT")
     assert (folder / "cross.html").stat().st_size > 100_000
-    assert typed(sys.executable, "-c", f"{many}\nprint(len(rows))").stdout == "23\n"
