@@ -26,9 +26,9 @@ def list_(context: typer.Context, json: Json = False) -> None:
     if context.invoked_subcommand is not None:
         return
     with Session() as session:
-        from infra.exchange.sources import shown, sources
+        from infra.exchange.sources import facts_of, sources
 
-        rows = [shown(row) for row in sources(session.settings, session.log if session.has_log else None)]
+        rows = [facts_of(row) for row in sources(session.settings, session.log if session.has_log else None)]
     if json:
         for row in rows:
             print_json(row)

@@ -6,7 +6,19 @@ from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request
 
-from api.http import bots, failures, health, journal, markets, page, portfolio, sessions, sockets, strategies
+from api.http import (
+    bots,
+    failures,
+    health,
+    journal,
+    markets,
+    page,
+    portfolio,
+    sessions,
+    sockets,
+    sources,
+    strategies,
+)
 from api.http.asyncapi import document
 from api.http.measured import Measured
 from api.http.models import Problem
@@ -29,7 +41,8 @@ ERRORS: dict[int | str, dict[str, Any]] = {
 described = APIRouter(prefix="/api", tags=["channels"])
 ROUTERS = (
     health.public, health.scraped, health.router, sessions.router, sessions.tokens, markets.router,
-    strategies.router, bots.router, bots.commands, portfolio.router, journal.router, described,
+    sources.router, strategies.router, bots.router, bots.commands, portfolio.router, journal.router,
+    described,
 )  # fmt: skip
 
 

@@ -209,7 +209,7 @@ class DataCollector:
 
     def gauges(self) -> telemetry.Gauges:
         """What is asked for at a scrape, in another thread."""
-        return gauges(self._newest, lambda: {name: name in self._connected for name in self._feeds})
+        return gauges(self._newest, self._feeds, self._connected, self.standings)
 
     def standings(self) -> list[SourceStatus]:
         """How each source stands; may be asked from any thread."""

@@ -14,7 +14,7 @@ from infra.exchange.counts import gap_counts
 from infra.exchange.in_hand import Holder, collectors, status_of
 from infra.exchange.status import MarketStatus, SourceStatus, skew_words
 from infra.present.values import iso
-from infra.process.settings import Settings
+from infra.process.settings import Settings, shown
 from streams.events import FeedState
 from streams.feeds import Feeds
 from streams.gaps import Gaps
@@ -111,8 +111,8 @@ def _days_left(statuses: Iterable[SourceStatus | None]) -> float | None:
     return min(free) / a_day
 
 
-def shown(row: Row) -> dict[str, Any]:
-    """A row at the doors: times are ISO 8601."""
+def facts_of(row: Row) -> dict[str, Any]:
+    """A row at the doors: times are ISO 8601, and a proxy's password is in no text."""
     told, status = row.told, row.status
     provider = status.provider if status else None
     troubles = [t for t in (status and status.trouble, provider and provider.trouble) if t]
@@ -126,7 +126,7 @@ def shown(row: Row) -> dict[str, Any]:
         "source": row.source,
         "collector": row.collector,
         "state": row.state,
-        "reason": row.reason,
+        "reason": shown(row.reason),
         "since": iso(row.since) if row.since else None,
         "age_s": None if told is None or told.age_s is None else round(told.age_s, 3),
         "trades_s": None if told is None else round(told.trades_s, 3),
@@ -141,7 +141,7 @@ def shown(row: Row) -> dict[str, Any]:
         "reconnects": None if provider is None else provider.reconnects,
         "rest_pages": None if provider is None else provider.pages,
         "rest_pages_max": None if provider is None else provider.pages_max,
-        "last_error": trouble.what if trouble else None,
+        "last_error": shown(trouble.what) if trouble else None,
         "last_error_at": iso(trouble.at) if trouble else None,
         "mb_day": None if grown is None else round(grown / 1e6, 3),
         "days_left": None if row.days_left is None else round(row.days_left, 1),

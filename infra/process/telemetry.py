@@ -7,6 +7,7 @@ Labels are partitions, markets, and names of our own: what users write is in non
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from typing import Any
 
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -50,8 +51,9 @@ def exposition() -> bytes:
     return generate_latest(REGISTRY)
 
 
-Gauges = Mapping[str, tuple[str, str, Callable[[], Mapping[str, float]]]]
-"""By name: description, label, and a function of the values by the label's value."""
+Names = str | tuple[str, ...]
+Gauges = Mapping[str, tuple[str, Names, Callable[[], Mapping[Any, float]]]]
+"""By name: description, label or labels, and a function of the values by the labels' values, `Names` too."""
 
 
 class Asked(Collector):
@@ -67,12 +69,16 @@ class Asked(Collector):
         return [GaugeMetricFamily(name, description) for name, (description, _, _) in self._gauges.items()]
 
     def collect(self) -> Iterator[Metric]:
-        for name, (description, label, values) in self._gauges.items():
-            family = GaugeMetricFamily(name, description, labels=[label])
+        for name, (description, labels, values) in self._gauges.items():
+            family = GaugeMetricFamily(name, description, labels=_names(labels))
             with suppress(Exception):
                 for value, number in values().items():
-                    family.add_metric([value], number)
+                    family.add_metric(_names(value), number)
             yield family
+
+
+def _names(names: Names) -> list[str]:
+    return [names] if isinstance(names, str) else list(names)
 
 
 @contextmanager

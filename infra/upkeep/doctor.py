@@ -38,6 +38,8 @@ def examine(default: int, port: int | None = None) -> Findings:
         for finding in _within(part, lambda check=check: check(settings)):
             states[finding.part] = finding.state
             yield finding
+    if states["log"] == "ok":
+        yield from _within("feeds", lambda: progress.feeds(settings))
     if states["log"] == states["database"] == "ok":  # what hangs or is not there is not asked once more
         yield from _within("positions", lambda: progress.positions(settings))
     ports = [f"http://127.0.0.1:{port}"] if port is not None else addresses(settings.home, API)

@@ -14,6 +14,8 @@ from uuid import uuid4
 import pytest
 
 from infra.db.schema import migrate
+from infra.exchange.in_hand import in_hand, tell_status
+from infra.exchange.status import MarketStatus, ProviderStatus, SourceStatus
 from infra.process.addresses import API, announced
 from infra.process.settings import load_settings
 from infra.process.tokens import TokenFile
@@ -23,12 +25,13 @@ from infra.upkeep.doctor import examine
 from infra.upkeep.rebuild import rebuild
 from streams import topics
 from streams.backends import backend_of, open_log
+from streams.events import Feed, FeedState
 from streams.journal import JournalWriter
 from streams.kafka.topics import address_of
 from tests.integration.api.conftest import record
 from tests.integration.command_line import CommandLine
 from tests.integration.running import Running
-from tests.journal import spot
+from tests.journal import START, spot
 from tests.services.kafka import Kafka
 from tests.services.postgres import Postgres
 from tests.services.redis import Redis
@@ -312,3 +315,35 @@ def test_a_port_that_another_program_has_is_a_warning(look: Look, port: int) -> 
         found = look()["api"]
         thread.join()
     assert (found.state, "another program" in found.message) == ("warning", True)
+
+
+def test_markets_that_are_stale_or_down_and_a_clock_that_is_wrong_are_named(look: Look, home: Path) -> None:
+    settings = load_settings({"TCPD_HOME": str(home)})
+    log = open_log(settings.log_url)
+    feed = Feed(market="test:A/USDT", source="feed", state="live", since=START)
+    JournalWriter(log, "feed", 1).append(feed, key=feed.market)
+    log.close()
+    assert look()["feeds"] == Finding(
+        "feeds",
+        "warning",
+        "test:A/USDT: down: nobody collects it; its collector ended without a word",
+        "`tcpdashboard sources` has all that is known of them",
+    )
+    provider = ProviderStatus(-700.0, 0, 0, 60, None, {})
+
+    def told(state: FeedState, provider: ProviderStatus | None = None) -> None:
+        markets = [
+            MarketStatus(f"test:{name}/USDT", state, "deaf", 0, 1.0, 0.0, 0, (0, 0, 0)) for name in "ABCDEFG"
+        ]
+        tell_status(home, SourceStatus("test", 2**62, markets, provider, None, 0, None))
+
+    with in_hand(home, "test", ["A/USDT"]):
+        told("stale")
+        names = ", ".join(f"test:{name}/USDT" for name in "ABCDE")
+        assert look()["feeds"].message == f"{names} and 2 more: stale: deaf"
+        told("live")
+        assert look()["feeds"] == Finding("feeds", "ok", "of 7 markets 7 are live")
+        told("live", provider)
+        found = [finding for finding in examine(0) if finding.part == "feeds"]
+        assert [finding.state for finding in found] == ["warning", "ok"]
+        assert found[0].message == "the clock here is 700 ms behind that of test: have it set by NTP"

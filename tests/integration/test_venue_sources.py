@@ -42,6 +42,12 @@ def sources(cli: CommandLine) -> dict[str, Any]:
     return {row["market"]: row for row in cli.lines("sources", "--json")}
 
 
+def told(up: Running) -> dict[str, Any]:
+    """What the API says of one market, once there is anything."""
+    found = [one for one in up.items("/api/sources") if one["market"] == KEY]
+    return found[0] if found else {"state": None}
+
+
 def ids(cli: CommandLine) -> set[int]:
     """Of all trades in the journal."""
     found: set[int] = set()
@@ -61,14 +67,15 @@ def test_sources_open_gaps_and_a_dead_letter_say_which_trades_are_missing(
     trades[30] = trades[30]._replace(price="0")
     with Running(cli, "up", "--feed", KEY, "--feed", "binance:ETH/USDT") as up:
         served.call("binance", "watched", BTC)
-        up.until(lambda: sources(cli)[KEY]["state"] == "live", "a live market")
+        up.until(lambda: told(up)["state"] == "live", "a live market")
         script = [(70, LeaveOut(5, rest=True)), (150, LeaveOut(9))]
         served.call("binance", "play", served.call("binance", "frames", trades), script=script)
         up.until(lambda: len(ids(cli)) == 294, "trades")
-        up.until(lambda: sources(cli)[KEY]["gaps_final"] == 2, "final gaps")
+        up.until(lambda: told(up)["gaps_final"] == 2, "final gaps")
         up.until(lambda: cli.lines("dead-letters", "--json"), "the dead letter")
         row, other = sources(cli)[KEY], sources(cli)["binance:ETH/USDT"]
-        shown = cli.run("sources")
+        shown, served_by_api = cli.run("sources"), up.items("/api/sources")
+        metrics = up.metrics()
         gaps, letters = cli.lines("gaps", "--open", "--json"), cli.lines("dead-letters", "--json")
         up.finish()
 
@@ -83,6 +90,10 @@ def test_sources_open_gaps_and_a_dead_letter_say_which_trades_are_missing(
     assert (other["state"], other["age_s"], other["gaps_open"], other["refused"]) == ("live", None, 0, 0)
     assert "the clock here is" in shown.stderr and "behind that of binance" in shown.stderr
     assert KEY in shown.stdout
+    assert [one["market"] for one in served_by_api] == [KEY, "binance:ETH/USDT"]
+    assert served_by_api[0].keys() == row.keys() and served_by_api[0]["gaps_final"] == 2
+    assert metrics["tcpd_source_gaps", "final", "BTC/USDT", "binance"] == 2
+    assert metrics["tcpd_source_state", "live", "ETH/USDT", "binance"] == 1
     missing = {id for gap in gaps for id in range(int(gap["first_id"]), int(gap["last_id"]) + 1)}
     assert missing == {int(trade.id) for trade in trades} - ids(cli) == {31, 71, 72, 73, 74, 75}
     (letter,) = letters

@@ -7,7 +7,7 @@ import pytest
 
 from infra.exchange.in_hand import in_hand, tell_status
 from infra.exchange.simulated import START_NS, market
-from infra.exchange.sources import SILENT_NS, shown, sources
+from infra.exchange.sources import SILENT_NS, facts_of, sources
 from infra.exchange.status import MarketStatus, ProviderStatus, SourceStatus, Trouble
 from infra.process.settings import Settings, load_settings
 from streams.backends import open_log
@@ -78,7 +78,7 @@ def test_a_collector_at_work_counts_with_the_gaps_of_the_journal(settings: Setti
         tell_status(settings.home, STATUS)
         (row,) = sources(settings, log, now_ns=NOW)
     assert (row.state, row.gaps, row.days_left) == ("live", (2, 1, 1), 15.0)
-    told = shown(row)
+    told = facts_of(row)
     assert (told["repeats"], told["refused"], told["refused_messages"], told["mb_day"]) == (4, 3, 7, 2000.0)
     assert (told["last_error"], told["rest_pages"], told["reconnects"]) == ("cut", 2, 1)
     assert told["warning"].startswith("the clock here is 612 ms behind that of sim")

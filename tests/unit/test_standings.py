@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 import stamina
+from prometheus_client.parser import text_string_to_metric_families
 
 from infra.exchange.collector import DataCollector
 from infra.exchange.provider import DataProvider, Delivery, FeedReport, Refused
 from infra.exchange.simulated import START_NS, market
 from infra.exchange.status import MarketStatus, ProviderStatus, SourceStatus, skew_words
+from infra.process import telemetry
 from streams.events import BACKFILL, Gap, GapFilled, Market
 from streams.journal import Reached, scan
 from streams.log import Log
@@ -192,3 +194,39 @@ def test_a_market_of_a_provider_that_vouches_is_not_live_before_its_word(log: Lo
 )
 def test_a_clock_is_warned_of_from_half_a_second(skew_ms: float | None, words: str) -> None:
     assert skew_words("x", skew_ms) == words
+
+
+def test_all_that_is_known_of_a_source_stands_in_the_metrics_by_venue_and_symbol(log: Log) -> None:
+    async def test(at: At) -> None:
+        at.provider.given.put_nowait(delivery(1, 100, feeds=(FeedReport(BTC.key, "live", START_NS),)))
+        await at.until(lambda: at.source.markets and at.market().age_s is not None)
+        at.now_s = 864.0
+        with telemetry.asked(at.collector.gauges()):
+            text = telemetry.exposition().decode()
+        found = {
+            (
+                sample.name.removeprefix("tcpd_source_"),
+                *(value for _, value in sorted(sample.labels.items())),
+            ): sample.value
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+            if sample.name.startswith("tcpd_source_")
+        }
+        assert found.pop(("journal_bytes_per_day", "sim")) > 10_000
+        market = ("BTC/USDT", "sim")
+        assert found == {
+            ("state", "live", *market): 1,
+            ("trade_age_seconds", *market): 864,
+            ("trades_per_second", *market): 0,
+            ("gaps", "open", *market): 0,
+            ("gaps", "final", *market): 0,
+            ("gaps", "filled", *market): 0,
+            ("repeats", *market): 4,
+            ("refused", *market): 0,
+            ("clock_skew_seconds", "sim"): 0.0015,
+            ("reconnects", "sim"): 2,
+            ("rest_pages", "sim"): 3,
+            ("rest_pages_allowed", "sim"): 120,
+        }
+
+    run(log, Told([BTC], STATUS), test)

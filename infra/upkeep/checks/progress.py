@@ -7,6 +7,7 @@ from sqlalchemy import Engine
 from infra.channels.store import ChannelStore
 from infra.db import queries
 from infra.db.schema import open_database
+from infra.exchange.sources import facts_of, sources
 from infra.process.settings import Settings
 from infra.upkeep.checks.finding import ANSWER_S, Finding, Findings
 from streams.backends import backend_of, open_log
@@ -15,6 +16,7 @@ from streams.snapshots import latest
 from streams.topics import DERIVED, JOURNAL
 
 CLOCK_SLACK_S = 60
+NAMED_MAX = 5
 LAG_WARNING = 1_000
 """Records; what is worked on is no cause for worry."""
 
@@ -30,6 +32,28 @@ def positions(settings: Settings) -> Findings:
     finally:
         database.dispose()
         log.close()
+
+
+def feeds(settings: Settings) -> Findings:
+    """Whether each market that is or was collected is live, and whether the clock is the venues'."""
+    log = open_log(settings.log_url, answer_s=ANSWER_S)
+    try:
+        rows = sources(settings, log)
+    finally:
+        log.close()
+    alike: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        if row.state in {"stale", "down", "halted"}:
+            alike.setdefault((row.state, row.reason), []).append(row.market)
+    for (state, reason), markets in alike.items():
+        more = f" and {len(markets) - NAMED_MAX} more" if len(markets) > NAMED_MAX else ""
+        message = f"{', '.join(markets[:NAMED_MAX])}{more}: {state}: {reason}"
+        yield Finding("feeds", "warning", message, "`tcpdashboard sources` has all that is known of them")
+    for warning in sorted({facts_of(row)["warning"] for row in rows} - {""}):
+        yield Finding("feeds", "warning", warning, "let the machine keep time with NTP")
+    if rows and not alike:
+        live = sum(row.state == "live" for row in rows)
+        yield Finding("feeds", "ok", f"of {len(rows)} markets {live} are live")
 
 
 def _clock(log: Log) -> Findings:
