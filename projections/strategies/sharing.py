@@ -32,9 +32,7 @@ def column_{number}(values, ends, first, last, begins, parameters, state, column
 
 CHANGES = '''
 
-from math import copysign
-
-from numpy import uint64
+from numpy import float64, int64, uint64
 
 
 @inlined
@@ -44,6 +42,15 @@ def asked(values, first, i, p, position{columns}):
     {values}
     {lines}
     return {signal}
+
+
+@inlined
+def stays(values, first, i, count, p, position{columns}):
+    """Whether no candle of so many from `i` on changes the target that stands, in any bit."""
+    apart, stands = int64(0), float64(position).view(int64)
+    for k in range(i, i + count):
+        apart |= float64(asked(values, first, k, p, position{columns})).view(int64) ^ stands
+    return apart == 0
 
 
 @njit(
@@ -56,8 +63,8 @@ def changes(
 ):
     """The sets `start` … `stop` − 1, each from the candle of `begins` on: where its target changes, to what.
 
-    Returns the set where it ended, at a target that is none. Some candles are asked at once, whether one of
-    them changes the target that stands; of a `careful` call each in its turn.
+    Returns the set where it ended, at a target that is none. Many candles are asked at once, whether one of
+    them changes the target that stands, where one does some of them; of a `careful` call each in its turn.
     """
     for b in range(start, stop):
         at[0] = b
@@ -66,17 +73,18 @@ def changes(
         position = positions[b]
         count = counts[b] = 0
         i = max(first, begins[b])
-        alone = last if careful else i
+        some = alone = last if careful else i
         while i < last:
-            if i >= alone and i + {stride} <= last:
-                same = True
-                for k in range(i, i + {stride}):
-                    wanted = asked(values, first, k, p, position{columns})
-                    same &= (wanted == position) & (copysign(1.0, wanted) == copysign(1.0, position))
-                if same:
-                    i += {stride}
+            if i >= some and i + {many} <= last:
+                if stays(values, first, i, {many}, p, position{columns}):
+                    i += {many}
                     continue
-                alone = i + {stride}
+                some = i + {many}
+            if i >= alone and i + {some} <= last:
+                if stays(values, first, i, {some}, p, position{columns}):
+                    i += {some}
+                    continue
+                alone = i + {some}
             at[1] = i
             wanted = asked(values, first, i, p, position{columns})
             i += 1
@@ -93,8 +101,8 @@ def changes(
         positions[b] = position
     return stop
 '''
-STRIDE = 8
-"""Candles that a set is asked at once."""
+MANY, SOME = 32, 4
+"""Candles that a set is asked at once: so many that the compiler takes vectors, and few around a change."""
 
 Functions: TypeAlias = dict[str, ast.FunctionDef]
 """Those of a module, by name."""
@@ -124,7 +132,8 @@ def shared(text: str) -> Shared | None:
     columns = "".join(_column(k, line, given) for k, line in enumerate(lines))
     places = [(k, place, name) for k, line in enumerate(lines) for place, name in enumerate(line.outputs)]
     changes = CHANGES.format(
-        stride=STRIDE,
+        many=MANY,
+        some=SOME,
         kinds=", f8[:, ::1]" * len(lines),
         arrays="".join(f", c{k}" for k in range(len(lines))),
         columns="".join(f", c{k}, r{k}" for k in range(len(lines))),
