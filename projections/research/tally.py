@@ -122,11 +122,9 @@ def trade(t: Record, net: int, entry: int) -> None:
     """A trade that is closed made `net` of what it entered with."""
     t.trades += 1
     t.net += net
-    if net > 0:
-        t.wins += 1
-        t.won += net
-    elif net < 0:
-        t.lost += net
+    t.wins += net > 0
+    t.won += max(net, 0)
+    t.lost += min(net, 0)
     if entry == 0:
         t.worthless += 1
         return

@@ -48,7 +48,7 @@ from projections.research.tally import TALLY, TRIP
 from streams.ticks import I8
 
 ACCOUNT_SHA256: Final = "a427d59498eeed26db7e1e569f21b67165829bac10bd2d0d4607ca3d91cac4d2"
-TALLY_SHA256: Final = "e80584db4d027510fe55ee5b223fe9213dd478fef59a5198e911322b70e1d9af"
+TALLY_SHA256: Final = "9cbdefb35c6d7014955ae98fc73a8882620af3e373d08efbe54888e5968aef37"
 """As in `projections.research.decide`: numba's cache on disk looks at this file alone."""
 
 WALK: Final = np.dtype([(name, np.int64) for name in ("low", "high", "day")])
@@ -223,7 +223,7 @@ def _over(
             i = _hold(
                 m, w, account, b, t, v, unit, inverse, bars, closes, ends, i, to, day_bars, days, marks, out
             )
-            _told(b, t, trip, w, out, unit, inverse)
+            b.told = b.changed = 0
         else:
             target = b.target
             if change < changes.shape[0] and changes[change] == i:
@@ -231,8 +231,11 @@ def _over(
                 change += 1
             lacks = gap < incomplete.shape[0] and incomplete[gap] == i
             gap += lacks
+            waits = b.order != NO_ORDER
             worth = at_bar(m, w, account, b, bars[i], trades, i, target, lacks, marks, out)
-            if _told(b, t, trip, w, out, unit, inverse):
+            if not waits:
+                b.told = b.changed = 0
+            elif _told(b, t, trip, w, out, unit, inverse):
                 v.low, v.high = _NONE_LOW, _NONE_HIGH
             _note(t, v, worth, i, ends[i], closes[i], account[POSITION], day_bars, days)
             i += 1
