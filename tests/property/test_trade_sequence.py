@@ -61,12 +61,12 @@ def ids(trades: list[Trade]) -> list[int]:
 
 
 def fetch(of: TradeSequence, has: set[int], now: int) -> None:
-    """Ask for every hole once; what is not to be had is given up."""
+    """Ask for every hole until it is over; what is not to be had is given up."""
     for hole in of.holes:
-        first, stop = hole.first, hole.stop
-        of.answered([trade(i) for i in range(first, stop) if i in has], now)
         while (run := hole.wanted) is not None:
-            hole.in_vain(run[0])
+            page = [trade(i) for i in range(run[0], hole.stop) if i in has]
+            hole.answered(run[0], page)
+            of.answered(page, now)
 
 
 events = st.lists(

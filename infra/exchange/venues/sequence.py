@@ -84,11 +84,13 @@ class Hole:
         return next(self._missing(), (self.stop, self.stop))[0]
 
     def answered(self, first: int, page: Sequence[Trade]) -> int:
-        """The venue was asked for what `wanted` says, from `first` on. How often that was in vain."""
+        """The venue was asked for what is `wanted`, from `first` on; nothing of its answer was taken yet. How
+        often that was in vain."""
         if self.search is not None and self.search.asks is not None:
             self.search.answered(first, page)
             return 0
-        return 0 if any(first <= trade.id < self.stop for trade in page) else self.in_vain(first)
+        _, stop = self.wanted or (first, self.stop)
+        return 0 if any(first <= trade.id < stop for trade in page) else self.in_vain(first)
 
     def in_vain(self, first: int) -> int:
         """The venue has nothing of the run that begins with `first`. How often that was so."""
