@@ -12,6 +12,7 @@ from api.cli import (
     audit,
     bots,
     doctor,
+    gaps,
     imports,
     letters,
     logs,
@@ -44,7 +45,7 @@ app.command("serve")(serve.serve)
 app.add_typer(serve.app, name="tokens")
 app.command("import")(imports.import_)
 app.add_typer(markets.app, name="markets")
-app.command("gaps")(markets.gaps)
+app.add_typer(gaps.app, name="gaps")
 app.add_typer(sources.app, name="sources")
 app.add_typer(bots.app, name="bots")
 app.command("candles")(reads.candles)

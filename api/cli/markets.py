@@ -12,7 +12,6 @@ from api.cli.session import Session, who
 
 app = typer.Typer(help="Specify and list markets.", no_args_is_help=True, rich_markup_mode=None)
 
-GAPS = ("market", "start", "end", "first_id", "last_id", "filled", "final", "reason")
 LISTED = (
     "market", "contract", "settle", "price_step", "size_step", "min_size", "closed", "fee", "slippage",
     "feed", "feed_since", "feed_reason",
@@ -89,16 +88,3 @@ def list_(json: Json = False) -> None:
         ]
         rows.sort(key=lambda row: row["market"])
         print_rows(rows, LISTED, json=json)
-
-
-def gaps(
-    only_open: Annotated[bool, typer.Option("--open", help="Only those that nothing has filled in.")] = False,
-    json: Json = False,
-) -> None:
-    """Where trades may be missing, by market and time: the newest gaps in the journal."""
-    with Session() as session:
-        from infra.commands import journal_view
-        from infra.present import facts
-
-        found = journal_view.gaps(session.log, only_open=only_open)
-        print_rows((facts.gap(*one) for one in found), GAPS, json=json)

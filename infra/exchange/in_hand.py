@@ -42,8 +42,11 @@ Tell = Callable[[str], None]
 
 
 @contextmanager
-def in_hand(home: Path, source: str, symbols: Sequence[str]) -> Generator[Tell]:
-    """Have a provider's symbols in hand as `source`, which is `provider` or `provider#name`.
+def in_hand(
+    home: Path, source: str, symbols: Sequence[str], *, or_else: str = "or collect other symbols here"
+) -> Generator[Tell]:
+    """Have a provider's symbols in hand as `source`, which is `provider` or `provider#name`. `or_else` is
+    what can be done besides stopping who has one of them.
 
     Raises `InHandError` naming who has one of them, and `OSError`.
     """
@@ -53,7 +56,7 @@ def in_hand(home: Path, source: str, symbols: Sequence[str]) -> Generator[Tell]:
         with _opened(folder, os.O_RDONLY) as gate:
             fcntl.flock(gate, fcntl.LOCK_EX)  # one at a time looks and takes
             for holder in _holders(home):
-                _refuse(holder, source, symbols)
+                _refuse(holder, source, symbols, or_else)
             fcntl.flock(mine, fcntl.LOCK_EX)
             _file(home, source, "status").unlink(missing_ok=True)  # of one that has ended
             since = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
@@ -102,14 +105,14 @@ def collectors(home: Path) -> list[Holder]:
         return list(_holders(home))
 
 
-def _refuse(holder: Holder, source: str, symbols: Sequence[str]) -> None:
+def _refuse(holder: Holder, source: str, symbols: Sequence[str], or_else: str) -> None:
     if _provider(holder.source) != _provider(source):
         return
     for symbol in symbols:
         if symbol in holder.symbols:
             raise InHandError(
                 f"symbol {symbol!r} of {_provider(source)} is collected by {holder.source!r} ({holder.who}):"
-                " stop that one, or collect other symbols here"
+                f" stop that one, {or_else}"
             )
     if holder.source == source:
         raise InHandError(

@@ -39,6 +39,7 @@ NEEDED = {
     "runs list": "",
     "markets list": "numba",  # a snapshot is read by the fold, which is compiled
     "gaps --open": "numba",
+    "gaps fill --help": "",
     "parity --bot 1 --json": "numba",
     "bots list": "sqlalchemy",
     "bots show 1": "numba sqlalchemy",  # whether its market has a live feed stands in the journal

@@ -51,10 +51,9 @@ class VenueProvider(DataProvider):
     """Trades of a venue through its unmodified ccxt.pro client.
 
     `gap_wait_s`: so long rows wait for what is missing before them. What is older than `backfill_max_s` is
-    not fetched; 0: nothing is. A trade more than `ahead_s` ahead of the
-    venue's clock is refused. `cache_trades` may wait at once; what comes on top is fetched later. `connector`
-    resolves and secures connections in place of the usual one. `now_s` is a clock that never goes back,
-    `wall_ns` the time of day.
+    not fetched; 0: nothing is. A trade more than `ahead_s` ahead of the venue's clock is refused.
+    `cache_trades` may wait at once; what comes on top is fetched later. `connector` resolves and secures
+    connections in place of the usual one. `now_s` is a clock that never goes back, `wall_ns` the time of day.
     """
 
     def __init__(
