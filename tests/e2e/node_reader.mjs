@@ -30,6 +30,8 @@ const isOf = ({ required, properties }, message) =>
 
 const lines = existsSync(file) ? readFileSync(file, "utf8").trim().split("\n") : [];
 let since = lines.length ? JSON.parse(lines.at(-1)).seq : null;
+// the close time of the newest candle, by venue and timeframe: one channel has the candles of all venues
+const newest = new Map();
 
 function take(text) {
   const message = JSON.parse(text);
@@ -37,9 +39,16 @@ function take(text) {
   if (message.type !== "snapshot") {
     if (message.seq === since) return; // a heartbeat or a forming candle
     if ((message.first ?? message.seq) !== since + 1) throw new Error(`out of turn after ${since}: ${text}`);
+    if (message.type === "candle.v1" && message.revision === 0) inTime(message);
   }
   since = message.seq;
   appendFileSync(file, text + "\n");
+}
+
+function inTime({ venue, timeframe, timestamp }) {
+  const of = `${venue} ${timeframe}`;
+  if (newest.get(of) >= timestamp) throw new Error(`${of}: ${timestamp} came after ${newest.get(of)}`);
+  newest.set(of, timestamp);
 }
 
 function read() {

@@ -21,7 +21,7 @@ from tests.e2e.browser import PHONE, Open, Site, Visit, site, table, wait_for
 from tests.e2e.conftest import Home
 from tests.services.redis import Redis
 
-VIEWS = ("markets", "markets/sim/BTC/USDT?tf=5m", "bots", "bots/1", "portfolio", "system")
+VIEWS = ("markets", "markets/sim/BTC/USDT?tf=5m", "bots", "bots/1", "portfolio", "sources", "system")
 MINUTE = timedelta(minutes=1)
 
 

@@ -12,7 +12,7 @@ from streams.backends import open_log
 from streams.log import Log
 from tests.venues.binance import Binance
 from tests.venues.collected import Collected, collecting
-from tests.venues.faults import Close, HalfOpen, Refuse, Repeat, Skew
+from tests.venues.faults import Close, HalfOpen, LeaveOut, Refuse, Repeat, Skew
 from tests.venues.trades import made
 
 BTC, KEY = "BTCUSDT", "binance:BTC/USDT"
@@ -85,19 +85,23 @@ def test_what_rest_refuses_is_the_last_error_by_its_market(log: Log) -> None:
 
 
 def test_a_deaf_market_is_stale_and_live_again_as_the_journal_has_it(log: Log) -> None:
+    """The venue has banned us meanwhile, so nobody dials before the time is over."""
+
     async def test() -> None:
         async with Binance() as venue, collecting(log, at_start(venue)) as collected:
             await collected.live(BTC)
-            venue.publish(TRADES[:50])
-            await collected.has(50)
+            await venue.strike(Refuse(("trades",), 1, 418, retry_after=600))
+            await venue.play(venue.frames(TRADES[:50]), script=[(40, LeaveOut(1))])
+            await collected.until(lambda: status(collected).trouble)
             assert market(collected).state == "live"
             await venue.strike(HalfOpen())
-            venue.publish(TRADES[50:])
             collected.pass_by(11)
             await collected.until(lambda: collected.is_asking)
             collected.pass_by(3)
             await collected.until(lambda: market(collected).state == "stale")
             assert "no answer to a ping" in market(collected).reason
+            venue.publish(TRADES[50:])
+            collected.pass_by(600)
             await collected.has(100)
             await collected.until(lambda: market(collected).state == "live")
 

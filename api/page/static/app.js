@@ -10,6 +10,7 @@ import { show as bots } from "./views/bots.js";
 import { show as login } from "./views/login.js";
 import { show as markets } from "./views/markets.js";
 import { show as portfolio } from "./views/portfolio.js";
+import { show as sources } from "./views/sources.js";
 import { show as system } from "./views/system.js";
 
 const SCOPES = ["read", "trade", "admin"];
@@ -32,6 +33,7 @@ const VIEWS = new Map([
   ["markets", ["Markets", markets]],
   ["bots", ["Bots", (main, context, parts, query) => (parts.length ? bot : bots)(main, context, parts, query)]],
   ["portfolio", ["Portfolio", portfolio]],
+  ["sources", ["Sources", sources]],
   ["system", ["System", system]],
 ]);
 

@@ -92,3 +92,8 @@ export class Markets {
 export function keyOf({ venue, symbol }) {
   return `${venue}:${symbol}`;
 }
+
+/** Where a market is shown. @param {{venue: string, symbol: string}} of */
+export function linkTo({ venue, symbol }) {
+  return `#/markets/${encodeURIComponent(venue)}/${symbol.split("/").map(encodeURIComponent).join("/")}`;
+}

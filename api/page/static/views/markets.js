@@ -4,7 +4,7 @@ import { SECONDS } from "../bars.js";
 import { poll } from "../api.js";
 import { h, missing, setText } from "../dom.js";
 import { clock, duration, group, plain } from "../format.js";
-import { keyOf } from "../markets.js";
+import { keyOf, linkTo } from "../markets.js";
 import { candleTable } from "../candle_table.js";
 import { candlePanel } from "../panel.js";
 import { Table } from "../table.js";
@@ -154,9 +154,4 @@ async function detail(view, market, asked, context) {
 /** @param {string} rate */
 function percentOf(rate) {
   return `${plain((100 * Number(rate)).toFixed(4))} %`;
-}
-
-/** @param {{venue: string, symbol: string}} market */
-function linkTo({ venue, symbol }) {
-  return `#/markets/${encodeURIComponent(venue)}/${symbol.split("/").map(encodeURIComponent).join("/")}`;
 }

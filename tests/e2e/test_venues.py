@@ -1,0 +1,201 @@
+"""The page on exchanges: a venue that goes stale and comes back, and two venues of one symbol."""
+
+import asyncio
+import json
+import threading
+from collections.abc import Coroutine, Iterator
+from contextlib import AsyncExitStack, ExitStack, closing
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+import pytest
+from playwright.sync_api import expect
+
+from infra.exchange.in_hand import in_hand, tell_status
+from infra.process.settings import load_settings
+from streams.backends import open_log
+from tests.e2e.browser import Open, Site, site, table, wait_for
+from tests.e2e.conftest import Home
+from tests.programs import Program
+from tests.services.redis import Redis
+from tests.socket_reader import SocketReader
+from tests.venues.binance import Binance
+from tests.venues.collected import collecting
+from tests.venues.faults import HalfOpen, LeaveOut, Refuse
+from tests.venues.serve import Served
+from tests.venues.trades import Trade, made
+
+T = TypeVar("T")
+BTC, KEY = "BTCUSDT", "binance:BTC/USDT"
+START = 2_000_000_040_000
+"""In ms; a whole minute."""
+READER = Path(__file__).with_name("node_reader.mjs")
+
+
+@pytest.fixture
+def served() -> Iterator[Served]:
+    with Served("binance") as served:
+        served.call("binance", "stand_at", START)
+        yield served
+
+
+def trades(count: int) -> list[Trade]:
+    """A trade a second, at prices that the simulated exchange does not have."""
+    return [one._replace(price=f"1{one.price}") for one in made(BTC, count, start=START, every_ms=1_000)]
+
+
+class AtHand:
+    """A venue and its collector in a thread of this process; its clock is moved by hand, and its home is told
+    how it stands, as by any collector."""
+
+    def __init__(self, home: Home) -> None:
+        self._settings = load_settings(home.environment)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever)
+        self._opened = AsyncExitStack()
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        self.do(self._begin())
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.do(self._end())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def do(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(120)
+
+    async def _begin(self) -> None:
+        enter = self._opened.enter_context
+        log = enter(closing(open_log(self._settings.log_url, partitions=1)))
+        enter(in_hand(self._settings.home, "binance", ["BTC/USDT", "ETH/USDT"]))
+        self.venue = await self._opened.enter_async_context(Binance())
+        self.venue.stand_at(START)
+        symbols = ("BTC/USDT", "ETH/USDT")
+        self.collected = await self._opened.enter_async_context(collecting(log, self.venue, symbols))
+        self._telling = asyncio.create_task(self._tell())
+        await self.collected.live(BTC)
+
+    async def _tell(self) -> None:
+        while True:
+            for status in self.collected.collector.standings():
+                tell_status(self._settings.home, status)
+            await asyncio.sleep(0.1)
+
+    async def _end(self) -> None:
+        self._telling.cancel()
+        await asyncio.gather(self._telling, return_exceptions=True)
+        await self._opened.aclose()
+
+    async def grows_stale(self) -> None:
+        """The connection is deaf, and the venue lets nobody dial for ten minutes."""
+        await self.venue.strike(Refuse(("trades",), 1, 418, retry_after=600))
+        await self.venue.play(self.venue.frames(trades(50)), script=[(40, LeaveOut(1))])
+        await self.collected.until(lambda: self.collected.provider.trouble)
+        await self.venue.strike(HalfOpen())
+        self.collected.pass_by(11)
+        await self.collected.until(lambda: self.collected.is_asking)
+        self.collected.pass_by(3)
+
+    async def comes_back(self) -> None:
+        self.venue.publish(trades(100)[50:])
+        self.collected.pass_by(600)
+
+
+def test_the_view_of_sources_follows_a_venue_that_goes_stale_and_comes_back(
+    home: Home, redis: Redis, visit: Open
+) -> None:
+    home.environment |= {"TCPD_REDIS_URL": redis.url, "TCPD_PARTITIONS": "1"}
+    with AtHand(home) as at, site(home) as shown:
+        one = visit(shown)
+        one.open("sources")
+        page, source = one.page, one.page.locator("tr[data-key='binance']")
+        row = page.locator(f"tr[data-key='binance {KEY}']")
+        badge, why = row.locator(".badge"), row.locator("td[data-title='Why']")
+        live = page.locator(".tiles dd").first
+        expect(badge).to_have_text("live")
+        expect(live).to_have_text("2 of 2")
+        expect(row.locator("td[data-title='Age']")).to_have_text("–")
+
+        at.do(at.grows_stale())
+        expect(badge).to_have_text("stale")
+        expect(why).to_contain_text("no answer to a ping")
+        expect(row.locator("td[data-title='Age']")).not_to_have_text("–")
+        expect(row.locator("td[data-title='Open gaps']")).to_have_text("1")
+        expect(live).to_have_text("0 of 2")
+        expect(source.locator("td[data-title='Cuts']")).to_have_text("1")
+        expect(source).to_contain_text("connection lost: silent for")
+
+        at.do(at.comes_back())
+        expect(badge).to_have_text("live")
+        expect(why).to_have_text("")
+        expect(row.locator("td[data-title='Open gaps']")).to_have_text("0")
+        expect(live).to_have_text("2 of 2")
+        assert one.errors == []
+
+
+def said(served_page: Site, venue: str) -> list[list[str]]:
+    """Close time and prices of a venue's candles, oldest first."""
+    items = served_page.get(f"/api/candles/{venue}/BTC/USDT", limit=5_000)["items"]
+    return [
+        [item["timestamp"][:19].replace("T", " "), *(item[n] for n in ("open", "high", "low", "close"))]
+        for item in items
+    ]
+
+
+def lines(file: Path) -> list[dict[str, Any]]:
+    """What a reader has written whole."""
+    return [json.loads(line) for line in file.read_bytes().split(b"\n")[:-1]] if file.exists() else []
+
+
+def test_two_venues_of_one_symbol_are_one_channel_and_told_apart_by_their_venue(
+    served: Served, home: Home, redis: Redis, visit: Open, node: str, tmp_path: Path
+) -> None:
+    home.environment |= served.environment(tmp_path) | {"TCPD_REDIS_URL": redis.url, "TCPD_PARTITIONS": "1"}
+    home.environment["TCPD_AHEAD_S"] = "86400"
+    taken = tmp_path / "taken.jsonl"
+    with ExitStack() as stack:
+        stack.enter_context(home.start("up", "--feed", KEY))
+        served.call("binance", "watched", BTC)
+        served.call("binance", "publish", trades(200))
+        stack.enter_context(home.start("collect", "--symbol", "BTC/USDT", "--speed", "60"))
+        served_page = stack.enter_context(site(home))
+        wait_for(lambda: len(said(served_page, "binance")) == 3 and len(said(served_page, "sim")) > 3)
+        reader = stack.enter_context(
+            SocketReader(served_page.url, "/ws/market/BTC%2FUSDT", f"Bearer {served_page.token}")
+        )
+        token_file = home.folder / "token"
+        stack.enter_context(
+            Program(node, "--experimental-websocket", READER, served_page.url, token_file, "BTC/USDT", taken)
+        )
+
+        one = visit(served_page)
+        one.open("markets/binance/BTC/USDT")
+        one.page.get_by_text("Closed candles as a table").click()
+        expect(one.page.locator(".candles tbody tr")).to_have_count(3)
+        names = one.page.locator(".list tbody td:first-child")
+        expect(names).to_have_text(["BTC/USDT binance", "BTC/USDT sim (simulated)"])
+        before = len(reader.of("sim"))
+        reader.wait_for(lambda: len(reader.of("sim")) > before + 2)
+        served.call("binance", "publish", trades(400)[200:])
+        expect(one.page.locator(".candles tbody tr")).to_have_count(6)
+        assert [row[:5] for row in table(one.page)] == said(served_page, "binance")
+        assert all(float(row[1]) > 100_000 for row in table(one.page))
+        one.open("markets/sim/BTC/USDT")
+        one.page.get_by_text("Closed candles as a table").click()
+        expect(one.page.locator(".candles tbody tr").nth(3)).to_be_attached()
+        assert all(float(row[1]) < 100_000 for row in table(one.page))
+
+        reader.wait_for(lambda: len(reader.of("binance")) >= 3 and len(reader.of("sim")) >= 3)
+        last = reader.last
+        wait_for(lambda: any(message["seq"] >= last for message in lines(taken)))
+    assert {(m["type"], m["venue"], m["timeframe"]) for m in reader.snapshot["messages"]} >= {
+        ("candle.v1", "binance", "1m"),
+        ("candle.v1", "sim", "1m"),
+    }
+    first = reader.snapshot["seq"] + 1
+    assert [m["seq"] for m in reader.counted] == list(range(first, first + len(reader.counted)))
+    assert {message["venue"] for message in lines(taken)[1:]} == {"binance", "sim"}
