@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import NamedTuple, cast
 
+import numpy as np
+
 from streams import codec
 from streams.events import (
     BACKFILL,
@@ -47,7 +49,7 @@ from streams.genesis import JournalRefusedError, genesis, genesis_of
 from streams.log import Log, LogError
 from streams.pace import Pace
 from streams.records import DATA_BYTES_MAX, Entry, Input, Output, Position, Record, partition_of
-from streams.ticks import KIND_MASK, NO_ID, part, trades, unpack
+from streams.ticks import KIND_MASK, NO_ID, Ticks, is_trade, keys_of, part, trades, unpack
 from streams.topics import JOURNAL, RECORD_BYTES_MAX, SYSTEM
 
 SOURCE_HEADER = "source"
@@ -252,15 +254,20 @@ def _type_header(event: Event) -> tuple[tuple[str, bytes], ...]:
     return ((TYPE_HEADER, event_tag(event).encode()),)
 
 
+WIDE_KNOWN = 2_048
+
+
 class Reached(NamedTuple):
     """How far a market has come, or a source has delivered it: everything up to `time` (ns), trade ids up to
-    `id`, and of a file the rows before `row`. `gaps`: what else is missing of the market, for a provider to
-    fill in where it can.
+    `id`, and of a file the rows before `row`. `known`: of ids of 128 bits, which tell no order, the time and
+    the key (`streams.ticks.key_of`) of the newest trades, the newest last, `WIDE_KNOWN` at most. `gaps`: what
+    else is missing of the market, for a provider to fill in where it can.
     """
 
     time: int = 0
     id: int = NO_ID
     row: int = 0
+    known: tuple[tuple[int, int], ...] = ()
     gaps: tuple[KnownGap, ...] = ()
 
 
@@ -358,7 +365,8 @@ class JournalState:
             ids = None if ticks.id is None or ticks.id.ndim > 1 else ticks.id[mine]
             newest_id = NO_ID if ids is None else int(ids.max(initial=NO_ID))
             promised = int(ticks.time[mine & clock].max(initial=0))
-            _advance(source.reached, market.key, Reached(promised, newest_id, row))
+            known = _known(ticks.take(mine))
+            _advance(source.reached, market.key, Reached(promised, newest_id, row, known))
             newest = int(ticks.time[mine & (ticks.kind & BACKFILL == 0)].max(initial=0))
             _advance(self.newest, market.key, Reached(newest, newest_id))
             if newest:
@@ -422,4 +430,15 @@ _NOTED = {
 
 def _advance(reached: dict[str, Reached], key: str, to: Reached) -> None:
     old = reached.get(key, Reached())
-    reached[key] = Reached(max(old.time, to.time), max(old.id, to.id), max(old.row, to.row))
+    known = (*old.known, *to.known)[-WIDE_KNOWN:] if to.known else old.known
+    reached[key] = Reached(max(old.time, to.time), max(old.id, to.id), max(old.row, to.row), known)
+
+
+def _known(ticks: Ticks) -> tuple[tuple[int, int], ...]:
+    """The newest trades with ids of 128 bits."""
+    if ticks.id is None or ticks.id.ndim == 1:
+        return ()
+    newest = ticks.take(is_trade(ticks.kind)).take(slice(-WIDE_KNOWN, None))
+    assert newest.id is not None
+    keys = keys_of(newest.id.astype(np.uint64, copy=False))
+    return tuple(zip(newest.time.tolist(), keys.tolist(), strict=True))

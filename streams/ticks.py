@@ -22,6 +22,7 @@ NO_ID = -1
 WIDE_BYTES = 16
 NO_WIDE_ID = b"\xff" * WIDE_BYTES
 
+_LOW = 2**64 - 1
 _MARKET = np.dtype("<u2")
 _KIND = np.dtype("u1")
 _INT = np.dtype("<i8")
@@ -154,6 +155,32 @@ def trade_id(ids: Ids, row: int) -> str:
         return str(int(ids[row]))
     low, high = ids[row].tolist()
     return f"{high:016x}{low:016x}"
+
+
+def wide_ids(ids: Sequence[int]) -> NDArray[np.uint64]:
+    """Numbers below 2**128 as ids of 128 bits."""
+    halves = [(number & _LOW, number >> 64) for number in ids]
+    return np.array(halves, _WIDE).reshape(-1, 2)
+
+
+def key_of(wide_id: int) -> int:
+    """A hash of 64 bits of an id of 128: that of `projections.fold.identities`."""
+    return _mixed(_mixed(0, wide_id & _LOW), wide_id >> 64)
+
+
+def keys_of(ids: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """The same of a column [n, 2]."""
+    return _mixed(_mixed(0, ids[:, 0]), ids[:, 1])
+
+
+def _mixed(seed: Any, value: Any) -> Any:
+    """64 bits of both, ints or columns, well mixed (the finaliser of MurmurHash3)."""
+    h = seed ^ value
+    h ^= h >> 33
+    h = h * 0xFF51AFD7ED558CCD & _LOW
+    h ^= h >> 33
+    h = h * 0xC4CEB9FE1A85EC53 & _LOW
+    return h ^ (h >> 33)
 
 
 def _no_ids(rows: int, width: tuple[int, ...]) -> Ids:

@@ -9,7 +9,15 @@ from collections.abc import Collection
 from projections.fold.pipeline import Pipeline
 from projections.strategies.code import StrategyCode
 from streams.gaps import Gaps, KnownGap
-from streams.journal import SOURCE_HEADER, JournalState, KnownBot, Reached, SourceState, scan
+from streams.journal import (
+    SOURCE_HEADER,
+    WIDE_KNOWN,
+    JournalState,
+    KnownBot,
+    Reached,
+    SourceState,
+    scan,
+)
 from streams.log import Log
 from streams.records import partition_of
 from streams.snapshots import latest
@@ -136,7 +144,8 @@ def _folded(log: Log, partition: int, state: JournalState, source: str = "") -> 
         if market.watermark > 0:
             state.newest[key] = Reached(market.watermark, market.newest_id)
             # a batch cut in two may have brought some trades of its newest nanosecond: ids tell
-            of_source.reached[key] = Reached(market.watermark - 1, market.newest_id)
+            known = market.newest_wide(WIDE_KNOWN)
+            of_source.reached[key] = Reached(market.watermark - 1, market.newest_id, known=known)
     return folded.applied + 1
 
 

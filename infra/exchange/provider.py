@@ -68,10 +68,13 @@ class Delivery:
     def __post_init__(self) -> None:
         rows = self.ticks.rows
         for (name, column), dtype in zip(self.ticks._asdict().items(), _DTYPES, strict=True):
-            if column is not None and (column.dtype != dtype or column.shape != (rows,)):
-                raise ValueError(
-                    f"column {name!r} has shape {column.shape} of {column.dtype}, not ({rows},) of {dtype}"
-                )
+            if column is None or (column.dtype == dtype and column.shape == (rows,)):
+                continue
+            if name == "id" and column.dtype == np.uint64 and column.shape == (rows, 2):
+                continue  # of 128 bits
+            raise ValueError(
+                f"column {name!r} has shape {column.shape} of {column.dtype}, not ({rows},) of {dtype}"
+            )
         if rows and int(self.ticks.market.max()) >= len(self.keys):
             raise ValueError(f"a row has market {int(self.ticks.market.max())} of {len(self.keys)}")
 

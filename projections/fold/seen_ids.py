@@ -5,7 +5,18 @@ import numpy as np
 import numpy.typing as npt
 
 from projections.fold import identities
-from projections.fold.identities import NEWEST_ID, REUSED, RING, SPANS_USED, UNDECIDED, WRITTEN, Table
+from projections.fold.identities import (
+    CHECK,
+    KEY,
+    NEWEST_ID,
+    REUSED,
+    RING,
+    SPANS_USED,
+    TIME,
+    UNDECIDED,
+    WRITTEN,
+    Table,
+)
 from streams.ticks import I8, NO_ID, Ids
 
 
@@ -55,6 +66,12 @@ class SeenIds:
     def undecided(self) -> int:
         """How many trades count as new that may be repeats."""
         return self._count(UNDECIDED, 0)
+
+    def newest_wide(self, count: int) -> tuple[tuple[int, int], ...]:
+        """Time and key (`streams.ticks.key_of`) of those with ids of 128 bits among the newest."""
+        rows = np.frombuffer(self.state().ring, np.int64).reshape(-1, 3)[-count:]
+        rows = rows[rows[:, CHECK] & 1 == 1]
+        return tuple(zip(rows[:, TIME].tolist(), rows[:, KEY].view(np.uint64).tolist(), strict=True))
 
     def add(self, ids: Ids, time: I8, price: I8, size: I8, scales: tuple[int, int]) -> Found:
         """Take rows, shape (n,) each, at the scales of price and size."""

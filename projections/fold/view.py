@@ -44,6 +44,10 @@ class MarketView:
         """The highest trade id of 64 bits that was folded, `NO_ID` for none."""
         return self._tape.seen.newest_id
 
+    def newest_wide(self, count: int) -> tuple[tuple[int, int], ...]:
+        """Time and key of trades with ids of 128 bits among the newest that were folded, the newest last."""
+        return self._tape.seen.newest_wide(count)
+
     @property
     def account(self) -> Account:
         """Of all its trades so far."""

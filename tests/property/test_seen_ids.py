@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from projections.fold.identities import RING
 from projections.fold.seen_ids import SeenIds
-from streams.ticks import NO_WIDE_ID, Ids
+from streams.ticks import NO_WIDE_ID, Ids, key_of
 
 SCALES = (1, 3)
 Trade = tuple[int, int, int, int]
@@ -168,3 +168,13 @@ def test_it_goes_back_over_what_was_overwritten(before: int, since: int, step: i
     seen.go_back()
     assert seen.state() == state
     assert not fold(seen, [c[-RING:] for c in history(np.arange(0, before * step, step))], bits).fresh.any()
+
+
+def test_the_newest_ids_of_128_bits_are_told_by_their_keys_also_out_of_a_snapshot() -> None:
+    seen = SeenIds()
+    add(seen, [(n, n, 1, 10) for n in range(100)], 128)
+    add(seen, [(7, 500, 1, 10), (-1, 600, 1, 10)], 128)
+    newest = [(n, key_of(n | n % 7 << 64)) for n in (98, 99)] + [(500, key_of(7))]
+    assert seen.newest_wide(3) == SeenIds(seen.state()).newest_wide(3) == tuple(newest)
+    add(seen, [(1, 1, 1, 10)], 64)
+    assert seen.newest_wide(2) == ((500, key_of(7)),) and SeenIds().newest_wide(9) == ()

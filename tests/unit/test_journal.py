@@ -23,10 +23,19 @@ from streams.events import (
     StartBot,
     StopBot,
 )
-from streams.journal import JournalState, JournalWriter, KnownBot, Reached, command_entry, next_epoch, scan
+from streams.journal import (
+    WIDE_KNOWN,
+    JournalState,
+    JournalWriter,
+    KnownBot,
+    Reached,
+    command_entry,
+    next_epoch,
+    scan,
+)
 from streams.log import Log, LogError
 from streams.records import Entry, Position, partition_of
-from streams.ticks import NO_ID, Ticks, concatenate, pack, unpack
+from streams.ticks import NO_ID, Ticks, concatenate, key_of, pack, unpack, wide_ids
 from streams.topics import JOURNAL, RECORD_BYTES_MAX
 
 KEY = "sim:BTC/USDT"
@@ -280,3 +289,14 @@ def test_what_an_older_writer_appends_behind_a_newer_one_does_not_count(log):
 
 def test_an_epoch_is_above_the_known_one_even_where_the_clock_went_back():
     assert next_epoch(2**62) == 2**62 + 1
+
+
+def test_of_ids_of_128_bits_the_newest_trades_are_known_by_their_keys(log: Log) -> None:
+    writer = JournalWriter(log, "bybit", 1)
+    for first in (0, WIDE_KNOWN):
+        numbers = range(first, first + WIDE_KNOWN)
+        rows = ticks(first, WIDE_KNOWN)._replace(id=wide_ids([n << 64 for n in numbers]))
+        writer.append(pack([ROW_MARKET], concatenate([rows, clock(numbers[-1] * 1_000)])), key=KEY)
+    reached = scan(log, range(log.partitions)).source("bybit").reached[KEY]
+    assert (reached.time, reached.id) == ((2 * WIDE_KNOWN - 1) * 1_000, NO_ID)
+    assert reached.known == tuple((n * 1_000, key_of(n << 64)) for n in range(WIDE_KNOWN, 2 * WIDE_KNOWN))

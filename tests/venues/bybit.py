@@ -30,7 +30,30 @@ class Bybit(FakeVenue):
     }
 
     def made_listing(self) -> list[dict[str, Any]]:
-        return [self.instrument(base, "USDT") for base in ("BTC", "ETH", "SOL")]
+        spot = [self.instrument(base, "USDT") for base in ("BTC", "ETH", "SOL")]
+        return [*spot, self.contract("linear", "BTC", "USDT"), self.contract("inverse", "BTC", "USD")]
+
+    @staticmethod
+    def contract(
+        category: str, base: str, quote: str, price_step: str = "0.01", size_step: str = "0.00001"
+    ) -> dict[str, Any]:
+        """A perpetual one."""
+        return {
+            "category": category,
+            "symbol": base + quote,
+            "contractType": f"{category.capitalize()}Perpetual",
+            "status": "Trading",
+            "baseCoin": base,
+            "quoteCoin": quote,
+            "settleCoin": quote if category == "linear" else base,
+            "launchTime": "1584230400000",
+            "deliveryTime": "0",
+            "priceScale": "2",
+            "leverageFilter": {"minLeverage": "1", "maxLeverage": "100.00", "leverageStep": "0.01"},
+            "priceFilter": {"minPrice": "0.10", "maxPrice": "1999999.80", "tickSize": price_step},
+            "lotSizeFilter": {"minOrderQty": size_step, "maxOrderQty": "1190.000", "qtyStep": size_step},
+            "fundingInterval": 480,
+        }
 
     @staticmethod
     def instrument(
@@ -63,6 +86,9 @@ class Bybit(FakeVenue):
     def set_steps(self, row: dict[str, Any], price: str, size: str) -> None:
         row["priceFilter"]["tickSize"] = price
         row["lotSizeFilter"]["basePrecision" if row["category"] == "spot" else "qtyStep"] = size
+
+    def is_about(self, query: Mapping[str, str], market: str) -> bool:
+        return market_of(query.get("category", ""), query.get("symbol", "")) == market
 
     def frames(self, trades: Iterable[Trade]) -> list[Frame]:
         """Trades of one market and millisecond come together; numbered ones get an id as Bybit has them."""

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from decimal import Decimal
 from typing import Any, NamedTuple
+from uuid import UUID
 
 from infra.exchange.collector import DataCollector
 from infra.exchange.venues.known import VENUES
@@ -141,8 +142,11 @@ def rows(log: Log, key: str = "binance:BTC/USDT") -> list[Row]:
             ticks = unpack(event)
             mine = ticks.take((ticks.market == keys.index(key)) & is_trade(ticks.kind))
             assert mine.id is not None
-            columns = (mine.id, mine.time, mine.price, mine.size, mine.kind)
-            for id, at, price, size, kind in zip(*(c.tolist() for c in columns), strict=True):
+            ids = (
+                [low | high << 64 for low, high in mine.id.tolist()] if mine.id.ndim > 1 else mine.id.tolist()
+            )
+            columns = (mine.time, mine.price, mine.size, mine.kind)
+            for id, at, price, size, kind in zip(ids, *(c.tolist() for c in columns), strict=True):
                 found.append(Row(id, at, price, size, kind & ~BACKFILL, bool(kind & BACKFILL)))
     return found
 
@@ -174,7 +178,7 @@ def expected(trades: Sequence[Trade], price_scale: int = 2, size_scale: int = 5)
     kinds = {"buy": 1, "sell": 2}
     return [
         Row(
-            int(trade.id),
+            int(trade.id) if trade.id.isdecimal() else UUID(trade.id).int,
             trade.time * 1_000_000,
             int(Decimal(trade.price).scaleb(price_scale)),
             int(Decimal(trade.size).scaleb(size_scale)),

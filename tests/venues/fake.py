@@ -146,6 +146,10 @@ class FakeVenue(ABC):
     @abstractmethod
     def set_steps(self, row: dict[str, Any], price: str, size: str) -> None: ...
 
+    def is_about(self, query: Mapping[str, str], market: str) -> bool:
+        """Whether a request for trades is for those of a market."""
+        return market in query.values()
+
     def frames(self, trades: Iterable[Trade]) -> list[Frame]:
         return [Frame([trade]) for trade in trades]
 
@@ -169,7 +173,7 @@ class FakeVenue(ABC):
         def asked() -> bool:
             watching = [c.asked_before for c in self.connections if market in c.channels and not c.gone]
             since = self.requests[max(watching) :] if watching else ()
-            return any(r.kind == "trades" and market in r.query.values() for r in since)
+            return any(r.kind == "trades" and self.is_about(r.query, market) for r in since)
 
         async with self._changed:
             await self._changed.wait_for(asked)

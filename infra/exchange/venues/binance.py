@@ -25,6 +25,7 @@ class Binance:
     page = 1000
     pages_a_minute = 120  # of 6,000 weight a minute, 25 each
     symbols_max = 100
+    is_by_contract = False
 
     def prepare(self, exchange: Any) -> None:
         """No request goes out with the key that is none."""

@@ -5,8 +5,9 @@ from collections.abc import Callable, Sequence
 
 from infra.exchange.venues.client import VenueClient
 from infra.exchange.venues.flow import Flow
+from infra.exchange.venues.overlap import OverlapSequence
 from infra.exchange.venues.searching import Search
-from infra.exchange.venues.sequence import Hole, Trade
+from infra.exchange.venues.sequence import Hole, Trade, TradeSequence
 from infra.exchange.venues.venue import NotServedError, Venue
 from streams.ticks import NO_ID
 
@@ -107,6 +108,8 @@ class Filler:
         sequence = flow.sequence
         if now < flow.ask_at or flow.ended:
             return 9, None
+        if isinstance(sequence, OverlapSequence):
+            return self._urgency_of_newest(flow, sequence, now), None
         if sequence.hole is not None:
             return (0, sequence.hole) if sequence.hole.wanted else (9, None)
         if sequence.doubtful and self._is_open(flow):
@@ -115,14 +118,27 @@ class Filler:
             return 2, hole
         return (3, None) if flow.is_quiet(now) and self._is_open(flow) else (9, None)
 
+    def _urgency_of_newest(self, flow: Flow, sequence: OverlapSequence, now: float) -> int:
+        """The same where the newest page is all that can be asked for."""
+        if sequence.compares or flow.is_too_fine or not self._is_open(flow):
+            return 9
+        if sequence.doubtful:
+            return 0 if sequence.holds else 1
+        if flow.wants(now):
+            return 2
+        return 3 if flow.is_quiet(now) else 9
+
     async def _ask(self, flow: Flow, hole: Hole | None) -> None:
+        sequence = flow.sequence
         try:
-            if hole is not None:
-                await self._fill(flow, hole)
-            elif flow.sequence.next_id == NO_ID:
-                await self._begin(flow)
+            if isinstance(sequence, OverlapSequence):
+                await self._compare(flow, sequence)
+            elif hole is not None:
+                await self._fill(flow, sequence, hole)
+            elif sequence.next_id == NO_ID:
+                await self._begin(flow, sequence)
             else:
-                await self._continue(flow)
+                await self._continue(flow, sequence)
             self._failures = 0
         except NotServedError:
             raise
@@ -135,20 +151,28 @@ class Filler:
         flow.asked = self._now()
         self._changed(flow)
 
-    async def _fill(self, flow: Flow, hole: Hole) -> None:
+    async def _compare(self, flow: Flow, sequence: OverlapSequence) -> None:
+        """The newest page."""
+        asked = sequence.asked()
+        page = flow.page(await self._client.newest(flow.market.symbol))
+        if page is None:
+            return
+        if vain := sequence.answered(page, asked, int(self._now() * 1e9)):
+            flow.ask_at = self._now() + AGAIN_S * 2 ** (vain - 1)
+
+    async def _fill(self, flow: Flow, sequence: TradeSequence, hole: Hole) -> None:
         """A page of what a hole misses."""
         assert hole.wanted is not None
         first, _ = hole.wanted
         page = flow.fetched(await self._client.trades_from(flow.market.symbol, first), first)
         tries = hole.answered(first, page)
-        flow.sequence.answered(page, int(self._now() * 1e9))
+        sequence.answered(page, int(self._now() * 1e9))
         if tries:
             flow.ask_at = self._now() + AGAIN_S * 2 ** (tries - 1)
 
-    async def _continue(self, flow: Flow) -> None:
+    async def _continue(self, flow: Flow, sequence: TradeSequence) -> None:
         """The last trade, as the venue has it, and a page of what came behind it; where that is not all, the
         newest too, so that it is known how much is missing."""
-        sequence = flow.sequence
         doubts = sequence.doubts
         last = sequence.next_id - 1
         page, is_newest = await self._client.trades_behind(flow.market.symbol, last)
@@ -162,10 +186,9 @@ class Filler:
         if is_newest and doubts == sequence.doubts:
             sequence.trust()
 
-    async def _begin(self, flow: Flow) -> None:
+    async def _begin(self, flow: Flow, sequence: TradeSequence) -> None:
         """The newest trade, behind which a market begins; or, where the journal was promised all up to a time
         without a trade, the first since then."""
-        sequence = flow.sequence
         since, page = sequence.time, flow.fetched(await self._client.newest(flow.market.symbol))
         before = [trade for trade in page if not since or trade.time <= since]
         if before:

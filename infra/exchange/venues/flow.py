@@ -1,12 +1,15 @@
 """One market on its way from a venue: what is let in at the door, and what goes into the journal."""
 
+import zlib
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
+from uuid import UUID
 
 import msgspec
 
 from infra.exchange.provider import FeedReport, Refused
 from infra.exchange.venues.markets import OffScaleError, units
+from infra.exchange.venues.overlap import OverlapSequence
 from infra.exchange.venues.sequence import MS_NS, Part, Trade, TradeSequence
 from streams.events import FeedState, Market, RowKind
 
@@ -38,13 +41,19 @@ class Flow:
     """A market's trades, from ccxt's form to what is told of them. Times `now` are in seconds of a clock that
     never goes back."""
 
-    def __init__(self, market: Market, sequence: TradeSequence, now: float, *, promised: int) -> None:
+    def __init__(
+        self, market: Market, sequence: TradeSequence | OverlapSequence, now: float, *, promised: int
+    ) -> None:
         self.market, self.sequence = market, sequence
+        self._is_ordered = isinstance(sequence, TradeSequence)
+        """Whether ids tell where a trade belongs."""
         self.promised = promised
         """Up to when everything was promised, ns of the venue."""
         self.refused: list[Refused] = []
         self.off_scale: list[Mapping[str, Any]] = []
-        """Trades that are finer than the specification; it may have changed."""
+        """Trades that are finer than the specification, and what came behind them."""
+        self._too_fine: Mapping[str, Any] | None = None
+        """One of a page."""
         self.asked = now
         """When the venue was asked last for what may have come behind the newest trade."""
         self.ask_at = now
@@ -60,7 +69,14 @@ class Flow:
     def arrive(self, told: Mapping[str, Any], now: float, latest: int | None) -> Trade | None:
         """A trade came live; None where it cannot be let in, and its place in the sequence stays empty.
         `latest` (ns): what is later is of the venue's future."""
-        trade = self._read(told, latest)
+        if self.off_scale and not self._is_ordered:
+            self._set_aside(told)  # it came behind those, which nothing else tells
+            return None
+        try:
+            trade = self._read(told, latest)
+        except OffScaleError:
+            trade = None
+            self._set_aside(told)
         if trade is None:
             self.sequence.doubt()
             return None
@@ -72,12 +88,32 @@ class Flow:
     def fetched(self, page: Iterable[Mapping[str, Any]], first: int = 0) -> list[Trade]:
         """Trades that the venue answered with, from the id `first` on, by id and each once, without those
         that cannot be let in."""
-        found = (trade for told in page if (trade := self._read(told, None)) is not None)
-        by_id = {trade.id: trade for trade in found if trade.id >= first}
+        by_id: dict[int, Trade] = {}
+        for told in page:
+            try:
+                trade = self._read(told, None)
+            except OffScaleError:
+                self._set_aside(told)
+                continue
+            if trade is not None and trade.id >= first:
+                by_id[trade.id] = trade
         return [by_id[id] for id in sorted(by_id)]
 
+    def page(self, page: Iterable[Mapping[str, Any]]) -> list[Trade] | None:
+        """The same of a venue whose ids tell no order, as it has them: in the place of one that cannot be let
+        in stands one of size 0. None where one is finer than the market's scales, which may have changed."""
+        found: list[Trade] = []
+        for told in page:
+            try:
+                trade = self._read(told, None)
+            except OffScaleError:
+                self._too_fine = told
+                return None
+            found.append(trade or Trade(_any_id(told), 0, 0, 0, 0))
+        return found
+
     def _read(self, told: Mapping[str, Any], latest: int | None) -> Trade | None:
-        """A trade at the market's scales."""
+        """A trade at the market's scales. Raises `OffScaleError`, once."""
         try:
             time = int(told["timestamp"]) * MS_NS
             if latest is not None and time > latest:
@@ -85,15 +121,22 @@ class Flow:
             price = units(told["price"], self.market.price_scale)
             size = units(told["amount"], self.market.size_scale)
             kind = KINDS.get(str(told["side"]), int(RowKind.TRADE))
-            return Trade(int(told["id"]), time, kind, price, size)
-        except OffScaleError as error:
-            if len(self.off_scale) < OFF_SCALE_MAX:
-                self.off_scale.append(told)
-            else:
-                self._refuse(told, str(error))
+            read_id = int if self._is_ordered else wide_id
+            return Trade(read_id(told["id"]), time, kind, price, size)
+        except OffScaleError:
+            if str(told.get("id") or "") not in self._bad:
+                raise
         except (ValueError, TypeError, KeyError) as error:
             self._refuse(told, str(error) if type(error) is ValueError else repr(error))
         return None
+
+    def _set_aside(self, told: Mapping[str, Any]) -> None:
+        """It waits for its market's scales."""
+        if len(self.off_scale) < OFF_SCALE_MAX:
+            self.off_scale.append(told)
+        else:
+            self.sequence.doubt()
+            self._refuse(told, f"{OFF_SCALE_MAX:,} others wait for their market's scales")
 
     def _refuse(self, told: Mapping[str, Any], reason: str) -> None:
         """Once, however often the venue repeats it."""
@@ -111,11 +154,33 @@ class Flow:
         self.sequence.rescale(price, size)
         self.market = market
         again, self.off_scale = self.off_scale, []
-        for trade in self.fetched(again):
-            self.sequence.arrive(trade, int(now * 1e9))
-        still, self.off_scale = self.off_scale, []
-        for told in still:
+        for told in again:
+            if (trade := self._read_again(told)) is not None:
+                self.sequence.arrive(trade, int(now * 1e9))
+            elif not self._is_ordered:
+                self.sequence.doubt()
+        if self._too_fine is not None:
+            self._read_again(self._too_fine)
+            self._too_fine = None
+
+    def _read_again(self, told: Mapping[str, Any]) -> Trade | None:
+        """As `_read`; what is still too fine is refused."""
+        try:
+            return self._read(told, None)
+        except OffScaleError:
             self._refuse(told, "it is finer than its market's scales, also as the venue tells them now")
+            return None
+
+    @property
+    def is_too_fine(self) -> bool:
+        """Whether the venue has a trade that is finer than the specification; it may have changed."""
+        return bool(self.off_scale) or self._too_fine is not None
+
+    def wants(self, now: float) -> bool:
+        """Whether the venue should be asked for something now."""
+        if isinstance(self.sequence, TradeSequence):
+            return bool(self.sequence.holes) or self.sequence.doubtful
+        return not self.is_too_fine and self.sequence.wants(int(now * 1e9))
 
     def is_quiet(self, now: float) -> bool:
         """Whether nothing came for so much longer than usual that the venue should be asked."""
@@ -137,3 +202,19 @@ class Flow:
     @property
     def is_live(self) -> bool:
         return self._state is not None and self._state[0] == "live"
+
+
+def wide_id(text: str) -> int:
+    """An id of up to 128 bits: a number or a UUID. Raises `ValueError` for another."""
+    number = int(text) if text.isdecimal() else UUID(text).int
+    if number >= 2**128:
+        raise ValueError(f"id {text!r} has more than 128 bits")
+    return number
+
+
+def _any_id(told: Mapping[str, Any]) -> int:
+    """Of a trade that may have none: always the same."""
+    try:
+        return wide_id(str(told.get("id")))
+    except ValueError:
+        return zlib.crc32(repr(told.get("info")).encode())

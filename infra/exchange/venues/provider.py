@@ -12,6 +12,7 @@ Why: ADR 38.
 import asyncio
 import logging
 import time
+from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -24,12 +25,13 @@ from infra.exchange.venues.filling import Filler
 from infra.exchange.venues.flow import Flow, Message
 from infra.exchange.venues.line import Line
 from infra.exchange.venues.markets import UnknownSymbolError, listed, market_of
+from infra.exchange.venues.overlap import OverlapSequence
 from infra.exchange.venues.sequence import FOREVER, Part, TradeSequence
 from infra.exchange.venues.venue import Venue
 from infra.process.spans import span
 from streams.events import BACKFILL, MINUTE_NS, Market
 from streams.journal import Reached
-from streams.ticks import Ticks
+from streams.ticks import Ticks, wide_ids
 
 if TYPE_CHECKING:
     import aiohttp
@@ -89,29 +91,44 @@ class VenueProvider(DataProvider):
         """Nothing is known of the markets but what the journal has."""
         now = self._now()
         self._flows = {market.symbol: self._flow(market, reached.get(market.key), now) for market in markets}
-        size = self.venue.symbols_max
-        names = list(self._flows)
-        self._lines = [
-            Line(self.venue, self, [self._flows[name] for name in names[start : start + size]], now)
-            for start in range(0, len(names), size)
-        ]
+        self._lines = [Line(self.venue, self, flows, now) for flows in self._by_line()]
         self._dirty = set(self._flows.values())
         self._held, self._looked = 0, now
         self._aside: list[Message] = []
         self._woken = asyncio.Event()
         self._markets_wanted, self._markets_read = asyncio.Event(), now
 
+    def _by_line(self) -> Iterator[list[Flow]]:
+        """The flows that share a connection."""
+        together: dict[str, list[Flow]] = defaultdict(list)
+        for flow in self._flows.values():
+            together[flow.market.contract if self.venue.is_by_contract else ""].append(flow)
+        size = self.venue.symbols_max
+        for flows in together.values():
+            yield from (flows[start : start + size] for start in range(0, len(flows), size))
+
     def _flow(self, market: Market, reached: Reached | None, now: float) -> Flow:
         known = reached or Reached()
-        sequence = TradeSequence(
-            market.key,
-            gap_wait=int(self._gap_wait_s * 1e9),
-            horizon=market.horizon_min * MINUTE_NS,
-            reached=known.id,
-            reached_time=known.time,
-            gaps=known.gaps,
-            too_old=f"older than --backfill-max {span(self._backfill_max_s)}",
-        )
+        gap_wait, horizon = int(self._gap_wait_s * 1e9), market.horizon_min * MINUTE_NS
+        if self.venue.ids == "any":
+            sequence = OverlapSequence(
+                market.key,
+                gap_wait=gap_wait,
+                horizon=horizon,
+                reached_time=known.time,
+                known=known.known,
+                gaps=known.gaps,
+            )
+        else:
+            sequence = TradeSequence(
+                market.key,
+                gap_wait=gap_wait,
+                horizon=horizon,
+                reached=known.id,
+                reached_time=known.time,
+                gaps=known.gaps,
+                too_old=f"older than --backfill-max {span(self._backfill_max_s)}",
+            )
         return Flow(market, sequence, now, promised=known.time)
 
     # ------------------------------------------------------------ what the collector calls
@@ -178,9 +195,10 @@ class VenueProvider(DataProvider):
         try:
             while True:
                 self._woken.clear()
+                touched = self._dirty
                 for message in self._due():
                     yield message
-                if any(flow.sequence.holes or flow.sequence.doubtful for flow in self._dirty):
+                if any(flow.wants(self._now()) for flow in touched):
                     filler.wanted.set()
                 for task in tasks:
                     if task.done():
@@ -202,9 +220,11 @@ class VenueProvider(DataProvider):
         for place, part in raw.parts:
             columns += [(place, BACKFILL, Part(rows=part.fetched))] if part.fetched else []
             columns += [(place, 0, part)] if part.rows else []
-        rows = [(place, bit, *trade) for place, bit, part in columns for trade in part.rows]
-        table = np.array(rows, np.int64).reshape(-1, 7)
-        place, bit, ids, at, kind, price, size = (np.ascontiguousarray(column) for column in table.T)
+        rows = [(place, bit, *trade[1:]) for place, bit, part in columns for trade in part.rows]
+        table = np.array(rows, np.int64).reshape(-1, 6)
+        place, bit, at, kind, price, size = (np.ascontiguousarray(column) for column in table.T)
+        numbers = [trade.id for _, _, part in columns for trade in part.rows]
+        ids = wide_ids(numbers) if self.venue.ids == "any" else np.array(numbers, np.int64)
         ticks = Ticks(place.astype(np.uint16), (kind | bit).astype(np.uint8), at, price, size, ids)
         return Delivery(
             raw.keys,
@@ -257,10 +277,11 @@ class VenueProvider(DataProvider):
         if trade is not None:
             line.watch.traded(trade.time, now)
             self._held += 1
-        elif flow.off_scale:
+        elif flow.is_too_fine:
             self._markets_wanted.set()
-        if (anew := flow.sequence.anew) is not None:
-            flow.ended = f"its trade ids began anew: {anew.id} came after {flow.sequence.next_id - 1}"
+        sequence = flow.sequence
+        if isinstance(sequence, TradeSequence) and (anew := sequence.anew) is not None:
+            flow.ended = f"its trade ids began anew: {anew.id} came after {sequence.next_id - 1}"
             logger.error("%s: %s; nothing more of it is taken", flow.market.key, flow.ended)
 
     def failed(self, what: str) -> None:
@@ -281,6 +302,8 @@ class VenueProvider(DataProvider):
         """Something may be due of a flow."""
         self._dirty.add(flow)
         self._woken.set()
+        if flow.is_too_fine:
+            self._markets_wanted.set()
 
     def _oldest(self) -> int | None:
         """What is older (ns of the venue) is not fetched; None while its time is not known."""
@@ -392,6 +415,6 @@ class VenueProvider(DataProvider):
             return
         if market != flow.market:
             self._aside.append(Message((market.key,), markets=(market,)))
-        if market != flow.market or flow.off_scale:
+        if market != flow.market or flow.is_too_fine:
             flow.specified(market, self._now())
         self.touch(flow)

@@ -149,7 +149,7 @@ class Hole:
         start = self.start
         for first, stop in self._missing():
             before, behind = self.found.get(first - 1), self.found.get(stop)
-            gap_start = _before(before.time) if before else self.start
+            gap_start = ms_before(before.time) if before else self.start
             gap_end = max(behind.time if behind else self.end, gap_start + 1)
             if start < gap_start:
                 yield GapFilled(market=key, start=start, end=gap_start)
@@ -317,10 +317,10 @@ class TradeSequence:
 
     def rescale(self, price: int, size: int) -> None:
         """The market's scales have grown by these factors."""
-        self._ready = [_scaled(trade, price, size) for trade in self._ready]
-        self._waiting = {id: (_scaled(t, price, size), now) for id, (t, now) in self._waiting.items()}
+        self._ready = [scaled(trade, price, size) for trade in self._ready]
+        self._waiting = {id: (scaled(t, price, size), now) for id, (t, now) in self._waiting.items()}
         for hole in self.holes:
-            hole.found = {id: _scaled(trade, price, size) for id, trade in hole.found.items()}
+            hole.found = {id: scaled(trade, price, size) for id, trade in hole.found.items()}
 
     def due(self, now: int) -> list[Part]:
         """What can go into the journal now, in this order."""
@@ -362,7 +362,7 @@ class TradeSequence:
     def _miss(self, stop: int, end: int, seen: int) -> None:
         """The ids up to `stop` are missing: say so, behind what is ready."""
         self._flush()
-        start = _before(self.time)
+        start = ms_before(self.time)
         end = max(end, start + 1)
         waits_for_ever = self.starting or end - start > self._horizon
         self.hole = Hole(self._next, stop, start, end, FOREVER if waits_for_ever else seen + self._gap_wait)
@@ -386,7 +386,7 @@ class TradeSequence:
         if first == hole.first:
             return
         found = [hole.found.pop(known) for known in range(hole.first, first)]
-        start = min(max(_before(found[-1].time), hole.start), hole.end - 1)
+        start = min(max(ms_before(found[-1].time), hole.start), hole.end - 1)
         filled = (GapFilled(market=self.key, start=hole.start, end=start),) if hole.start < start else ()
         hole.first, hole.start = first, start
         self._parts.append(Part((hole.gap(self.key), *filled), fetched=found))
@@ -417,12 +417,12 @@ class TradeSequence:
             self._ready = []
 
 
-def _before(time: int) -> int:
+def ms_before(time: int) -> int:
     """In front of the millisecond: others of the same may be missing."""
     return max(time // MS_NS * MS_NS - 1, 0)
 
 
-def _scaled(trade: Trade, price: int, size: int) -> Trade:
+def scaled(trade: Trade, price: int, size: int) -> Trade:
     return trade._replace(price=trade.price * price, size=trade.size * size)
 
 

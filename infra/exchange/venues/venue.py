@@ -29,6 +29,8 @@ class Venue(Protocol):
     """Of backfill: half of what it allows."""
     symbols_max: int
     """Symbols on one connection."""
+    is_by_contract: bool
+    """A connection has markets of one kind of contract alone."""
 
     def prepare(self, exchange: Any) -> None:
         """What its ccxt client needs besides its options."""

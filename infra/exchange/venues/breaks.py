@@ -1,0 +1,84 @@
+"""What `overlap` reckons with: a page of a venue's newest trades, and a break, a place between two trades
+behind one another where others may be missing."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import NamedTuple
+
+from infra.exchange.venues.sequence import FOREVER, Part, Trade, ms_before
+from streams.events import Gap, GapFilled
+from streams.gaps import KnownGap
+
+
+class Asked(NamedTuple):
+    """Which doubt and which trade were the newest when a page was asked for."""
+
+    doubts: int
+    rank: int
+
+
+class Page(NamedTuple):
+    """The newest trades, each with its key, in the venue's order; `at` in ns of the caller's clock."""
+
+    trades: list[tuple[int, Trade]]
+    asked: Asked
+    at: int
+
+
+@dataclass(eq=False)
+class Break:
+    """Trades may be missing in (start, end] ns, behind that of `rank` and before that of rank `behind`."""
+
+    since: int
+    number: int
+    """Of the first and the newest doubt that it stands for."""
+    start: int
+    rank: int
+    behind: int = FOREVER
+    end: int = 0
+    until: int = FOREVER
+    """What is behind it waits until then."""
+    vain: int = 0
+    """How often the page was older than what is behind it."""
+    found: list[Trade | None] | None = None
+    """What there is of it in the end; a None stands for what cannot be had."""
+    told: bool = False
+    """Whether the journal has its gap."""
+
+    def gap(self, key: str) -> Gap:
+        return Gap(market=key, start=self.start, end=self.end, reason="trades may be missing")
+
+    def ends(self, key: str) -> Iterator[Gap | GapFilled]:
+        """That it is filled, but for what cannot be had, which is final."""
+        found, start, known = self.found or [], self.start, self.start
+        for place, item in enumerate(found):
+            if item is not None:
+                known = ms_before(item.time)
+                continue
+            if place and found[place - 1] is None:
+                continue
+            behind = next((later.time for later in found[place:] if later is not None), self.end)
+            gap_start = max(known, start)
+            if start < gap_start:
+                yield GapFilled(market=key, start=start, end=gap_start)
+            start = max(behind, gap_start + 1)
+            reason = "trades are nowhere to be had"
+            yield Gap(market=key, start=gap_start, end=start, reason=reason, final=True)
+        if start < self.end:
+            yield GapFilled(market=key, start=start, end=self.end)
+
+    def parts(self, key: str) -> Iterator[Part]:
+        """What goes into the journal at its end; nothing where nothing was missing."""
+        if self.found and not self.told:
+            yield Part((self.gap(key),))
+        if self.start < self.end and (self.found or self.told):
+            fetched = [trade for trade in self.found or () if trade is not None]
+            yield Part(tuple(self.ends(key)), fetched=fetched)
+
+
+def of_journal(gap: KnownGap, known: Iterable[int]) -> Iterator[Break]:
+    """A gap of the journal, parted at the times of trades in it that are known."""
+    edges = [gap.start, *sorted({time for time in known if gap.start < time < gap.end}), gap.end]
+    for start, end in pairwise(edges):
+        yield Break(0, 0, start, 0, 0, end, told=True)
