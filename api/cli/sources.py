@@ -60,7 +60,7 @@ def _said(rows: list[dict[str, Any]]) -> Iterator[str]:
     errors = ((row["source"], row["last_error_at"], row["last_error"]) for row in rows if row["last_error"])
     yield from (f"{source}, last error at {at}: {what}" for source, at, what in dict.fromkeys(errors))
     if rows and rows[0]["days_left"] is not None:
-        yield f"at what is written in a day, the disk lasts {rows[0]['days_left']} days"
+        yield f"as the log grows, the disk lasts {rows[0]['days_left']} days"
 
 
 @app.command()

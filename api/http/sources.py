@@ -44,7 +44,7 @@ class Source(BaseModel):
     last_error_at: Time | None
     mb_day: float | None = Field(description="That the source writes into the journal.", examples=[412.5])
     days_left: float | None = Field(
-        description="The disk lasts, at what all sources of this home write; null while too little is known.",
+        description="The disk lasts, as the whole log grows; null while too little is known.",
         examples=[87.5],
     )
 

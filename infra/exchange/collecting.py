@@ -2,16 +2,16 @@
 
 import asyncio
 import re
-import shutil
+import time
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from typing import NamedTuple
-from urllib.parse import unquote, urlsplit
 
 from msgspec.structs import replace
 
 from infra.commands.journal_view import source_state
 from infra.exchange.collector import DataCollector
+from infra.exchange.disk import Disk
 from infra.exchange.in_hand import Tell, in_hand, tell_status
 from infra.exchange.provider import DataProvider
 from infra.exchange.simulated import VENUE, SimulatedExchange
@@ -78,16 +78,16 @@ class Collecting:
 
     async def _tell(self, collector: DataCollector) -> None:
         """Leave word of how the sources stand, again and again."""
+        disk = Disk(self._settings.log_url, time.monotonic())
         while True:
-            for standing in collector.standings():
-                status = replace(standing, disk_free=self._disk_free())
-                with suppress(OSError):  # on a full disk the log says so
-                    await asyncio.to_thread(tell_status, self._settings.home, status)
+            with suppress(OSError):  # on a full disk the log says so
+                await asyncio.to_thread(self._tell_once, collector, disk)
             await asyncio.sleep(TELL_S)
 
-    def _disk_free(self) -> int | None:
-        url = urlsplit(self._settings.log_url)
-        return shutil.disk_usage(unquote(url.path)).free if url.scheme == "embedded" else None
+    def _tell_once(self, collector: DataCollector, disk: Disk) -> None:
+        looked = disk.look(time.monotonic())
+        for standing in collector.standings():
+            tell_status(self._settings.home, replace(standing, disk=looked))
 
     def is_connected(self) -> bool:
         """Whether the providers deliver."""

@@ -338,7 +338,7 @@ class DataCollector:
         # a market that was specified before the last stop, and then had no time for its first row
         begun = {market.key: Reached() for market in markets if market.key in self._state.markets}
         reached = begun | self._state.source(name).reached
-        for key, gaps in self._state.gaps.items():
+        for key, gaps in list(self._state.gaps.items()):  # others are at work
             if key in reached:
                 reached[key] = reached[key]._replace(gaps=tuple(gaps.open))
         queue: asyncio.Queue[Message | None] = asyncio.Queue(QUEUE_MESSAGES)

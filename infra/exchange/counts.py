@@ -7,14 +7,11 @@ from contextlib import suppress
 import numpy as np
 
 from infra.exchange.lost import Lost
-from infra.exchange.recent import DAY_S, MINUTE_S, Recent
+from infra.exchange.recent import DAY_S, GROWTH_KNOWN_S, MINUTE_S, Recent
 from infra.exchange.status import MarketStatus, Trouble
 from streams.events import BACKFILL, FeedState, Gap, GapFilled, JournalEvent, Market
 from streams.gaps import Gaps
 from streams.ticks import Ticks, is_trade
-
-GROWTH_KNOWN_S = 600.0
-"""What came in a shorter time says nothing of a day."""
 
 
 class Counts:

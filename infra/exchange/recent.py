@@ -6,6 +6,8 @@ from collections import deque
 
 STEPS = 60
 MINUTE_S, DAY_S = 60.0, 86_400.0
+GROWTH_KNOWN_S = 600.0
+"""What came in a shorter time says nothing of a day."""
 
 
 class Recent:

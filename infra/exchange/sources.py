@@ -102,13 +102,11 @@ def _recorded(feeds: Mapping[str, Feeds], *, is_shared: bool) -> Iterator[Row]:
 
 
 def _days_left(statuses: Iterable[SourceStatus | None]) -> float | None:
-    """So long the disk lasts at what all of them write; None where that is not known of one."""
-    known = [status for status in statuses if status is not None]
-    grown = [status.bytes_day for status in known]
-    free = [status.disk_free for status in known if status.disk_free is not None]
-    if not free or None in grown or not (a_day := sum(size for size in grown if size)):
-        return None
-    return min(free) / a_day
+    """So long the disk lasts as the log grows, by whoever sees it grow fastest: each sees all of it. None
+    where too little is known."""
+    disks = [status.disk for status in statuses if status is not None and status.disk is not None]
+    days = [disk.free / disk.grown_day for disk in disks if disk.grown_day]
+    return min(days, default=None)
 
 
 def facts_of(row: Row) -> dict[str, Any]:

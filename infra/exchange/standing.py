@@ -4,7 +4,7 @@ import time
 
 from infra.exchange.asked import parted
 from infra.exchange.feed import Feed
-from infra.exchange.status import SourceStatus
+from infra.exchange.status import ProviderStatus, SourceStatus, Trouble
 from streams.events import FeedState
 
 ASKING = "its markets are asked for"
@@ -14,7 +14,7 @@ BEGINNING = "nothing is known of it yet"
 def standing(feed: Feed, failing: str, now_s: float) -> SourceStatus:
     """`failing`: what its provider fails with, "" while it delivers; `now_s` of the clock by which it is
     counted."""
-    told = feed.provider.status()
+    told = _told(feed)
     states = ((key, _state(feed, key, failing, reports=told is not None)) for key in feed.keys)
     return SourceStatus(
         feed.writer.source,
@@ -25,6 +25,15 @@ def standing(feed: Feed, failing: str, now_s: float) -> SourceStatus:
         feed.counts.refused,
         feed.counts.bytes_day(now_s),
     )
+
+
+def _told(feed: Feed) -> ProviderStatus | None:
+    """What a provider says costs nobody anything but its own."""
+    try:
+        return feed.provider.status()
+    except Exception as error:  # noqa: BLE001 - whatever it makes of it
+        feed.counts.trouble = Trouble(f"its status: {error!r}", time.time_ns())
+        return None
 
 
 def _state(feed: Feed, key: str, failing: str, *, reports: bool) -> tuple[FeedState, str, int] | None:

@@ -49,10 +49,17 @@ class MarketStatus(Struct, frozen=True):
     gaps: tuple[int, int, int]
 
 
+class DiskStatus(Struct, frozen=True):
+    """Bytes that are free where the log is, and by how many it grows in a day; None: too little is known."""
+
+    free: int
+    grown_day: float | None
+
+
 class SourceStatus(Struct, frozen=True):
     """A source and its markets at the time `at`, in ns. `bytes_day`: of its journal records, by the last day
-    or what is known of it, None where that is too little. `disk_free`: bytes where the log is, None where
-    that is elsewhere. `refused`: what belongs to no market."""
+    or what is known of it, None where that is too little. `disk`: None where the log is elsewhere. `refused`:
+    what belongs to no market."""
 
     source: str
     at: int
@@ -61,7 +68,7 @@ class SourceStatus(Struct, frozen=True):
     trouble: Trouble | None
     refused: int
     bytes_day: float | None
-    disk_free: int | None = None
+    disk: DiskStatus | None = None
 
 
 def skew_words(venue: str, skew_ms: float | None) -> str:

@@ -2,13 +2,16 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
+from msgspec.structs import replace
 
+from infra.exchange.disk import Disk
 from infra.exchange.in_hand import in_hand, tell_status
 from infra.exchange.simulated import START_NS, market
 from infra.exchange.sources import SILENT_NS, facts_of, sources
-from infra.exchange.status import MarketStatus, ProviderStatus, SourceStatus, Trouble
+from infra.exchange.status import DiskStatus, MarketStatus, ProviderStatus, SourceStatus, Trouble
 from infra.process.settings import Settings, load_settings
 from streams.backends import open_log
 from streams.events import Feed, FeedState, Gap, GapFilled, JournalEvent
@@ -19,7 +22,9 @@ BTC = market("BTC/USDT")
 NOW = START_NS + 10**12
 TOLD = MarketStatus(BTC.key, "live", "", 0, 0.5, 2.0, 3, (0, 0, 0))
 PROVIDER = ProviderStatus(-612.0, 1, 2, 120, Trouble("cut", NOW - 5), {BTC.key: 4})
-STATUS = SourceStatus("sim", NOW, [TOLD], PROVIDER, Trouble("failed", NOW - 9), 7, 2e9, 30 * 10**9)
+STATUS = SourceStatus(
+    "sim", NOW, [TOLD], PROVIDER, Trouble("failed", NOW - 9), 7, 2e9, DiskStatus(30 * 10**9, 2e9)
+)
 NO_GAPS = (0, 0, 0)
 
 
@@ -108,11 +113,33 @@ def test_a_collector_that_tells_nothing_any_more_is_stale(settings: Settings) ->
     assert "has told nothing since 2026-01-01T00:16:40Z" in row.reason
 
 
-def test_the_disk_lasts_as_long_as_all_collectors_leave_it(settings: Settings) -> None:
-    other = SourceStatus("x", NOW, [], None, None, 0, 1e9, 30 * 10**9)
+def test_the_disk_lasts_as_whoever_knows_how_the_log_grows_says(settings: Settings) -> None:
+    def told(free: int, grown: float | None) -> None:
+        status = SourceStatus("x", NOW, [], None, None, 0, None, DiskStatus(free, grown))
+        tell_status(settings.home, status)
+
     with in_hand(settings.home, "sim", ["BTC/USDT"]), in_hand(settings.home, "x", ["BTC/USDT"]):
         tell_status(settings.home, STATUS)
-        tell_status(settings.home, other)
+        told(30 * 10**9, None)
+        assert sources(settings, None, now_ns=NOW)[0].days_left == 15.0
+        told(30 * 10**9, 3e9)
         assert sources(settings, None, now_ns=NOW)[0].days_left == 10.0
-        tell_status(settings.home, SourceStatus("x", NOW, [], None, None, 0, None, 30 * 10**9))
-        assert sources(settings, None, now_ns=NOW)[0].days_left is None, "too little is known of one"
+        tell_status(settings.home, replace(STATUS, disk=None))
+        told(30 * 10**9, 0.0)
+        assert sources(settings, None, now_ns=NOW)[0].days_left is None, "it does not grow"
+
+
+def test_how_the_log_grows_is_known_after_ten_minutes(tmp_path: Path) -> None:
+    folder = tmp_path / "a log"
+    folder.mkdir()
+    file = folder / "log.db"
+    file.write_bytes(b"x" * 1_000_000)
+    disk = Disk(f"embedded://{quote(str(folder))}", 0.0)
+    first = disk.look(1.0)
+    assert first is not None and first.free > 0 and first.grown_day is None, "what was there has not grown"
+    file.write_bytes(b"x" * 3_000_000)
+    disk.look(300.0)
+    file.write_bytes(b"x" * 2_000_000)
+    later = disk.look(864.0)
+    assert later is not None and later.grown_day == pytest.approx(1_000_000 * 100)
+    assert Disk("kafka://broker:9092", 0.0).look(1.0) is None

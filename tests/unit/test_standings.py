@@ -230,3 +230,17 @@ def test_all_that_is_known_of_a_source_stands_in_the_metrics_by_venue_and_symbol
         }
 
     run(log, Told([BTC], STATUS), test)
+
+
+def test_a_provider_whose_status_fails_is_collected_all_the_same(log: Log) -> None:
+    class Wrong(Told):
+        def status(self) -> ProviderStatus | None:
+            raise RuntimeError("no idea")
+
+    async def test(at: At) -> None:
+        at.provider.given.put_nowait(delivery(1, 100))
+        await at.until(lambda: at.source.markets and at.market().age_s is not None)
+        assert (at.market().state, at.source.provider) == ("live", None)
+        assert at.source.trouble is not None and "no idea" in at.source.trouble.what
+
+    run(log, Wrong([BTC]), test)
