@@ -7,7 +7,8 @@
 #                them. With ARGS pytest alone: "-k candles"; "-n 0" for one process, as a debugger needs it
 #   make fuzz    wrong records through every door, for twenty minutes; a failing one is printed with what repeats it.
 #                With ARGS: "--seconds 60 --seed 7"
-#   make soak    a thousand random worlds of bots, whose books must balance after each event
+#   make soak    a thousand random worlds of bots, whose books must balance after each event, and a month of one with
+#                hundreds of bots, each held against its backtest
 #   make bench   the measurements of docs/performance.md
 #   make lock    new requirements*.lock from pyproject.toml
 
@@ -57,6 +58,7 @@ bench: .venv/dev.stamp
 
 soak: .venv/dev.stamp
 	$(BIN)/python -m tests.property.worlds 1000
+	$(BIN)/python -m tests.property.month 30
 
 lock: .venv/dev.stamp
 	$(COMPILE) --upgrade --build-deps-for=editable --output-file=requirements.lock pyproject.toml

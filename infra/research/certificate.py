@@ -11,16 +11,19 @@ from itertools import chain
 from typing import Any, NamedTuple
 
 import msgspec
+import numpy as np
 from msgspec import Struct
 
 from infra.commands.journal_view import view
 from infra.present.values import iso, parse_time
+from infra.research.disk import disk
 from infra.research.identity import code_hash
 from infra.research.kept import Progress, telling
 from infra.research.recorded import chain_of, checkpoints, dead_letters, events, folded
 from projections.audit.parity import Beside, Differs, Row, beside, compare, compare_candles
 from projections.audit.recorded import recorded
-from projections.research.columns import Columns
+from projections.research.arrays import Zeros
+from projections.research.columns import I8, Columns
 from projections.research.gather import gather
 from projections.research.reliving import relive
 from projections.research.run import Outcome, Prepared
@@ -119,10 +122,10 @@ def certify(log: Log, strategies: Strategies, asked: Asked, progress: Progress |
     where the backtest lacks something, such as a strategy's code.
     """
     bot = _known(log, asked.bot_id)
-    home = _Home(log, bot, asked)
-    columns, *higher = home.columns(home.frames(strategies), progress)
+    home, zeros = _Home(log, bot, asked), disk().zeros
+    columns, *higher = home.columns(home.frames(strategies), progress, zeros)
     try:
-        outcome = relive(Prepared(columns, higher=higher), strategies.get, asked.bot_id)
+        outcome = relive(Prepared(columns, higher=higher, zeros=zeros), strategies.get, asked.bot_id)
     except LookupError as error:
         raise ParityError(str(error)) from error
     return _certificate(home, columns, higher, outcome)
@@ -218,10 +221,10 @@ class _Home:
         above = {timeframe for code in codes if code is not None for timeframe in code.higher}
         return [self.bot.timeframe, *sorted(above, key=TIMEFRAMES_NS.__getitem__)]
 
-    def columns(self, frames: list[str], progress: Progress | None) -> list[Columns]:
+    def columns(self, frames: list[str], progress: Progress | None, zeros: Zeros) -> list[Columns]:
         """Of all that the engine folded. Raises `ParityError` where it folded what cannot be folded."""
         records = telling(self.log.read(JOURNAL, self.partition, 0, self.stop), self.stop, progress)
-        found = gather(records, self.bot.market, frames, self.dead, self._also | self.chains)
+        found = gather(records, self.bot.market, frames, self.dead, self._also | self.chains, zeros)
         if found[0].last != self.stop - 1:
             raise ParityError(
                 f"{JOURNAL}:{self.partition}:{found[0].last + 1} was folded by the engine, and cannot be"
@@ -265,8 +268,8 @@ def _certificate(home: _Home, columns: Columns, higher: Sequence[Columns], outco
         both = chain(recorded_, home.candles(columns.timeframe))
         near = beside(columns, outcome, both, asked.bot_id, found.differs.time)
     changes = [event for _, event in recorded_ if isinstance(event, BotChanged)]
-    ends = columns.bars["end"]
-    inside = ends[(ends > (asked.after or 0)) & (ends <= (asked.until or 2**63 - 1))].tolist()
+    ends: I8 = columns.bars["end"]
+    first, stop = np.searchsorted(ends, [asked.after or 0, asked.until or 2**63 - 1], side="right").tolist()
     return Certificate(
         home=home.home,
         bot_id=asked.bot_id,
@@ -275,9 +278,9 @@ def _certificate(home: _Home, columns: Columns, higher: Sequence[Columns], outco
         timeframe=columns.timeframe,
         after=_iso(asked.after),
         until=_iso(asked.until),
-        bars=len(inside),
-        first_bar=_iso(inside[0]) if inside else None,
-        last_bar=_iso(inside[-1]) if inside else None,
+        bars=max(stop - first, 0),
+        first_bar=_iso(int(ends[first])) if first < stop else None,
+        last_bar=_iso(int(ends[stop - 1])) if first < stop else None,
         partition=home.partition,
         records=home.stop,
         chain=columns.chain,
@@ -294,8 +297,8 @@ def _certificate(home: _Home, columns: Columns, higher: Sequence[Columns], outco
 
 def _lives(columns: Columns, outcome: Outcome) -> Iterator[Life]:
     for one in outcome.stretches:
-        ends = columns.bars["end"][one.first : one.last].tolist()
-        first, last = (_iso(ends[0]), _iso(ends[-1])) if ends else (None, None)
+        ends = columns.bars["end"][one.first : one.last]
+        first, last = (_iso(int(ends[0])), _iso(int(ends[-1]))) if len(ends) else (None, None)
         yield Life(one.code.name, one.code.code_hash, dict(one.params), len(ends), first, last, one.failure)
 
 

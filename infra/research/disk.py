@@ -11,6 +11,7 @@ import os
 import shutil
 import tempfile
 from contextlib import ExitStack, suppress
+from itertools import count
 from math import prod
 from pathlib import Path
 from typing import Any, Final
@@ -26,10 +27,13 @@ FOLDER: Final = "research"
 """Of a home: what its backtests read."""
 OWN: Final = "arrays-"
 LOCK: Final = "lock"
+SMALL: Final = 5 << 20
+"""Bytes of an array that is in memory all the same, as a number a minute of a year is: what a run makes is
+slower as files, and thousands of runs may be at hand."""
 
 
 class DiskError(OSError):
-    """There is no room for bars; the message says where, how much is asked for, and the way out."""
+    """Bars cannot be kept; the message says how many bytes, where, why, and the way out."""
 
     def __init__(self, words: str, number: int | None = None) -> None:
         super().__init__(words)
@@ -45,17 +49,16 @@ class Disk:
     def __init__(self, parent: Path) -> None:
         self._parent = parent
         self._folder: Path | None = None
-        self._made = 0
+        self._names = count()
 
     def zeros(self, shape: int | tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
         """As `numpy.zeros`. Raises `DiskError`; nothing is then left of it."""
         size = np.dtype(dtype).itemsize * (shape if isinstance(shape, int) else prod(shape))
-        if not size:
+        if size <= SMALL:
             return np.zeros(shape, dtype)
         file: Path | None = None
         try:
-            file = self._own() / f"{self._made}"
-            self._made += 1
+            file = self._own() / str(next(self._names))
             with file.open("xb") as made:
                 # a page of a hole for which there is no room ends the process when it is written
                 os.posix_fallocate(made.fileno(), 0, size)
@@ -64,8 +67,8 @@ class Disk:
             if file is not None:
                 file.unlink(missing_ok=True)
             raise DiskError(
-                f"{self._parent} has no room for {size:,} bytes of bars ({error.strerror}); TCPD_HOME may be"
-                " a folder on a larger disk",
+                f"{size:,} bytes of bars cannot be kept in {self._parent} ({error.strerror}): let TCPD_HOME,"
+                " or TMPDIR where there is no home, be a folder on a larger disk",
                 error.errno,
             ) from error
         finalize(array, _remove, file, os.getpid())

@@ -84,7 +84,7 @@ def test_sweep_and_backtest_take_no_more_memory_than_they_have(tmp_path: Path) -
 def test_a_full_disk_is_told_without_a_traceback_and_nothing_is_left(
     small_disk: Path, tmp_path: Path
 ) -> None:
-    write(20_000, tmp_path / "bars.parquet")
+    write(50_000, tmp_path / "bars.parquet")
     asked = ["sweep", "sma_cross", "--venue", "any", "--symbol", "A/B", "--timeframe", "1m"]
     asked += ["--data", str(tmp_path / "bars.parquet"), "--grid", "fast=20,50", "--grid", "slow=300"]
     home = small_disk / "home"

@@ -153,18 +153,18 @@ def _maps(shared: Shared) -> bool:
 
 
 def test_bars_of_a_file_go_to_workers_of_this_machine_by_name(tmp_path: Path) -> None:
-    frame_of(2_000).reset_index().to_parquet(tmp_path / "bars.parquet")
+    frame_of(60_000).reset_index().to_parquet(tmp_path / "bars.parquet")
     data = data_of(tmp_path / "bars.parquet")
     names: Callable[[Shared], str] = _named
     with joblib.parallel_config("loky"):
         there = joblib.Parallel(n_jobs=2, mmap_mode="c")(
             [joblib.delayed(names)(Shared(setting_of(data, Asked())))]
         )
-    assert there == [str(data.prepared.values.base.filename)]  # pyright: ignore - a memmap's
+    assert there == [str(data.prepared.bars.base.filename)]  # pyright: ignore - a memmap's
 
 
 def _named(shared: Shared) -> str:
-    return str(shared.setting.data.prepared.values.filename)  # pyright: ignore - a memmap's
+    return str(shared.setting.data.prepared.bars.filename)  # pyright: ignore - a memmap's
 
 
 def test_a_sweep_over_a_file_is_the_same_in_workers(tmp_path: Path, backend: str) -> None:
