@@ -10,7 +10,7 @@ from projections.research.account import STEP
 from projections.research.arrays import IN_MEMORY, Zeros, stretches
 from projections.research.columns import I8, Columns, Table, values_of
 from projections.research.money import constants
-from projections.strategies.histories import Floats, History, beside
+from projections.strategies.histories import Floats, Higher, History, beside
 from streams.events import TIMEFRAMES_NS, CandleFlag, Market
 
 FILLING = ("time", "price", "size", "sell", "live", "era")
@@ -90,7 +90,7 @@ class Prepared:
         before, and on as many candles of timeframes above as it `needs`. Raises `NotKnownError`."""
         ends, values = self.ends[first - warm : last], self.values[first - warm : last]
         higher = [
-            beside(
+            self._beside(
                 ends,
                 self.of(timeframe).head(self.closed_before(timeframe, last)),
                 max(self.closed_before(timeframe, first) - need, 0),
@@ -98,6 +98,14 @@ class Prepared:
             for timeframe, need in needs.items()
         ]
         return History(ends, values, tuple(higher))
+
+    def _beside(self, ends: I8, of: History, known: int) -> Higher:
+        """As `beside` of histories, a stretch after another."""
+        upto: I8 = self.zeros(len(ends) + 1, np.int64)
+        upto[:1] = known
+        for rows in stretches(len(ends)):
+            upto[rows.start + 1 : rows.stop + 1] = beside(ends[rows], of, known).upto[1:]
+        return Higher(of.ends, of.values, upto)
 
     def closed_before(self, timeframe: str, bar: int) -> int:
         """How many candles of a timeframe above have closed before a bar. Raises `NotKnownError`."""
