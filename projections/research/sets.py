@@ -184,7 +184,6 @@ class Sets:
                     compute(values, self._prepared.ends, first, last, begins, given, state, out)
             except BaseException as error:
                 raise ColumnError(error_text(error)) from error
-        room.counts[:] = 0
         start = 0
         while start < len(self.begins):
             start, said = self._ask(first, last, start, len(self.begins), careful=False)
@@ -201,7 +200,7 @@ class Sets:
             try:
                 done = self.sharing.changes(
                     self._prepared.values, first, last, start, stop, careful, self.begins, self._which,
-                    self.parameters, self.positions, room.bars, room.targets, room.counts, room.at,
+                    self.parameters, self.positions, room.bars, room.targets, room.rows, room.at,
                     room.fault, *room.columns,
                 )  # fmt: skip
             except BaseException as error:  # noqa: BLE001 - an author's code may raise anything
@@ -219,7 +218,7 @@ class Sets:
         lacking = first + np.flatnonzero(prepared.incomplete[first:last])
         self._with_money(
             over_changes, prepared.steps, prepared.columns.trades, prepared.closes, prepared.ends, lacking,
-            first, last, room.bars, room.targets, room.counts, self._day_bars, self.days,
+            first, last, room.bars, room.targets, room.rows, self._day_bars, self.days,
             int(np.searchsorted(self._day_bars, first)), room.walk, room.marks, room.out,
         )  # fmt: skip
 
@@ -267,14 +266,15 @@ def _pieces(first: int, last: int) -> Iterator[tuple[int, int]]:
 
 
 class _Room:
-    """What a piece is worked in: of each of S sets the `bars` at which its target changes, its `targets`
-    there, and the `counts` of them; and the `columns` of the indicators, so many rows each."""
+    """What a piece is worked in: one set behind the other the `bars` at which its target changes and its
+    `targets` there, those of set `s` from `rows[s]` to before `rows[s + 1]`, so that memory is touched as far
+    as they go; and the `columns` of the indicators, so many rows each."""
 
     def __init__(self, count: int, rows: Sequence[int]) -> None:
         self.columns = [np.empty((most, PIECE)) for most in rows]
-        self.bars = np.empty((count, PIECE), np.int64)
-        self.targets = np.empty((count, PIECE))
-        self.counts = np.zeros(count, np.int64)
+        self.bars = np.empty(count * PIECE, np.int64)
+        self.targets = np.empty(count * PIECE)
+        self.rows = np.zeros(count + 1, np.int64)
         self.at, self.fault = np.zeros(2, np.int64), np.zeros(1)
         self.words = np.zeros(SCRATCH, np.uint64)
         self.walk, self.marks, self.out = np.zeros(1, WALK), np.empty(0, MARK), np.empty(2 * ROOM, HAPPENED)

@@ -244,31 +244,30 @@ def _over(
 @njit(
     types.void(
         VECTOR, WORDS, types.int64[:, ::1], _BOT[::1], _TALLY[::1], _TRIP[::1], FLOAT, BOOL, _STEPS, _TRADES,
-        VECTOR, VECTOR, VECTOR, INT, INT, types.int64[:, ::1], types.float64[:, ::1], VECTOR, VECTOR,
-        types.int64[:, ::1], INT, _WALK[::1], _MARKS, _OUT,
+        VECTOR, VECTOR, VECTOR, INT, INT, VECTOR, types.float64[::1], VECTOR, VECTOR, types.int64[:, ::1],
+        INT, _WALK[::1], _MARKS, _OUT,
     ),
     **OPTIONS,
 )  # fmt: skip
 def over_changes(
     m: I8, w: Words, accounts: I8, bots: Records, tallies: Records, trips: Records, unit: float,
     inverse: bool, bars: Records, trades: Records, closes: I8, ends: I8, incomplete: I8, first: int,
-    last: int, changes: I8, targets: Floats, counts: I8, day_bars: I8, days: I8, day: int, walk: Records,
+    last: int, changes: I8, targets: Floats, rows: I8, day_bars: I8, days: I8, day: int, walk: Records,
     marks: Records, out: Records,
 ) -> None:  # fmt: skip
     """Bars `first` … `last` − 1 of each of S sets.
 
-    `changes` i8[S, C] are the bars at which its target becomes that of `targets` f8[S, C], so many as
-    `counts` says; `incomplete` those of the piece that are; `day_bars` i8[D] those at whose close UTC days
-    end, of which `day` is the first here, and `days` i8[S, D] the equity there. `walk`, `marks` (without
-    rows) and `out` are room to work in.
+    `changes` i8[C] are the bars at which its target becomes that of `targets` f8[C], from `rows[s]` to before
+    `rows[s + 1]` of set `s`; `incomplete` those of the piece that are; `day_bars` i8[D] those at whose close
+    UTC days end, of which `day` is the first here, and `days` i8[S, D] the equity there. `walk`, `marks`
+    (without rows) and `out` are room to work in.
     """
     for s in range(bots.shape[0]):
-        v = walk[0]
+        v, own = walk[0], slice(rows[s], rows[s + 1])
         v.low, v.high, v.day = _NONE_LOW, _NONE_HIGH, day
         _over(
             m, w, accounts[s], bots[s], tallies[s], trips[s], v, unit, inverse, bars, trades, closes, ends,
-            incomplete, first, last, changes[s, : counts[s]], targets[s, : counts[s]], day_bars, days[s],
-            marks, out,
+            incomplete, first, last, changes[own], targets[own], day_bars, days[s], marks, out,
         )  # fmt: skip
 
 

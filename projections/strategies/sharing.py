@@ -54,14 +54,15 @@ def stays(values, first, i, count, p, position{columns}):
 
 
 @njit(
-    "i8(f8[:, ::1], i8, i8, i8, i8, b1, i8[::1], i8[:, ::1], f8[:, ::1], f8[::1], i8[:, ::1], f8[:, ::1],"
-    " i8[::1], i8[::1], f8[::1]{kinds})", **entered
+    "i8(f8[:, ::1], i8, i8, i8, i8, b1, i8[::1], i8[:, ::1], f8[:, ::1], f8[::1], i8[::1], f8[::1], i8[::1],"
+    " i8[::1], f8[::1]{kinds})", **entered
 )
 def changes(
-    values, first, last, start, stop, careful, begins, which, parameters, positions, bars, targets, counts,
-    at, fault{arrays}
+    values, first, last, start, stop, careful, begins, which, parameters, positions, bars, targets, rows, at,
+    fault{arrays}
 ):
     """The sets `start` … `stop` − 1, each from the candle of `begins` on: where its target changes, to what.
+    Those of set `b` stand in the rows `rows[b]` … `rows[b + 1]` − 1.
 
     Returns the set where it ended, at a target that is none. Many candles are asked at once, whether one of
     them changes the target that stands, where one does some of them; of a `careful` call each in its turn.
@@ -71,7 +72,7 @@ def changes(
         p = {parameters}
         {rows}
         position = positions[b]
-        count = counts[b] = 0
+        count = rows[b + 1] = rows[b]
         i = max(first, begins[b])
         some = alone = last if careful else i
         while i < last:
@@ -92,10 +93,10 @@ def changes(
                 if not abs(wanted) <= 1.0:
                     fault[0] = wanted
                     return b
-                bars[b, count] = at[1]
-                targets[b, count] = wanted
+                bars[count] = at[1]
+                targets[count] = wanted
                 count += 1
-                counts[b] = count
+                rows[b + 1] = count
                 alone = last if careful else i
             position = wanted
         positions[b] = position
