@@ -193,16 +193,16 @@ def test_live_rows_do_not_wait_longer_than_they_should_and_the_hole_is_filled_be
             await collected.live(BTC)
             await venue.strike(Refuse(("trades",), None, 503))
             await venue.play(venue.frames(trades), script=[(70, LeaveOut(5))])
-            await collected.until(lambda: collected.trades() == 195)
+            await collected.until(lambda: collected.trades() == 194)
             (gap,) = open_gaps(log)
-            assert not gap.final and (gap.first_id, gap.last_id) == (71, 75)
+            assert not gap.final and (gap.first_id, gap.last_id) == (71, 76), "76 may share its moment"
             venue.rest_faults.clear()
             collected.pass_by(60)
             await collected.has(200)
 
     run(test())
-    assert without_origin(rows(log)) == expected(trades[:70] + trades[75:] + trades[70:75])
-    assert [row.id for row in rows(log) if row.fetched] == [71, 72, 73, 74, 75]
+    assert without_origin(rows(log)) == expected(trades[:70] + trades[76:] + trades[70:76])
+    assert [row.id for row in rows(log) if row.fetched] == [71, 72, 73, 74, 75, 76]
     found = candles(log, strategies)
     assert not any(candle.incomplete for candle in found.values())
     assert {candle.timestamp for candle in found.values() if candle.revision} == {(START + 2 * MINUTE) * MS}
@@ -353,13 +353,13 @@ def test_a_collector_that_starts_again_fills_the_holes_that_it_left_open(log: Lo
                 await collected.live(BTC)
                 await venue.strike(Refuse(("trades",), None, 503))
                 await venue.play(venue.frames(trades), script=[(50, LeaveOut(5))])
-                await collected.until(lambda: collected.trades() == 95)
+                await collected.until(lambda: collected.trades() == 94)
             venue.rest_faults.clear()
             async with collecting(log, venue) as collected:
                 await collected.has(100)
 
     run(test())
-    assert without_origin(rows(log)) == expected(trades[:50] + trades[55:] + trades[50:55])
+    assert without_origin(rows(log)) == expected(trades[:50] + trades[56:] + trades[50:56])
 
 
 def test_more_than_may_wait_is_fetched_later_and_takes_no_memory(log: Log) -> None:

@@ -161,17 +161,18 @@ def test_what_is_behind_a_long_hole_goes_on_and_the_hole_is_filled_from_its_begi
     of, journal = sequence(), Journal()
     of.arrive(trade(FIRST), 0)
     of.arrive(trade(FIRST + 50), 0)
+    of.arrive(trade(FIRST + 51), 0)
     journal.write(of.due(SECOND))
-    assert ids(journal.rows) == [FIRST, FIRST + 50] and not of.holds
+    assert ids(journal.rows) == [FIRST, FIRST + 51] and not of.holds, "1050 shares its moment with the hole"
     of.answered([trade(i) for i in range(FIRST, FIRST + 20)], SECOND)
     journal.write(of.due(SECOND))
     assert ids(journal.fetched) == list(range(FIRST + 1, FIRST + 20))
     (gap,) = journal.gaps.open
-    assert (gap.start, gap.first_id, gap.last_id) == (trade(FIRST + 19).time - 1, 1020, 1049)
+    assert (gap.start, gap.first_id, gap.last_id) == (trade(FIRST + 19).time - 1, 1020, 1050)
     of.arrive(trade(FIRST + 30), SECOND)
     of.answered([trade(i) for i in range(FIRST + 20, FIRST + 50) if i != FIRST + 30], SECOND)
     journal.write(of.due(SECOND))
-    assert ids(journal.fetched) == list(range(FIRST + 1, FIRST + 50))
+    assert ids(journal.fetched) == list(range(FIRST + 1, FIRST + 51))
     assert not journal.gaps.open and of.repeats == 0
 
 
@@ -220,18 +221,19 @@ def test_an_open_hole_of_the_journal_is_known_again_at_a_start() -> None:
     first, journal = sequence(), Journal()
     first.arrive(trade(FIRST), 0)
     first.arrive(trade(FIRST + 50), 0)
+    first.arrive(trade(FIRST + 51), 0)
     journal.write(first.due(SECOND))
     first.answered([trade(i) for i in range(FIRST, FIRST + 20)], SECOND)
     journal.write(first.due(SECOND))
     again = TradeSequence(
-        KEY, gap_wait=SECOND, horizon=HOUR, reached=FIRST + 50, reached_time=trade(FIRST + 50).time,
+        KEY, gap_wait=SECOND, horizon=HOUR, reached=FIRST + 51, reached_time=trade(FIRST + 51).time,
         gaps=journal.gaps.open,
     )  # fmt: skip
     (hole,) = again.holes
-    assert (hole.first, hole.stop, again.next_id) == (FIRST + 20, FIRST + 50, FIRST + 51)
-    again.answered([trade(i) for i in range(FIRST + 20, FIRST + 50)], 0)
+    assert (hole.first, hole.stop, again.next_id) == (FIRST + 20, FIRST + 51, FIRST + 52)
+    again.answered([trade(i) for i in range(FIRST + 20, FIRST + 51)], 0)
     journal.write(again.due(0))
-    assert ids(journal.fetched) == list(range(FIRST + 1, FIRST + 50)) and not journal.gaps.open
+    assert ids(journal.fetched) == list(range(FIRST + 1, FIRST + 51)) and not journal.gaps.open
 
 
 def test_a_hole_that_was_waited_for_when_the_collector_died_is_not_fetched_twice() -> None:
@@ -369,3 +371,25 @@ def test_a_hole_of_the_journal_is_measured_once_the_venues_time_is_known() -> No
     (part,) = of.due(0)
     assert [(one.reason, one.final) for one in part.gaps if isinstance(one, Gap)] == [("old", True)]
     assert not of.holes
+
+
+def test_what_is_not_handed_out_yet_is_brought_to_new_scales_too() -> None:
+    of = sequence(reached=FIRST)
+    for number in (1, 2, 4):
+        of.arrive(trade(FIRST + number), 0)
+    of.answered([trade(FIRST), trade(FIRST + 3)], 0)  # it tells of a hole, behind what was ready
+    of.rescale(10, 100)
+    handed_out = [t for part in of.due(0) for t in [*part.fetched, *part.rows]]
+    right = [trade(FIRST + number) for number in range(1, 5)]
+    assert sorted(handed_out) == [t._replace(price=t.price * 10, size=500) for t in right]
+
+
+def test_what_two_holes_miss_of_one_moment_stays_missing_when_one_of_them_is_filled() -> None:
+    of, journal = sequence(gap_wait=0), Journal()
+    for number in (0, 5, 9):
+        of.arrive(trade(FIRST + number), 0)
+    journal.write(of.due(SECOND))
+    of.answered([trade(i) for i in range(FIRST + 6, FIRST + 9)], SECOND)
+    journal.write(of.due(SECOND))
+    missing = [trade(FIRST + number) for number in range(1, 5)]
+    assert all(journal.is_in_open_gap(t) for t in missing), "1003 and 1004 are of the moment of 1005"

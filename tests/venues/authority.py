@@ -27,5 +27,10 @@ def client_context() -> ssl.SSLContext:
     return context
 
 
+def trusting(certificate: str) -> ssl.SSLContext:
+    """The same in another process, which was given the authority's certificate (PEM)."""
+    return ssl.create_default_context(cadata=certificate)
+
+
 def write_authority(file: Path) -> None:
     authority().cert_pem.write_to_path(str(file))

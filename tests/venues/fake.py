@@ -228,7 +228,7 @@ class FakeVenue(ABC):
     def emit(self, frame: Frame) -> None:
         """One frame becomes public, as the faults that are pending let it."""
         pending, count = self.pending, len(frame.trades)
-        frame = pending.shifted(frame)
+        frame = pending.changed(frame)
         self.clock.reach(frame.time)
         self.published += frame.trades
         pending.take("burst", count)

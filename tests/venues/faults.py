@@ -322,7 +322,7 @@ class Delisted(Fault):
     market: str
 
     async def strike(self, venue: "FakeVenue") -> None:
-        del venue.listing[self.market]
+        venue.listing.pop(self.market, None)
 
 
 @dataclass(frozen=True)
@@ -345,3 +345,16 @@ class Steps(Fault):
 
     async def strike(self, venue: "FakeVenue") -> None:
         venue.set_steps(venue.listing[self.market], self.price, self.size)
+
+
+@dataclass(frozen=True)
+class Finer(Fault):
+    """Once: from now on prices have a digit more than the listing said, which says it too."""
+
+    price: str = "0.001"
+    size: str = "0.00001"
+
+    async def strike(self, venue: "FakeVenue") -> None:
+        venue.pending.is_finer = True
+        for row in venue.listing.values():
+            venue.set_steps(row, self.price, self.size)

@@ -20,6 +20,8 @@ class Pending:
         self.swapped: Frame | None = None
         """It waits for the next frame of its market."""
         self.id_shift = 0
+        self.is_finer = False
+        """Prices have a digit more."""
         self.alterations: list[dict[str, Any]] = []
         """Fields of the next trades as the socket shows them."""
 
@@ -29,10 +31,16 @@ class Pending:
         setattr(self, name, max(0, left - count))
         return left > 0
 
-    def shifted(self, frame: Frame) -> Frame:
-        if not self.id_shift:
+    def changed(self, frame: Frame) -> Frame:
+        """As it happens at a venue whose ids have jumped, or whose step has become finer."""
+        if not self.id_shift and not self.is_finer:
             return frame
-        return Frame(trade._replace(id=str(int(trade.id) + self.id_shift)) for trade in frame.trades)
+        return Frame(map(self._changed, frame.trades))
+
+    def _changed(self, trade: Trade) -> Trade:
+        if self.id_shift:
+            trade = trade._replace(id=str(int(trade.id) + self.id_shift))
+        return trade._replace(price=f"{trade.price}{int(trade.time) % 10}") if self.is_finer else trade
 
     def altered(self, frame: Frame) -> Frame:
         if not self.alterations:

@@ -2,20 +2,31 @@
 
 import errno
 import socket
+import ssl
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from tests.venues.authority import client_context
 
-if TYPE_CHECKING:
-    from tests.venues.fake import FakeVenue
+
+class Reachable(Protocol):
+    """A fake, in whatever process it is."""
+
+    @property
+    def hosts(self) -> tuple[str, ...]: ...
+
+    @property
+    def port(self) -> int: ...
+
+    @property
+    def refused_names(self) -> list[str]: ...
 
 
 class OnlyVenues(AbstractResolver):
-    def __init__(self, venues: "Sequence[FakeVenue]") -> None:
+    def __init__(self, venues: Sequence[Reachable]) -> None:
         self._venues = venues
 
     async def resolve(
@@ -42,7 +53,11 @@ class OnlyVenues(AbstractResolver):
         pass
 
 
-def connector_to(venues: "Sequence[FakeVenue]") -> aiohttp.TCPConnector:
+def connector_to(venues: Sequence[Reachable], context: ssl.SSLContext | None = None) -> aiohttp.TCPConnector:
+    """`context`: what it trusts; without it, this process's authority."""
     return aiohttp.TCPConnector(
-        resolver=OnlyVenues(venues), ssl=client_context(), use_dns_cache=False, family=socket.AF_INET
+        resolver=OnlyVenues(venues),
+        ssl=context or client_context(),
+        use_dns_cache=False,
+        family=socket.AF_INET,
     )

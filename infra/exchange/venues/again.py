@@ -7,8 +7,9 @@ from msgspec.structs import replace
 
 from infra.exchange.venues.filling import Filler
 from infra.exchange.venues.flow import Flow, Message
+from infra.exchange.venues.holes import ASKED_AGAIN
 from infra.exchange.venues.provider import VenueProvider
-from infra.exchange.venues.sequence import ASKED_AGAIN, TradeSequence
+from infra.exchange.venues.sequence import TradeSequence
 from streams.events import MINUTE_NS, Market
 from streams.journal import Reached
 

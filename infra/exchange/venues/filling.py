@@ -1,7 +1,8 @@
 """What is missing is fetched by REST: by pages, the markets in turn, at half of the venue's limit."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from infra.exchange.venues.client import VenueClient
 from infra.exchange.venues.flow import Flow
@@ -164,7 +165,8 @@ class Filler:
         """A page of what a hole misses."""
         assert hole.wanted is not None
         first, _ = hole.wanted
-        page = flow.fetched(await self._client.trades_from(flow.market.symbol, first), first)
+        asked = first - 1 if sequence.starting and first > 0 else first
+        page = flow.fetched(await self._client.trades_from(flow.market.symbol, asked), asked)
         tries = hole.answered(first, page)
         sequence.answered(page, int(self._now() * 1e9))
         if tries:
@@ -176,12 +178,13 @@ class Filler:
         doubts = sequence.doubts
         last = sequence.next_id - 1
         page, is_newest = await self._client.trades_behind(flow.market.symbol, last)
-        trades = flow.fetched(page, last)
+        newest: Sequence[Mapping[str, Any]] = ()
         if not is_newest:
             await self._one_more()
-            newest = flow.fetched(await self._client.newest(flow.market.symbol))
+            newest = await self._client.newest(flow.market.symbol)
             is_newest = bool(newest)
-            trades += [trade for trade in newest if not trades or trade.id > trades[-1].id]
+        trades = flow.fetched(page, last)  # both at once: scales may grow in between
+        trades += [trade for trade in flow.fetched(newest) if not trades or trade.id > trades[-1].id]
         sequence.answered(trades, int(self._now() * 1e9))
         if is_newest and doubts == sequence.doubts:
             sequence.trust()
@@ -189,12 +192,15 @@ class Filler:
     async def _begin(self, flow: Flow, sequence: TradeSequence) -> None:
         """The newest trade, behind which a market begins; or, where the journal was promised all up to a time
         without a trade, the first since then."""
-        since, page = sequence.time, flow.fetched(await self._client.newest(flow.market.symbol))
+        market = flow.market
+        since, page = sequence.time, flow.fetched(await self._client.newest(market.symbol))
         before = [trade for trade in page if not since or trade.time <= since]
         if before:
             sequence.begin(before[-1])
         elif page:
             first = await self._first_since(flow, page[0], since)
+            if flow.market is not market:
+                return  # it was specified anew: the page may be at other scales, and is asked for again
             sequence.begin(page[0]._replace(id=first - 1, time=since))
         sequence.answered(page[len(before) :], int(self._now() * 1e9))
         sequence.trust()

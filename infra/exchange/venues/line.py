@@ -60,8 +60,8 @@ class Line(Socket):
         return Watch(now, silence_s=self._venue.silence_s, grace_ms=self._venue.grace_ms)
 
     async def run(self, client: VenueClient, rest: Rest) -> None:
-        """Dial, and dial again, until it is cancelled. Raises `NotServedError`."""
-        while True:
+        """Dial, and dial again, until it is cancelled or every market has ended. Raises `NotServedError`."""
+        while self._symbols:
             async for attempt in stamina.retry_context(
                 on=LineLostError, attempts=None, timeout=None,
                 wait_initial=FIRST_WAIT_S, wait_max=WAIT_S_MAX, wait_jitter=JITTER_S,
@@ -69,13 +69,21 @@ class Line(Socket):
                 with attempt:
                     await self._dial(client, rest)
 
+    @property
+    def _symbols(self) -> list[str]:
+        """Of one that is gone, a subscription is refused, and of all with it."""
+        return [flow.market.symbol for flow in self.flows if not flow.ended]
+
     async def _dial(self, client: VenueClient, rest: Rest) -> None:
         """One connection from its beginning to its end. Raises `LineLostError` where it did not last."""
         await rest.allowed()
+        symbols = self._symbols
+        if not symbols:
+            return
         dialled = self._provider.now()
         self.watch = self._new_watch(dialled)
         try:
-            await client.watch([flow.market.symbol for flow in self.flows], self)
+            await client.watch(symbols, self)
         except Exception as error:  # however a connection ends, it is dialled again
             now, steady = self._provider.now(), self.watch.subscribed
             self._lost(now, error)

@@ -43,6 +43,7 @@ BACKFILL_MAX_S = 86_400
 AHEAD_S = 5.0
 CACHE_TRADES = 500_000
 LOOK_S = 0.05
+PAUSE_LOOK_S = 0.5
 MARKETS_S = 3600.0
 MARKETS_AGAIN_S = 60.0
 SKEW_S = 600.0
@@ -196,7 +197,7 @@ class VenueProvider(DataProvider):
             while True:
                 self._woken.clear()
                 touched = self._dirty
-                for message in self._due():
+                for message in list(self._due()):  # made at once: what comes meanwhile is of the next ones
                     yield message
                 if any(flow.wants(self._now()) for flow in touched):
                     filler.wanted.set()
@@ -375,10 +376,16 @@ class VenueProvider(DataProvider):
             except Exception as error:  # noqa: BLE001 - without it quiet minutes stay open, until it succeeds
                 self.failed(f"its time could not be asked for: {error!r}")
                 wait_s = MARKETS_AGAIN_S
-            await asyncio.sleep(wait_s)
+            await self._pause(wait_s)
 
     def _skew_words(self) -> str:
         return skew_words(self.venue.name, None if self.skew is None else self.skew / 1e6)
+
+    async def _pause(self, seconds: float) -> None:
+        """By the clock that was handed in."""
+        until = self._now() + seconds
+        while (left := until - self._now()) > 0:
+            await asyncio.sleep(min(left, PAUSE_LOOK_S))
 
     async def _skew(self, client: VenueClient) -> tuple[int, int]:
         """Round trip and skew, ns."""
@@ -397,12 +404,12 @@ class VenueProvider(DataProvider):
                 found = await client.markets(again=True)
             except Exception as error:  # noqa: BLE001 - what is known stays, and it is tried again
                 self.failed(f"its markets could not be read again: {error!r}")
-                await asyncio.sleep(MARKETS_AGAIN_S)
+                await self._pause(MARKETS_AGAIN_S)
                 self._markets_wanted.set()
                 continue
             for flow in self._flows.values():
                 self._specified(flow, found)
-            await asyncio.sleep(MARKETS_AGAIN_S if self._markets_wanted.is_set() else 0)
+            await self._pause(MARKETS_AGAIN_S if self._markets_wanted.is_set() else 0)
 
     def _specified(self, flow: Flow, found: Mapping[str, Mapping[str, Any]]) -> None:
         """What the venue says of a market now. One that is gone ends, the others go on."""

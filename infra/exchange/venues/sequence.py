@@ -9,162 +9,20 @@ For venues whose ids rise by one. Pure: what time it is is handed in, by whateve
 Ids that swap within `SWAP_NS` are put in order and are no hole.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
 
+from infra.exchange.venues.holes import MS_NS, Hole, Part, Trade, ms_before, scaled
 from infra.exchange.venues.searching import Search
 from streams.events import Gap, GapFilled
 from streams.gaps import KnownGap
 from streams.ticks import NO_ID
 
-MS_NS = 1_000_000
 SWAP_NS = 100 * MS_NS
 ANEW_NS = 1_000 * MS_NS
 """A trade whose id is known and that is so much later than the newest is of a venue that began anew."""
 FOREVER = 2**63
-ASKED_AGAIN = 3
-"""So often a venue is asked again for what it should have."""
-MISSING = "these trades did not arrive"
-NOWHERE = "these trades are nowhere to be had"
-
-
-class Trade(NamedTuple):
-    """A trade at its market's scales; `time` in ns of the venue, `kind` a `RowKind`."""
-
-    id: int
-    time: int
-    kind: int
-    price: int
-    size: int
-
-
-class Part(NamedTuple):
-    """What goes into the journal together: gaps, then the trades that were fetched afterwards, then what is
-    filled by them, then the trades that came live."""
-
-    gaps: tuple[Gap | GapFilled, ...] = ()
-    fetched: Sequence[Trade] = ()
-    rows: Sequence[Trade] = ()
-
-
-@dataclass(eq=False)
-class Hole:
-    """Trades of the ids first ≤ id < stop that are missing, in (start, end] ns. What is behind waits until
-    `until`."""
-
-    first: int
-    stop: int
-    start: int
-    end: int
-    until: int = 0
-    found: dict[int, Trade] = field(default_factory=dict[int, Trade])
-    search: Search | None = None
-    """For the first trade that is not too old to be asked for; None: how old they may be is not known."""
-    _vain: dict[int, int] = field(default_factory=dict[int, int])
-    """How often a run of ids was asked for in vain, by its first."""
-
-    @property
-    def wanted(self) -> tuple[int, int] | None:
-        """The first run of ids first ≤ id < stop that can still be had, or a part of it to look at; None
-        where there is none."""
-        if self.search is not None and (asks := self.search.asks) is not None:
-            return asks, self.stop
-        runs = (run for run in self._missing() if self._vain.get(run[0], 0) <= ASKED_AGAIN)
-        return next(runs, None)
-
-    @property
-    def is_over(self) -> bool:
-        """Whether all was found, but for what cannot be had."""
-        return len(self.found) == self.stop - self.first or self.wanted is None
-
-    @property
-    def begins(self) -> int:
-        """The first id that is missing."""
-        return next(self._missing(), (self.stop, self.stop))[0]
-
-    def answered(self, first: int, page: Sequence[Trade]) -> int:
-        """The venue was asked for what is `wanted`, from `first` on; nothing of its answer was taken yet. How
-        often that was in vain."""
-        if self.search is not None and self.search.asks is not None:
-            self.search.answered(first, page)
-            return 0
-        _, stop = self.wanted or (first, self.stop)
-        return 0 if any(first <= trade.id < stop for trade in page) else self.in_vain(first)
-
-    def in_vain(self, first: int) -> int:
-        """The venue has nothing of the run that begins with `first`. How often that was so."""
-        self._vain[first] = self._vain.get(first, 0) + 1
-        return self._vain[first]
-
-    def gap(self, key: str) -> Gap:
-        """Its ids are read again at a start."""
-        return Gap(
-            market=key,
-            start=self.start,
-            end=self.end,
-            reason=MISSING,
-            first_id=self.first,
-            last_id=self.stop - 1,
-        )
-
-    def take(self, trades: Iterable[Trade]) -> None:
-        first = self.first if self.search is None else max(self.first, self.search.begins)
-        self.found.update((trade.id, trade) for trade in trades if first <= trade.id < self.stop)
-
-    def _missing(self) -> Iterator[tuple[int, int]]:
-        first = self.first
-        for known in [*sorted(self.found), self.stop]:
-            if first < known:
-                yield first, known
-            first = known + 1
-
-    def taken(self) -> list[Trade]:
-        """What was found, by id; from now on it is no longer here."""
-        found = [self.found[known] for known in sorted(self.found)]
-        self.found.clear()
-        return found
-
-    def without_old(self, key: str, reason: str) -> Gap | None:
-        """What is too old to be asked for, which it is without from now on; None where that is nothing, or
-        not known yet."""
-        if self.search is None or self.search.asks is not None or self.search.begins <= self.first:
-            return None
-        first, start = self.first, self.start
-        self.first = self.search.begins
-        self.start = self.end if self.first == self.stop else max(self.search.time - 1, start + 1)
-        self.found = {id: trade for id, trade in self.found.items() if id >= self.first}
-        return Gap(
-            market=key,
-            start=start,
-            end=self.start,
-            reason=reason,
-            final=True,
-            first_id=first,
-            last_id=self.first - 1,
-        )
-
-    def ends(self, key: str) -> Iterator[Gap | GapFilled]:
-        """That it is filled, but for what is missing, which is final."""
-        start = self.start
-        for first, stop in self._missing():
-            before, behind = self.found.get(first - 1), self.found.get(stop)
-            gap_start = ms_before(before.time) if before else self.start
-            gap_end = max(behind.time if behind else self.end, gap_start + 1)
-            if start < gap_start:
-                yield GapFilled(market=key, start=start, end=gap_start)
-            yield Gap(
-                market=key,
-                start=gap_start,
-                end=gap_end,
-                reason=NOWHERE,
-                final=True,
-                first_id=first,
-                last_id=stop - 1,
-            )
-            start = gap_end
-        if start < self.end:
-            yield GapFilled(market=key, start=start, end=self.end)
+FINAL_MAX = 64
+"""So many of what is missing for good are remembered."""
 
 
 class TradeSequence:
@@ -192,8 +50,11 @@ class TradeSequence:
         self.repeats = 0
         self.anew: Trade | None = None
         """A trade that says that the venue counts from the beginning again."""
+        gaps = list(gaps)
         self.open = [hole for gap in gaps if (hole := _known(gap)) is not None]
         """Holes that nothing waits for any more."""
+        self._final = [_final(key, gap) for gap in gaps if gap.final and not gap.filled][-FINAL_MAX:]
+        """The newest that are missing for good."""
         self.hole: Hole | None = None
         """What is behind it waits."""
         self._gap_wait, self._horizon = gap_wait, horizon
@@ -302,6 +163,8 @@ class TradeSequence:
         with these, by id."""
         if trades and trades[0].id == self._next - 1:
             self.time = trades[0].time
+        if trades and self.hole is not None and trades[0].id == self.hole.first - 1:
+            self._begin_at(self.hole, ms_before(trades[0].time))
         if self.hole is None and self._next != NO_ID:
             stop = min(self._waiting, default=FOREVER)
             missing = [trade for trade in trades if self._next <= trade.id < stop]
@@ -317,6 +180,13 @@ class TradeSequence:
 
     def rescale(self, price: int, size: int) -> None:
         """The market's scales have grown by these factors."""
+        self._parts = [
+            part._replace(
+                fetched=[scaled(trade, price, size) for trade in part.fetched],
+                rows=[scaled(trade, price, size) for trade in part.rows],
+            )
+            for part in self._parts
+        ]
         self._ready = [scaled(trade, price, size) for trade in self._ready]
         self._waiting = {id: (scaled(t, price, size), now) for id, (t, now) in self._waiting.items()}
         for hole in self.holes:
@@ -346,8 +216,7 @@ class TradeSequence:
             self._next = self.hole.first
             if now < self.hole.until:
                 return False
-            self.open.append(self.hole)
-            self._next, self.hole = self.hole.stop, None
+            self._let_go(self.hole)
         while (waiting := self._waiting.pop(self._next, None)) is not None:
             self._hand_out(waiting[0])
         if not self._waiting or self._next == NO_ID:
@@ -359,6 +228,20 @@ class TradeSequence:
         self._miss(stop, self._waiting[stop][0].time, seen)
         return True
 
+    def _let_go(self, hole: Hole) -> None:
+        """Nothing waits for it any more but the trades of its last moment: of those of one time, a candle
+        closes with the one that is written last."""
+        stop = hole.stop
+        while (waiting := self._waiting.get(hole.stop)) is not None and waiting[0].time <= hole.end:
+            del self._waiting[hole.stop]
+            hole.stop += 1
+            hole.take([waiting[0]])
+            self.time = max(self.time, waiting[0].time)
+        if hole.stop > stop:
+            self._parts.append(Part((hole.gap(self.key),)))
+        self.open.append(hole)
+        self._next, self.hole = hole.stop, None
+
     def _miss(self, stop: int, end: int, seen: int) -> None:
         """The ids up to `stop` are missing: say so, behind what is ready."""
         self._flush()
@@ -368,6 +251,14 @@ class TradeSequence:
         self.hole = Hole(self._next, stop, start, end, FOREVER if waits_for_ever else seen + self._gap_wait)
         self._parts.append(Part((self.hole.gap(self.key),)))
         self._measure(self.hole)
+
+    def _begin_at(self, hole: Hole, start: int) -> None:
+        """The trade before a hole is later than was known at a start."""
+        if hole.start < start < hole.end:
+            filled = GapFilled(market=self.key, start=hole.start, end=start)
+            before, hole.start = hole.start, start
+            self._parts.append(Part((hole.gap(self.key), filled)))
+            self._tell_again(hole, before, start)
 
     def _pass(self, hole: Hole) -> None:
         """What was waited for is here, or never comes."""
@@ -379,6 +270,15 @@ class TradeSequence:
         gaps, fetched = tuple(hole.ends(self.key)), hole.taken()
         if gaps or fetched:
             self._parts.append(Part(gaps, fetched=fetched))
+        self._tell_again(hole, hole.start, hole.end)
+        self._final = [*self._final, *(gap for gap in gaps if isinstance(gap, Gap))][-FINAL_MAX:]
+
+    def _tell_again(self, filled: Hole, start: int, end: int) -> None:
+        """What else is missing of (start, end] ns, which was just said to be filled: a trade between two
+        holes may share its moment with what is missing on both of its sides."""
+        others = [*self._final, *(hole.gap(self.key) for hole in self.holes if hole is not filled)]
+        again = tuple(gap for gap in others if gap.start < end and start < gap.end)
+        self._parts += [Part(again)] if again else []
 
     def _narrow(self, hole: Hole) -> None:
         """Hand out what was found at the beginning of a hole."""
@@ -388,8 +288,9 @@ class TradeSequence:
         found = [hole.found.pop(known) for known in range(hole.first, first)]
         start = min(max(ms_before(found[-1].time), hole.start), hole.end - 1)
         filled = (GapFilled(market=self.key, start=hole.start, end=start),) if hole.start < start else ()
-        hole.first, hole.start = first, start
+        before, hole.first, hole.start = hole.start, first, start
         self._parts.append(Part((hole.gap(self.key), *filled), fetched=found))
+        self._tell_again(hole, before, start)
         self.time = max(self.time, found[-1].time)
 
     def _late(self, trade: Trade) -> None:
@@ -417,17 +318,20 @@ class TradeSequence:
             self._ready = []
 
 
-def ms_before(time: int) -> int:
-    """In front of the millisecond: others of the same may be missing."""
-    return max(time // MS_NS * MS_NS - 1, 0)
-
-
-def scaled(trade: Trade, price: int, size: int) -> Trade:
-    return trade._replace(price=trade.price * price, size=trade.size * size)
-
-
 def _known(gap: KnownGap) -> Hole | None:
     """The hole that a gap of the journal tells of; None where it tells no ids, or they cannot be had."""
     if gap.first_id == NO_ID or gap.final or gap.filled:
         return None
     return Hole(gap.first_id, gap.last_id + 1, gap.start, gap.end)
+
+
+def _final(key: str, gap: KnownGap) -> Gap:
+    return Gap(
+        market=key,
+        start=gap.start,
+        end=gap.end,
+        reason=gap.reason,
+        final=True,
+        first_id=gap.first_id,
+        last_id=gap.last_id,
+    )
