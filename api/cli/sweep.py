@@ -143,7 +143,7 @@ def sweep(
     if not swept.whole:
         say("broken off; what is done is kept: the same command with --resume goes on")
         raise typer.Exit(INTERRUPTED)
-    if swept.entry.lacking:
+    if swept.entry.lacking or not swept.rows.ran:
         raise typer.Exit(FAILED)
 
 

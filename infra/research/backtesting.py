@@ -35,6 +35,7 @@ from projections.strategies.base import BaseStrategy
 from projections.strategies.code import PandasCode, Run, StrategyCode
 from projections.strategies.parameters import StrategyParameterError
 from streams.events import (
+    E8,
     Market,
     OnStale,
     Params,
@@ -207,7 +208,9 @@ def setting_of(data: Data, asked: Asked, codes: Iterable[StrategyCode] = ()) -> 
     if not 0 < asked.annualise < float("inf"):
         raise BacktestError(f"annualise by {asked.annualise}: give a number of days above 0, such as 365")
     data = data.read_by(codes)
-    prepared = with_costs(data.prepared, asked.fee, asked.slippage)
+    fee, slippage = _rate("fee", asked.fee), _rate("slippage", asked.slippage)
+    asked = replace(asked, fee=fee, slippage=slippage)
+    prepared = with_costs(data.prepared, fee, slippage)
     first, last = range_of(prepared, asked.after, asked.until)
     first, last, held = apart(prepared, first, last, asked.holdout, look=asked.look)
     begun = prepared.columns.eras[era_before(prepared, first)]
@@ -336,6 +339,19 @@ def _of_file(known: Strategies, file: Path) -> list[StrategyCode]:
     """The strategies that were read from a file."""
     sources = [(code, known.sources(code)) for code in known]
     return [code for code, read in sources if Path(read.origins[read.main]).resolve() == file.resolve()]
+
+
+def _rate(name: str, rate: object) -> int | None:
+    """Raises `BacktestError` for what is no rate in 1e-8."""
+    if rate is None:
+        return None
+    if isinstance(rate, int | np.integer) and not isinstance(rate, bool) and 0 <= rate < E8:
+        return int(rate)
+    meant = f" write {name}={round(rate * E8):_}" if isinstance(rate, float) and 0 < rate < 1 else ""
+    raise BacktestError(
+        f"{name}={rate!r}: give a whole number of 1e-8 of the value from 0 to below {E8:_}, such as 50_000 for"
+        f" 5 basis points;{meant or ' or leave it out for that of the market'}"
+    )
 
 
 def with_costs(prepared: Prepared, fee: int | None, slippage: int | None) -> Prepared:

@@ -51,6 +51,11 @@ class Rows:
         if blocks is not None:
             self.blocks[list(numbers)] = blocks
 
+    @property
+    def ran(self) -> bool:
+        """Whether any has numbers: each other one could not be run."""
+        return any(known.any() for known in self.known.values())
+
     def row(self, number: int) -> Row:
         known = {name: self.values[name][number].item() for name in DEFINITIONS if self.known[name][number]}
         values = {name: known.get(name) for name in DEFINITIONS} if known else {}

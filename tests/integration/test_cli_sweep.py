@@ -99,6 +99,13 @@ def test_what_cannot_be_swept_is_refused_with_words(
     assert words in recorded.error("sweep", "sma_cross", *ON, *options)
 
 
+def test_a_sweep_of_which_no_set_can_be_run_has_failed(recorded: CommandLine) -> None:
+    words = ("sweep", "sma_cross", *ON, "--grid", "fast=3")
+    done = recorded.run(*words, "--grid", "slow=4000,4999")
+    assert done.returncode == 1 and "! 2 sets failed" in done.stderr
+    assert recorded.run(*words, "--grid", "slow=4,4999").returncode == 0
+
+
 PRINTS = """
 from projections.strategies import BaseStrategy, Signal, param
 

@@ -129,6 +129,30 @@ def test_a_set_that_cannot_be_run_is_a_row_with_its_words() -> None:
     assert frame.loc[[0, 2, 3], list(DEFINITIONS)].isna().all(axis=None)
 
 
+@pytest.mark.parametrize(
+    ("costs", "words"),
+    [
+        ({"fee": 0.001}, r"fee=0\.001: give a whole number of 1e-8 .*; write fee=100_000"),
+        ({"slippage": 10**8}, "slippage=100000000: give .*; or leave it out"),
+        ({"fee": True}, "fee=True: give"),
+        ({"slippage": "5"}, "slippage='5': give"),
+    ],
+)
+def test_a_cost_that_is_no_rate_is_refused_with_what_to_write(
+    data: Data, strategies: Strategies, costs: dict[str, object], words: str
+) -> None:
+    with pytest.raises(BacktestError, match=words):
+        sweep("sma_cross", data, {"fast": [3]}, strategies=strategies, **costs)
+
+
+def test_a_cost_may_come_out_of_an_array(data: Data, strategies: Strategies) -> None:
+    rows = [
+        sweep("sma_cross", data, {"fast": [3], "slow": [9]}, strategies=strategies, fee=fee)
+        for fee in (50_000, np.int64(50_000))
+    ]
+    assert rows[0].equals(rows[1])
+
+
 def test_a_strategy_that_fails_on_its_way_says_how_beside_its_numbers(
     tmp_path: Path, strategies: Strategies
 ) -> None:
