@@ -347,10 +347,10 @@ def _rate(name: str, rate: object) -> int | None:
         return None
     if isinstance(rate, int | np.integer) and not isinstance(rate, bool) and 0 <= rate < E8:
         return int(rate)
-    meant = f" write {name}={round(rate * E8):_}" if isinstance(rate, float) and 0 < rate < 1 else ""
+    meant = f"write {name}={round(rate * E8):_}" if isinstance(rate, float) and 0 < rate < 1 else ""
     raise BacktestError(
-        f"{name}={rate!r}: give a whole number of 1e-8 of the value from 0 to below {E8:_}, such as 50_000 for"
-        f" 5 basis points;{meant or ' or leave it out for that of the market'}"
+        f"{name}={rate!r}: give a whole number of 1e-8 of the value from 0 to below {E8:_}, such as 50_000"
+        f" for 5 basis points; {meant or 'or leave it out for that of the market'}"
     )
 
 

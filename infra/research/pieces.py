@@ -1,9 +1,9 @@
 """The rows of a sweep in a home while it runs, piece by piece, so that it can be broken off and go on.
 
-`research/sweeps/KEY/` holds `sweep.json`, what was asked, and `piece-NNNNN.parquet`: for some sets their
-number in the order of the grid, parameters, metrics as integers and floats, error, the returns of their UTC
-days as float32, and what is summed of these. KEY is the hash of all that rows depend on. A piece bears the
-hash of its own bytes; one that was damaged does not count. Whoever sweeps holds a lock.
+`research/sweeps/KEY/` holds `sweep.json`, what was asked, and `piece-NNNNN-HASH.parquet`: for some sets
+their number in the order of the grid, parameters, metrics as integers and floats, error, the returns of their
+UTC days as float32, and what is summed of these. KEY is the hash of all that rows depend on, HASH that of the
+file's bytes; a piece that was damaged does not count. Whoever sweeps holds a lock.
 
 Why: ADR 34.
 """
@@ -45,10 +45,7 @@ SOON_S: Final = 0.5
 LATE_S: Final = 5.0
 """Seconds that what is done waits to be written: the first time, and later."""
 KEY: Final = "tcpdashboard.sweep"
-DIGEST: Final = "tcpdashboard.sha256"
-NO_DIGEST: Final = b"0" * 64
-_PIECE = re.compile(r"piece-([0-9]{5,})\.parquet")
-_DIGEST = re.compile(rb"tcpdashboard\.sha256.{1,4}?([0-9a-f]{64})", re.DOTALL)
+_PIECE = re.compile(r"piece-([0-9]{5,})-([0-9a-f]{64})\.parquet")
 
 
 class PiecesError(Exception):
@@ -115,7 +112,7 @@ class Pieces:
     def found(self) -> Iterator[Found]:
         """What was kept; what is damaged is told of, and no more there."""
         for number, file in sorted(self._files.items()):
-            table = opened(file.read_bytes(), self.folder.name)
+            table = opened(file.name, file.read_bytes(), self.folder.name)
             if table is None:
                 logger.warning("%s is damaged or of another sweep: its sets are run again", file)
                 file.unlink()
@@ -157,8 +154,9 @@ class Pieces:
         with self._lock:
             if self._waiting:
                 number = max(self._files, default=-1) + 1
-                file = self.folder / f"piece-{number:05d}.parquet"
-                write(file, sealed(_table(self._waiting, self._sets), self.folder.name))
+                name, data = sealed(_table(self._waiting, self._sets), self.folder.name, number)
+                file = self.folder / name
+                write(file, data)
                 self._files[number] = file
                 self._waiting = []
 
@@ -167,7 +165,7 @@ def kept_returns(folder: Path, numbers: Sequence[int]) -> dict[int, F8]:
     """The returns f8[D] of these sets, as far as a sweep's folder has them."""
     kept: dict[int, F8] = {}
     for file in folder.glob("piece-*.parquet"):
-        table = opened(file.read_bytes(), folder.name)
+        table = opened(file.name, file.read_bytes(), folder.name)
         if table is not None:
             rows = {number: row for row, number in enumerate(table["set"].to_pylist())}
             for number in rows.keys() & set(numbers):
@@ -220,32 +218,26 @@ def write(file: Path, data: bytes) -> None:
         ) from error
 
 
-def sealed(table: "pa.Table", key: str) -> bytes:
-    """A Parquet file that bears the key of its sweep and the hash of its own bytes."""
+def sealed(table: "pa.Table", key: str, number: int) -> tuple[str, bytes]:
+    """The name and the bytes of a piece of the sweep `key`: a Parquet file that bears it."""
     import pyarrow.parquet as pq  # noqa: PLC0415 - for those who keep pieces
 
     buffer = io.BytesIO()
-    with pq.ParquetWriter(buffer, table.schema, compression="zstd") as writer:
-        writer.write_table(table)
-        writer.add_key_value_metadata({KEY: key, DIGEST: NO_DIGEST.decode()})
+    pq.write_table(table.replace_schema_metadata({KEY: key}), buffer, compression="zstd")
     data = buffer.getvalue()
-    at = data.rindex(NO_DIGEST)
-    return data[:at] + sha256(data).hexdigest().encode() + data[at + len(NO_DIGEST) :]
+    return f"piece-{number:05d}-{sha256(data).hexdigest()}.parquet", data
 
 
-def opened(data: bytes, key: str) -> "pa.Table | None":
+def opened(name: str, data: bytes, key: str) -> "pa.Table | None":
     """What a file of `sealed` holds; None where it is not as it was written, or of another sweep."""
     import pyarrow as pa  # noqa: PLC0415 - as above
     import pyarrow.parquet as pq  # noqa: PLC0415 - as above
 
-    digests = list(_DIGEST.finditer(data))
-    if not digests:
+    named = _PIECE.fullmatch(name)
+    if named is None or sha256(data).hexdigest() != named[2]:
         return None
-    first, last = digests[-1].span(1)
-    if sha256(data[:first] + NO_DIGEST + data[last:]).hexdigest().encode() != digests[-1][1]:
-        return None
-    file = pq.ParquetFile(pa.BufferReader(data))
-    return file.read() if (file.metadata.metadata or {}).get(KEY.encode()) == key.encode() else None
+    table = pq.ParquetFile(pa.BufferReader(data)).read()
+    return table if (table.schema.metadata or {}).get(KEY.encode()) == key.encode() else None
 
 
 def _table(waiting: Sequence[tuple[list[int], Done, F8]], sets: Sequence[Params]) -> "pa.Table":

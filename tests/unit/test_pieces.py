@@ -118,16 +118,17 @@ def test_bars_are_known_by_what_stands_in_them_whatever_the_costs(data: Data) ->
 
 
 def test_a_piece_of_which_a_byte_is_wrong_does_not_count() -> None:
-    table = pa.table({"set": list(range(50)), "error": ["tcpdashboard.sha256 " + "0" * 64] * 50})
-    data = sealed(table, "mine")
-    assert opened(data, "mine") == table == pq.read_table(pa.BufferReader(data))
-    assert opened(data, "other") is None
+    table = pa.table({"set": list(range(50)), "error": ["0" * 64] * 50})
+    name, data = sealed(table, "mine", 7)
+    assert opened(name, data, "mine") == table == pq.read_table(pa.BufferReader(data))
+    assert opened(name, data, "other") is None
+    assert opened(name.replace("7", "8", 1), sealed(table.slice(1), "mine", 8)[1], "mine") is None
     for at in range(0, len(data), 7):
         wrong = bytearray(data)
         wrong[at] ^= 1 << at % 8
-        assert opened(bytes(wrong), "mine") is None, at
+        assert opened(name, bytes(wrong), "mine") is None, at
     for length in (0, 4, len(data) // 2, len(data) - 1):
-        assert opened(data[:length], "mine") is None
+        assert opened(name, data[:length], "mine") is None
 
 
 def test_a_piece_that_is_damaged_or_of_another_sweep_is_told_of_and_run_again(
@@ -135,12 +136,13 @@ def test_a_piece_that_is_damaged_or_of_another_sweep_is_told_of_and_run_again(
 ) -> None:
     frame, _ = swept(strategies, data, tmp_path)
     sweep("sma_cross", data, {"fast": [2]}, strategies=strategies, home=tmp_path / "other", n_jobs=1)
-    first = pieces(tmp_path)[0]
-    first.with_name("piece-00007.parquet").write_bytes(pieces(tmp_path / "other")[0].read_bytes())
+    first, others = pieces(tmp_path)[0], pieces(tmp_path / "other")[0]
+    strange = first.with_name(others.name.replace("piece-00000", "piece-00007"))
+    strange.write_bytes(others.read_bytes())
     first.write_bytes(first.read_bytes()[:-100])
     again, told = swept(strategies, data, tmp_path, resume=True)
     assert [record.args for record in caplog.records] == [
-        (first,), (first.with_name("piece-00007.parquet"),),
+        (first,), (strange,),
     ]  # fmt: skip
     assert "damaged or of another sweep" in caplog.text
     assert told.calls[0] == 0 and sum(told.calls) == len(frame)
