@@ -32,16 +32,9 @@ START = 2_000_000_040_000
 READER = Path(__file__).with_name("node_reader.mjs")
 
 
-@pytest.fixture
-def served() -> Iterator[Served]:
-    with Served("binance") as served:
-        served.call("binance", "stand_at", START)
-        yield served
-
-
 def trades(count: int) -> list[Trade]:
-    """A trade a second, at prices that the simulated exchange does not have."""
-    return [one._replace(price=f"1{one.price}") for one in made(BTC, count, start=START, every_ms=1_000)]
+    """A trade a second."""
+    return made(BTC, count, start=START, every_ms=1_000)
 
 
 class AtHand:
@@ -137,13 +130,24 @@ def test_the_view_of_sources_follows_a_venue_that_goes_stale_and_comes_back(
         assert one.errors == []
 
 
-def said(served_page: Site, venue: str) -> list[list[str]]:
+@pytest.fixture
+def served() -> Iterator[Served]:
+    with Served("binance", "bybit") as served:
+        served.call("binance", "stand_at", START)
+        served.call("bybit", "stand_at", START)
+        yield served
+
+
+def dear(count: int) -> list[Trade]:
+    """The same trades at prices that the other venue does not have."""
+    return [trade._replace(price=f"1{trade.price}") for trade in trades(count)]
+
+
+def said(shown: Site, venue: str) -> list[list[str]]:
     """Close time and prices of a venue's candles, oldest first."""
-    items = served_page.get(f"/api/candles/{venue}/BTC/USDT", limit=5_000)["items"]
-    return [
-        [item["timestamp"][:19].replace("T", " "), *(item[n] for n in ("open", "high", "low", "close"))]
-        for item in items
-    ]
+    items = shown.get(f"/api/candles/{venue}/BTC/USDT")["items"]
+    names = ("open", "high", "low", "close")
+    return [[one["timestamp"][:19].replace("T", " "), *(one[name] for name in names)] for one in items]
 
 
 def lines(file: Path) -> list[dict[str, Any]]:
@@ -158,44 +162,50 @@ def test_two_venues_of_one_symbol_are_one_channel_and_told_apart_by_their_venue(
     home.environment["TCPD_AHEAD_S"] = "86400"
     taken = tmp_path / "taken.jsonl"
     with ExitStack() as stack:
-        stack.enter_context(home.start("up", "--feed", KEY))
-        served.call("binance", "watched", BTC)
-        served.call("binance", "publish", trades(200))
-        stack.enter_context(home.start("collect", "--symbol", "BTC/USDT", "--speed", "60"))
-        served_page = stack.enter_context(site(home))
-        wait_for(lambda: len(said(served_page, "binance")) == 3 and len(said(served_page, "sim")) > 3)
-        reader = stack.enter_context(
-            SocketReader(served_page.url, "/ws/market/BTC%2FUSDT", f"Bearer {served_page.token}")
-        )
-        token_file = home.folder / "token"
-        stack.enter_context(
-            Program(node, "--experimental-websocket", READER, served_page.url, token_file, "BTC/USDT", taken)
-        )
+        stack.enter_context(home.start("up", "--feed", KEY, "--feed", "bybit:BTC/USDT"))
+        shown = stack.enter_context(site(home))
+        for venue in ("binance", "bybit"):
+            served.call(venue, "watched", BTC)
+        wait_for(lambda: [one["state"] for one in shown.get("/api/sources")["items"]] == ["live", "live"])
+        served.call("binance", "publish", dear(200))
+        served.call("bybit", "publish", trades(200))
+        wait_for(lambda: [len(said(shown, venue)) for venue in ("binance", "bybit")] == [3, 3])
+        reader = SocketReader(shown.url, "/ws/market/BTC%2FUSDT", f"Bearer {shown.token}")
+        stack.enter_context(reader)
+        words = ("--experimental-websocket", READER, shown.url, home.folder / "token", "BTC/USDT", taken)
+        stack.enter_context(Program(node, *words))
+        wait_for(lambda: bool(lines(taken)))
 
-        one = visit(served_page)
+        one = visit(shown)
+        page = one.page
+        rows = page.locator(".candles tbody tr")
         one.open("markets/binance/BTC/USDT")
-        one.page.get_by_text("Closed candles as a table").click()
-        expect(one.page.locator(".candles tbody tr")).to_have_count(3)
-        names = one.page.locator(".list tbody td:first-child")
-        expect(names).to_have_text(["BTC/USDT binance", "BTC/USDT sim (simulated)"])
-        before = len(reader.of("sim"))
-        reader.wait_for(lambda: len(reader.of("sim")) > before + 2)
-        served.call("binance", "publish", trades(400)[200:])
-        expect(one.page.locator(".candles tbody tr")).to_have_count(6)
-        assert [row[:5] for row in table(one.page)] == said(served_page, "binance")
-        assert all(float(row[1]) > 100_000 for row in table(one.page))
-        one.open("markets/sim/BTC/USDT")
-        one.page.get_by_text("Closed candles as a table").click()
-        expect(one.page.locator(".candles tbody tr").nth(3)).to_be_attached()
-        assert all(float(row[1]) < 100_000 for row in table(one.page))
+        page.get_by_text("Closed candles as a table").click()
+        expect(rows).to_have_count(3)
+        expect(page.locator(".list tbody td:first-child")).to_have_text(
+            ["BTC/USDT binance", "BTC/USDT bybit"]
+        )
+        served.call("bybit", "publish", trades(400)[200:])
+        reader.wait_for(lambda: len(closed(reader, "bybit")) == 3)
+        served.call("binance", "publish", dear(400)[200:])
+        expect(rows).to_have_count(6)
+        assert [row[:5] for row in table(page)] == said(shown, "binance")
+        assert all(float(row[1]) > 100_000 for row in table(page))
+        one.open("markets/bybit/BTC/USDT")
+        page.get_by_text("Closed candles as a table").click()
+        expect(rows).to_have_count(6)
+        assert [row[:5] for row in table(page)] == said(shown, "bybit")
+        assert all(float(row[1]) < 100_000 for row in table(page))
 
-        reader.wait_for(lambda: len(reader.of("binance")) >= 3 and len(reader.of("sim")) >= 3)
-        last = reader.last
-        wait_for(lambda: any(message["seq"] >= last for message in lines(taken)))
-    assert {(m["type"], m["venue"], m["timeframe"]) for m in reader.snapshot["messages"]} >= {
-        ("candle.v1", "binance", "1m"),
-        ("candle.v1", "sim", "1m"),
-    }
+        reader.wait_for(lambda: len(closed(reader, "binance")) == 3)
+        wait_for(lambda: any(message["seq"] >= reader.last for message in lines(taken)))
+    newest = {(told["venue"], told["timeframe"]): told["close"] for told in reader.snapshot["messages"]}
+    assert float(newest["binance", "1m"]) > 100_000 > float(newest["bybit", "1m"])
     first = reader.snapshot["seq"] + 1
-    assert [m["seq"] for m in reader.counted] == list(range(first, first + len(reader.counted)))
-    assert {message["venue"] for message in lines(taken)[1:]} == {"binance", "sim"}
+    assert [told["seq"] for told in reader.counted] == list(range(first, first + len(reader.counted)))
+    assert {told["venue"] for told in lines(taken)[1:]} == {"binance", "bybit"}
+
+
+def closed(reader: SocketReader, venue: str) -> list[dict[str, Any]]:
+    """Minutes of a venue that have ended."""
+    return [one for one in reader.of(venue) if one["type"] == "candle.v1" and one["timeframe"] == "1m"]

@@ -189,6 +189,10 @@ def test_the_parts_run_as_processes_of_their_own_and_lose_nothing(cli: CommandLi
         assert collected["tcpd_ticks_collected_total",] > 0
         ages = {name[1] for name in collected if name[0] == "tcpd_collected_data_age_seconds"}
         assert ages == {f"sim:{symbol}" for symbol in symbols(3)}
+        told = {row["market"]: row for row in cli.lines("sources", "--json")}
+        assert told.keys() == ages and {row["state"] for row in told.values()} == {"live"}
+        assert {row["skew_ms"] for row in told.values()} == {None}, "which its provider does not tell"
+        assert all(row["trades_s"] > 0 and row["refused"] == 0 for row in told.values())
         found = serve.metrics("api")
         assert found["tcpd_api_request_seconds_count", "GET", "/api/candles/{venue}/{symbol:path}", "200"] > 0
         for part in (collect, serve, worker):
