@@ -5,6 +5,7 @@ Bybit: its spot market gives 60 trades, its contracts 1,000.
 
 import asyncio
 from collections.abc import Coroutine, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import stamina
 from streams.backends import open_log
 from streams.events import Feed
 from streams.log import Log
+from tests.venues import recorded
 from tests.venues.bybit import Bybit, identified
 from tests.venues.collected import (
     Row,
@@ -27,11 +29,27 @@ from tests.venues.collected import (
     rows,
     without_origin,
 )
-from tests.venues.faults import Altered, Cut, LeaveOut, PageOverlapping, Refuse, Repeat, Steps
+from tests.venues.faults import (
+    Altered,
+    Burst,
+    Close,
+    Cut,
+    Empty,
+    Fault,
+    LeaveOut,
+    Malformed,
+    PageOverlapping,
+    Refuse,
+    Repeat,
+    Restart,
+    Snapshot,
+    Steps,
+)
 from tests.venues.trades import Trade, made
 
 BTC, KEY = "BTCUSDT", "bybit:BTC/USDT"
 SWAP, SWAP_KEY = "linear:BTCUSDT", "bybit:BTC/USDT:USDT"
+SYMBOLS = {BTC: "BTC/USDT", SWAP: "BTC/USDT:USDT"}
 MS = 1_000_000
 MINUTE = 60_000
 START = 1_700_000_040_000
@@ -70,6 +88,72 @@ def trades_of(count: int, market: str = BTC, *, together: int = 1) -> list[Trade
 
 def sorted_by_time(found: list[Row]) -> list[Row]:
     return sorted(without_origin(found), key=lambda row: row.time)
+
+
+@cache
+def recording(shared_data: Path, market: str) -> list[Trade]:
+    """Binance's 19,904 trades as Bybit sends them."""
+    return [identified(trade) for trade in recorded.on_market(recorded.binance_trades(shared_data), market)]
+
+
+@pytest.mark.parametrize("market", SYMBOLS)
+def test_a_recording_is_in_the_journal_to_the_digit_and_in_order_across_midnight(
+    log: Log, shared_data: Path, strategies: Any, market: str
+) -> None:
+    trades, symbol = recording(shared_data, market), SYMBOLS[market]
+    key = f"bybit:{symbol}"
+
+    async def test() -> None:
+        async with Bybit() as venue, collecting(log, at(venue, trades[0].time), [symbol]) as collected:
+            await collected.live(market)
+            await venue.play(venue.frames(trades))
+            await collected.has(len(trades), key)
+
+    run(test())
+    assert len(trades) == 19_904 and rows(log, key) == expected(trades)
+    assert not gaps(log, key).known and not letters(log)
+    assert all(candle.revision == 0 and not candle.incomplete for candle in candles(log, strategies).values())
+
+
+FAULTS: dict[str, tuple[str, list[tuple[int, Fault]]]] = {
+    "a cut": (BTC, [(8_000, Cut(away=200))]),
+    "closes with a code": (SWAP, [(3_000, Close(1001, away=100)), (9_000, Close(1012, away=100))]),
+    "a malformed frame": (SWAP, [(8_000, Malformed(away=50))]),
+    "repeats": (BTC, [(1_500, Repeat(300))]),
+    "a burst": (BTC, [(3_000, Burst(5_000))]),
+    "more than a page away": (SWAP, [(4_000, Restart(away=100)), (12_000, Restart(away=2_500))]),
+    "a snapshot at each subscription": (BTC, [(0, Snapshot()), (8_000, Cut(away=100))]),
+    "an empty page": (SWAP, [(8_000, Empty(("trades",), 2)), (8_000, Cut(away=100))]),
+    "trades left out": (SWAP, [(5_000, LeaveOut(250))]),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_whatever_a_venue_does_at_full_speed_each_trade_is_in_the_journal_once_or_in_a_gap(
+    log: Log, shared_data: Path, name: str
+) -> None:
+    market, script = FAULTS[name]
+    trades, symbol = recording(shared_data, market), SYMBOLS[market]
+
+    async def test() -> int:
+        async with Bybit() as venue, collecting(log, at(venue, trades[0].time), [symbol]) as collected:
+            await collected.live(market)
+            await venue.play(venue.frames(trades), script=script, rest_first=True)
+            await collected.until(
+                lambda: expected(trades)[-1] in without_origin(rows(log, f"bybit:{symbol}"))
+            )
+            await collected.until(lambda: collected.settled(symbol))
+            return len(venue.unsent)
+
+    unsent = asyncio.run(test())
+    found, true = without_origin(rows(log, f"bybit:{symbol}")), expected(trades)
+    written, open_ = set(found), open_gaps(log, f"bybit:{symbol}")
+    assert len(written) == len(found), "each once"
+    assert written <= set(true)
+    assert all(gap.final for gap in open_)
+    missing = [row for row in true if row not in written]
+    unseen = [row for row in missing if not any(gap.start < row.time <= gap.end for gap in open_)]
+    assert len(unseen) <= unsent, "no page shows what is left out of a burst"
 
 
 def test_what_a_cut_cost_is_fetched_in_the_venues_own_order_before_what_came_behind_it(

@@ -88,7 +88,7 @@ class World:
     def __init__(self, gap_wait: int) -> None:
         self.gap_wait, self.now, self.next = gap_wait, 0, FIRST
         self.of, self.journal = made(gap_wait), Journal()
-        self.asked: tuple[Asked, list[Trade]] | None = None
+        self.asked: Asked | None = None
         self.left_out: set[int] = set()
         self.page: set[int] = set()
         self.shown: set[int] = set()
@@ -105,20 +105,24 @@ class World:
     def cut(self, count: int) -> None:
         self.of.doubt()
         self.next += count
-        self.asked = None
         self.of.doubt()
 
     def ask(self) -> None:
-        self.asked = self.of.asked(), [trade(n) for n in range(max(FIRST, self.next - PAGE), self.next)]
+        self.asked = self.of.asked()
+        self.at_hand = self.newest()
 
-    def answer(self) -> None:
+    def newest(self) -> list[Trade]:
+        return [trade(n) for n in range(max(FIRST, self.next - PAGE), self.next)]
+
+    def answer(self, *, is_late: bool = False) -> None:
+        """The venue looks when it is asked, or only when it answers."""
         if self.of.compares:
             return
         if self.asked is None:
             self.ask()
         assert self.asked is not None
-        asked, page = self.asked
-        self.asked = None
+        asked, self.asked = self.asked, None
+        page = self.newest() if is_late else self.at_hand
         self.of.answered(page, asked, self.now)
         self.page = {of.id for of in page}
 
@@ -141,7 +145,7 @@ class World:
             case "ask":
                 self.ask()
             case "answer":
-                self.answer()
+                self.answer(is_late=count % 2 == 0)
             case "kill":
                 self.restart()
             case _:

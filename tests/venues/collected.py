@@ -87,6 +87,10 @@ class Collected:
         """Whether a ping is out."""
         return self.provider._lines[0].watch.is_asking
 
+    def settled(self, symbol: str = "BTC/USDT") -> bool:
+        """Whether the venue need not be asked for anything."""
+        return not self.provider._flows[symbol].wants(self.now_s())
+
     def waiting(self, symbol: str = "BTC/USDT") -> int:
         """How many trades wait for others."""
         return len(self.provider._flows[symbol].sequence)

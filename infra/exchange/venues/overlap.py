@@ -289,7 +289,7 @@ class OverlapSequence:
         if (is_older or (newest <= hole.start and not sure)) and hole.vain < ASKED_AGAIN:
             hole.vain += not again
             return
-        found: list[Trade | None] = [] if sure or hole.since > page.asked.doubts else [None]
+        found: list[Trade | None] = [] if sure else [None]
         for n in rest:
             key, trade = page.trades[n]
             found.append(trade if trade.size else None)
@@ -349,26 +349,25 @@ class OverlapSequence:
                 run.append((key, trade))
                 continue
             if run:
-                self._miss(run, last, (rank, trade), page.asked.rank)
+                self._miss(run, last, (rank, trade))
             run, last = [], (rank, trade)
         if run:
-            self._miss(run, last, None, page.asked.rank)
+            self._miss(run, last, None)
 
     def _miss(
         self,
         run: list[tuple[int, Trade]],
         last: tuple[int, Trade] | None,
         behind: tuple[int, Trade] | None,
-        asked: int,
     ) -> None:
-        """A run of trades was left out between two others, by their ranks; without them behind `asked`."""
+        """A run of trades was left out between two others, by their ranks; without them behind all."""
         while run and not run[0][1].size and last is None:
             run = run[1:]
         while run and not run[-1][1].size and behind is None:
             run = run[:-1]
         if not run:
             return
-        rank = last[0] if last else max(behind[0] - 1, 0) if behind else asked
+        rank = last[0] if last else max(behind[0] - 1, 0) if behind else self._rank
         start = ms_before(last[1].time if last else run[0][1].time)
         end = max(behind[1].time if behind else run[-1][1].time, start + 1)
         found = [trade if trade.size else None for _, trade in run]
@@ -387,7 +386,7 @@ class OverlapSequence:
         if behind is not None:
             return
         if rank == self._rank:
-            self._start = ms_before(run[-1][1].time)
+            self._start = max(self._start, ms_before(run[-1][1].time))
 
     # ------------------------------------------------------------ what is due
 
