@@ -7,10 +7,13 @@ import msgspec
 import numpy as np
 import pytest
 
+from infra.research import recorded_bars as recorded_bars_
 from infra.research.recorded_bars import recorded_bars
 from infra.research.sources import recorded
 from infra.strategies.registry import Strategies
 from infra.upkeep.fresh_home import fold_home
+from projections.research import arrays
+from projections.research import bars as bars_
 from projections.research.bars import BarsError
 from projections.research.columns import values_of
 from streams.backends import open_log
@@ -65,6 +68,29 @@ def test_recorded_bars_have_the_floats_and_the_revisions_of_the_journal(
     assert (np.isin(fills, bars.bars["open"])).all()
     last = recorded_bars(log, MARKET.key, timeframe, final=True)
     assert last.prepared.values.tobytes() == values_of(ticks, final=True).tobytes()
+
+
+@pytest.mark.parametrize("timeframe", ["1m", "5m"])
+def test_where_candles_and_ticks_are_cut_into_pieces_changes_nothing(
+    log: Log,
+    tmp_path: Path,
+    strategies: Strategies,
+    timeframe: Timeframe,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fold_home(log, strategies)
+    again = [Entry(CANDLES, r.key, r.value, r.time_ms, 0, r.headers) for r in log.read(CANDLES, 0)]
+    log.append(again[3:9])
+
+    def made(folder: Path) -> list[bytes]:
+        both = recorded(log, folder, MARKET.key, timeframe), recorded_bars(log, MARKET.key, timeframe)
+        assert all(data.prepared.columns.revisions.any() for data in both)
+        return [array.tobytes() for data in both for array in data.prepared.columns[3:7]]
+
+    whole = made(tmp_path / "whole")
+    for module in (arrays, bars_, recorded_bars_):
+        monkeypatch.setattr(module, "STRETCH", 4)
+    assert made(tmp_path / "cut") == whole
 
 
 def test_a_home_without_candles_says_what_to_do(log: Log) -> None:
