@@ -153,8 +153,8 @@ def test_what_is_no_step_is_refused(precision: Any) -> None:
 
 @pytest.mark.parametrize("answer", [None, {}, [], "<html>maintenance</html>"])
 def test_a_list_of_markets_that_cannot_be_read_says_nothing_of_what_a_venue_has(answer: Any) -> None:
-    with pytest.raises(MarketsUnreadError, match="okx: its list of markets came without a market in it"):
-        loaded("okx", answer)
+    with pytest.raises(MarketsUnreadError, match="okx: its list of markets came without a spot market in it"):
+        loaded("okx", ["spot"], answer)
 
 
 def test_an_unknown_symbol_is_refused_with_the_nearest(binance: Told) -> None:

@@ -58,6 +58,10 @@ class Binance(FakeVenue):
             "permissions": ["SPOT"],
         }
 
+    @classmethod
+    def pair(cls, base: str = "BTC") -> str:
+        return f"{base}USDT"
+
     def id_of(self, row: dict[str, Any]) -> str:
         return row["symbol"]
 

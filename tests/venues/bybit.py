@@ -77,6 +77,10 @@ class Bybit(FakeVenue):
             "priceFilter": {"tickSize": price_step},
         }
 
+    @classmethod
+    def pair(cls, base: str = "BTC") -> str:
+        return f"{base}USDT"
+
     def id_of(self, row: dict[str, Any]) -> str:
         return row["symbol"] if row["category"] == "spot" else f"{row['category']}:{row['symbol']}"
 

@@ -14,7 +14,7 @@ from infra.exchange.venues.known import VENUES
 from infra.exchange.venues.provider import VenueProvider
 from projections.fold.pipeline import Pipeline
 from streams import codec
-from streams.events import BACKFILL, Candle, DeadLetter, Feed, Gap, GapFilled, JournalEvent, TickBatch
+from streams.events import BACKFILL, Candle, DeadLetter, Feed, Gap, GapFilled, JournalEvent, Market, TickBatch
 from streams.gaps import Gaps, KnownGap
 from streams.journal import scan
 from streams.log import Log
@@ -71,9 +71,9 @@ class Collected:
                 raise AssertionError("the collector ended")
             await asyncio.sleep(0.005)
 
-    async def live(self, market: str) -> None:
-        """Until a market is subscribed, its beginning is known, and so is the venue's time."""
-        await self.venue.watched(market)
+    async def live(self, market: str = "") -> None:
+        """Until a market, or BTC/USDT, is subscribed, its beginning is known, and so is the venue's time."""
+        await self.venue.watched(market or self.venue.pair())
         await self.until(lambda: self.provider.skew is not None and self.state == "live")
 
     @property
@@ -95,14 +95,19 @@ class Collected:
         """How many trades wait for others."""
         return len(self.provider._flows[symbol].sequence)
 
-    def trades(self, key: str = "binance:BTC/USDT") -> int:
+    def trades(self, symbol: str = "BTC/USDT") -> int:
         """How many are in the log."""
         self._look()
-        return self._trades[key]
+        return self._trades[self._key(symbol)]
 
-    async def has(self, count: int, key: str = "binance:BTC/USDT") -> None:
+    async def has(self, count: int, symbol: str = "BTC/USDT") -> None:
         """Until so many trades are in the log, and no hole is left."""
-        await self.until(lambda: self.trades(key) >= count and not self._gaps[key].open)
+        gaps = self._gaps[self._key(symbol)]
+        await self.until(lambda: self.trades(symbol) >= count and not gaps.open)
+
+    def _key(self, symbol: str) -> str:
+        """Also of a key."""
+        return f"{self.venue.name}:{symbol.removeprefix(f'{self.venue.name}:')}"
 
     def _look(self) -> None:
         """Read on in the log."""
@@ -138,9 +143,16 @@ def events(log: Log, partition: int = 0) -> list[JournalEvent]:
     return [codec.decode_input(record.value).event for record in log.read(JOURNAL, partition)]
 
 
-def rows(log: Log, key: str = "binance:BTC/USDT") -> list[Row]:
+def key_of(log: Log, symbol: str) -> str:
+    """The market of a symbol, or of a key; the journal has one venue's."""
+    markets = (event for event in events(log) if isinstance(event, Market))
+    return next(market.key for market in markets if symbol in {market.symbol, market.key})
+
+
+def rows(log: Log, symbol: str = "BTC/USDT") -> list[Row]:
     """The trades of a market as the journal has them."""
     found: list[Row] = []
+    key = key_of(log, symbol)
     for event in events(log):
         if isinstance(event, TickBatch) and key in (keys := [market.key for market in event.markets]):
             ticks = unpack(event)
@@ -155,21 +167,22 @@ def rows(log: Log, key: str = "binance:BTC/USDT") -> list[Row]:
     return found
 
 
-def clock(log: Log, key: str = "binance:BTC/USDT") -> int:
+def clock(log: Log, symbol: str = "BTC/USDT") -> int:
     """Up to when everything of a market is promised, ns."""
+    key = key_of(log, symbol)
     return scan(log, [0]).source(key.partition(":")[0]).reached[key].time
 
 
-def gaps(log: Log, key: str = "binance:BTC/USDT") -> Gaps:
-    found = Gaps()
+def gaps(log: Log, symbol: str = "BTC/USDT") -> Gaps:
+    found, key = Gaps(), key_of(log, symbol)
     for event in events(log):
         if isinstance(event, Gap | GapFilled) and event.market == key:
             found.note(event)
     return found
 
 
-def open_gaps(log: Log, key: str = "binance:BTC/USDT") -> list[KnownGap]:
-    return gaps(log, key).open
+def open_gaps(log: Log, symbol: str = "BTC/USDT") -> list[KnownGap]:
+    return gaps(log, symbol).open
 
 
 def letters(log: Log) -> list[DeadLetter]:

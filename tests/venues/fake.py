@@ -103,6 +103,11 @@ class FakeVenue(ABC):
     @abstractmethod
     def made_listing(self) -> list[dict[str, Any]]: ...
 
+    @classmethod
+    @abstractmethod
+    def pair(cls, base: str = "BTC") -> str:
+        """The id of the spot market of a base currency against USDT."""
+
     @abstractmethod
     def id_of(self, row: dict[str, Any]) -> str:
         """The id of the market that a row of the listing describes."""

@@ -29,11 +29,37 @@ class Okx(FakeVenue):
     }
 
     def made_listing(self) -> list[dict[str, Any]]:
-        return [self.instrument(base, "USDT") for base in ("BTC", "ETH", "SOL")]
+        """Spot, and of Bitcoin a swap of each kind and a future."""
+        return [
+            *(self.instrument(base, "USDT") for base in ("BTC", "ETH", "SOL")),
+            self.contract("BTC-USDT-SWAP", "linear", settle="USDT", value="0.01", size_step="0.01"),
+            self.contract("BTC-USD-SWAP", "inverse", settle="BTC", value="100", size_step="1"),
+            self.contract("BTC-USD-331230", "inverse", settle="BTC", value="100", size_step="1"),
+        ]
+
+    @classmethod
+    def contract(cls, id: str, kind: str, *, settle: str, value: str, size_step: str) -> dict[str, Any]:
+        """`value` is what one contract is worth, of the base where it is linear, else of the quote."""
+        base, quote, term = id.split("-")
+        ends = {} if term == "SWAP" else {"instType": "FUTURES", "expTime": "2019542400000"}
+        return {
+            **cls.instrument(base, quote, "0.1", size_step),
+            "instType": "SWAP",
+            "instId": id,
+            "baseCcy": "",
+            "quoteCcy": "",
+            "settleCcy": settle,
+            "uly": f"{base}-{quote}",
+            "ctVal": value,
+            "ctMult": "1",
+            "ctType": kind,
+            "minSz": size_step,
+            **ends,
+        }
 
     @staticmethod
     def instrument(
-        base: str, quote: str, price_step: str = "0.01", size_step: str = "0.00000001"
+        base: str, quote: str, price_step: str = "0.01", size_step: str = "0.00001"
     ) -> dict[str, Any]:
         return {
             "instType": "SPOT",
@@ -55,6 +81,10 @@ class Okx(FakeVenue):
             "stk": "",
             "state": "live",
         }
+
+    @classmethod
+    def pair(cls, base: str = "BTC") -> str:
+        return f"{base}-USDT"
 
     def id_of(self, row: dict[str, Any]) -> str:
         return row["instId"]

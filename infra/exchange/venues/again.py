@@ -60,7 +60,7 @@ class GapProvider(VenueProvider):
     def _missing(self, market: Market, known: Reached) -> Flow:
         gaps = [replace(gap, final=False) for gap in known.gaps]
         sequence = TradeSequence(market.key, gap_wait=0, horizon=market.horizon_min * MINUTE_NS, gaps=gaps)
-        return Flow(market, sequence, self._now(), promised=0)
+        return Flow(market, sequence, self._now(), promised=0, latest=self._latest)
 
     def _fetched(self, flows: Sequence[Flow]) -> Iterator[Message]:
         for flow in flows:

@@ -16,9 +16,10 @@ class Binance:
     name = "binance"
     ccxt_id = "binance"
     ids: Literal["rising", "any"] = "rising"
+    kinds: Sequence[str] = ("spot",)
     options: Mapping[str, Any] = {
         "apiKey": "none",  # without one ccxt does not ask for `historicalTrades`, which needs none
-        "options": {"fetchMarkets": {"types": ["spot"]}, "fetchMargins": False, "fetchCurrencies": False},
+        "options": {"fetchMarkets": {"types": list(kinds)}, "fetchMargins": False, "fetchCurrencies": False},
     }
     grace_ms = 500
     silence_s = 10.0

@@ -2,7 +2,8 @@
 
 ccxt's own cache of trades keeps the newest 1,000, and what it hands out comes with the next trade only; so an
 object of ours stands in its place. A frame that it cannot read would end its receive loop without a word; so
-frames pass through us on their way.
+frames pass through us on their way. What a trade costs in all is reckoned by nobody: of a number that is none
+it cannot be, and the frame would be lost with its row.
 """
 
 import asyncio
@@ -33,6 +34,10 @@ ALIVE = "tcpdashboard"
 
 class UnreadableFrameError(RuntimeError):
     """A frame that is no JSON or of no form that is known."""
+
+
+class SubscriptionRefusedError(RuntimeError):
+    """A venue refuses what was asked for on a connection, or says that it ends it."""
 
 
 class UnreadableAnswerError(RuntimeError):
@@ -80,6 +85,17 @@ class _Dialled:
     """Those of the venue's own that are out, in their order."""
 
 
+class _Caches(dict[str, _Trades]):
+    """In the place of ccxt's caches by symbol, also of one that we have not asked for."""
+
+    def __init__(self, put: Callable[[Mapping[str, Any]], None]) -> None:
+        super().__init__()
+        self._put = put
+
+    def __missing__(self, symbol: str) -> _Trades:
+        return self.setdefault(symbol, _Trades(self._put))
+
+
 class VenueClient:
     """Made by `opened`."""
 
@@ -93,14 +109,20 @@ class VenueClient:
         self._sockets: dict[Socket, _Dialled] = {}
         self._sending: set[asyncio.Future[Any]] = set()
         self._future = importlib.import_module("ccxt.async_support.base.ws.future").Future
+        self._refusal = importlib.import_module("ccxt").ExchangeError
         exchange.on_rest_response = self._noted
+        fetch = exchange.fetch
+        exchange.fetch = lambda *args, **named: self.rest.one(lambda: fetch(*args, **named))
+        exchange.trades = _Caches(self._traded)
+        exchange.safe_trade = _as_told
         self._make = exchange.client
         exchange.client = self._client
 
     async def markets(self, *, again: bool = False) -> Mapping[str, Mapping[str, Any]]:
         """What the venue has, by ccxt's symbol. Raises `MarketsUnreadError`, `NotServedError` and what ccxt
         raises."""
-        return loaded(self._venue.name, await self.rest.ask(lambda: self.exchange.load_markets(again)))
+        found = await self.rest.ask(lambda: self.exchange.load_markets(again))
+        return loaded(self._venue.name, self._venue.kinds, found)
 
     async def newest(self, symbol: str) -> Page:
         """As the venue has it. Raises what ccxt raises, and `UnreadableAnswerError`, as the next two."""
@@ -118,10 +140,9 @@ class VenueClient:
         return int(await self.rest.ask(self.exchange.fetch_time))
 
     async def watch(self, symbols: Iterable[str], socket: Socket) -> None:
-        """Dial, subscribe, and tell `socket` of what comes, until the connection ends. Raises why."""
+        """Dial, subscribe, and tell `socket` of what comes, until the connection ends. Raises why, and
+        `SubscriptionRefusedError` for what the venue does not have."""
         names = list(symbols)
-        for symbol in names:
-            self.exchange.trades[symbol] = _Trades(self._traded)
         ended = self._future()
         ended.add_done_callback(_seen)
         watching = asyncio.ensure_future(self._dial(names, socket, ended))
@@ -131,6 +152,8 @@ class VenueClient:
                 await asyncio.wait({ended})
             for future in (ended, watching):
                 if future.done() and not future.cancelled() and (error := future.exception()) is not None:
+                    if isinstance(error, self._refusal):
+                        raise SubscriptionRefusedError(str(error)) from error
                     raise error
             raise ConnectionError("it was closed here")
         finally:
@@ -246,6 +269,11 @@ class VenueClient:
         return body.strip()
 
 
+def _as_told(trade: Mapping[str, Any], market: Any = None) -> Mapping[str, Any]:
+    """In the place of what adds costs and fees to a trade."""
+    return trade
+
+
 def _read(page: Page) -> Page:
     """ccxt takes a page for people as a page of trades, one for each of its letters."""
     if not all(isinstance(trade["info"], Mapping) for trade in page):
@@ -259,9 +287,13 @@ def _seen(done: "asyncio.Future[Any]") -> None:
         done.exception()
 
 
+class NotYetError(RuntimeError):
+    """The venue may not be asked now."""
+
+
 class Rest:
-    """One request at a time, and none before the venue allows it. It outlives a client: a ban does not end
-    with a new start.
+    """One request at a time, and none before the venue allows it; an answer may take several. It outlives a
+    client: a ban does not end with a new start.
 
     `now` is a clock in seconds that never goes back.
     """
@@ -272,7 +304,7 @@ class Rest:
         self.pages = Recent(MINUTE_S, now())
         """Of trades that were asked for."""
         self._status = 0
-        self._lock = asyncio.Lock()
+        self._asking, self._requesting = asyncio.Lock(), asyncio.Lock()
 
     async def allowed(self) -> None:
         """Wait until the venue may be asked."""
@@ -280,8 +312,9 @@ class Rest:
             await asyncio.sleep(min(left, LOOK_S))
 
     async def ask(self, request: Callable[[], Awaitable[Any]]) -> Any:
-        """What a request answers. Raises what it raises, `NotServedError` where the venue shuts us out."""
-        async with self._lock:
+        """What the venue answers. Raises what `request` raises, `NotServedError` where the venue shuts us
+        out."""
+        async with self._asking:
             await self.allowed()
             self._status = 0
             try:
@@ -290,6 +323,13 @@ class Rest:
                 if self._status in NOT_SERVED:
                     raise NotServedError(f"not served from here: HTTP {self._status}") from error
                 raise
+
+    async def one(self, request: Callable[[], Awaitable[Any]]) -> Any:
+        """One request of those that an answer takes. Raises `NotYetError` after one that was refused."""
+        async with self._requesting:
+            if (left := self.not_before - self._now()) > 0:
+                raise NotYetError(f"the venue may not be asked for another {left:.0f} s")
+            return await request()
 
     def answered(self, status: int, headers: Mapping[str, str]) -> None:
         self._status = status

@@ -6,6 +6,7 @@ from typing import Any
 
 from infra.exchange.venues.client import VenueClient
 from infra.exchange.venues.flow import Flow
+from infra.exchange.venues.holes import ASKED_AGAIN
 from infra.exchange.venues.overlap import OverlapSequence
 from infra.exchange.venues.searching import Search
 from infra.exchange.venues.sequence import Hole, Trade, TradeSequence
@@ -16,6 +17,8 @@ LOOK_S = 0.25
 """At most so long it takes until a market that went quiet is noticed."""
 AGAIN_S = 0.25
 """Before a venue is asked again for what it should have; then twice as long."""
+LEFT_OUT_S = 10.0
+"""Before it is asked again for what came behind a trade that could not be let in."""
 FAILED_S, FAILED_S_MAX = 0.5, 60.0
 BURST = 1 / 6
 """Of the pages of a minute, how many may be asked for at once."""
@@ -184,9 +187,16 @@ class Filler:
             newest = await self._client.newest(flow.market.symbol)
             is_newest = bool(newest)
         trades = flow.fetched(page, last)  # both at once: scales may grow in between
+        left_out = flow.left_out
         trades += [trade for trade in flow.fetched(newest) if not trades or trade.id > trades[-1].id]
+        left_out += flow.left_out
         sequence.answered(trades, int(self._now() * 1e9))
-        if is_newest and doubts == sequence.doubts:
+        flow.vain = 0 if trades else flow.vain + 1
+        if 0 < flow.vain <= ASKED_AGAIN:
+            flow.ask_at = self._now() + AGAIN_S * 2 ** (flow.vain - 1)
+        elif left_out and not sequence.holes:
+            flow.ask_at = self._now() + LEFT_OUT_S
+        elif is_newest and doubts == sequence.doubts and not left_out:
             sequence.trust()
 
     async def _begin(self, flow: Flow, sequence: TradeSequence) -> None:

@@ -1,7 +1,7 @@
 """One market on its way from a venue: what is let in at the door, and what goes into the journal."""
 
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -10,7 +10,7 @@ import msgspec
 from infra.exchange.provider import FeedReport, Refused
 from infra.exchange.venues.markets import OffScaleError, units
 from infra.exchange.venues.overlap import OverlapSequence
-from infra.exchange.venues.sequence import MS_NS, Part, Trade, TradeSequence
+from infra.exchange.venues.sequence import FOREVER, MS_NS, Part, Trade, TradeSequence
 from streams.events import FeedState, Market, RowKind
 
 KINDS = {"buy": int(RowKind.BUY), "sell": int(RowKind.SELL)}
@@ -42,9 +42,16 @@ class Flow:
     never goes back."""
 
     def __init__(
-        self, market: Market, sequence: TradeSequence | OverlapSequence, now: float, *, promised: int
+        self,
+        market: Market,
+        sequence: TradeSequence | OverlapSequence,
+        now: float,
+        *,
+        promised: int,
+        latest: Callable[[], int],
     ) -> None:
-        self.market, self.sequence = market, sequence
+        """`latest` says up to when (ns) a trade can be; what is later is of the venue's future."""
+        self.market, self.sequence, self._latest = market, sequence, latest
         self._is_ordered = isinstance(sequence, TradeSequence)
         """Whether ids tell where a trade belongs."""
         self.promised = promised
@@ -60,20 +67,23 @@ class Flow:
         """Before then it is not asked again."""
         self.sure = now
         """When everything was known last."""
+        self.left_out = 0
+        """Of the trades that were fetched last, how many could not be let in."""
+        self.vain = 0
+        """How often the venue answered without a trade where it has some."""
         self.ended = ""
         """Why nothing of the market is taken any more."""
         self._arrived, self._distance_s = now, QUIET_MAX_S
         self._bad: set[str] = set()
         self._state: tuple[FeedState, str] | None = None
 
-    def arrive(self, told: Mapping[str, Any], now: float, latest: int | None) -> Trade | None:
-        """A trade came live; None where it cannot be let in, and its place in the sequence stays empty.
-        `latest` (ns): what is later is of the venue's future."""
+    def arrive(self, told: Mapping[str, Any], now: float) -> Trade | None:
+        """A trade came live; None where it cannot be let in, and its place in the sequence stays empty."""
         if self.off_scale and not self._is_ordered:
             self._set_aside(told)  # it came behind those, which nothing else tells
             return None
         try:
-            trade = self._read(told, latest)
+            trade = self._read(told)
         except OffScaleError:
             trade = None
             self._set_aside(told)
@@ -89,13 +99,16 @@ class Flow:
         """Trades that the venue answered with, from the id `first` on, by id and each once, without those
         that cannot be let in."""
         by_id: dict[int, Trade] = {}
+        self.left_out = 0
         for told in page:
             try:
-                trade = self._read(told, None)
+                trade = self._read(told)
             except OffScaleError:
+                trade = None
                 self._set_aside(told)
-                continue
-            if trade is not None and trade.id >= first:
+            if trade is None:
+                self.left_out += 1
+            elif trade.id >= first:
                 by_id[trade.id] = trade
         return [by_id[id] for id in sorted(by_id)]
 
@@ -105,23 +118,23 @@ class Flow:
         found: list[Trade] = []
         for told in page:
             try:
-                trade = self._read(told, None)
+                trade = self._read(told)
             except OffScaleError:
                 self._too_fine = told
                 return None
             found.append(trade or Trade(_any_id(told), 0, 0, 0, 0))
         return found
 
-    def _read(self, told: Mapping[str, Any], latest: int | None) -> Trade | None:
+    def _read(self, told: Mapping[str, Any]) -> Trade | None:
         """A trade at the market's scales. Raises `OffScaleError`, once."""
         try:
-            time = int(told["timestamp"]) * MS_NS
-            if latest is not None and time > latest:
+            time, latest = int(told["timestamp"]) * MS_NS, self._latest()
+            if time > latest:
                 raise ValueError(f"time {time} is ahead of the venue's clock: at most {latest} is taken")
             price = units(told["price"], self.market.price_scale)
             size = units(told["amount"], self.market.size_scale)
             kind = KINDS.get(str(told["side"]), int(RowKind.TRADE))
-            read_id = int if self._is_ordered else wide_id
+            read_id = _id if self._is_ordered else wide_id
             return Trade(read_id(told["id"]), time, kind, price, size)
         except OffScaleError:
             if str(told.get("id") or "") not in self._bad:
@@ -143,8 +156,7 @@ class Flow:
         venue_id = str(told.get("id") or "")
         if venue_id not in self._bad:
             self._bad = {*self._bad, venue_id} if len(self._bad) < BAD_MAX else {venue_id}
-            data = msgspec.json.encode(told.get("info") or dict(told), enc_hook=str)
-            self.refused.append(Refused(self.market.key, reason, data, venue_id))
+            self.refused.append(refusal(self.market.key, told, reason))
 
     def specified(self, market: Market, now: float) -> None:
         """The venue describes the market anew: what is here is brought to its scales, and what was too fine
@@ -166,7 +178,7 @@ class Flow:
     def _read_again(self, told: Mapping[str, Any]) -> Trade | None:
         """As `_read`; what is still too fine is refused."""
         try:
-            return self._read(told, None)
+            return self._read(told)
         except OffScaleError:
             self._refuse(told, "it is finer than its market's scales, also as the venue tells them now")
             return None
@@ -202,6 +214,19 @@ class Flow:
     @property
     def is_live(self) -> bool:
         return self._state is not None and self._state[0] == "live"
+
+
+def refusal(key: str, told: Mapping[str, Any], reason: str) -> Refused:
+    """Of a trade in ccxt's form; `key` is "" where it is of no market of ours."""
+    data = msgspec.json.encode(told.get("info") or dict(told), enc_hook=str)
+    return Refused(key, reason, data, str(told.get("id") or ""))
+
+
+def _id(text: str) -> int:
+    """One that rises. Raises `ValueError` for one of more than 64 bits."""
+    if (number := int(text)) >= FOREVER:
+        raise ValueError(f"id {text!r} has more than 64 bits")
+    return number
 
 
 def wide_id(text: str) -> int:

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from infra.exchange.asked import parted
 from infra.exchange.venues.binance import Binance
 from infra.exchange.venues.bybit import Bybit
+from infra.exchange.venues.okx import Okx
 from infra.exchange.venues.venue import Venue
 
-VENUES: dict[str, Venue] = {venue.name: venue for venue in (Binance(), Bybit())}
+VENUES: dict[str, Venue] = {venue.name: venue for venue in (Binance(), Okx(), Bybit())}
 
 
 class UnknownVenueError(ValueError):

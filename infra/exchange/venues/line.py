@@ -6,7 +6,7 @@ from typing import Any, Protocol
 import stamina
 
 from infra.exchange.provider import FeedReport, Refused
-from infra.exchange.venues.client import NOT_SERVED, Rest, Socket, VenueClient
+from infra.exchange.venues.client import NOT_SERVED, Rest, Socket, SubscriptionRefusedError, VenueClient
 from infra.exchange.venues.flow import Flow
 from infra.exchange.venues.venue import NotServedError, Venue
 from infra.exchange.venues.watching import Watch
@@ -44,6 +44,9 @@ class Told(Protocol):
 
     def refuse(self, refused: Refused) -> None:
         """Something came that is of no market."""
+
+    def specify(self) -> None:
+        """The venue's list of markets may have changed."""
 
 
 class Line(Socket):
@@ -85,6 +88,8 @@ class Line(Socket):
         try:
             await client.watch(symbols, self)
         except Exception as error:  # however a connection ends, it is dialled again
+            if isinstance(error, SubscriptionRefusedError):
+                self._provider.specify()
             now, steady = self._provider.now(), self.watch.subscribed
             self._lost(now, error)
             if not steady or now - dialled < STEADY_S:

@@ -1,6 +1,7 @@
 """From a market as ccxt describes it to its specification, and from its decimal texts to units."""
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from typing import Any
@@ -13,6 +14,10 @@ from streams.events import Contract, Market
 DECIMAL_PLACES, SIGNIFICANT_DIGITS, TICK_SIZE = 2, 3, 4
 """What the numbers of `precision` mean, by ccxt's own constants; ccxt itself takes seconds to import."""
 NEAR_MAX = 5
+DIGITS_MAX = 17
+"""Behind the first digit of a number of units, so that it is one of 64 bits."""
+OPTION = "is an option, a kind of contract that there is none of yet"
+_OPTION = re.compile(r":\w+-\d{6}-[\d.]+-[CP]$")
 _RATE = Decimal(10**8)
 
 
@@ -28,14 +33,17 @@ class OffScaleError(ValueError):
     """A decimal that is finer than its market's scale."""
 
 
-def loaded(venue: str, markets: Any) -> Mapping[str, Mapping[str, Any]]:
-    """What `load_markets` gave, by symbol. Raises `MarketsUnreadError`: of an answer that is cut, empty or a
-    page for people ccxt makes no markets, and no error."""
-    if not isinstance(markets, Mapping) or not markets:
+def loaded(venue: str, kinds: Iterable[str], markets: Any) -> Mapping[str, Mapping[str, Any]]:
+    """What `load_markets` gave, by symbol, with some of each of these kinds. Raises `MarketsUnreadError`: of
+    an answer that is cut, empty or a page for people ccxt makes no markets, and no error."""
+    found: Mapping[str, Mapping[str, Any]] = markets if isinstance(markets, Mapping) else {}
+    missing = [kind for kind in kinds if not any(told.get(kind) for told in found.values())]
+    if missing:
+        kind = " or ".join(missing)
         raise MarketsUnreadError(
-            f"{venue}: its list of markets came without a market in it, cut or as a page for people"
+            f"{venue}: its list of markets came without a {kind} market in it, cut or as a page for people"
         )
-    return markets
+    return found
 
 
 def market_of(
@@ -44,6 +52,8 @@ def market_of(
     """The specification of a market of `found`, ccxt's by symbol. Raises `UnknownSymbolError` for a symbol
     that is not there, with the nearest that are, and for an option, a quanto and what has no steps."""
     told = found.get(symbol)
+    if told is None and _OPTION.search(symbol):
+        raise UnknownSymbolError(f"{venue}:{symbol}: {OPTION}")
     if told is None:
         raise UnknownSymbolError(
             f"symbol {symbol!r} does not exist at {venue}{near(symbol, found)};"
@@ -72,7 +82,7 @@ def market_of(
 
 def _contract(told: Mapping[str, Any]) -> Contract:
     if told.get("option"):
-        raise ValueError("is an option, a kind of contract that there is none of yet")
+        raise ValueError(OPTION)
     if told.get("spot"):
         return "spot"
     linear, inverse = bool(told.get("linear")), bool(told.get("inverse"))
@@ -131,9 +141,11 @@ def units(text: Any, scale: int) -> int:
     `ValueError` for none above 0."""
     try:
         value = Decimal(text).scaleb(scale)
+        if value.adjusted() > DIGITS_MAX:
+            raise ValueError
         whole = int(value)
     except (InvalidOperation, TypeError, ValueError, OverflowError):
-        raise ValueError(f"{text!r} is no number") from None
+        raise ValueError(f"{text!r} is no number that there is room for") from None
     if whole != value:
         raise OffScaleError(f"{text} has more than {scale} decimals, its market's scale")
     if whole <= 0:

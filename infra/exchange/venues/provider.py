@@ -22,7 +22,7 @@ from infra.exchange.provider import DataProvider, Delivery, Refused, settled
 from infra.exchange.status import ProviderStatus, Trouble, skew_words
 from infra.exchange.venues.client import Rest, VenueClient, opened
 from infra.exchange.venues.filling import Filler
-from infra.exchange.venues.flow import Flow, Message
+from infra.exchange.venues.flow import Flow, Message, refusal
 from infra.exchange.venues.line import Line
 from infra.exchange.venues.markets import UnknownSymbolError, listed, market_of
 from infra.exchange.venues.overlap import OverlapSequence
@@ -130,7 +130,12 @@ class VenueProvider(DataProvider):
                 gaps=known.gaps,
                 too_old=f"older than --backfill-max {span(self._backfill_max_s)}",
             )
-        return Flow(market, sequence, now, promised=known.time)
+        return Flow(market, sequence, now, promised=known.time, latest=self._latest)
+
+    def _latest(self) -> int:
+        """Up to when a trade can be, ns; what there is room for where the venue's time is not known yet."""
+        venue_now = self.venue_now
+        return FOREVER - 1 if venue_now is None else venue_now + self._ahead_ns
 
     # ------------------------------------------------------------ what the collector calls
 
@@ -265,7 +270,7 @@ class VenueProvider(DataProvider):
         """A trade came by a line."""
         flow = self._flows.get(str(told.get("symbol")))
         if flow is None:
-            self.refuse(Refused("", f"unknown symbol {told.get('symbol')!r}", repr(told).encode()))
+            self.refuse(refusal("", told, f"unknown symbol {told.get('symbol')!r}"))
             return
         if flow.ended:
             return
@@ -273,13 +278,13 @@ class VenueProvider(DataProvider):
         if self._held >= self._cache_trades:
             flow.sequence.doubt()
             return
-        venue_now, now = self.venue_now, self._now()
-        trade = flow.arrive(told, now, None if venue_now is None else venue_now + self._ahead_ns)
+        now = self._now()
+        trade = flow.arrive(told, now)
         if trade is not None:
             line.watch.traded(trade.time, now)
             self._held += 1
         elif flow.is_too_fine:
-            self._markets_wanted.set()
+            self.specify()
         sequence = flow.sequence
         if isinstance(sequence, TradeSequence) and (anew := sequence.anew) is not None:
             flow.ended = f"its trade ids began anew: {anew.id} came after {sequence.next_id - 1}"
@@ -294,6 +299,10 @@ class VenueProvider(DataProvider):
         """Something came that is of no market."""
         self._aside.append(Message((), refused=(refused,)))
         self._woken.set()
+
+    def specify(self) -> None:
+        """The venue's list of markets may have changed."""
+        self._markets_wanted.set()
 
     def wake(self) -> None:
         """Something may be due."""

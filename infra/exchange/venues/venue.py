@@ -17,6 +17,8 @@ class Venue(Protocol):
     ccxt_id: str
     ids: Literal["rising", "any"]
     """Those of a market's trades rise by one, or only tell one trade from another."""
+    kinds: Sequence[str]
+    """Of ccxt's kinds of markets, those that its list must have some of."""
     options: Mapping[str, Any]
     """What its ccxt client is made with."""
     grace_ms: int

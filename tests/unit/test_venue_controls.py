@@ -1,0 +1,41 @@
+"""What a frame without trades says, in the form of each venue."""
+
+import pytest
+
+from infra.exchange.venues.binance import Binance
+from infra.exchange.venues.okx import Okx
+from infra.exchange.venues.venue import Control, Venue
+
+BINANCE, OKX = Binance(), Okx()
+ARG = '"arg":{"channel":"trades-all","instId":"BTC-USDT"}'
+
+
+@pytest.mark.parametrize(
+    ("venue", "text", "control"),
+    [
+        (BINANCE, '{"result":null,"id":1}', "subscribed"),
+        (BINANCE, '{"error":{"code":2,"msg":"no"},"id":1}', "known"),
+        (BINANCE, '{"what":"is this"}', "unknown"),
+        (BINANCE, "[1]", "unknown"),
+        (OKX, f'{{"event":"subscribe",{ARG},"connId":"a4d3ae55"}}', "subscribed"),
+        (OKX, '{"event":"error","code":"60018","msg":"no"}', "known"),
+        (OKX, '{"event":"notice","code":"64008","msg":"The connection will soon be closed"}', "known"),
+        (OKX, "pong", "pong"),
+        (OKX, f'{{{ARG},"data":[]}}', "unknown"),
+        (OKX, "[1]", "unknown"),
+    ],
+)
+def test_a_frame_without_trades_is_told_by_its_form(venue: Venue, text: str, control: Control) -> None:
+    assert venue.control(text) == control
+
+
+@pytest.mark.parametrize("venue", [BINANCE, OKX], ids=lambda venue: venue.name)
+def test_a_frame_that_is_no_text_of_the_venues_is_refused(venue: Venue) -> None:
+    for text in ("hello", '{"event":', ""):
+        with pytest.raises(ValueError, match=r"Expecting"):
+            venue.control(text)
+
+
+def test_okx_confirms_each_symbol_and_binance_all_of_them() -> None:
+    assert (OKX.confirmations(3), BINANCE.confirmations(3)) == (3, 1)
+    assert (OKX.ping_text(b"1"), BINANCE.ping_text(b"1")) == ("ping", None)
