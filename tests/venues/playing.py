@@ -74,8 +74,9 @@ class Play:
         venue.flush()
         venue.clock.go(0.0)
         await venue.watched(market)
-        if self.rest_first and venue.public.get(market):
-            await venue.asked_since_watched(market)
+        for each in venue.public if self.rest_first else ():
+            if venue.is_watched(each):
+                await venue.asked_since_watched(each)
         venue.clock.go(self.speed)
 
     async def _reach(self, at: int) -> None:

@@ -111,8 +111,8 @@ class VenueClient:
         self._future = importlib.import_module("ccxt.async_support.base.ws.future").Future
         self._refusal = importlib.import_module("ccxt").ExchangeError
         exchange.on_rest_response = self._noted
-        fetch = exchange.fetch
-        exchange.fetch = lambda *args, **named: self.rest.one(lambda: fetch(*args, **named))
+        self._fetch, self._sent = exchange.fetch, _nothing
+        exchange.fetch = lambda *args, **named: self.rest.one(lambda: self._sends(*args, **named))
         exchange.trades = _Caches(self._traded)
         exchange.safe_trade = _as_told
         self._make = exchange.client
@@ -124,9 +124,23 @@ class VenueClient:
         found = await self.rest.ask(lambda: self.exchange.load_markets(again))
         return loaded(self._venue.name, self._venue.kinds, found)
 
-    async def newest(self, symbol: str) -> Page:
-        """As the venue has it. Raises what ccxt raises, and `UnreadableAnswerError`, as the next two."""
-        return _read(await self.rest.ask(lambda: self._venue.newest(self.exchange, symbol)))
+    async def newest(self, symbol: str, sent: Callable[[], None] | None = None) -> Page:
+        """As the venue has it. `sent` is called when the request goes out, which may be a while after this.
+        Raises what ccxt raises, and `UnreadableAnswerError`, as the next two."""
+
+        async def ask() -> Page:
+            self._sent = sent or _nothing
+            return await self._venue.newest(self.exchange, symbol)
+
+        try:
+            return _read(await self.rest.ask(ask))
+        finally:
+            self._sent = _nothing
+
+    async def _sends(self, *args: Any, **named: Any) -> Any:
+        """In the place of ccxt's own, which sends a request."""
+        self._sent()
+        return await self._fetch(*args, **named)
 
     async def trades_from(self, symbol: str, first: int) -> Page:
         return _read(await self.rest.ask(lambda: self._venue.trades_from(self.exchange, symbol, first)))
@@ -272,6 +286,10 @@ class VenueClient:
 def _as_told(trade: Mapping[str, Any], market: Any = None) -> Mapping[str, Any]:
     """In the place of what adds costs and fees to a trade."""
     return trade
+
+
+def _nothing() -> None:
+    """Nobody wants to know."""
 
 
 def _read(page: Page) -> Page:

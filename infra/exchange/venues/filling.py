@@ -158,7 +158,12 @@ class Filler:
     async def _compare(self, flow: Flow, sequence: OverlapSequence) -> None:
         """The newest page."""
         asked = sequence.asked()
-        page = flow.page(await self._client.newest(flow.market.symbol))
+
+        def sent() -> None:
+            nonlocal asked
+            asked = sequence.asked()
+
+        page = flow.page(await self._client.newest(flow.market.symbol, sent))
         if page is None:
             return
         if vain := sequence.answered(page, asked, int(self._now() * 1e9)):

@@ -128,7 +128,7 @@ class OverlapSequence:
         key = key_of(trade.id)
         if self._is_new:
             self._first(key)
-        if key in self._known:
+        if self._rank_of(key, trade) is not None:
             self.repeats += 1
             return
         self._rank += 1
