@@ -18,8 +18,6 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import NamedTuple, cast
 
-import numpy as np
-
 from streams import codec
 from streams.events import (
     BACKFILL,
@@ -33,6 +31,7 @@ from streams.events import (
     Gap,
     GapFilled,
     Genesis,
+    IdsReset,
     JournalEvent,
     Market,
     Params,
@@ -49,7 +48,7 @@ from streams.genesis import JournalRefusedError, genesis, genesis_of
 from streams.log import Log, LogError
 from streams.pace import Pace
 from streams.records import DATA_BYTES_MAX, Entry, Input, Output, Position, Record, partition_of
-from streams.ticks import KIND_MASK, NO_ID, Ticks, is_trade, keys_of, part, trades, unpack
+from streams.ticks import KIND_MASK, NO_ID, halves, newest_wide, trades, unpack
 from streams.topics import JOURNAL, RECORD_BYTES_MAX, SYSTEM
 
 SOURCE_HEADER = "source"
@@ -200,12 +199,6 @@ class JournalWriter:
         return self._time_ms
 
 
-def halves(batch: TickBatch) -> tuple[TickBatch, TickBatch]:
-    """The rows of a batch in two batches; the second knows its own first row of the file."""
-    ticks, middle = unpack(batch), batch.rows // 2
-    return part(batch, ticks, 0, middle), part(batch, ticks, middle, batch.rows)
-
-
 def event_tag(event: Event | type[Event]) -> str:
     """The name and version of an event on the wire."""
     return str(event.__struct_config__.tag)
@@ -261,7 +254,8 @@ class Reached(NamedTuple):
     """How far a market has come, or a source has delivered it: everything up to `time` (ns), trade ids up to
     `id`, and of a file the rows before `row`. `known`: of ids of 128 bits, which tell no order, the time and
     the key (`streams.ticks.key_of`) of the newest trades, the newest last, `WIDE_KNOWN` at most. `gaps`: what
-    else is missing of the market, for a provider to fill in where it can.
+    else is missing of the market, for a provider to fill in where it can. `anew`: where ids began anew and no
+    trade came since, the time of the last one.
     """
 
     time: int = 0
@@ -269,6 +263,7 @@ class Reached(NamedTuple):
     row: int = 0
     known: tuple[tuple[int, int], ...] = ()
     gaps: tuple[KnownGap, ...] = ()
+    anew: int = 0
 
 
 class KnownBot(NamedTuple):
@@ -297,8 +292,8 @@ class SourceState:
 @dataclass
 class JournalState:
     """What the journal holds: specifications by market key, bots by id, how many bots are registered, how far
-    each market has come (`newest`: its last row that is not backfilled), its gaps and feeds, and where
-    sources stand.
+    each market has come (`newest`: its last row that is not backfilled; `traded`: the time of its latest
+    trade), its gaps and feeds, since when its ids began anew (`resets`, ns), and where sources stand.
 
     `epochs`: those of the sources by partition, since a writer is fenced in each for itself.
     `registrations`: requests by which bots were registered; a repeat counts once.
@@ -308,6 +303,8 @@ class JournalState:
     bots: dict[int, KnownBot] = field(default_factory=dict[int, KnownBot])
     registered: int = 0
     newest: dict[str, Reached] = field(default_factory=dict[str, Reached])
+    traded: dict[str, int] = field(default_factory=dict[str, int])
+    resets: dict[str, int] = field(default_factory=dict[str, int])
     gaps: dict[str, Gaps] = field(default_factory=dict[str, Gaps])
     feeds: dict[str, Feeds] = field(default_factory=dict[str, Feeds])
     sources: dict[str, SourceState] = field(default_factory=dict[str, SourceState])
@@ -362,11 +359,14 @@ class JournalState:
         row = batch.first_row + trades(ticks.kind) if batch.first_row >= 0 else 0
         for index, market in enumerate(batch.markets):
             mine = ticks.market == index
-            ids = None if ticks.id is None or ticks.id.ndim > 1 else ticks.id[mine]
+            counted = mine & (ticks.time > self.resets.get(market.key, -1))
+            ids = None if ticks.id is None or ticks.id.ndim > 1 else ticks.id[counted]
             newest_id = NO_ID if ids is None else int(ids.max(initial=NO_ID))
             promised = int(ticks.time[mine & clock].max(initial=0))
-            known = _known(ticks.take(mine))
+            known = newest_wide(ticks.take(mine), WIDE_KNOWN)
             _advance(source.reached, market.key, Reached(promised, newest_id, row, known))
+            traded = int(ticks.time[mine & ~clock].max(initial=0))
+            self.traded[market.key] = max(traded, self.traded.get(market.key, 0))
             newest = int(ticks.time[mine & (ticks.kind & BACKFILL == 0)].max(initial=0))
             _advance(self.newest, market.key, Reached(newest, newest_id))
             if newest:
@@ -374,6 +374,11 @@ class JournalState:
 
     def _note_command(self, event: JournalEvent) -> None:
         match event:
+            case IdsReset(market=key, since=since) if key in self.markets:
+                self.resets[key] = since
+                for reached in (self.newest, *(source.reached for source in self.sources.values())):
+                    if key in reached:
+                        reached[key] = reached[key]._replace(id=NO_ID, anew=since)
             case RegisterBot(request=request) if request not in self.registrations:
                 self.registrations.add(request)
                 self.registered += 1
@@ -422,7 +427,7 @@ _NOTED = {
     b"",
     *(
         event_tag(e).encode()
-        for e in (Market, Gap, GapFilled, Feed, CreateBot, StartBot, ReconfigureBot, RegisterBot)
+        for e in (Market, Gap, GapFilled, IdsReset, Feed, CreateBot, StartBot, ReconfigureBot, RegisterBot)
     ),
 }
 """Tags in the headers of records that are always decoded; b"": a writer that gave none."""
@@ -431,14 +436,6 @@ _NOTED = {
 def _advance(reached: dict[str, Reached], key: str, to: Reached) -> None:
     old = reached.get(key, Reached())
     known = (*old.known, *to.known)[-WIDE_KNOWN:] if to.known else old.known
-    reached[key] = Reached(max(old.time, to.time), max(old.id, to.id), max(old.row, to.row), known)
-
-
-def _known(ticks: Ticks) -> tuple[tuple[int, int], ...]:
-    """The newest trades with ids of 128 bits."""
-    if ticks.id is None or ticks.id.ndim == 1:
-        return ()
-    newest = ticks.take(is_trade(ticks.kind)).take(slice(-WIDE_KNOWN, None))
-    assert newest.id is not None
-    keys = keys_of(newest.id.astype(np.uint64, copy=False))
-    return tuple(zip(newest.time.tolist(), keys.tolist(), strict=True))
+    id = max(old.id, to.id)
+    anew = old.anew if id == NO_ID else 0
+    reached[key] = Reached(max(old.time, to.time), id, max(old.row, to.row), known, anew=anew)

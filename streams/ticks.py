@@ -119,6 +119,12 @@ def part(batch: TickBatch, ticks: Ticks, start: int, stop: int) -> TickBatch:
     return pack(batch.markets, rows, first_row=first_row, received=batch.received)
 
 
+def halves(batch: TickBatch) -> tuple[TickBatch, TickBatch]:
+    """The rows of a batch in two batches; the second knows its own first row of the file."""
+    ticks, middle = unpack(batch), batch.rows // 2
+    return part(batch, ticks, 0, middle), part(batch, ticks, middle, batch.rows)
+
+
 def trades(kinds: U1) -> int:
     """How many rows are trades, not clock rows."""
     return int(np.count_nonzero(is_trade(kinds)))
@@ -127,6 +133,16 @@ def trades(kinds: U1) -> int:
 def is_trade(kinds: U1) -> NDArray[np.bool_]:
     """Which rows are trades."""
     return (kinds & KIND_MASK) != RowKind.CLOCK
+
+
+def newest_wide(ticks: Ticks, count: int) -> tuple[tuple[int, int], ...]:
+    """Time and key of the newest trades, `count` at most, where ids are of 128 bits; the newest last."""
+    if ticks.id is None or ticks.id.ndim == 1:
+        return ()
+    newest = ticks.take(is_trade(ticks.kind)).take(slice(-count, None))
+    assert newest.id is not None
+    keys = keys_of(newest.id.astype(np.uint64, copy=False))
+    return tuple(zip(newest.time.tolist(), keys.tolist(), strict=True))
 
 
 def concatenate(parts: Sequence[Ticks]) -> Ticks:

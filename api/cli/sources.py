@@ -9,7 +9,7 @@ import typer
 from api.cli.failures import CommandFailedError, refusing
 from api.cli.options import Json
 from api.cli.output import print_json, print_rows, print_table, say
-from api.cli.session import Session
+from api.cli.session import Session, who
 
 HELP = "How each market that is collected stands, by source."
 app = typer.Typer(help=HELP, invoke_without_command=True, rich_markup_mode=None)
@@ -84,3 +84,22 @@ def symbols(
             raise CommandFailedError(f"{venue}: its markets could not be read: {reason}") from error
         keys = [market_key(venue, symbol) for symbol in found]
         print_rows(({"feed": key} for key in keys), ("feed",), json=json)
+
+
+@app.command()
+def reset(
+    feed: Annotated[str, typer.Argument(metavar="VENUE:SYMBOL")],
+    reason: Annotated[str, typer.Option("--reason", help="Why; it stands in the journal beside who.")] = "",
+    json: Json = False,
+) -> None:
+    """Let a market begin anew whose exchange counts its trades from the beginning again."""
+    with Session() as session:
+        from infra.exchange.resetting import reset as begin_anew
+        from infra.present.values import event_to_json
+
+        with refusing():
+            event = begin_anew(session.settings, session.log, feed, who=who(), reason=reason)
+        if json:
+            print_json(event_to_json(event))
+        else:
+            say(f"{feed}: its next start goes on with the new ids, behind a gap")

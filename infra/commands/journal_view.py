@@ -21,6 +21,7 @@ from streams.journal import (
 from streams.log import Log
 from streams.records import partition_of
 from streams.snapshots import latest
+from streams.ticks import NO_ID
 from streams.topics import JOURNAL
 
 logger = logging.getLogger(__name__)
@@ -141,11 +142,15 @@ def _folded(log: Log, partition: int, state: JournalState, source: str = "") -> 
             state.bots[bot.bot_id] = KnownBot(
                 key, bot.timeframe, bot.strategy, bot.code_hash, bot.params, bot.steps
             )
+        state.traded[key] = max(market.newest_trade, 0)
+        if market.ids_since >= 0:
+            state.resets[key] = market.ids_since
         if market.watermark > 0:
-            state.newest[key] = Reached(market.watermark, market.newest_id)
+            anew = max(market.ids_since, 0) if market.newest_id == NO_ID else 0
+            state.newest[key] = Reached(market.watermark, market.newest_id, anew=anew)
             # a batch cut in two may have brought some trades of its newest nanosecond: ids tell
             known = market.newest_wide(WIDE_KNOWN)
-            of_source.reached[key] = Reached(market.watermark - 1, market.newest_id, known=known)
+            of_source.reached[key] = Reached(market.watermark - 1, market.newest_id, known=known, anew=anew)
     return folded.applied + 1
 
 

@@ -37,6 +37,7 @@ from streams.events import (
     Gap,
     GapFilled,
     HaltBot,
+    IdsReset,
     JournalEvent,
     Market,
     ReconfigureBot,
@@ -172,7 +173,7 @@ class Cutter:
                 return True
             case Feed(market=key, since=since):  # what counts at the edge was said before it
                 return self._span.holds(since) if not self._warm else self._ends_within(since)
-            case Gap(market=key, end=end) | GapFilled(market=key, end=end):
+            case Gap(market=key, end=end) | GapFilled(market=key, end=end) | IdsReset(market=key, since=end):
                 return end > self._since(key) and self._ends_within(end)
             case _:
                 return False

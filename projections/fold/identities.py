@@ -40,10 +40,11 @@ KEY, TIME, CHECK = range(3)
 LOW, HIGH, FIRST, LAST = range(4)
 """Columns of a ring's row and of a span, whose times are those of its earliest and its latest trade."""
 
-WRITTEN, NEWEST_ID, NEWEST_TIME, FORGOTTEN, REUSED, UNDECIDED, SPANS_USED, BITS = range(8)
+WRITTEN, NEWEST_ID, NEWEST_TIME, FORGOTTEN, REUSED, UNDECIDED, SPANS_USED, BITS, SINCE = range(9)
 """Of `head`: identities ever put into the ring, the highest id of 64 bits, the latest time, the latest time
 of what was forgotten; how many trades had an id that another trade has, and how many can't be decided any
-more; spans in use, and the length of a block as a power of two."""
+more; spans in use, and the length of a block as a power of two; the time of the last trade before ids began
+anew, −1 where they never did: the highest id is of those behind it."""
 
 
 class Table(NamedTuple):
@@ -60,8 +61,8 @@ class Table(NamedTuple):
 
 def table() -> Table:
     """An empty one. What is not written yet takes no memory."""
-    head = np.zeros(BITS + 1, np.int64)
-    head[[NEWEST_ID, NEWEST_TIME, FORGOTTEN]] = -1
+    head = np.zeros(SINCE + 1, np.int64)
+    head[[NEWEST_ID, NEWEST_TIME, FORGOTTEN, SINCE]] = -1
     head[BITS] = BLOCK_BITS
     return Table(
         head,
@@ -160,8 +161,9 @@ def in_spans(t: Table, key: int, time: int) -> tuple[bool, bool, bool]:
 
 @njit(**_OPTIONS)
 def neighbours(t: Table, new: I8) -> tuple[Any, Any, bool]:
-    """The spans that end before and begin behind `new`, of several the nearest in time; and whether one
-    holds it already."""
+    """The spans that end before and begin behind `new`, of several the nearest in time, on its side of the
+    time at which ids began anew; and whether one holds it already."""
+    anew = new[LAST] > t.head[SINCE]
     left, right = NONE, NONE
     left_gap, right_gap = np.int64(2**63 - 1), np.int64(2**63 - 1)
     block = new[LOW] >> t.head[BITS]
@@ -170,7 +172,7 @@ def neighbours(t: Table, new: I8) -> tuple[Any, Any, bool]:
         if span == NONE:
             break
         low, high, first, last = t.spans[span]
-        if low <= high and low >> t.head[BITS] == block:
+        if low <= high and low >> t.head[BITS] == block and (last > t.head[SINCE]) == anew:
             if low <= new[LOW] and new[HIGH] <= high and first <= new[FIRST] and new[LAST] <= last:
                 return NONE, NONE, True
             gap = max(new[FIRST] - last, first - new[LAST], 0)
@@ -279,7 +281,8 @@ def take(t: Table, row: I8, span: I8) -> tuple[bool, bool]:
     put(t, written)
     t.head[WRITTEN] = written + 1
     t.head[NEWEST_TIME] = max(t.head[NEWEST_TIME], time)
-    t.head[NEWEST_ID] = max(t.head[NEWEST_ID], -1 if wide else row[KEY])
+    if not wide and time > t.head[SINCE]:
+        t.head[NEWEST_ID] = max(t.head[NEWEST_ID], row[KEY])
     return False, reused
 
 

@@ -41,7 +41,7 @@ from streams.records import KEY_SHOWN_BYTES, Input, Record, dead_letter
 from streams.ticks import unpack
 from streams.topics import BOTS, SYSTEM
 
-STATE_VERSION = 4
+STATE_VERSION = 5
 """Raised with every change of the state's form: older snapshots are then folded anew from the journal."""
 CHECKPOINT_RECORDS = 512
 REQUESTS_MAX = 4096
@@ -198,7 +198,7 @@ class Pipeline:
                 self._repeats += record.offset > 0
             case events.Rules():
                 self._take_rules(event, record)
-            case events.Feed() | events.Gap() | events.GapFilled():
+            case events.Feed() | events.Gap() | events.GapFilled() | events.IdsReset():
                 tape, turn = self._turn(event.market, record, outbox)
                 tape.take(turn, event)
             case events.RegisterBot():

@@ -9,8 +9,10 @@ from projections.fold.identities import (
     CHECK,
     KEY,
     NEWEST_ID,
+    NEWEST_TIME,
     REUSED,
     RING,
+    SINCE,
     SPANS_USED,
     TIME,
     UNDECIDED,
@@ -54,8 +56,23 @@ class SeenIds:
 
     @property
     def newest_id(self) -> int:
-        """The highest of 64 bits, `NO_ID` for none."""
+        """The highest of 64 bits since ids began anew, `NO_ID` for none."""
         return self._count(NEWEST_ID, NO_ID)
+
+    @property
+    def newest_time(self) -> int:
+        """Of the latest trade that has an id, ns; −1 for none."""
+        return self._count(NEWEST_TIME, -1)
+
+    @property
+    def since(self) -> int:
+        """The time of the last trade before ids began anew, ns; −1 where they never did."""
+        return self._count(SINCE, -1)
+
+    def begin_anew(self, since: int) -> None:
+        """The ids of trades after the time `since` (ns) have nothing to do with those before."""
+        head = self._opened().head
+        head[NEWEST_ID], head[SINCE] = NO_ID, since
 
     @property
     def reused(self) -> int:

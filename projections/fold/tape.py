@@ -26,7 +26,18 @@ from projections.fold.specification import check_change
 from projections.fold.stale import vouch
 from projections.fold.turn import CommandError, Rows, Turn
 from projections.strategies.code import Strategies
-from streams.events import BACKFILL, MINUTE_NS, Feed, Gap, GapFilled, IdsReused, LateTick, Market, Repeats
+from streams.events import (
+    BACKFILL,
+    MINUTE_NS,
+    Feed,
+    Gap,
+    GapFilled,
+    IdsReset,
+    IdsReused,
+    LateTick,
+    Market,
+    Repeats,
+)
 from streams.feeds import Feeds, KnownFeed
 from streams.gaps import Gaps, KnownGap
 from streams.ticks import I8, U1, Ids, trade_id
@@ -106,7 +117,8 @@ class Tape:
             self._late(turn, row, time, price, size)
 
     def _fresh(self, turn: Turn, time: I8, price: I8, size: I8, ids: Ids) -> npt.NDArray[np.bool_]:
-        """Which rows are no repeats, shape (n,). That ids were used again is told once a record."""
+        """Which rows are no repeats, shape (n,). That ids were used again is told once a record, unless they
+        began anew."""
         market, account = self.market, turn.account
         found = self.seen.add(ids, time, price, size, (market.price_scale, market.size_scale))
         repeats = len(ids) - int(found.fresh.sum())
@@ -116,17 +128,19 @@ class Tape:
             turn.emit(SYSTEM, Repeats(trades=repeats))
         account.ids_reused += found.reused
         account.undecided += found.undecided
-        if found.reused:
+        if found.reused and not 0 <= self.seen.since < time[found.first_reused]:
             row = found.first_reused
             told = IdsReused(trades=found.reused, venue_id=trade_id(ids, row), timestamp=int(time[row]))
             turn.emit(SYSTEM, told)
         return found.fresh
 
-    def take(self, turn: Turn, event: Feed | Gap | GapFilled) -> None:
+    def take(self, turn: Turn, event: Feed | Gap | GapFilled | IdsReset) -> None:
         """Take what a source says of its data. Raises `CommandError`."""
         if isinstance(event, Feed):
             self.feeds.note(event)
             vouch(turn, self.bots, live=self.feeds.live)
+        elif isinstance(event, IdsReset):
+            self.seen.begin_anew(event.since)
         else:
             self._gap(turn, event)
 

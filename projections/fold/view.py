@@ -41,12 +41,22 @@ class MarketView:
 
     @property
     def newest_id(self) -> int:
-        """The highest trade id of 64 bits that was folded, `NO_ID` for none."""
+        """The highest trade id of 64 bits that was folded since ids began anew, `NO_ID` for none."""
         return self._tape.seen.newest_id
 
     def newest_wide(self, count: int) -> tuple[tuple[int, int], ...]:
         """Time and key of trades with ids of 128 bits among the newest that were folded, the newest last."""
         return self._tape.seen.newest_wide(count)
+
+    @property
+    def newest_trade(self) -> int:
+        """The time of the latest trade that has an id, ns; −1 for none."""
+        return self._tape.seen.newest_time
+
+    @property
+    def ids_since(self) -> int:
+        """The time of the last trade before ids began anew, ns; −1 where they never did."""
+        return self._tape.seen.since
 
     @property
     def account(self) -> Account:

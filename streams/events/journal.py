@@ -173,6 +173,17 @@ class GapFilled(Event, frozen=True, kw_only=True, tag="gap_filled.v1"):
     end: Time
 
 
+class IdsReset(Event, frozen=True, kw_only=True, tag="ids_reset.v1"):
+    """Somebody says that the venue's trade ids began anew behind its trade of the time `since`, the last that
+    is known: ids from before say nothing of those that come. `who`, when (`at`) and why are for the audit."""
+
+    market: str
+    since: Time
+    who: str
+    at: Time
+    reason: str = ""
+
+
 class Bars(Event, frozen=True, kw_only=True, tag="bars.v1"):
     """Closed candles of a market and timeframe as columns, oldest first: history that a bot warms on.
 
@@ -313,6 +324,7 @@ JournalEvent: TypeAlias = (
     | Clock
     | Gap
     | GapFilled
+    | IdsReset
     | Bars
     | Feed
     | RegisterBot

@@ -66,7 +66,14 @@ class World:
                 return event.key
             case events.TickBatch(markets=markets):
                 return markets[0].key
-            case events.Gap() | events.GapFilled() | events.Bars() | events.Feed() | events.CreateBot():
+            case (
+                events.IdsReset()
+                | events.Gap()
+                | events.GapFilled()
+                | events.Bars()
+                | events.Feed()
+                | events.CreateBot()
+            ):
                 return event.market
             case _:
                 bot_id = getattr(event, "bot_id", None)
@@ -116,6 +123,9 @@ class World:
     def _filled(self) -> events.GapFilled:
         times = {"start": self._at(self._chance.choice((10, 200, 4_000))), "end": self._at(5)}
         return events.GapFilled(market=self._market().key, **times)
+
+    def _reset(self) -> events.IdsReset:
+        return events.IdsReset(market=self._market().key, since=self._at(20), who="fuzz", at=self._at())
 
     def _bars(self) -> events.Bars:
         return bars(self._market())
@@ -182,7 +192,8 @@ def _market_of(bot_id: int) -> Market:
 
 
 _WEIGHTED: dict[Callable[[World], JournalEvent], int] = {
-    World._batch: 40, World._clock: 8, World._gap: 6, World._filled: 6, World._bars: 3, World._feed: 4,
+    World._batch: 40, World._clock: 8, World._gap: 6, World._filled: 6, World._bars: 3,
+    World._reset: 2, World._feed: 4,
     World._specified: 6, World._rules: 1, World._register: 1, World._create: 6, World._start: 4,
     World._stop: 4, World._halt: 3, World._reconfigure: 5, World._signal: 5,
 }  # fmt: skip

@@ -98,6 +98,12 @@ def journal() -> list[Record]:
         ),
         (btc.key, batch(btc, [(650, 119, 1), (780, 125, 1), (781, 124, 1), (900,)])),
         (btc.key, events.GapFilled(market=btc.key, start=at + 700 * 10**9, end=at + 730 * 10**9)),
+        (
+            btc.key,
+            events.IdsReset(
+                market=btc.key, since=at + 900 * 10**9, who="ann", at=at, reason="a venue began anew"
+            ),
+        ),
         (eth.key, events.ExternalSignal(request="nudge", who="bob", at=at, bot_id=2, target=-0.5)),
         (eth.key, batch(eth, [(700, 104, 1), (760, 106, 1), (761, 99, 2)])),
         (btc.key, events.StartBot(request="start", who="ann", at=at, bot_id=1)),

@@ -120,3 +120,9 @@ def test_how_far_back_is_fetched_is_a_span_with_its_unit(cli: CommandLine) -> No
     refused = cli.run("collect", "--feed", "binance:BTC/USDT", "--backfill-max", "5")
     assert refused.returncode == 2
     assert "must be a whole number with s, m, h or d behind it" in " ".join(refused.stderr.split())
+
+
+def test_only_a_market_whose_ids_began_anew_is_reset(cli: CommandLine) -> None:
+    refused = cli.run("sources", "reset", "binance:ETH/USDT", "--reason", "maintenance")
+    assert refused.returncode == 1
+    assert "market 'binance:ETH/USDT' is not in the journal" in refused.stderr

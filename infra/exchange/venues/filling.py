@@ -191,6 +191,9 @@ class Filler:
             await self._one_more()
             newest = await self._client.newest(flow.market.symbol)
             is_newest = bool(newest)
+        elif not page:
+            await self._one_more()
+            sequence.answered_nothing(flow.fetched(await self._client.newest(flow.market.symbol)))
         trades = flow.fetched(page, last)  # both at once: scales may grow in between
         left_out = flow.left_out
         trades += [trade for trade in flow.fetched(newest) if not trades or trade.id > trades[-1].id]
@@ -209,6 +212,9 @@ class Filler:
         without a trade, the first since then."""
         market = flow.market
         since, page = sequence.time, flow.fetched(await self._client.newest(market.symbol))
+        if sequence.begins_anew:
+            await self._begin_anew(flow, sequence, page)
+            return
         before = [trade for trade in page if not since or trade.time <= since]
         if before:
             sequence.begin(before[-1])
@@ -218,6 +224,21 @@ class Filler:
                 return  # it was specified anew: the page may be at other scales, and is asked for again
             sequence.begin(page[0]._replace(id=first - 1, time=since))
         sequence.answered(page[len(before) :], int(self._now() * 1e9))
+        sequence.trust()
+
+    async def _begin_anew(self, flow: Flow, sequence: TradeSequence, page: list[Trade]) -> None:
+        """The first trade behind the last one of which the ids say nothing; `page` is the newest."""
+        market = flow.market
+        later = [trade for trade in page if trade.time > sequence.begins_anew]
+        if later and later[0] is page[0]:
+            first = await self._first_since(flow, page[0], sequence.begins_anew)
+            if first < page[0].id:
+                later = await self._another(flow, first)
+        if flow.market is not market:
+            return  # as above
+        if later:
+            sequence.begin_anew(later[0])
+            sequence.answered(page, int(self._now() * 1e9))
         sequence.trust()
 
     async def _first_since(self, flow: Flow, known: Trade, since: int) -> int:

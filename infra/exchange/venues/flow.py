@@ -8,15 +8,17 @@ from uuid import UUID
 import msgspec
 
 from infra.exchange.provider import FeedReport, Refused
+from infra.exchange.venues.holes import MS_NS, Part, Trade
 from infra.exchange.venues.markets import OffScaleError, units
 from infra.exchange.venues.overlap import OverlapSequence
-from infra.exchange.venues.sequence import FOREVER, MS_NS, Part, Trade, TradeSequence
+from infra.exchange.venues.sequence import FOREVER, TradeSequence
 from streams.events import FeedState, Market, RowKind
 
 KINDS = {"buy": int(RowKind.BUY), "sell": int(RowKind.SELL)}
 QUIET_MIN_S, QUIET_MAX_S = 10.0, 300.0
 QUIET_DISTANCES = 20
 OFF_SCALE_MAX = 10_000
+ANEW = "its trade ids began anew"
 BAD_MAX = 1_000
 PACE = 0.1
 """Of the newest distance between two trades in their mean."""
@@ -193,6 +195,16 @@ class Flow:
         if isinstance(self.sequence, TradeSequence):
             return bool(self.sequence.holes) or self.sequence.doubtful
         return not self.is_too_fine and self.sequence.wants(int(now * 1e9))
+
+    def ends_anew(self) -> bool:
+        """End it where a trade's id says that the venue counts from the beginning again; whether that is so
+        only now."""
+        sequence = self.sequence
+        if self.ended or not isinstance(sequence, TradeSequence) or sequence.anew is None:
+            return False
+        came, last, key = sequence.anew.id, sequence.next_id - 1, self.market.key
+        self.ended = f"{ANEW}: {came} came after {last}; `tcpdashboard sources reset {key}` goes on with them"
+        return True
 
     def is_quiet(self, now: float) -> bool:
         """Whether nothing came for so much longer than usual that the venue should be asked."""

@@ -8,6 +8,8 @@ from infra.exchange.venues.searching import Search
 from streams.events import Gap, GapFilled
 
 MS_NS = 1_000_000
+ANEW_NS = 1_000 * MS_NS
+"""A trade whose id is known and that is so much later than the newest is of a venue that began anew."""
 ASKED_AGAIN = 3
 """So often a venue is asked again for what it should have."""
 MISSING = "these trades did not arrive"
@@ -46,6 +48,8 @@ class Hole:
     found: dict[int, Trade] = field(default_factory=dict[int, Trade])
     search: Search | None = None
     """For the first trade that is not too old to be asked for; None: how old they may be is not known."""
+    is_lost: bool = False
+    """Nothing more of it can be had."""
     _vain: dict[int, int] = field(default_factory=dict[int, int])
     """How often a run of ids was asked for in vain, by its first."""
 
@@ -53,6 +57,8 @@ class Hole:
     def wanted(self) -> tuple[int, int] | None:
         """The first run of ids first ≤ id < stop that can still be had, or a part of it to look at; None
         where there is none."""
+        if self.is_lost:
+            return None
         if self.search is not None and (asks := self.search.asks) is not None:
             return asks, self.stop
         runs = (run for run in self._missing() if self._vain.get(run[0], 0) <= ASKED_AGAIN)
@@ -75,7 +81,11 @@ class Hole:
             self.search.answered(first, page)
             return 0
         _, stop = self.wanted or (first, self.stop)
-        return 0 if any(first <= trade.id < stop for trade in page) else self.in_vain(first)
+        return 0 if any(first <= t.id < stop and self.fits(t) for t in page) else self.in_vain(first)
+
+    def fits(self, trade: Trade) -> bool:
+        """Whether it may be one of its trades; one that is so much later is of a venue that began anew."""
+        return self.first <= trade.id < self.stop and trade.time < self.end + ANEW_NS
 
     def in_vain(self, first: int) -> int:
         """The venue has nothing of the run that begins with `first`. How often that was so."""
@@ -95,7 +105,7 @@ class Hole:
 
     def take(self, trades: Iterable[Trade]) -> None:
         first = self.first if self.search is None else max(self.first, self.search.begins)
-        self.found.update((trade.id, trade) for trade in trades if first <= trade.id < self.stop)
+        self.found.update((trade.id, trade) for trade in trades if first <= trade.id and self.fits(trade))
 
     def _missing(self) -> Iterator[tuple[int, int]]:
         first = self.first

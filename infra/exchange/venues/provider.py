@@ -126,7 +126,8 @@ class VenueProvider(DataProvider):
                 gap_wait=gap_wait,
                 horizon=horizon,
                 reached=known.id,
-                reached_time=known.time,
+                reached_time=known.anew or known.time,
+                anew=bool(known.anew),
                 gaps=known.gaps,
                 too_old=f"older than --backfill-max {span(self._backfill_max_s)}",
             )
@@ -285,10 +286,6 @@ class VenueProvider(DataProvider):
             self._held += 1
         elif flow.is_too_fine:
             self.specify()
-        sequence = flow.sequence
-        if isinstance(sequence, TradeSequence) and (anew := sequence.anew) is not None:
-            flow.ended = f"its trade ids began anew: {anew.id} came after {sequence.next_id - 1}"
-            logger.error("%s: %s; nothing more of it is taken", flow.market.key, flow.ended)
 
     def failed(self, what: str) -> None:
         """Something went wrong, and is tried again."""
@@ -356,6 +353,8 @@ class VenueProvider(DataProvider):
         for flow in flows:
             key = flow.market.key
             due = flow.sequence.due(int(now * 1e9))
+            if flow.ends_anew():
+                logger.error("%s: %s; nothing more of it is taken", key, flow.ended)
             report = line.report(flow, now)
             if report is not None or flow.refused:
                 yield Message((key,), feeds=(report,) if report else (), refused=tuple(flow.refused))

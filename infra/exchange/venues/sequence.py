@@ -11,18 +11,17 @@ Ids that swap within `SWAP_NS` are put in order and are no hole.
 
 from collections.abc import Iterable, Sequence
 
-from infra.exchange.venues.holes import MS_NS, Hole, Part, Trade, ms_before, scaled
+from infra.exchange.venues.holes import ANEW_NS, MS_NS, Hole, Part, Trade, ms_before, scaled
 from infra.exchange.venues.searching import Search
 from streams.events import Gap, GapFilled
 from streams.gaps import KnownGap
 from streams.ticks import NO_ID
 
 SWAP_NS = 100 * MS_NS
-ANEW_NS = 1_000 * MS_NS
-"""A trade whose id is known and that is so much later than the newest is of a venue that began anew."""
 FOREVER = 2**63
 FINAL_MAX = 64
 """So many of what is missing for good are remembered."""
+BEGAN_ANEW = "what came between is not known: the venue's trade ids began anew"
 
 
 class TradeSequence:
@@ -32,7 +31,8 @@ class TradeSequence:
 
     `gap_wait` (ns): so long what is behind a hole waits for it; for ever behind one that is longer than
     `horizon` (ns), in which candles could no longer be revised. `too_old` says in a gap why what is older
-    than its `limit` was not asked for.
+    than its `limit` was not asked for. `anew`: the ids began anew behind `reached_time`, that of the last
+    trade before.
     """
 
     def __init__(
@@ -45,6 +45,7 @@ class TradeSequence:
         reached_time: int = 0,
         gaps: Iterable[KnownGap] = (),
         too_old: str = "",
+        anew: bool = False,
     ) -> None:
         self.key = key
         self.repeats = 0
@@ -60,6 +61,8 @@ class TradeSequence:
         self._gap_wait, self._horizon = gap_wait, horizon
         self._oldest: int | None = None
         self._too_old = too_old
+        self.begins_anew = reached_time if anew else 0
+        """The time of the last trade before ids began anew, as long as no other is known; else 0."""
         self._next = max((reached + 1, *(hole.stop for hole in self.open))) if reached != NO_ID else NO_ID
         self.time = max((reached_time, *(hole.end for hole in self.open)))
         """Of the last trade that was handed out, ns."""
@@ -107,6 +110,15 @@ class TradeSequence:
             self._is_new = not self.time
             self._next, self.time = last.id + 1, last.time
 
+    def begin_anew(self, first: Trade) -> None:
+        """`first` is the first trade that is known since ids began anew: nobody knows what came between."""
+        self._flush()
+        start = ms_before(self.begins_anew)
+        end = max(first.time, start + 1)
+        between = Gap(market=self.key, start=start, end=end, reason=BEGAN_ANEW, final=True)
+        self._parts.append(Part((between,)))
+        self._next, self.time, self.begins_anew = first.id, first.time, 0
+
     def trust(self) -> None:
         """The venue was asked, and had no more."""
         self._doubt, self.starting = None, False
@@ -126,6 +138,7 @@ class TradeSequence:
 
     def _measure(self, hole: Hole) -> None:
         """Begin to look where what is too old ends, unless it is known already."""
+        hole.is_lost = self.anew is not None
         if self._oldest is None or hole.search is not None:
             return
         if self._oldest > hole.end:
@@ -142,6 +155,8 @@ class TradeSequence:
 
     def arrive(self, trade: Trade, now: int) -> None:
         """A trade came live."""
+        if self.anew is not None:
+            return
         if self._is_next(trade):
             self._hand_out(trade)
         elif trade.id >= self._next and (self.hole is None or trade.id >= self.hole.stop):
@@ -161,6 +176,8 @@ class TradeSequence:
     def answered(self, trades: Sequence[Trade], now: int) -> None:
         """The venue was asked for missing trades, or for the last one and what came behind it, and answered
         with these, by id."""
+        if self.anew is not None:
+            return
         if trades and trades[0].id == self._next - 1:
             self.time = trades[0].time
         if trades and self.hole is not None and trades[0].id == self.hole.first - 1:
@@ -177,6 +194,11 @@ class TradeSequence:
                 hole.search.seen(trades)
             self._leave_out(hole)
             hole.take(trades)
+
+    def answered_nothing(self, newest: Sequence[Trade]) -> None:
+        """The venue does not know the last trade; these are its newest."""
+        if newest and newest[-1].id < self._next and newest[-1].time >= self.time + ANEW_NS:
+            self._lose(newest[-1])
 
     def rescale(self, price: int, size: int) -> None:
         """The market's scales have grown by these factors."""
@@ -222,7 +244,7 @@ class TradeSequence:
         if not self._waiting or self._next == NO_ID:
             return False
         _, seen = next(iter(self._waiting.values()))
-        if now - seen < SWAP_NS:
+        if now - seen < SWAP_NS and self.anew is None:
             return False
         stop = min(self._waiting)
         self._miss(stop, self._waiting[stop][0].time, seen)
@@ -296,16 +318,24 @@ class TradeSequence:
     def _late(self, trade: Trade) -> None:
         """A trade behind its turn: of a hole, a repeat, or of a venue that counts anew."""
         for hole in self.holes:
-            if hole.first <= trade.id < hole.stop:
+            if hole.fits(trade):
                 if trade.id in hole.found:
                     self.repeats += 1
                 hole.take([trade])
                 return
         self.repeats += 1
         if trade.time >= self.time + ANEW_NS:
-            self.anew = trade
+            self._lose(trade)
+
+    def _lose(self, anew: Trade) -> None:
+        """The venue counts anew: what is here goes out, and what is missing is lost."""
+        self.anew = anew
+        for hole in self.holes:
+            hole.is_lost = True
 
     def _hand_out(self, trade: Trade) -> None:
+        if self.begins_anew:
+            self.begin_anew(trade)
         self._ready.append(trade)
         self._is_new = False
         self._next, self.time = trade.id + 1, trade.time
