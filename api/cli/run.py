@@ -69,6 +69,9 @@ BackfillMax = Annotated[
         help="How old trades may be that were missed of a feed and are fetched; 0: none are. [default: 24h]",
     ),
 ]
+Raw = Annotated[
+    bool, typer.Option("--raw", help="Keep what comes by sockets, as it came: raw/VENUE/DATE.gz of the home.")
+]
 Fakes = Annotated[
     list[str] | None,
     typer.Option(
@@ -91,6 +94,7 @@ def up(
     ] = MARKETS,
     feed: Feeds = None,
     backfill_max: BackfillMax = None,
+    raw: Raw = False,
     fake: Fakes = None,
     seconds: Annotated[float | None, typer.Option("--seconds", min=0.0, help="End after so long.")] = None,
     demo: Annotated[bool, typer.Option("--demo", help="Create demo bots where there are none.")] = False,
@@ -115,7 +119,7 @@ def up(
         from infra.worker.root import work
 
         settings = _fetching(session.settings, backfill_max)
-        keys, collecting = _collecting(stack, settings, feed or of_fakes, markets, speed)
+        keys, collecting = _collecting(stack, settings, feed or of_fakes, markets, speed, raw=raw)
         session.migrate(waiting=True)
         standing = Standing(session)
         feeds: list[Feed] = [] if collecting is None else [collecting.run]
@@ -178,6 +182,7 @@ def collect(
         str | None, typer.Option("--as", metavar="NAME", help="Beside other collectors: sources VENUE#NAME.")
     ] = None,
     backfill_max: BackfillMax = None,
+    raw: Raw = False,
     probe_host: ProbeHost = LOOPBACK,
     probe_port: ProbePort = None,
     name: Names = None,
@@ -186,7 +191,7 @@ def collect(
     """Collect market data into the journal, beside `worker`."""
     with running() as session, ExitStack() as stack:
         settings = _fetching(session.settings, backfill_max)
-        _, collecting = _collecting(stack, settings, feed, markets, speed, symbol, as_)
+        _, collecting = _collecting(stack, settings, feed, markets, speed, symbol, as_, raw=raw)
         assert collecting is not None, "there is a market at least"
         probes = listen_for_probes(probe_port, probe_host)
         hosts = [probe_host, *(name or ())]
@@ -218,6 +223,8 @@ def _collecting(
     speed: float,
     symbols: list[str] | None = None,
     name: str | None = None,
+    *,
+    raw: bool,
 ) -> "tuple[list[str], Collecting | None]":
     """Keys of what is collected, and its collector: feeds that are given or set, else simulated markets."""
     from infra.exchange.collecting import from_venues, simulated
@@ -229,7 +236,9 @@ def _collecting(
         if found := list(dict.fromkeys(feeds or (() if symbols else settings.feeds))):
             if symbols:
                 raise ValueError("--symbol is of the simulated exchange: give it or --feed")
-            return found, stack.enter_context(from_venues(settings, found, name=name))
+            return found, stack.enter_context(from_venues(settings, found, name=name, raw=raw))
+        if raw:
+            raise ValueError("--raw keeps what a real exchange sends: name one with --feed")
         names = list(dict.fromkeys(symbols or first(markets)))
         if not names:
             return [], None

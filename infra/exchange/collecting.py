@@ -123,20 +123,23 @@ def simulated(
 
 @contextmanager
 def from_venues(
-    settings: Settings, feeds: Sequence[str], *, name: str | None = None
+    settings: Settings, feeds: Sequence[str], *, name: str | None = None, raw: bool = False
 ) -> Generator[Collecting]:
-    """Collects feeds `VENUE:SYMBOL` of real exchanges, each venue as a source of its own. Raises as
-    `simulated`, and `UnknownVenueError`."""
+    """Collects feeds `VENUE:SYMBOL` of real exchanges, each venue as a source of its own; with `raw`, their
+    frames are kept in the home. Raises as `simulated`, and `UnknownVenueError`."""
     from infra.exchange.venues.known import by_venue, venue  # noqa: PLC0415 - only who asks for them pays
     from infra.exchange.venues.provider import VenueProvider  # noqa: PLC0415 - as above
+    from infra.exchange.venues.raw import RawFrames  # noqa: PLC0415 - as above
 
     sources: dict[str, Source] = {}
     with ExitStack() as stack:
         for of, symbols in by_venue(feeds).items():
             source = _source(of, name)
             tell = stack.enter_context(in_hand(settings.home, source, symbols))
+            frames = stack.enter_context(RawFrames(settings.home, source)) if raw else None
             provider = VenueProvider(
                 venue(of),
+                raw=None if frames is None else frames.put,
                 proxy=settings.proxy,
                 ahead_s=settings.ahead_s,
                 backfill_max_s=settings.backfill_max,

@@ -1,5 +1,6 @@
 """`--feed`: the command line on an exchange, which it reaches by a proxy as on any other machine."""
 
+import gzip
 import json
 from collections.abc import Iterator
 from contextlib import closing
@@ -93,10 +94,12 @@ def test_a_fake_exchange_is_tried_by_hand_in_a_home_of_its_own_that_is_gone_at_t
 
 def test_feeds_are_a_setting_and_simulated_markets_are_what_is_left(served: Served, cli: CommandLine) -> None:
     cli.settings["TCPD_FEEDS"] = "binance:ETH/USDT, binance:BTC/USDT"
-    with Running(cli, "collect") as collect:
+    with Running(cli, "collect", "--raw") as collect:
         assert collect.line["source"] == "binance"
         served.call("binance", "watched", ETH)
         collect.finish()
+    (frames,) = (cli.home / "raw" / "binance").iterdir()
+    assert gzip.decompress(frames.read_bytes()).decode().partition(" ")[2] == '{"result": null, "id": 1}\n'
     with Running(cli, "collect", "--symbol", "BTC/USDT", "--as", "x") as collect:
         assert collect.line["source"] == "sim#x"
         collect.finish()

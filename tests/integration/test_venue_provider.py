@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import stamina
 
+from infra.exchange.venues.raw import RawFrames
 from streams.backends import open_log
 from streams.events import Feed, Market
 from streams.log import Log
@@ -768,6 +769,25 @@ def test_before_a_venue_ends_a_connection_it_is_dialled_anew_and_nothing_is_miss
     assert without_origin(rows(log)) == expected(trades)
     assert not open_gaps(log)
     assert all(candle.revision == 0 and not candle.incomplete for candle in candles(log, strategies).values())
+
+
+def test_frames_are_kept_as_they_came_and_can_be_played_again(
+    kind: type[FakeVenue], log: Log, tmp_path: Path
+) -> None:
+    trades = short(kind, 60)
+
+    async def test() -> list[Trade]:
+        with RawFrames(tmp_path, kind.name) as raw:
+            async with kind() as venue, collecting(log, at(venue, START), raw=raw.put) as collected:
+                await collected.live()
+                venue.publish(trades)
+                await collected.has(60)
+        (file,) = raw.folder.iterdir()
+        async with kind() as again:
+            await again.play(recorded.raw_frames(again, file), wait=False)
+            return again.published
+
+    assert asyncio.run(test()) == trades
 
 
 def test_contracts_of_okx_come_with_what_one_of_them_is_worth(log: Log) -> None:

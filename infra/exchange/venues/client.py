@@ -99,8 +99,15 @@ class _Caches(dict[str, _Trades]):
 class VenueClient:
     """Made by `opened`."""
 
-    def __init__(self, venue: Venue, exchange: Any, session: "aiohttp.ClientSession", rest: "Rest") -> None:
-        self._venue, self._session, self.rest = venue, session, rest
+    def __init__(
+        self,
+        venue: Venue,
+        exchange: Any,
+        session: "aiohttp.ClientSession",
+        rest: "Rest",
+        raw: Callable[[str], None] | None,
+    ) -> None:
+        self._venue, self._session, self.rest, self._raw = venue, session, rest, raw
         self.exchange = exchange
         self._socket: Socket | None = None
         self._trades = 0
@@ -227,6 +234,8 @@ class VenueClient:
             return  # it has ended, and this was on its way
         kind = message.type.name
         socket.frame()
+        if self._raw is not None and kind == "TEXT":
+            self._raw(message.data)
         if kind == "PONG":
             socket.pong(bytes(message.data))
         self._socket, self._trades = socket, 0
@@ -358,10 +367,16 @@ class Rest:
 
 
 async def opened(
-    venue: Venue, rest: Rest, *, proxy: str | None = None, connector: "aiohttp.BaseConnector | None" = None
+    venue: Venue,
+    rest: Rest,
+    *,
+    proxy: str | None = None,
+    connector: "aiohttp.BaseConnector | None" = None,
+    raw: Callable[[str], None] | None = None,
 ) -> VenueClient:
     """A client of the venue. `proxy` is a URL that REST and sockets go by. Certificates are those that
-    OpenSSL trusts (`SSL_CERT_FILE` names others) and certifi's, unless a `connector` brings its own."""
+    OpenSSL trusts (`SSL_CERT_FILE` names others) and certifi's, unless a `connector` brings its own. `raw` is
+    told each text that comes by a socket."""
     pro = await asyncio.to_thread(importlib.import_module, "ccxt.pro")  # seconds, for those who need it alone
     import aiohttp  # noqa: PLC0415 - as above
     import certifi  # noqa: PLC0415 - as above
@@ -377,4 +392,4 @@ async def opened(
     )
     exchange.number = str  # exact prices
     venue.prepare(exchange)
-    return VenueClient(venue, exchange, session, rest)
+    return VenueClient(venue, exchange, session, rest, raw)

@@ -69,11 +69,12 @@ class VenueProvider(DataProvider):
         ahead_s: float = AHEAD_S,
         cache_trades: int = CACHE_TRADES,
         connector: "Callable[[], aiohttp.BaseConnector] | None" = None,
+        raw: Callable[[str], None] | None = None,
         now_s: Callable[[], float] = time.monotonic,
         wall_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self.venue = venue
-        self._proxy, self._connector = proxy, connector
+        self._proxy, self._connector, self._raw = proxy, connector, raw
         self._gap_wait_s, self._ahead_ns = gap_wait_s, int(ahead_s * 1e9)
         self._backfill_max_s = backfill_max_s
         self._cache_trades = cache_trades
@@ -166,7 +167,9 @@ class VenueProvider(DataProvider):
     async def _opened_markets(self) -> Mapping[str, Mapping[str, Any]]:
         await self.close()
         connector = None if self._connector is None else self._connector()
-        self._client = await opened(self.venue, self._rest, proxy=self._proxy, connector=connector)
+        self._client = await opened(
+            self.venue, self._rest, proxy=self._proxy, connector=connector, raw=self._raw
+        )
         try:
             return await self._client.markets()
         except BaseException:
