@@ -34,22 +34,21 @@ def compared(
             continue
         for bot_id in {bot_id for _, event in emitted([item]) for bot_id in _noted(event, dead, bots)}:
             theirs[bot_id].append(item)
+    places: defaultdict[tuple[str, ...], list[int]] = defaultdict(list)
+    for bot_id, bot in bots.items():
+        places[bot.market, bot.timeframe, *strategies.latest(bot.strategy).higher].append(bot_id)
     candles: dict[tuple[str, str], Compared] = {}
-    prepared: dict[tuple[str, ...], Prepared] = {}
     found: dict[int, Compared] = {}
-    for bot_id, bot in sorted(bots.items()):
-        frames = [bot.timeframe, *strategies.latest(bot.strategy).higher]
-        place = (bot.market, *frames)
-        if place not in prepared:
-            own, *higher = gather(records, bot.market, frames, dead)
-            prepared[place] = Prepared(own, higher=higher)
-        columns = prepared[place].columns
-        if place[:2] not in candles:
-            candles[place[:2]] = compare_candles(columns, _candles(made, bot))
-        outcome = relive(prepared[place], strategies.get, bot_id)
-        here = compare(columns, outcome, _in_turn(theirs[bot_id]), bot_id)
-        found[bot_id] = candles[place[:2]].joined(here)
-    return found
+    for (market, *frames), there in places.items():
+        own, *higher = gather(records, market, frames, dead)
+        prepared, frame = Prepared(own, higher=higher), (market, frames[0])
+        if frame not in candles:
+            candles[frame] = compare_candles(own, _candles(made, *frame))
+        for bot_id in there:
+            outcome = relive(prepared, strategies.get, bot_id)
+            one = compare(own, outcome, _in_turn(theirs[bot_id]), bot_id)
+            found[bot_id] = candles[frame].joined(one)
+    return dict(sorted(found.items()))
 
 
 def _noted(event: DerivedEvent, dead: set[int], bots: dict[int, BotChanged]) -> Iterator[int]:
@@ -62,11 +61,11 @@ def _noted(event: DerivedEvent, dead: set[int], bots: dict[int, BotChanged]) -> 
     yield from ids if isinstance(ids, tuple) else (ids,)
 
 
-def _candles(made: Iterable[Derived], bot: BotChanged) -> Iterator[tuple[Cause, Candle]]:
+def _candles(made: Iterable[Derived], market: str, timeframe: str) -> Iterator[tuple[Cause, Candle]]:
     for item in made:
-        if item.topic == CANDLES and item.key == bot.market.encode():
+        if item.topic == CANDLES and item.key == market.encode():
             for cause, event in emitted([item]):
-                if isinstance(event, Candle) and event.timeframe == bot.timeframe:
+                if isinstance(event, Candle) and event.timeframe == timeframe:
                     yield cause, event
 
 
