@@ -393,3 +393,13 @@ def test_what_two_holes_miss_of_one_moment_stays_missing_when_one_of_them_is_fil
     journal.write(of.due(SECOND))
     missing = [trade(FIRST + number) for number in range(1, 5)]
     assert all(journal.is_in_open_gap(t) for t in missing), "1003 and 1004 are of the moment of 1005"
+
+
+def test_trades_that_are_sent_again_at_a_start_are_no_venue_that_began_anew() -> None:
+    of = TradeSequence(KEY, gap_wait=SECOND, horizon=HOUR, reached=FIRST + 9_000, reached_time=SECOND)
+    of.arrive(trade(FIRST + 8_990), 0)
+    assert of.anew is None, "up to then nothing was promised, but the trades were there"
+    of.answered([trade(FIRST + 9_000)], 0)
+    of.trust()
+    of.arrive(trade(FIRST + 8_990, ms=9_000), 0)
+    assert of.anew is not None

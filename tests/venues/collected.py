@@ -16,7 +16,7 @@ from projections.fold.pipeline import Pipeline
 from streams import codec
 from streams.events import BACKFILL, Candle, DeadLetter, Feed, Gap, GapFilled, JournalEvent, Market, TickBatch
 from streams.gaps import Gaps, KnownGap
-from streams.journal import scan
+from streams.journal import Reached, scan
 from streams.log import Log
 from streams.ticks import is_trade, unpack
 from streams.topics import JOURNAL, SYSTEM
@@ -47,7 +47,10 @@ class Collected:
         given.setdefault("wall_ns", lambda: venue.clock.now() * 1_000_000)
         self.provider = VenueProvider(VENUES[venue.name], **given)
         self.collector = DataCollector(
-            log, scan(log, range(log.partitions)), told=lambda *told: self.told.append(told)
+            log,
+            scan(log, range(log.partitions)),
+            told=lambda *told: self.told.append(told),
+            now_s=given["now_s"],
         )
         self.collector.register_provider(venue.name, self.provider)
         self.task: asyncio.Task[None] | None = None
@@ -170,7 +173,7 @@ def rows(log: Log, symbol: str = "BTC/USDT") -> list[Row]:
 def clock(log: Log, symbol: str = "BTC/USDT") -> int:
     """Up to when everything of a market is promised, ns."""
     key = key_of(log, symbol)
-    return scan(log, [0]).source(key.partition(":")[0]).reached[key].time
+    return scan(log, [0]).source(key.partition(":")[0]).reached.get(key, Reached()).time
 
 
 def gaps(log: Log, symbol: str = "BTC/USDT") -> Gaps:

@@ -324,7 +324,7 @@ class TradeSequence:
                 hole.take([trade])
                 return
         self.repeats += 1
-        if trade.time >= self.time + ANEW_NS:
+        if not self.starting and trade.time >= self.time + ANEW_NS:
             self._lose(trade)
 
     def _lose(self, anew: Trade) -> None:

@@ -1,0 +1,279 @@
+"""What a venue does in the course of a day: it is quiet, away, ends connections; and who trades on it."""
+
+import asyncio
+from collections.abc import Coroutine, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import stamina
+
+from infra.commands import BotManager
+from infra.commands.manager import BotSpec
+from infra.strategies.registry import Strategies
+from projections.fold.pipeline import Pipeline
+from streams.backends import open_log
+from streams.events import BotChanged, Feed, Fill, Signal
+from streams.log import Log
+from streams.topics import JOURNAL
+from tests.journal import emitted, fold
+from tests.parity import compared
+from tests.venues.binance import Binance
+from tests.venues.collected import (
+    Collected,
+    candles,
+    clock,
+    collecting,
+    events,
+    expected,
+    gaps,
+    rows,
+    without_origin,
+)
+from tests.venues.fake import FakeVenue
+from tests.venues.faults import Delisted, Down, Fault, HalfOpen, LeaveOut, Refuse
+from tests.venues.trades import Trade, made
+
+BTC, ETH = "BTCUSDT", "ETHUSDT"
+KEY = "binance:BTC/USDT"
+MS = 1_000_000
+MINUTE, HOUR = 60_000, 3_600_000
+START = 1_700_006_400_000
+"""In ms; a midnight."""
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Iterator[Log]:
+    log = open_log(f"embedded://{tmp_path}/log", partitions=1)
+    yield log
+    log.close()
+
+
+@pytest.fixture
+def other_log(tmp_path: Path) -> Iterator[Log]:
+    log = open_log(f"embedded://{tmp_path}/other", partitions=1)
+    yield log
+    log.close()
+
+
+@pytest.fixture(autouse=True)
+def no_waits() -> Iterator[None]:
+    """What failed is tried again at once."""
+    with stamina.set_testing(True, attempts=10**9):
+        yield
+
+
+def run(test: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(test)
+
+
+def states(log: Log) -> list[str]:
+    return [event.state for event in events(log) if isinstance(event, Feed)]
+
+
+@dataclass
+class Clock:
+    """What nothing but the test moves."""
+
+    s: float = 1_000.0
+
+    def __call__(self) -> float:
+        return self.s
+
+
+# ------------------------------------------------------------ a quiet market
+
+
+async def quiet_hour(venue: Binance, collected: Collected, trades: list[Trade], log: Log) -> None:
+    """A trade in ten minutes; each minute closes before its end is more than 5 s away."""
+    for minute in range(60):
+        venue.publish(trade for trade in trades if trade.time // MINUTE == START // MINUTE + minute)
+        end = START + (minute + 1) * MINUTE
+        venue.stand_at(end - 1)
+        collected.pass_by(59)
+        venue.stand_at(end + 600)
+        collected.pass_by(1)
+        await collected.until(lambda end=end: clock(log) >= end * MS)
+
+
+def test_each_minute_of_a_pair_with_a_trade_in_ten_closes_and_it_is_never_dialled_again(
+    log: Log, strategies: Strategies
+) -> None:
+    trades = made(BTC, 6, start=START + 5_000, every_ms=10 * MINUTE)
+
+    async def test() -> None:
+        async with Binance() as venue:
+            venue.stand_at(START)
+            async with collecting(log, venue) as collected:
+                await collected.live(BTC)
+                await quiet_hour(venue, collected, trades, log)
+                assert len(venue.asked("socket")) == 1
+
+    run(test())
+    assert without_origin(rows(log)) == expected(trades) and not gaps(log).known
+    minutes = {end: candle for (frame, end), candle in candles(log, strategies).items() if frame == "1m"}
+    assert sorted(minutes) == [(START + (n + 1) * MINUTE) * MS for n in range(60)]
+    assert [candle.trades for _, candle in sorted(minutes.items())] == [1, *[0] * 9] * 6
+    assert not any(candle.incomplete or candle.revision for candle in minutes.values())
+
+
+# ------------------------------------------------------------ a connection that ends
+
+
+@dataclass(frozen=True)
+class Renewed(Fault):
+    """The collector's clock is at the 23rd hour of its connection, and there was a second without a trade;
+    `away` trades happen before it has dialled."""
+
+    collected: Collected
+    away: int
+
+    async def strike(self, venue: FakeVenue) -> None:
+        self.collected.pass_by(23 * 3_600 + 2)
+        await self.collected.until(lambda: not venue.is_watched(BTC))
+        venue.pending.away = self.away
+
+
+def test_under_traffic_a_new_dial_leaves_no_gap_no_repeat_and_no_revision(
+    log: Log, strategies: Strategies
+) -> None:
+    trades = made(BTC, 3_000, start=START)
+
+    async def test() -> None:
+        async with Binance() as venue:
+            venue.stand_at(START)
+            async with collecting(log, venue) as collected:
+                await collected.live(BTC)
+                await venue.play(venue.frames(trades), script=[(1_500, Renewed(collected, 50))])
+                await collected.has(3_000)
+                assert len(venue.asked("socket")) == 2
+
+    run(test())
+    assert without_origin(rows(log)) == expected(trades)
+    assert not gaps(log).open
+    assert states(log) == ["catching_up", "live", "down"], "nobody who trades was told"
+    assert not any(candle.revision or candle.incomplete for candle in candles(log, strategies).values())
+
+
+def test_a_symbol_that_is_gone_does_not_keep_the_others_from_being_dialled_again(log: Log) -> None:
+    trades = made(BTC, 20, start=START)
+
+    async def test() -> None:
+        async with Binance() as venue:
+            venue.stand_at(START)
+            async with collecting(log, venue, ["BTC/USDT", "ETH/USDT"]) as collected:
+                await collected.live(BTC)
+                venue.publish(trades[:10])
+                await collected.has(10)
+                await venue.strike(Delisted(ETH))
+                collected.pass_by(3_601)
+                await collected.until(lambda: collected.state == "down")
+                await venue.down()
+                await venue.up()
+                await venue.watched(BTC)
+                venue.publish(trades[10:])
+                await collected.has(20)
+
+    run(test())
+    assert without_origin(rows(log)) == expected(trades)
+
+
+# ------------------------------------------------------------ a venue that is away
+
+
+def test_a_venue_that_went_silent_is_stale_two_seconds_after_its_silence(log: Log) -> None:
+    now = Clock()
+
+    async def test() -> None:
+        async with Binance() as venue:
+            venue.stand_at(START)
+            async with collecting(log, venue, now_s=now) as collected:
+                await collected.live(BTC)
+                venue.publish(made(BTC, 10, start=START))
+                await collected.has(10)
+                await venue.strike(HalfOpen())
+                await venue.strike(Refuse(("socket",), None, 503))
+                now.s += collected.provider.venue.silence_s
+                await collected.until(lambda: collected.is_asking)
+                assert collected.state == "live"
+                now.s += 2.01
+                await collected.until(lambda: collected.state == "stale")
+
+    run(test())
+
+
+# ------------------------------------------------------------ bots
+
+
+def bot(log: Log, strategies: Strategies, warm: int | str | None = 0) -> None:
+    """One that turns at every crossing of two short means."""
+    spec = BotSpec("sma_cross", "binance", "BTC/USDT", "1m", "1000000", {"fast": 2, "slow": 4}, short=True)
+    BotManager(log, strategies, "test:ann", now=lambda: START * MS).create_bot(spec, start=True, warm=warm)
+
+
+def test_bots_of_a_venue_that_is_away_enter_nothing(log: Log, strategies: Strategies) -> None:
+    trades = made(BTC, 3_600, start=START, every_ms=1_000)
+
+    async def test() -> None:
+        async with Binance() as venue:
+            venue.stand_at(START)
+            async with collecting(log, venue, gap_wait_s=0.0) as collected:
+                await collected.live(BTC)
+                venue.publish(trades[:1_200])
+                await collected.has(1_200)
+                bot(log, strategies)
+                venue.publish(trades[1_200:1_800])
+                await collected.has(1_800)
+                await venue.strike(Down())
+                venue.publish(trades[1_800:2_100])
+                await collected.until(lambda: collected.state == "down")
+                await venue.up()
+                await collected.has(2_100)
+                await collected.until(lambda: collected.state == "live")
+                venue.publish(trades[2_100:])
+                await collected.has(3_600)
+
+    run(test())
+    away, fills = False, {True: 0, False: 0}
+    pipeline = Pipeline(0, strategies)
+    for record, event in zip(log.read(JOURNAL, 0), events(log), strict=True):
+        if isinstance(event, Feed):
+            away = event.state != "live"
+        fills[away] += len(emitted(pipeline.fold(record).derived, Fill))
+    assert fills[True] == 0 and fills[False] > 4
+
+
+@pytest.mark.parametrize("lost", [0, 7])
+def test_bots_on_a_first_minute_and_warmed_after_an_hour_do_what_a_replay_of_the_journal_says(
+    log: Log, strategies: Strategies, lost: int
+) -> None:
+    trades = made(BTC, 7_200, start=START + 20_000, every_ms=1_000)
+
+    async def test() -> None:
+        async with Binance() as venue:
+            venue.stand_at(START)
+            async with collecting(log, venue) as collected:
+                await collected.live(BTC)
+                venue.publish(trades[:10])
+                await collected.has(10)
+                bot(log, strategies)
+                script = [(1_000, LeaveOut(lost, rest=True)), (2_000, LeaveOut(20))] if lost else []
+                await venue.play(venue.frames(trades[10:3_800]), script=script)
+                await collected.until(lambda: collected.trades() == 3_800 - lost)
+                bot(log, strategies, "all")
+                await venue.play(venue.frames(trades[3_800:]))
+                await collected.until(lambda: collected.trades() == 7_200 - lost)
+
+    run(test())
+    journal = list(log.read(JOURNAL, 0))
+    derived = fold(Pipeline(0, strategies), journal)
+    warmed = [change.warmed for _, change in emitted(derived, BotChanged) if isinstance(change, BotChanged)]
+    assert max(warmed) >= 60
+    signals = [s for _, s in emitted(derived, Signal) if isinstance(s, Signal)]
+    second = {s.timestamp: s.target for s in signals if s.bot_id == 2}
+    del second[min(second)]  # it began there, and the other one stood so already
+    first = {s.timestamp: s.target for s in signals if s.bot_id == 1 and s.timestamp in second}
+    assert len(second) > 10 and first == second
+    for bot_id, one in compared(journal, strategies, derived).items():
+        assert one.differs is None and one.counts["signals"] > 10, f"bot {bot_id}"
