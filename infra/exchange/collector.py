@@ -31,6 +31,7 @@ from infra.exchange.provider import DataProvider, Delivery, settled
 from infra.exchange.specification import check_kind
 from infra.exchange.standing import standing
 from infra.exchange.status import SourceStatus, Trouble
+from infra.exchange.tasks import end, finished, prompt
 from infra.process import telemetry
 from projections.fold.kernel import TIME_MAX
 from projections.fold.specification import check_specification
@@ -49,6 +50,7 @@ QUEUE_MESSAGES = 64
 big."""
 
 
+LATE_S = 2.0
 AHEAD_S = 5.0
 WAIT_S_MAX = 60.0
 """Between two starts of a provider that fails again and again; one that ran for longer begins anew."""
@@ -71,8 +73,8 @@ class DataCollector:
 
     `state` is where the journal stands (`streams.journal.scan` of all partitions); the collector
     goes on from there. A trade more than `ahead_s` ahead of its venue's clock is left out. `told` is
-    called with a provider's name and what it fails with, and with "" when it delivers again. `now_s` is the
-    real clock.
+    called with a provider's name and what it fails with, and with "" when it delivers again. Who says what it
+    has more than `late_s` after the first begins later than the others. `now_s` is the real clock.
     """
 
     def __init__(
@@ -83,10 +85,14 @@ class DataCollector:
         linger_ms: float = LINGER_MS,
         ahead_s: float = AHEAD_S,
         told: Callable[[str, str], None] = lambda provider, failing: None,
+        late_s: float = LATE_S,
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._log, self._state, self._now_s, self._told = log, state, now_s, told
         self._linger_s, self._ahead_ns = linger_ms / 1000, int(ahead_s * 1e9)
+        self._late_s = late_s
+        self._late: dict[str, asyncio.Future[Sequence[Market]]] = {}
+        """Providers that had not said what they have when the others began."""
         self._feeds: dict[str, Feed] = {}
         self._connected: set[str] = set()
         self._failed: dict[str, str] = {}
@@ -124,16 +130,18 @@ class DataCollector:
         but for one with its venue only where nothing else is left, and where every market is refused; and
         what the log raises.
         """
-        names = list(self._feeds)
         for name, feed in self._feeds.items():
             feed.asked = asked_of(name, symbols)
-        asking = (self._asked(name) for name in names)
-        answers = await asyncio.gather(*asking, return_exceptions=True)
-        asked: dict[str, Sequence[Market] | None] = {}
-        for name, answer in zip(names, answers, strict=True):
-            if isinstance(answer, BaseException) and not isinstance(answer, ProviderFailedError):
-                raise answer
-            asked[name] = None if isinstance(answer, BaseException) else answer
+        asking = {name: asyncio.ensure_future(self._ask(name)) for name in self._feeds}
+        try:
+            await prompt(asking.values(), self._late_s)
+            self._late = {name: task for name, task in asking.items() if not task.done()}
+            await self._begin(symbols, {name: _answer(task) for name, task in asking.items()})
+        finally:
+            await end(list(asking.values()))
+
+    async def _begin(self, symbols: Sequence[str], asked: Mapping[str, Sequence[Market] | None]) -> None:
+        """Collect what providers have; None of one that failed or is late, and begins by itself."""
         for sentence in self._refused(symbols, asked):
             logger.warning("%s", sentence)
         kept = {name: markets and await self._specified(name, markets) for name, markets in asked.items()}
@@ -148,7 +156,7 @@ class DataCollector:
         try:
             await asyncio.gather(*tasks)
         finally:
-            await _end(tasks)
+            await end(tasks)
 
     def _refused(self, symbols: Sequence[str], asked: Mapping[str, Sequence[Market] | None]) -> list[str]:
         """A sentence on each symbol that is not to be had. Raises `ValueError` for a plain one, and where
@@ -279,7 +287,7 @@ class DataCollector:
 
     # ------------------------------------------------------------ live
 
-    async def _asked(self, name: str) -> Sequence[Market]:
+    async def _ask(self, name: str) -> Sequence[Market]:
         """What a provider has of the symbols that it is asked for. Raises `ProviderFailedError`."""
         try:
             feed = self._feeds[name]
@@ -290,9 +298,9 @@ class DataCollector:
     async def _specified(self, name: str, markets: Sequence[Market]) -> list[Market]:
         """Those of the markets that are not refused; the journal has their specifications now."""
         feed = self._feeds[name]
-        await _finished(self._down, feed, "its collector ended without a word")
+        await finished(self._down, feed, "its collector ended without a word")
         new, refused = self._taken(feed, markets, "")
-        await _finished(self.send_signal_to_bots, Processed(name, markets=new, lost=tuple(refused)))
+        await finished(self.send_signal_to_bots, Processed(name, markets=new, lost=tuple(refused)))
         return [market for market in markets if market.key not in feed.refused]
 
     def _failure(self, name: str, error: Exception) -> ProviderFailedError:
@@ -322,11 +330,11 @@ class DataCollector:
                             raise
 
     async def _again(self, name: str) -> list[Market]:
-        """The markets of a provider that failed. Raises `ProviderFailedError`."""
+        """The markets of a provider that failed or is late. Raises `ProviderFailedError`."""
         state = await asyncio.to_thread(source_state, self._log, name)
         self._state.sources[name] = state.source(name)
         self._state.gaps |= state.gaps
-        kept = await self._specified(name, await self._asked(name))
+        kept = await self._specified(name, await (self._late.pop(name, None) or self._ask(name)))
         if not kept:
             why = "; ".join(self._feeds[name].provider.why_not.values())
             raise self._failure(name, ValueError(why or "it has none of the symbols, or they are refused"))
@@ -356,22 +364,22 @@ class DataCollector:
                         self._told(name, "")
                 taken = group
                 group = [None] if None in group else []
-                await _finished(self._deliver, name, taken)
-            await _finished(self._flush, feed)
+                await finished(self._deliver, name, taken)
+            await finished(self._flush, feed)
             await pump
-            await _finished(self._down, feed, "its provider ended")
+            await finished(self._down, feed, "its provider ended")
         except ProviderFailedError as error:
-            await _finished(self._down, feed, str(error))
+            await finished(self._down, feed, str(error))
             raise
         except asyncio.CancelledError:
             rest = [queue.get_nowait() for _ in range(queue.qsize())]
-            await _finished(self._deliver, name, [*group, *rest])
-            await _finished(self._flush, feed)
-            await _finished(self._down, feed, "its collector ended")
+            await finished(self._deliver, name, [*group, *rest])
+            await finished(self._flush, feed)
+            await finished(self._down, feed, "its collector ended")
             raise
         finally:
             self._connected.discard(name)
-            await _end([pump])
+            await end([pump])
 
     async def _pump(
         self,
@@ -427,21 +435,11 @@ class DataCollector:
             self._append(feed, list(feed.clock_records(now_s, not_since_s=now_s)))
 
 
-async def _finished(function: Callable[..., Any], *arguments: Any) -> None:
-    """Run a function that blocks in a thread, and to its end even when cancelled in between."""
-    running = asyncio.ensure_future(asyncio.to_thread(function, *arguments))
-    try:
-        await asyncio.shield(running)
-    except asyncio.CancelledError:
-        await running
-        raise
-
-
-async def _end(tasks: Sequence["asyncio.Future[Any]"]) -> None:
-    """Cancel what still runs, and wait for it."""
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+def _answer(asking: "asyncio.Future[Sequence[Market]]") -> Sequence[Market] | None:
+    """None where it is late or its provider failed."""
+    if not asking.done() or isinstance(asking.exception(), ProviderFailedError):
+        return None
+    return asking.result()
 
 
 def _message(error: Exception) -> str:

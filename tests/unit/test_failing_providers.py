@@ -99,6 +99,30 @@ def test_a_provider_that_is_away_at_the_start_begins_later(log) -> None:
     assert rows_of(log, OTHER.key).price.tolist() == [7]
 
 
+def test_a_provider_that_hangs_when_it_is_asked_for_its_markets_begins_when_it_answers(log) -> None:
+    other_has_ended = asyncio.Event()
+
+    class Hanging(Failing):
+        async def markets(self, symbols: Sequence[str], known: Mapping[str, Market]) -> Sequence[Market]:
+            await other_has_ended.wait()
+            return await super().markets(symbols, known)
+
+    class Prompt(Failing):
+        async def messages(self, markets: Sequence[Market], reached: Mapping[str, Reached]) -> Any:
+            async for message in super().messages(markets, reached):
+                yield message
+            other_has_ended.set()
+
+    late, other = Hanging([[delivery(1, 100)]]), Prompt([[delivery(1, 7, key=OTHER.key)]], [OTHER])
+    collector = DataCollector(log, scan(log, range(log.partitions)), linger_ms=0, late_s=0)
+    collector.register_provider("sim", late)
+    collector.register_provider("other", other)
+    asyncio.run(collector.start_collection(["BTC/USDT"]))
+    assert rows_of(log, OTHER.key).price.tolist() == [7]
+    assert rows_of(log, BTC).price.tolist() == [100]
+    assert len(late.starts) == 1
+
+
 def test_while_it_fails_it_is_not_connected_and_says_why(log) -> None:
     seen: list[tuple[bool, dict[str, str]]] = []
 
