@@ -47,6 +47,8 @@ class Request(NamedTuple):
     kind: str
     """`markets`, `trades`, `time`, `socket`, or `other`."""
     status: int
+    is_true: bool
+    """Whether no fault changed the answer."""
 
 
 class RefusedError(Exception):
@@ -173,12 +175,13 @@ class FakeVenue(ABC):
         return any(market in c.channels and not c.broken and not c.gone for c in self.connections)
 
     async def asked_since_watched(self, market: str) -> None:
-        """Waits until REST has answered a request for trades of a market after who watches it subscribed."""
+        """Waits until REST has truly answered a request for trades of a market after who watches it
+        subscribed."""
 
         def asked() -> bool:
             watching = [c.asked_before for c in self.connections if market in c.channels and not c.gone]
             since = self.requests[max(watching) :] if watching else ()
-            return any(r.kind == "trades" and self.is_about(r.query, market) for r in since)
+            return any(r.kind == "trades" and r.is_true and self.is_about(r.query, market) for r in since)
 
         async with self._changed:
             await self._changed.wait_for(asked)
@@ -346,10 +349,12 @@ class FakeVenue(ABC):
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         socket = request.path.startswith(self.sockets)
         kind = "socket" if socket else self.rest.get(request.path, "other")
+        faults = dict(self.rest_faults)
         response = self._faulty(kind) or (None if socket else self._rest(request, kind))
         status = 101 if response is None else response.status
         host = request.host.partition(":")[0]
-        self.requests.append(Request(time.monotonic(), host, request.path, dict(request.query), kind, status))
+        query, is_true = dict(request.query), not self._faults_on(kind) and faults == self.rest_faults
+        self.requests.append(Request(time.monotonic(), host, request.path, query, kind, status, is_true))
         await self._notify()
         return await self._socket(request) if response is None else response
 

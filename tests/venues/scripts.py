@@ -85,8 +85,12 @@ KINDS: dict[str, Maker] = {
 }
 """By name, what makes a fault that hides nothing for good: `most` is how many trades it may concern."""
 
-UNSEEN_WITHOUT_NUMBERS = {"left out", "late", "swapped", "ahead", "price of nothing", "ids that jump"}
-"""Where ids are no numbers, nothing shows that a trade is missing, or came in its wrong place."""
+UNSEEN_WITHOUT_NUMBERS = {
+    *("left out", "late", "swapped", "ahead", "price of nothing", "ids that jump"),
+    *("page overlapping", "page holed"),
+}
+"""Where ids are no numbers, nothing shows that a trade is missing or came in its wrong place, nor that the
+newest page is behind."""
 
 
 def kinds_of(venue: "type[FakeVenue]") -> list[str]:

@@ -59,8 +59,8 @@ class Flow:
         self.promised = promised
         """Up to when everything was promised, ns of the venue."""
         self.refused: list[Refused] = []
-        self.off_scale: list[Mapping[str, Any]] = []
-        """Trades that are finer than the specification, and what came behind them."""
+        self.off_scale: list[Mapping[str, Any] | None] = []
+        """Trades that are finer than the specification, and what came behind them; None for a doubt."""
         self._too_fine: Mapping[str, Any] | None = None
         """One of a page."""
         self.asked = now
@@ -87,8 +87,10 @@ class Flow:
         try:
             trade = self._read(told)
         except OffScaleError:
-            trade = None
             self._set_aside(told)
+            if self._is_ordered:
+                self.sequence.doubt()
+            return None
         if trade is None:
             self.sequence.doubt()
             return None
@@ -96,6 +98,12 @@ class Flow:
         self._distance_s += PACE * (now - self._arrived - self._distance_s)
         self._arrived = now
         return trade
+
+    def doubt(self) -> None:
+        """Trades may have been missed."""
+        self.sequence.doubt()
+        if self.off_scale and not self._is_ordered:
+            self.off_scale.append(None)
 
     def fetched(self, page: Iterable[Mapping[str, Any]], first: int = 0) -> list[Trade]:
         """Trades that the venue answered with, from the id `first` on, by id and each once, without those
@@ -169,7 +177,9 @@ class Flow:
         self.market = market
         again, self.off_scale = self.off_scale, []
         for told in again:
-            if (trade := self._read_again(told)) is not None:
+            if told is None:
+                self.sequence.doubt()
+            elif (trade := self._read_again(told)) is not None:
                 self.sequence.arrive(trade, int(now * 1e9))
             elif not self._is_ordered:
                 self.sequence.doubt()

@@ -109,7 +109,7 @@ class Line(Socket):
 
     def _doubt(self) -> None:
         for flow in self.flows:
-            flow.sequence.doubt()
+            flow.doubt()
             self._provider.touch(flow)
 
     def look(self, client: VenueClient, now: float, venue_now: int | None) -> None:

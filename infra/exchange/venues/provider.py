@@ -280,7 +280,7 @@ class VenueProvider(DataProvider):
             return
         self.touch(flow)
         if self._held >= self._cache_trades:
-            flow.sequence.doubt()
+            flow.doubt()
             return
         now = self._now()
         trade = flow.arrive(told, now)
