@@ -41,14 +41,14 @@ BACKTEST = [
     Mutant(
         "a fee is rounded down",
         "money",
-        "m[FEE], 1, 1, m[FEE_BASE], 1, 1, 1, True)",
-        "m[FEE], 1, 1, m[FEE_BASE], 1, 1, 1, False)",
+        "share(w, amount, m[FEE], m[FEE_BASE], True)",
+        "share(w, amount, m[FEE], m[FEE_BASE], False)",
     ),
     Mutant(
         "an entry is rounded for the bot",
         "money",
-        "price, rises(m, 1 if buy else -1))",
-        "price, not rises(m, 1 if buy else -1))",
+        "entry = above if rises(m, 1 if buy else -1) else down",
+        "entry = down if rises(m, 1 if buy else -1) else above",
     ),
     Mutant(
         "slippage of a purchase is rounded down",
