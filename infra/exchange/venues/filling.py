@@ -215,6 +215,10 @@ class Filler:
         if sequence.begins_anew:
             await self._begin_anew(flow, sequence, page)
             return
+        if since and not page and flow.empty_pages < ASKED_AGAIN:
+            flow.empty_pages += 1
+            flow.ask_at = self._now() + AGAIN_S * 2 ** (flow.empty_pages - 1)
+            return
         before = [trade for trade in page if not since or trade.time <= since]
         if before:
             sequence.begin(before[-1])

@@ -63,6 +63,8 @@ class Flow:
         """Trades that are finer than the specification, and what came behind them; None for a doubt."""
         self._too_fine: Mapping[str, Any] | None = None
         """One of a page."""
+        self.empty_pages = 0
+        """How often the venue had no trade at all at a start, where there may be some."""
         self.asked = now
         """When the venue was asked last for what may have come behind the newest trade."""
         self.ask_at = now
