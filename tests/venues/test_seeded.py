@@ -3,11 +3,12 @@ a gap that says which is missing. `python -m tests.venues.soak` plays many more.
 
 import pytest
 
+from infra.exchange.venues.known import VENUES
 from infra.strategies.registry import Strategies
 from tests.venues.seeded import mixed, one_run
 
 RUNS = 20
-NAMES = ["binance"]
+NAMES = sorted(VENUES)
 
 
 @pytest.mark.parametrize("number", range(RUNS))
