@@ -73,6 +73,7 @@ def symbols(
     with Session() as session:
         from infra.exchange.venues.known import venue as known
         from infra.exchange.venues.provider import VenueProvider
+        from infra.process.errors import named
         from streams.topics import market_key
 
         with refusing():
@@ -80,8 +81,7 @@ def symbols(
         try:
             found = asyncio.run(provider.symbols(word))
         except Exception as error:
-            reason = f"{type(error).__name__}: {error}"
-            raise CommandFailedError(f"{venue}: its markets could not be read: {reason}") from error
+            raise CommandFailedError(f"{venue}: its markets could not be read: {named(error)}") from error
         keys = [market_key(venue, symbol) for symbol in found]
         print_rows(({"feed": key} for key in keys), ("feed",), json=json)
 

@@ -33,6 +33,7 @@ from infra.exchange.standing import standing
 from infra.exchange.status import SourceStatus, Trouble
 from infra.exchange.tasks import end, finished, prompt
 from infra.process import telemetry
+from infra.process.errors import named
 from projections.fold.kernel import TIME_MAX
 from projections.fold.specification import check_specification
 from streams.events import Gap, GapFilled, JournalEvent, Market, TickBatch
@@ -305,7 +306,7 @@ class DataCollector:
 
     def _failure(self, name: str, error: Exception) -> ProviderFailedError:
         """The failure of a provider, which is known from now on."""
-        self._failed[name] = reason = f"{type(error).__name__}: {error}"
+        self._failed[name] = reason = named(error)
         self._feeds[name].counts.trouble = Trouble(reason, time.time_ns())
         telemetry.PROVIDER_FAILURES.inc()
         self._told(name, reason)

@@ -10,6 +10,7 @@ from infra.exchange.collector import DataCollector, Message
 from infra.exchange.in_hand import InHandError, in_hand
 from infra.exchange.venues.again import GapProvider
 from infra.exchange.venues.known import VENUES
+from infra.process.errors import named
 from infra.process.settings import Settings
 from streams.gaps import KnownGap
 from streams.journal import Reached
@@ -85,7 +86,7 @@ async def fetch(log: Log, provider: GapProvider, wanted: Sequence[Open]) -> list
     except LogError:
         raise
     except Exception as error:  # noqa: BLE001 - whatever a venue answers with, the others are asked
-        return [f"{source} could not be asked: {type(error).__name__}: {error}"]
+        return [f"{source} could not be asked: {named(error)}"]
     return [f"{source}: {sentence}" for sentence in provider.why_not.values()]
 
 

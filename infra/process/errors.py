@@ -4,3 +4,9 @@
 def one_line(error: BaseException) -> str:
     """Its message on one line, or else its name; of a database's error what the driver said, without SQL."""
     return " ".join(str(getattr(error, "orig", None) or error).split()) or type(error).__name__
+
+
+def named(error: BaseException) -> str:
+    """Its name and message, and what it came of: a client's own error may not say that a name is unknown."""
+    words = f"{type(error).__name__}: {one_line(error)}"
+    return words if error.__cause__ is None else f"{words} ({one_line(error.__cause__)})"
