@@ -4,7 +4,7 @@ may be more than fit there.
 Each array is a file, as long as it is in use. A process has a folder for its own, `research/arrays-…` in the
 home, or beside other temporary files where there is no home; the next removes that of one that was killed.
 
-Why: ADR 43.
+Why: ADR 42.
 """
 
 import os

@@ -9,7 +9,7 @@ For venues whose ids tell no order, and whose REST has the newest page alone. Pu
 A *break* is a place between two trades behind one another where others may be missing. What is behind it
 waits for a page, which has what is missing, or shows that it is no longer to be had.
 
-Why: ADR 40.
+Why: ADR 39.
 """
 
 from collections import deque
