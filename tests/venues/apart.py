@@ -84,6 +84,8 @@ class Sample(NamedTuple):
     delays_ms: tuple[float, ...]
     """Of the trades since the last sample, from ccxt's receiving of the frame to the end of the append; only
     with `timed`."""
+    ages_ms: tuple[float, ...]
+    """Of the same, from the time that the trade bears, which is in whole ms."""
 
 
 class _Reached(NamedTuple):
@@ -209,10 +211,11 @@ class _Collector(DataCollector):
         self.trades = 0
         self.came: dict[str, dict[tuple[str, int], float]] = {}
         self.delays_ms: list[float] = []
+        self.ages_ms: list[float] = []
 
     def send_signal_to_bots(self, processed: Processed) -> Any:
         positions = super().send_signal_to_bots(processed)
-        now, came = time.perf_counter(), self.came.get(processed.provider)
+        now, now_ns, came = time.perf_counter(), time.time_ns(), self.came.get(processed.provider)
         for partition, rows in processed.rows.items():
             live = rows.take(is_trade(rows.kind))
             self.trades += live.rows
@@ -222,6 +225,7 @@ class _Collector(DataCollector):
                     seen = came.pop((table[place].key, at // 1_000_000), None)
                     if seen is not None:
                         self.delays_ms.append((now - seen) * 1000)
+                        self.ages_ms.append((now_ns - at) / 1e6)
         return positions
 
     def sample(self) -> Sample:
@@ -229,8 +233,9 @@ class _Collector(DataCollector):
         rss_mb = pages * os.sysconf("SC_PAGE_SIZE") / 1e6
         descriptors = len(os.listdir("/proc/self/fd"))
         delays, self.delays_ms = tuple(self.delays_ms), []
+        ages, self.ages_ms = tuple(self.ages_ms), []
         cpu_s = time.process_time()
-        return Sample(rss_mb, descriptors, len(asyncio.all_tasks()), cpu_s, self.trades, delays)
+        return Sample(rss_mb, descriptors, len(asyncio.all_tasks()), cpu_s, self.trades, delays, ages)
 
 
 def _collect(task: Task, pipe: Connection) -> None:
