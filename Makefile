@@ -8,8 +8,8 @@
 #   make fuzz    wrong records through every door, for twenty minutes; a failing one is printed with what repeats it.
 #                With ARGS: "--seconds 60 --seed 7"
 #   make soak    a thousand random worlds of bots, whose books must balance after each event, and twelve days of one with
-#                a hundred bots, each held against its backtest; 300 runs of exchanges under faults; a collector
-#                for 48 hours at 1,000 times the pace, and for one real hour
+#                a hundred bots, each held against its backtest; 300 runs of exchanges under faults; a recording
+#                at its own pace; a collector for 48 hours at 1,000 times the pace, and for one real hour
 #   make bench   the measurements of docs/performance.md
 #   make lock    new requirements*.lock from pyproject.toml
 
@@ -61,6 +61,7 @@ soak: .venv/dev.stamp
 	$(BIN)/python -m tests.property.worlds 1000
 	$(BIN)/python -m tests.property.month 12
 	$(BIN)/python -m tests.venues.soak
+	$(BIN)/python -m tests.venues.paced
 	$(BIN)/python -m tests.venues.endurance days
 	$(BIN)/python -m tests.venues.endurance hour
 

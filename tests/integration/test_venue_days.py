@@ -32,7 +32,8 @@ from tests.venues.collected import (
     without_origin,
 )
 from tests.venues.fake import FakeVenue
-from tests.venues.faults import Delisted, Down, Fault, HalfOpen, LeaveOut, Refuse
+from tests.venues.faults import Cut, Delisted, Down, Fault, HalfOpen, Heal, LeaveOut, Refuse
+from tests.venues.paced import played
 from tests.venues.trades import Trade, made
 
 BTC, ETH = "BTCUSDT", "ETHUSDT"
@@ -118,6 +119,36 @@ def test_each_minute_of_a_pair_with_a_trade_in_ten_closes_and_it_is_never_dialle
     assert not any(candle.incomplete or candle.revision for candle in minutes.values())
 
 
+def test_no_minute_closes_of_a_quiet_pair_whose_connection_is_half_open(log: Log) -> None:
+    async def test() -> None:
+        async with Binance() as venue:
+            venue.stand_at(START)
+            async with collecting(log, venue) as collected:
+                await collected.live(BTC)
+                venue.publish(made(BTC, 1, start=START))
+                await collected.has(1)
+                await venue.strike(HalfOpen())
+                await venue.strike(Refuse(("socket",), None, 503))
+                for minute in range(1, 61):
+                    venue.stand_at(START + minute * MINUTE + 600)
+                    collected.pass_by(60)
+                    dialled = len(venue.asked("socket"))
+                    await collected.until(lambda dialled=dialled: len(venue.asked("socket")) > dialled)
+                assert clock(log) < (START + MINUTE) * MS
+
+    run(test())
+    assert "stale" in states(log)
+
+
+# ------------------------------------------------------------ a pace
+
+
+def test_a_recording_at_a_hundred_times_its_pace_is_in_the_journal_to_the_digit_and_in_order(
+    log: Log, shared_data: Path
+) -> None:
+    assert asyncio.run(played(log, shared_data, 100.0)) == 19_904
+
+
 # ------------------------------------------------------------ a connection that ends
 
 
@@ -201,6 +232,88 @@ def test_a_venue_that_went_silent_is_stale_two_seconds_after_its_silence(log: Lo
                 await collected.until(lambda: collected.state == "stale")
 
     run(test())
+
+
+EVERYTHING = ("markets", "trades", "time", "socket")
+AWAY: dict[str, list[Fault]] = {
+    "down": [Down()],
+    "in maintenance": [Refuse(EVERYTHING, None, 503), Cut()],
+    "half-open": [Refuse(EVERYTHING, None, 503), HalfOpen()],
+}
+
+
+@pytest.mark.parametrize("name", AWAY)
+def test_a_venue_that_is_away_for_five_minutes_is_filled_afterwards_and_another_goes_on_meanwhile(
+    log: Log, other_log: Log, strategies: Strategies, name: str
+) -> None:
+    trades, others = made(BTC, 600, start=START, every_ms=1_000), made(BTC, 600, start=START, every_ms=1_000)
+
+    async def test() -> None:
+        async with Binance() as venue, Binance() as other:
+            venue.stand_at(START)
+            other.stand_at(START)
+            async with (
+                collecting(log, venue, gap_wait_s=290.0) as away,
+                collecting(other_log, other) as here,
+            ):
+                await away.live(BTC)
+                await here.live(BTC)
+                venue.publish(trades[:100])
+                await away.has(100)
+                for fault in AWAY[name]:
+                    await venue.strike(fault)
+                await away.until(lambda: name == "half-open" or away.is_lost)
+                venue.publish(trades[100:400])
+                away.pass_by(300)
+                await away.until(lambda: away.state in ("down", "stale"))
+                other.publish(others)
+                await here.has(600)
+                assert away.trades() == 100
+                await venue.strike(Heal())
+                if name == "down":
+                    await venue.up()
+                await venue.watched(BTC)
+                venue.publish(trades[400:])
+                await away.has(600)
+                await away.until(lambda: away.state == "live")
+
+    run(test())
+    assert without_origin(rows(log)) == expected(trades)
+    assert rows(other_log) == expected(others) and states(other_log) == ["catching_up", "live", "down"]
+    assert not any(candle.incomplete or candle.revision for candle in candles(log, strategies).values())
+
+
+@pytest.mark.parametrize("refused", ["trades", "socket"])
+def test_a_banned_client_asks_nothing_for_as_long_as_it_was_told_while_another_venue_goes_on(
+    log: Log, other_log: Log, refused: str
+) -> None:
+    trades, others = made(BTC, 200, start=START), made(BTC, 2_000, start=START)
+    now = Clock()
+
+    async def test() -> None:
+        async with Binance() as venue, Binance() as other:
+            venue.stand_at(START)
+            other.stand_at(START)
+            async with collecting(log, venue, now_s=now) as away, collecting(other_log, other) as here:
+                await away.live(BTC)
+                await here.live(BTC)
+                venue.publish(trades[:100])
+                await away.has(100)
+                await venue.strike(Refuse((refused,), 1, 418, retry_after=120))
+                await venue.strike(Cut())
+                venue.publish(trades[100:])
+                await away.until(lambda: away.barred_s == 120)
+                asked = len(venue.requests)
+                for part in range(0, 2_000, 200):
+                    now.s += 11.9
+                    other.publish(others[part : part + 200])
+                    await here.has(part + 200)
+                assert len(venue.requests) == asked, "119 of 120 seconds are over"
+                now.s += 2
+                await away.has(200)
+
+    run(test())
+    assert without_origin(rows(log)) == expected(trades) and rows(other_log) == expected(others)
 
 
 # ------------------------------------------------------------ bots

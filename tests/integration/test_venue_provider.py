@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import stamina
+from aiohttp import web
 
 from infra.exchange.venues.raw import RawFrames
 from streams.backends import open_log
@@ -321,6 +322,40 @@ def test_after_a_cut_no_minute_closes_before_the_venue_said_what_was_missed(
 
     run(test())
     assert without_origin(rows(log)) == expected(trades)
+
+
+class Slow(Binance):
+    """Its first answer with trades is held back."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.let_go = asyncio.Event()
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        response = await super()._handle(request)
+        if "historicalTrades" in request.path:
+            await self.let_go.wait()
+        return response
+
+
+def test_an_answer_to_what_was_asked_before_a_cut_does_not_say_that_nothing_was_missed(log: Log) -> None:
+    trades = short(Binance, 20)
+
+    async def test() -> None:
+        async with Slow() as venue:
+            venue.publish(trades[:10])
+            async with collecting(log, at(venue, START)) as collected:
+                await collected.until(lambda: venue.asked("trades"))
+                await venue.strike(Cut())
+                venue.publish(trades[10:])
+                await collected.until(lambda: collected.reconnects == 1 and not collected.is_lost)
+                venue.let_go.set()
+                at(venue, START + MINUTE + 600)
+                await collected.until(lambda: clock(log) >= (START + MINUTE) * MS)
+                assert collected.trades() == 10
+
+    run(test())
+    assert without_origin(rows(log)) == expected(trades[10:])
 
 
 def test_a_quiet_minute_closes_by_a_ping_and_a_deaf_connection_closes_none(

@@ -90,6 +90,21 @@ class Collected:
         """Whether a ping is out."""
         return self.provider._lines[0].watch.is_asking
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether there is no connection that is subscribed."""
+        return not any(line.watch.subscribed for line in self.provider._lines)
+
+    @property
+    def reconnects(self) -> int:
+        """How often a connection that was subscribed has ended."""
+        return self.provider.status().reconnects
+
+    @property
+    def barred_s(self) -> float:
+        """For how long the venue may not be asked."""
+        return self.provider._rest.not_before - self.provider.now()
+
     def settled(self, symbol: str = "BTC/USDT") -> bool:
         """Whether the venue need not be asked for anything."""
         return not self.provider._flows[symbol].wants(self.now_s())

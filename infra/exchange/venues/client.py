@@ -122,6 +122,7 @@ class VenueClient:
         exchange.fetch = lambda *args, **named: self.rest.one(lambda: self._sends(*args, **named))
         exchange.trades = _Caches(self._traded)
         exchange.safe_trade = _as_told
+        exchange.ws_dial_delay = _at_once
         self._make = exchange.client
         exchange.client = self._client
 
@@ -173,6 +174,7 @@ class VenueClient:
                 await asyncio.wait({ended})
             for future in (ended, watching):
                 if future.done() and not future.cancelled() and (error := future.exception()) is not None:
+                    self._refused(error)
                     if isinstance(error, self._refusal):
                         raise SubscriptionRefusedError(str(error)) from error
                     raise error
@@ -181,6 +183,12 @@ class VenueClient:
             watching.cancel()
             await asyncio.gather(watching, return_exceptions=True)
             self._forget(socket)
+
+    def _refused(self, error: BaseException) -> None:
+        """Obey a venue that refused a connection, as one that refused a request."""
+        answer = error.args[0] if error.args else None
+        if status := getattr(answer, "status", 0):
+            self.rest.obey(status, getattr(answer, "headers", None) or {})
 
     async def _dial(self, symbols: list[str], socket: Socket, ended: Any) -> None:
         # ccxt makes its client before it lets go for the first time
@@ -297,6 +305,11 @@ def _as_told(trade: Mapping[str, Any], market: Any = None) -> Mapping[str, Any]:
     return trade
 
 
+def _at_once(url: str) -> float:
+    """In the place of ccxt's own waits before it dials again, which would come on top of a line's."""
+    return 0.0
+
+
 def _nothing() -> None:
     """Nobody wants to know."""
 
@@ -360,6 +373,10 @@ class Rest:
 
     def answered(self, status: int, headers: Mapping[str, str]) -> None:
         self._status = status
+        self.obey(status, headers)
+
+    def obey(self, status: int, headers: Mapping[str, str]) -> None:
+        """Wait as long as a refusal says."""
         told = {name.lower(): value for name, value in headers.items()}.get("retry-after", "")
         if status in TOO_MANY or (status >= 400 and told.isdigit()):
             wait_s = float(told) if told.isdigit() else TOO_MANY_WAIT_S

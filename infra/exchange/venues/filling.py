@@ -210,10 +210,10 @@ class Filler:
     async def _begin(self, flow: Flow, sequence: TradeSequence) -> None:
         """The newest trade, behind which a market begins; or, where the journal was promised all up to a time
         without a trade, the first since then."""
-        market = flow.market
+        market, doubts = flow.market, sequence.doubts
         since, page = sequence.time, flow.fetched(await self._client.newest(market.symbol))
         if sequence.begins_anew:
-            await self._begin_anew(flow, sequence, page)
+            await self._begin_anew(flow, sequence, page, doubts)
             return
         if since and not page and flow.empty_pages < ASKED_AGAIN:
             flow.empty_pages += 1
@@ -228,10 +228,12 @@ class Filler:
                 return  # it was specified anew: the page may be at other scales, and is asked for again
             sequence.begin(page[0]._replace(id=first - 1, time=since))
         sequence.answered(page[len(before) :], int(self._now() * 1e9))
-        sequence.trust()
+        if doubts == sequence.doubts:
+            sequence.trust()
 
-    async def _begin_anew(self, flow: Flow, sequence: TradeSequence, page: list[Trade]) -> None:
-        """The first trade behind the last one of which the ids say nothing; `page` is the newest."""
+    async def _begin_anew(self, flow: Flow, sequence: TradeSequence, page: list[Trade], doubts: int) -> None:
+        """The first trade behind the last one of which the ids say nothing; `page` is the newest, asked for
+        when there had been so many `doubts`."""
         market = flow.market
         later = [trade for trade in page if trade.time > sequence.begins_anew]
         if later and later[0] is page[0]:
@@ -243,7 +245,8 @@ class Filler:
         if later:
             sequence.begin_anew(later[0])
             sequence.answered(page, int(self._now() * 1e9))
-        sequence.trust()
+        if doubts == sequence.doubts:
+            sequence.trust()
 
     async def _first_since(self, flow: Flow, known: Trade, since: int) -> int:
         """The id of the first trade after a time (ns), where `known` is one: back in steps that double, then

@@ -1,0 +1,49 @@
+"""Whether each of the 19,904 recorded trades of Binance, played at a pace, is in the journal to the digit and
+in order.
+
+    python -m tests.venues.paced          at their own pace: 11 minutes
+    python -m tests.venues.paced 100      at 100 times that
+
+Exit code 1 where one is not.
+"""
+
+import asyncio
+import sys
+import tempfile
+from pathlib import Path
+
+from streams.backends import open_log
+from streams.log import Log
+from tests.conftest import SHARED_DATA
+from tests.venues import recorded
+from tests.venues.binance import Binance
+from tests.venues.collected import collecting, expected, rows, without_origin
+
+
+async def played(log: Log, shared_data: Path, pace: float) -> int:
+    """Returns at how many of the trades the journal is right."""
+    trades = recorded.binance_trades(shared_data)
+    async with Binance(recorded.binance_listing(shared_data)) as venue:
+        frames = recorded.binance_frames(venue, shared_data)
+        venue.stand_at(frames[0].time)
+        async with collecting(log, venue) as collected:
+            await collected.live()
+            await venue.play(frames, speed=pace)
+            await collected.has(len(trades))
+    found = without_origin(rows(log))
+    same = sum(one == other for one, other in zip(found, expected(trades), strict=False))
+    return same - abs(len(found) - len(trades))
+
+
+def main(pace: float) -> str:
+    with tempfile.TemporaryDirectory() as folder:
+        log = open_log(f"embedded://{folder}/log", partitions=1)
+        right = asyncio.run(played(log, SHARED_DATA, pace))
+        log.close()
+    wanted = len(recorded.binance_trades(SHARED_DATA))
+    print(f"{right:,} of {wanted:,} trades are right")
+    return "" if right == wanted else f"{wanted - right:,} are not"
+
+
+if __name__ == "__main__":
+    sys.exit(main(float(sys.argv[1]) if len(sys.argv) > 1 else 1.0) or 0)
