@@ -203,7 +203,7 @@ def test_a_wrongly_declared_block_is_refused(
     function: object, reads: str | int, needs: str | None, words: str
 ) -> None:
     with pytest.raises(StrategyDefinitionError) as error:
-        block(reads=reads, needs=needs)(function)  # pyright: ignore[reportArgumentType]
+        block(reads=reads, needs=needs)(function)  # pyright: ignore[reportArgumentType] - wrong on purpose
     assert words in str(error.value)
 
 

@@ -47,7 +47,7 @@ def recorded(shared_data: Path) -> Callable[[str], list[tuple[str, dict[str, Any
     def of(venue: str) -> list[tuple[str, dict[str, Any]]]:
         found: list[tuple[str, dict[str, Any]]] = []
         with tarfile.open(shared_data / "raw_ws/cryptofeed_sample_A.tar.xz") as tar:
-            lines = tar.extractfile(f"{venue}.0").read().decode().splitlines()  # type: ignore[union-attr]
+            lines = tar.extractfile(f"{venue}.0").read().decode().splitlines()  # type: ignore[union-attr] - it is a file
         for line in lines:
             address, arrow, answer = line.partition(" -> ")
             if arrow:
@@ -60,7 +60,7 @@ def recorded(shared_data: Path) -> Callable[[str], list[tuple[str, dict[str, Any
 @pytest.fixture(scope="module")
 def binance(recorded: Callable[[str], list[tuple[str, dict[str, Any]]]]) -> Told:
     client = ccxt.binance({"options": {"crossMarginPairsData": [], "isolatedMarginPairsData": []}})
-    client.number = str  # type: ignore[assignment]
+    client.number = str  # type: ignore[assignment] - as ccxt's manual has it
     (_, info), *_ = recorded("BINANCE")
     parsed = [client.parse_market(row) for row in info["symbols"]]
     return {told["symbol"]: told for told in parsed}
@@ -69,7 +69,7 @@ def binance(recorded: Callable[[str], list[tuple[str, dict[str, Any]]]]) -> Told
 @pytest.fixture(scope="module")
 def okx(recorded: Callable[[str], list[tuple[str, dict[str, Any]]]]) -> Told:
     client = ccxt.okx()
-    client.number = str  # type: ignore[assignment]
+    client.number = str  # type: ignore[assignment] - as ccxt's manual has it
     rows = [row for at, answer in recorded("OKX") if "instruments" in at for row in answer["data"]]
     parsed = [client.parse_market(row) for row in rows]
     return {told["symbol"]: told for told in parsed}

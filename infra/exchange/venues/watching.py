@@ -19,7 +19,6 @@ PAUSE_S = 1.0
 """Without a trade for so long, a connection can be dialled anew."""
 
 Act = Literal["ping", "deaf", "renew"]
-_SEC_NS = 1_000_000_000
 
 
 class Watch:
