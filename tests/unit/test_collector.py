@@ -32,6 +32,7 @@ from streams.events import (
     Gap,
     GapFilled,
     Market,
+    Repeats,
     RowKind,
     TickBatch,
 )
@@ -229,9 +230,26 @@ def test_of_two_collectors_of_one_source_the_older_is_fenced_and_every_trade_cou
 
     asyncio.run(both())
     assert len({i.epoch for i in inputs(log)}) == 2
-    assert trades_in_candles(log, strategies) == {
+    # What the older wrote before the newer's first record counts, and the newer's are repeats of it.
+    assert trades_in_candles(log, strategies, told=(Repeats,)) == {
         f"sim:{symbol}": ticks(symbol, START_NS - 1, end).rows for symbol in THREE
     }
+
+
+def test_what_a_collector_writes_again_behind_another_counts_once_and_is_told(log, strategies):
+    end = START_NS + HOUR_NS
+    clocks = HandClock(), HandClock()
+    pair = [collector_of(log, simulated(clock, end), clock) for clock in clocks]
+    for collector in pair:
+        asyncio.run(collector.start_collection(THREE))
+    made = {f"sim:{symbol}": ticks(symbol, START_NS - 1, end).rows for symbol in THREE}
+    assert trades_in_candles(log, strategies, told=(Repeats,)) == made
+    told = [
+        event.trades
+        for partition in range(log.partitions)
+        for event in of(fold(Pipeline(partition, strategies), log.read(JOURNAL, partition)), Repeats)
+    ]
+    assert sum(told) == sum(made.values())
 
 
 def test_a_stopped_collector_has_written_what_had_arrived(log):
