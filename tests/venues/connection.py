@@ -2,11 +2,13 @@
 
 import asyncio
 import struct
+from collections import deque
 from typing import cast
 
 from aiohttp import web
 
 BUFFERED_BYTES_MAX = 1_000_000
+REPEATABLE_FRAMES = 1_000
 
 
 def text_frame(text: str) -> bytes:
@@ -34,6 +36,7 @@ class Connection:
         self.broken = False
         """Sent to as before, but nobody counts on it any more."""
         self._out: list[bytes] = []
+        self._recent: deque[bytes] = deque(maxlen=REPEATABLE_FRAMES)
 
     @property
     def gone(self) -> bool:
@@ -42,6 +45,15 @@ class Connection:
     def put(self, frame: bytes) -> None:
         if not self.deaf:
             self._out.append(frame)
+
+    def put_trades(self, frame: bytes) -> None:
+        self.put(frame)
+        self._recent.append(frame)
+
+    def repeat(self, frames: int) -> None:
+        """The last frames of trades are sent again."""
+        for frame in list(self._recent)[-frames:]:
+            self.put(frame)
 
     def say(self, text: str) -> None:
         self.put(text_frame(text))

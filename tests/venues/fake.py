@@ -14,7 +14,6 @@ fault can also be struck by hand, between two plays or beside one: `await venue.
 import asyncio
 import time
 from abc import ABC, abstractmethod
-from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
@@ -32,8 +31,6 @@ from tests.venues.trades import Frame, Trade
 
 if TYPE_CHECKING:
     from tests.venues.faults import Fault, RestFault
-
-REPEATABLE_FRAMES = 1_000
 
 
 class Request(NamedTuple):
@@ -95,7 +92,6 @@ class FakeVenue(ABC):
         """So many of the newest trades are sent to who subscribes."""
         self.port = 0
         self.pending = Pending()
-        self.recent: deque[Frame] = deque(maxlen=REPEATABLE_FRAMES)
         self._changed = asyncio.Condition()
         self._server: web.Server | None = None
         self._listener: asyncio.Server | None = None
@@ -263,11 +259,10 @@ class FakeVenue(ABC):
         if self.pending.swap:
             self.pending.swap, self.pending.swapped = False, frame
             return
-        self.recent.append(frame)
         for connection in self.connections:
             channel = connection.channels.get(frame.market)
             if channel is not None:
-                connection.put(self.wire(frame, channel))
+                connection.put_trades(self.wire(frame, channel))
 
     def wire(self, frame: Frame, channel: str) -> bytes:
         made = frame.wire.get(channel)

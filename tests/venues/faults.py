@@ -133,13 +133,13 @@ class LeaveOut(Fault):
 
 @dataclass(frozen=True)
 class Repeat(Fault):
-    """The last frames are sent again."""
+    """Each connection is sent again the last frames that it was sent."""
 
     frames: int = 100
 
     async def strike(self, venue: "FakeVenue") -> None:
-        for frame in list(venue.recent)[-self.frames :]:
-            venue.send(frame)
+        for connection in venue.connections:
+            connection.repeat(self.frames)
 
 
 @dataclass(frozen=True)
