@@ -39,20 +39,25 @@ def migrate(url: str) -> str:
 
     Raises `SchemaError` for tables that this version does not know.
     """
+    database = database_at(url)
+    newest = newest_revision()
+    with writing(database).begin() as connection:
+        if _check_known(connection) != newest:
+            _upgrade(connection)
+    database.dispose()
+    return newest
+
+
+def _upgrade(connection: Connection) -> None:
     from alembic import command  # noqa: PLC0415 - who opens a database seldom migrates it, and this takes long
     from alembic.config import Config  # noqa: PLC0415 - as above
 
-    database = database_at(url)
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
-    with writing(database).begin() as connection:
-        _check_known(connection)
-        if connection.dialect.name == "postgresql":
-            connection.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
-    database.dispose()
-    return newest_revision()
+    if connection.dialect.name == "postgresql":
+        connection.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
 
 
 def migrate_when_reachable(url: str) -> str:

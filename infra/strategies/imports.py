@@ -39,6 +39,15 @@ class Text:
         """Raises SyntaxError and what else Python raises of text that is none of its own."""
         return ast.parse(self.data, str(self.file))
 
+    @cached_property
+    def nodes(self) -> list[ast.AST]:
+        """All of `tree`."""
+        return list(ast.walk(self.tree))
+
+    @cached_property
+    def ways(self) -> "_Ways":
+        return _Ways(self.nodes)
+
 
 def reach(names: Iterable[str], find: Callable[[str], Text | None]) -> dict[str, Text]:
     """What `find` has of these modules, of all that they import in turn, and of the packages above them."""
@@ -59,15 +68,14 @@ def reach(names: Iterable[str], find: Callable[[str], Text | None]) -> dict[str,
 
 def imports(text: Text) -> Iterator[str]:
     """The modules that it may import, wherever in it; of `from a import b` it is `a.b`, which may be none."""
-    ways = _Ways(text.tree)
-    for node in ast.walk(text.tree):
+    for node in text.nodes:
         match node:
             case ast.Import(names=aliases):
                 yield from (alias.name for alias in aliases)
             case ast.ImportFrom(module=module, names=aliases, level=level):
                 start = _absolute("." * level + (module or ""), text.package)
                 yield from (".".join(filter(None, (start, alias.name))) for alias in aliases)
-            case ast.Call() if (name := ways.literal(node, text)) is not None:
+            case ast.Call() if (name := text.ways.literal(node, text)) is not None:
                 yield name
             case ast.Assign(targets=[ast.Name(id="__all__")]) if text.is_package:
                 # modules that a star may import
@@ -77,23 +85,22 @@ def imports(text: Text) -> Iterator[str]:
 
 def hidden(text: Text) -> Iterator[tuple[int, str]]:
     """The line and the words of each way to run further code that does not show which."""
-    ways = _Ways(text.tree)
-    shown = {id(n.func) for n in ast.walk(text.tree) if isinstance(n, ast.Call) and ways.literal(n, text)}
-    for node in ast.walk(text.tree):
+    shown = {id(n.func) for n in text.nodes if isinstance(n, ast.Call) and text.ways.literal(n, text)}
+    for node in text.nodes:
         if id(node) in shown:
             continue
-        for name in ways.hidden_by(node):
+        for name in text.ways.hidden_by(node):
             yield getattr(node, "lineno", 1), name
 
 
 class _Ways:
     """The names by which a text calls importlib and its own."""
 
-    def __init__(self, tree: ast.Module) -> None:
+    def __init__(self, nodes: Iterable[ast.AST]) -> None:
         self.importlib: set[str] = set()
         self.functions = {"__import__": "__import__"}
         bound: set[str] = set()
-        for node in ast.walk(tree):
+        for node in nodes:
             match node:
                 case ast.Import(names=aliases):
                     for alias in aliases:

@@ -8,9 +8,8 @@ from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from infra.channels.mirror import Mirror
 from infra.commands import BotManager
 from infra.db.connect import database_at
 from infra.db.projector import DatabaseSink
@@ -37,6 +36,9 @@ from streams.log import Log, LogError
 from streams.records import Entry, Output
 from streams.snapshots import latest
 from streams.topics import DERIVED, JOURNAL, PROJECTED, SYSTEM
+
+if TYPE_CHECKING:
+    from infra.channels.mirror import Mirror
 
 logger = logging.getLogger(__name__)
 
@@ -96,12 +98,14 @@ def work(
 @contextmanager
 def _mirroring(
     settings: Settings, log: Log, server: RedisServer | None, *, counting: bool
-) -> Generator[Mirror | None]:
+) -> "Generator[Mirror | None]":
     """The mirror at work; None where there is neither a Redis nor anything to count for."""
     url = server.url if server else settings.redis_url
     if url is None and not counting:
         yield None
         return
+    from infra.channels.mirror import Mirror  # noqa: PLC0415 - it loads a client of Redis
+
     mirror = Mirror(log, settings.database_url, url, server)
     mirror.start()
     try:
