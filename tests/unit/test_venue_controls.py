@@ -3,10 +3,11 @@
 import pytest
 
 from infra.exchange.venues.binance import Binance
+from infra.exchange.venues.bybit import Bybit
 from infra.exchange.venues.okx import Okx
 from infra.exchange.venues.venue import Control, Venue
 
-BINANCE, OKX = Binance(), Okx()
+BINANCE, OKX, BYBIT = Binance(), Okx(), Bybit()
 ARG = '"arg":{"channel":"trades-all","instId":"BTC-USDT"}'
 
 
@@ -17,12 +18,21 @@ ARG = '"arg":{"channel":"trades-all","instId":"BTC-USDT"}'
         (BINANCE, '{"error":{"code":2,"msg":"no"},"id":1}', "known"),
         (BINANCE, '{"what":"is this"}', "unknown"),
         (BINANCE, "[1]", "unknown"),
+        (BINANCE, '{"e":"serverShutdown","E":1770123456789}', "known"),
+        (BINANCE, '{"stream":"btcusdt@bookTicker","data":{"u":1,"s":"BTCUSDT"}}', "known"),
+        (BINANCE, '{"e":"trade","E":1}', "unknown"),
         (OKX, f'{{"event":"subscribe",{ARG},"connId":"a4d3ae55"}}', "subscribed"),
         (OKX, '{"event":"error","code":"60018","msg":"no"}', "known"),
         (OKX, '{"event":"notice","code":"64008","msg":"The connection will soon be closed"}', "known"),
         (OKX, "pong", "pong"),
         (OKX, f'{{{ARG},"data":[]}}', "unknown"),
+        (OKX, '{"arg":{"channel":"tickers"},"data":[{}]}', "known"),
         (OKX, "[1]", "unknown"),
+        (BYBIT, '{"success":true,"ret_msg":"","op":"subscribe","req_id":"1"}', "subscribed"),
+        (BYBIT, '{"success":true,"ret_msg":"pong","op":"ping"}', "pong"),
+        (BYBIT, '{"topic":"tickers.BTCUSDT","data":{}}', "known"),
+        (BYBIT, '{"topic":"publicTrade.BTCUSDT","data":[]}', "unknown"),
+        (BYBIT, "[1]", "unknown"),
     ],
 )
 def test_a_frame_without_trades_is_told_by_its_form(venue: Venue, text: str, control: Control) -> None:

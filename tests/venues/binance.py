@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from tests.venues.connection import Connection
 from tests.venues.fake import FakeVenue, RefusedError
-from tests.venues.trades import Frame, Trade
+from tests.venues.trades import Frame, Trade, number
 
 INVALID_SYMBOL = {"code": -1121, "msg": "Invalid symbol."}
 
@@ -141,7 +141,7 @@ class Binance(FakeVenue):
         known = self.public.get(market, [])
         if "fromId" not in query:
             return known[-limit:]
-        first = bisect_left(known, int(query["fromId"]), key=lambda trade: int(trade.id))
+        first = bisect_left(known, int(query["fromId"]), key=number)
         return known[first : first + limit]
 
     def rows(self, trades: Sequence[Trade], query: Mapping[str, str]) -> Any:

@@ -4,6 +4,7 @@ A market of another category than spot has the category before its id: `linear:B
 """
 
 import json
+import re
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
@@ -15,6 +16,7 @@ from tests.venues.trades import Frame, Trade
 
 TRADES_A_FRAME = 1_024
 TOPIC = "publicTrade."
+INVERSE = re.compile(r"USD([FGHJKMNQUVXZ]\d\d)?$")
 CONN_ID = "d266o6hqo29sqmnq4vk0-1yus1"
 
 
@@ -114,7 +116,10 @@ class Bybit(FakeVenue):
                 "v": trade.size,
                 "p": trade.price,
                 "i": trade.id,
+                "seq": 34259104155,
                 "BT": False,
+                "RPI": False,
+                **({"L": "PlusTick"} if ":" in trade.market else {}),
             }
             for trade in frame.trades
         ]
@@ -127,12 +132,12 @@ class Bybit(FakeVenue):
         return [json.dumps(message, separators=(",", ":"))]
 
     def read(self, text: str) -> list[Trade]:
-        """Of the spot socket."""
+        """That of a contract alone has `L`, the direction of its price."""
         message = json.loads(text)
         if not message.get("topic", "").startswith(TOPIC):
             return []
         return [
-            Trade(row["s"], row["i"], row["T"], row["p"], row["v"], row["S"].lower())
+            Trade(told_market(row), row["i"], row["T"], row["p"], row["v"], row["S"].lower())
             for row in message["data"]
         ]
 
@@ -215,6 +220,13 @@ class Bybit(FakeVenue):
 
 def market_of(category: str, symbol: str) -> str:
     return symbol if category == "spot" else f"{category}:{symbol}"
+
+
+def told_market(row: Mapping[str, Any]) -> str:
+    """Inverse contracts are those against USD, a perpetual or one of a month."""
+    if "L" not in row:
+        return row["s"]
+    return market_of("inverse" if INVERSE.search(row["s"]) else "linear", row["s"])
 
 
 def symbol(market: str) -> str:

@@ -14,6 +14,7 @@ fault can also be struck by hand, between two plays or beside one: `await venue.
 import asyncio
 import time
 from abc import ABC, abstractmethod
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
@@ -27,7 +28,7 @@ from tests.venues.connection import Connection, text_frame
 from tests.venues.pending import Pending
 from tests.venues.playing import Play, Script
 from tests.venues.resolving import connector_to
-from tests.venues.trades import Frame, Trade
+from tests.venues.trades import Frame, Trade, number
 
 if TYPE_CHECKING:
     from tests.venues.faults import Fault, RestFault
@@ -241,7 +242,7 @@ class FakeVenue(ABC):
         if pending.take("unasked", count):
             self.unasked += frame.trades
         else:
-            self.public.setdefault(frame.market, []).extend(frame.trades)
+            self._know(frame)
         if pending.take("unsent", count):
             self.unsent += frame.trades
             return
@@ -253,6 +254,17 @@ class FakeVenue(ABC):
         if overtaken is not None and overtaken.market == frame.market:
             pending.swapped = None
             self.send(overtaken)
+
+    def _know(self, frame: Frame) -> None:
+        """REST has each numbered trade once and in its place, however the socket sent it."""
+        known = self.public.setdefault(frame.market, [])
+        for trade in frame.trades:
+            if not self.numbered or not known or number(known[-1]) < number(trade):
+                known.append(trade)
+                continue
+            place = bisect_left(known, number(trade), key=number)
+            if known[place].id != trade.id:
+                known.insert(place, trade)
 
     def send(self, frame: Frame) -> None:
         """A frame goes to all who asked for its market; with a swap pending, after the next one."""

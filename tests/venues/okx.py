@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from tests.venues.connection import Connection
 from tests.venues.fake import FakeVenue, RefusedError
-from tests.venues.trades import Frame, Trade
+from tests.venues.trades import Frame, Trade, number
 
 HISTORY = "/api/v5/market/history-trades"
 CHANNELS = {"/ws/v5/public": "trades", "/ws/v5/business": "trades-all"}
@@ -179,7 +179,3 @@ class Okx(FakeVenue):
 
     def rows(self, trades: Sequence[Trade], query: Mapping[str, str]) -> Any:
         return self._data([self._row(trade) for trade in reversed(trades)])
-
-
-def number(trade: Trade) -> int:
-    return int(trade.id)

@@ -17,6 +17,10 @@ class Trade(NamedTuple):
     """The taker's: `buy` or `sell`."""
 
 
+def number(trade: Trade) -> int:
+    return int(trade.id)
+
+
 class Frame:
     """Trades of one market that a venue sends together. `recorded` is the text that once came for them."""
 

@@ -6,6 +6,9 @@ from typing import Any, Literal
 
 from infra.exchange.venues.venue import Control, Page
 
+BOOKS = {"u", "lastUpdateId"}
+"""One of them is in a frame of a book, which has no `e`."""
+
 
 class Binance:
     """Trades as of the stream `<symbol>@trade`, whose ids `t` are those of `historicalTrades`.
@@ -48,11 +51,25 @@ class Binance:
         return None
 
     def control(self, text: str) -> Control:
-        """`{"result": null, "id": 1}` confirms a subscription; `error` refuses it, which ccxt reports."""
+        """`{"result": null, "id": 1}` confirms a subscription; `error` refuses it, which ccxt reports. Other
+        streams, and events such as `serverShutdown` ten minutes before an end, say nothing of trades."""
         frame = json.loads(text)
-        if isinstance(frame, dict) and "id" in frame:
+        if not isinstance(frame, dict):
+            return "unknown"
+        if "id" in frame:
             return "subscribed" if frame.get("result", frame) is None else "known"
-        return "unknown"
+        event = frame.get("data", frame)
+        event = event.get("event", event) if isinstance(event, dict) else None
+        if not isinstance(event, dict):
+            return "unknown"
+        kind = event.get("e", "trade" if BOOKS.isdisjoint(event) else "book")
+        return "unknown" if kind == "trade" else "known"
+
+    def flaw(self, told: Mapping[str, Any]) -> str:
+        """An `aggTrade` has an id of another count; a trade without one would get that of an order."""
+        if told.get("e", "trade") != "trade":
+            return f"is of {told['e']}, several trades put together"
+        return "has no id" if told.get("t", told.get("id")) is None else ""
 
     async def newest(self, exchange: Any, symbol: str) -> Page:
         return await self._page(exchange, symbol)

@@ -6,6 +6,9 @@ from typing import Any, Literal
 
 from infra.exchange.venues.venue import Control, Page
 
+TOPIC = "publicTrade"
+SIDES = ("Buy", "Sell")
+
 
 class Bybit:
     """Trades of the topics `publicTrade`, whose ids tell one trade from another and no more.
@@ -43,14 +46,26 @@ class Bybit:
 
     def control(self, text: str) -> Control:
         """`{"success": true, "op": "subscribe", …}` confirms all symbols; of `false` ccxt makes an error. A
-        pong is `{"op": "ping", "ret_msg": "pong", …}` or `{"op": "pong", …}`."""
+        pong is `{"op": "ping", "ret_msg": "pong", …}` or `{"op": "pong", …}`. Other topics say nothing of
+        trades."""
         frame = json.loads(text)
-        operation = frame.get("op") if isinstance(frame, dict) else None
+        if not isinstance(frame, dict):
+            return "unknown"
+        if not str(frame.get("topic", TOPIC)).startswith(TOPIC):
+            return "known"
+        operation = frame.get("op")
         if operation == "pong" or (operation == "ping" and frame.get("ret_msg") == "pong"):
             return "pong"
         if operation is None:
             return "unknown"
         return "subscribed" if operation == "subscribe" and frame.get("success") is True else "known"
+
+    def flaw(self, told: Mapping[str, Any]) -> str:
+        """In the place of an id or a side that is missing ccxt takes something else."""
+        if not told.get("i", told.get("execId")):
+            return "has no id"
+        side = told.get("S", told.get("side"))
+        return "" if side in SIDES else f"has the side {side!r}, which is none"
 
     async def newest(self, exchange: Any, symbol: str) -> Page:
         """The oldest first, as the venue has them: ccxt would put those of a millisecond in the order of

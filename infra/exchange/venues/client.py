@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from infra.exchange.recent import MINUTE_S, Recent
 from infra.exchange.venues.markets import loaded
-from infra.exchange.venues.venue import NotServedError, Page, Venue
+from infra.exchange.venues.venue import FLAW, NotServedError, Page, Venue
 
 if TYPE_CHECKING:
     import aiohttp
@@ -121,7 +121,7 @@ class VenueClient:
         self._fetch, self._sent = exchange.fetch, _nothing
         exchange.fetch = lambda *args, **named: self.rest.one(lambda: self._sends(*args, **named))
         exchange.trades = _Caches(self._traded)
-        exchange.safe_trade = _as_told
+        exchange.safe_trade = self._as_told
         exchange.ws_dial_delay = _at_once
         self._make = exchange.client
         exchange.client = self._client
@@ -293,16 +293,17 @@ class VenueClient:
         task.add_done_callback(self._sending.discard)
         task.add_done_callback(_seen)
 
+    def _as_told(self, trade: Mapping[str, Any], market: Any = None) -> Mapping[str, Any]:
+        """In the place of what adds costs and fees to a trade: as it is, or with why it is none."""
+        told = trade["info"]
+        flaw = self._venue.flaw(told) if isinstance(told, Mapping) else ""
+        return {**trade, FLAW: flaw} if flaw else trade
+
     def _noted(self, status: int, reason: str, *rest: Any) -> str:
         """Called by ccxt with each answer of REST, before it is read."""
         _, _, headers, body, *_ = rest
         self.rest.answered(int(status), headers)
         return body.strip()
-
-
-def _as_told(trade: Mapping[str, Any], market: Any = None) -> Mapping[str, Any]:
-    """In the place of what adds costs and fees to a trade."""
-    return trade
 
 
 def _at_once(url: str) -> float:

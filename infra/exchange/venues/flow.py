@@ -12,11 +12,14 @@ from infra.exchange.venues.holes import MS_NS, Part, Trade
 from infra.exchange.venues.markets import OffScaleError, units
 from infra.exchange.venues.overlap import OverlapSequence
 from infra.exchange.venues.sequence import FOREVER, TradeSequence
+from infra.exchange.venues.venue import FLAW
 from streams.events import FeedState, Market, RowKind
 
 KINDS = {"buy": int(RowKind.BUY), "sell": int(RowKind.SELL)}
 QUIET_MIN_S, QUIET_MAX_S = 10.0, 300.0
 QUIET_DISTANCES = 20
+EARLIEST = 1_230_768_000_000 * MS_NS
+"""2009 began: a time before it is in seconds, or none."""
 OFF_SCALE_MAX = 10_000
 ANEW = "its trade ids began anew"
 BAD_MAX = 1_000
@@ -140,7 +143,11 @@ class Flow:
     def _read(self, told: Mapping[str, Any]) -> Trade | None:
         """A trade at the market's scales. Raises `OffScaleError`, once."""
         try:
+            if FLAW in told:
+                raise ValueError(told[FLAW])
             time, latest = int(told["timestamp"]) * MS_NS, self._latest()
+            if time < EARLIEST:
+                raise ValueError(f"time {time} is of before 2009: at least {EARLIEST} is taken")
             if time > latest:
                 raise ValueError(f"time {time} is ahead of the venue's clock: at most {latest} is taken")
             price = units(told["price"], self.market.price_scale)
@@ -246,8 +253,10 @@ def refusal(key: str, told: Mapping[str, Any], reason: str) -> Refused:
     return Refused(key, reason, data, str(told.get("id") or ""))
 
 
-def _id(text: str) -> int:
-    """One that rises. Raises `ValueError` for one of more than 64 bits."""
+def _id(text: Any) -> int:
+    """One that rises. Raises `ValueError` for one below 0 or of more than 64 bits."""
+    if not isinstance(text, str) or not text.isdecimal():
+        raise ValueError(f"id {text!r} is no whole number of 0 and more")
     if (number := int(text)) >= FOREVER:
         raise ValueError(f"id {text!r} has more than 64 bits")
     return number

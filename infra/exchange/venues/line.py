@@ -9,7 +9,7 @@ from infra.exchange.provider import FeedReport, Refused
 from infra.exchange.venues.client import NOT_SERVED, Rest, Socket, SubscriptionRefusedError, VenueClient
 from infra.exchange.venues.flow import Flow
 from infra.exchange.venues.venue import NotServedError, Venue
-from infra.exchange.venues.watching import Watch
+from infra.exchange.venues.watching import CONFIRM_S, Watch
 
 FIRST_WAIT_S, WAIT_S_MAX, JITTER_S = 0.1, 60.0, 0.1
 STEADY_S = 5.0
@@ -120,6 +120,8 @@ class Line(Socket):
         elif act == "deaf":
             self._is_deaf = True
             client.end(self, f"silent for {self.watch.silent_s(now):.0f} s, and no answer to a ping")
+        elif act == "unconfirmed":
+            client.end(self, f"its subscription was not confirmed within {CONFIRM_S:.0f} s")
         elif act == "renew":
             client.end(self, "dialled anew, before the venue ends it")
 

@@ -3,7 +3,7 @@
 import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from decimal import Decimal, InvalidOperation
+from decimal import Context, Decimal, Inexact, InvalidOperation
 from typing import Any
 
 from msgspec.structs import replace
@@ -16,6 +16,7 @@ DECIMAL_PLACES, SIGNIFICANT_DIGITS, TICK_SIZE = 2, 3, 4
 NEAR_MAX = 5
 DIGITS_MAX = 17
 """Behind the first digit of a number of units, so that it is one of 64 bits."""
+EXACT = Context(prec=1_000, traps=[InvalidOperation, Inexact])
 OPTION = "is an option, a kind of contract that there is none of yet"
 _OPTION = re.compile(r":\w+-\d{6}-[\d.]+-[CP]$")
 _RATE = Decimal(10**8)
@@ -140,11 +141,11 @@ def units(text: Any, scale: int) -> int:
     """A decimal text in units of its market's scale, never rounded. Raises `OffScaleError` for a finer one,
     `ValueError` for none above 0."""
     try:
-        value = Decimal(text).scaleb(scale)
+        value = EXACT.scaleb(Decimal(text), scale)
         if value.adjusted() > DIGITS_MAX:
             raise ValueError
         whole = int(value)
-    except (InvalidOperation, TypeError, ValueError, OverflowError):
+    except (ArithmeticError, TypeError, ValueError):
         raise ValueError(f"{text!r} is no number that there is room for") from None
     if whole != value:
         raise OffScaleError(f"{text} has more than {scale} decimals, its market's scale")

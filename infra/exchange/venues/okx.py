@@ -49,14 +49,22 @@ class Okx:
 
     def control(self, text: str) -> Control:
         """`{"event": "subscribe", "arg": …}` confirms one symbol; `error` and `notice` end the connection, as
-        ccxt takes them."""
+        ccxt takes them. Other channels say nothing of trades."""
         if text == "pong":
             return "pong"
         frame = json.loads(text)
-        event = frame.get("event") if isinstance(frame, dict) else None
-        if event is None:
+        if not isinstance(frame, dict):
             return "unknown"
-        return "subscribed" if event == "subscribe" else "known"
+        if (event := frame.get("event")) is not None:
+            return "subscribed" if event == "subscribe" else "known"
+        argument = frame.get("arg")
+        channel = argument.get("channel", CHANNEL) if isinstance(argument, dict) else CHANNEL
+        return "unknown" if str(channel).startswith("trades") else "known"
+
+    def flaw(self, told: Mapping[str, Any]) -> str:
+        """The channel `trades` puts those of one order and price together, under the id of the last."""
+        count = str(told.get("count") or 1)
+        return "" if count == "1" else f"is {count} trades put together"
 
     async def newest(self, exchange: Any, symbol: str) -> Page:
         return await self._page(exchange, symbol)

@@ -23,7 +23,7 @@ from streams.gaps import KEPT_MAX, KnownGap
 from streams.ticks import key_of
 
 SETTLE_NS = 300 * MS_NS
-"""What a page has and the connection has not sent by then was left out."""
+"""What a page has, and the connection has not sent when it sent nothing as old for so long, was left out."""
 LOOK_NS = 5_000 * MS_NS
 """While trades come, they are compared at least so often."""
 KNOWN = 16_384
@@ -91,7 +91,7 @@ class OverlapSequence:
         self._queue: deque[Trade | Break] = deque()
         self._parts: list[Part] = []
         self._page: Page | None = None
-        self._vain = self.doubts = self._oldest = 0
+        self._vain = self.doubts = self._oldest = self._page_newest = self._sent_at = 0
         self.doubt()
 
     def __len__(self) -> int:
@@ -126,6 +126,7 @@ class OverlapSequence:
     def arrive(self, trade: Trade, now: int) -> None:
         """A trade came live."""
         key = key_of(trade.id)
+        self._sent_at = now if trade.time <= self._page_newest else self._sent_at
         if self._is_new:
             self._first(key)
         if self._rank_of(key, trade) is not None:
@@ -162,7 +163,7 @@ class OverlapSequence:
         self._times.append(time)
         if len(self._times) > KNOWN:
             self._known.pop(next(iter(self._known)))
-            self._old = max(self._old, self._times.popleft())
+            self._old = max(self._old, self._times.popleft() - 1)
 
     # ------------------------------------------------------------ when to ask, and what is answered
 
@@ -200,6 +201,7 @@ class OverlapSequence:
                 return self._vain
             page = sorted((trade for trade in page if trade.size), key=lambda trade: trade.time)
         self._vain, self._size = 0, max(self._size, len(page))
+        self._page_newest = max(times, default=0)
         by_key = {key_of(trade.id): trade for trade in page}
         if not self._begins:
             by_key = {key: self._not_too_old(key, trade) for key, trade in by_key.items()}
@@ -249,7 +251,7 @@ class OverlapSequence:
 
     def _compare(self, page: Page, now: int, *, again: bool) -> None:
         """`again`: the page was looked at before."""
-        settled = now - page.at >= SETTLE_NS
+        settled = now - max(page.at, self._sent_at) >= SETTLE_NS
         if again and self._missing and self._is_looked_at and not settled:
             return
         self._is_looked_at = True

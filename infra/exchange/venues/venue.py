@@ -6,6 +6,8 @@ from typing import Any, Literal, Protocol
 Control = Literal["subscribed", "pong", "known", "unknown"]
 """Of a frame without trades: a subscription is confirmed; a ping is answered; one of the protocol's; of no
 known form."""
+FLAW = "flaw"
+"""Of a trade that ccxt read where there is none: why there is none."""
 Page = Sequence[Mapping[str, Any]]
 """Trades in ccxt's form, in whatever order the venue gave them."""
 
@@ -53,6 +55,11 @@ class Venue(Protocol):
 
     def control(self, text: str) -> Control:
         """What a frame is that brought no trade. Raises `ValueError` for one that cannot be decoded."""
+        ...
+
+    def flaw(self, told: Mapping[str, Any]) -> str:
+        """Why what the venue told, a row of a frame or of a page, is no single trade of a known id, though
+        ccxt reads it as one; "" where it is one."""
         ...
 
     async def newest(self, exchange: Any, symbol: str) -> Page:

@@ -18,7 +18,11 @@ RENEW_AT_LAST_S = RENEW_S + 1800.0
 PAUSE_S = 1.0
 """Without a trade for so long, a connection can be dialled anew."""
 
-Act = Literal["ping", "deaf", "renew"]
+CONFIRM_S = 30.0
+"""Of a connection whose subscription was not confirmed by then nothing is to be had."""
+CONFIRM_LOOKS = 20
+
+Act = Literal["ping", "deaf", "renew", "unconfirmed"]
 
 
 class Watch:
@@ -69,7 +73,9 @@ class Watch:
     def act(self, now: float, venue_now: int | None) -> Act | None:
         """What is to be done with it now."""
         if not self.subscribed:
-            return None
+            self._looks += 1
+            is_late = now - self._dialled > CONFIRM_S and self._looks > CONFIRM_LOOKS
+            return "unconfirmed" if is_late else None
         if self._ping is not None:
             self._looks += 1
             asked = self._ping[1]
