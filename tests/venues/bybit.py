@@ -124,7 +124,7 @@ class Bybit(FakeVenue):
             for trade in frame.trades
         ]
         message = {
-            "topic": TOPIC + symbol(frame.market),
+            "topic": TOPIC + symbol(frame.trades[0].market),
             "ts": frame.time + 1,
             "type": "snapshot",
             "data": rows,

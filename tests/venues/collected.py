@@ -203,6 +203,11 @@ def open_gaps(log: Log, symbol: str = "BTC/USDT") -> list[KnownGap]:
     return gaps(log, symbol).open
 
 
+def states(log: Log) -> list[str]:
+    """Of feeds, as they were told."""
+    return [event.state for event in events(log) if isinstance(event, Feed)]
+
+
 def letters(log: Log) -> list[DeadLetter]:
     found = (event for r in log.read(SYSTEM, 0) for event in codec.decode_output(r.value).events)
     return [event for event in found if isinstance(event, DeadLetter)]

@@ -1,14 +1,11 @@
 """What an exchange's provider tells of itself: the clock, cuts, pages, repeats, and what went wrong last."""
 
 import asyncio
-from collections.abc import Iterator
 
 import pytest
-import stamina
 
 from infra.exchange.status import MarketStatus, ProviderStatus
 from infra.exchange.venues import provider as module
-from streams.backends import open_log
 from streams.log import Log
 from tests.venues.binance import Binance
 from tests.venues.collected import Collected, collecting
@@ -19,20 +16,6 @@ BTC, KEY = "BTCUSDT", "binance:BTC/USDT"
 START = 1_700_000_040_000
 MS = 1_000_000
 TRADES = made(BTC, 100, start=START, every_ms=1_000)
-
-
-@pytest.fixture
-def log(tmp_path: object) -> Iterator[Log]:
-    log = open_log(f"embedded://{tmp_path}/log", partitions=1)
-    yield log
-    log.close()
-
-
-@pytest.fixture(autouse=True)
-def no_waits() -> Iterator[None]:
-    """What failed is tried again at once."""
-    with stamina.set_testing(True, attempts=1_000):
-        yield
 
 
 def at_start(venue: Binance) -> Binance:

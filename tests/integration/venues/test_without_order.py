@@ -4,19 +4,15 @@ Bybit: its spot market gives 60 trades, its contracts 1,000.
 """
 
 import asyncio
-from collections.abc import Coroutine, Iterator
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
-import stamina
 
-from streams.backends import open_log
 from streams.events import Feed
 from streams.log import Log
-from tests.venues import recorded
-from tests.venues.bybit import Bybit, identified
+from tests.venues.bybit import Bybit
+from tests.venues.cases import MINUTE, MS, START, at, recording, short
 from tests.venues.collected import (
     Row,
     candles,
@@ -24,13 +20,11 @@ from tests.venues.collected import (
     events,
     expected,
     gaps,
-    letters,
     open_gaps,
     rows,
     without_origin,
 )
 from tests.venues.faults import (
-    Altered,
     Burst,
     Close,
     Cut,
@@ -43,76 +37,15 @@ from tests.venues.faults import (
     Repeat,
     Restart,
     Snapshot,
-    Steps,
 )
-from tests.venues.trades import Trade, made
 
 BTC, KEY = "BTCUSDT", "bybit:BTC/USDT"
 SWAP, SWAP_KEY = "linear:BTCUSDT", "bybit:BTC/USDT:USDT"
 SYMBOLS = {BTC: "BTC/USDT", SWAP: "BTC/USDT:USDT"}
-MS = 1_000_000
-MINUTE = 60_000
-START = 1_700_000_040_000
-"""In ms; a whole minute."""
-
-
-@pytest.fixture
-def log(tmp_path: Path) -> Iterator[Log]:
-    log = open_log(f"embedded://{tmp_path}/log", partitions=1)
-    yield log
-    log.close()
-
-
-@pytest.fixture(autouse=True)
-def no_waits() -> Iterator[None]:
-    """What failed is tried again at once."""
-    with stamina.set_testing(True, attempts=1_000):
-        yield
-
-
-def run(test: Coroutine[Any, Any, None]) -> None:
-    asyncio.run(test)
-
-
-def at(venue: Bybit, ms: int = START) -> Bybit:
-    """The venue's time stands there."""
-    venue.stand_at(ms)
-    return venue
-
-
-def trades_of(count: int, market: str = BTC, *, together: int = 1) -> list[Trade]:
-    """One a second, or `together` at once in so many."""
-    times = made(market, count, start=START, every_ms=1_000)
-    return [identified(one._replace(time=times[n // together].time)) for n, one in enumerate(times)]
 
 
 def sorted_by_time(found: list[Row]) -> list[Row]:
     return sorted(without_origin(found), key=lambda row: row.time)
-
-
-@cache
-def recording(shared_data: Path, market: str) -> list[Trade]:
-    """Binance's 19,904 trades as Bybit sends them."""
-    return [identified(trade) for trade in recorded.on_market(recorded.binance_trades(shared_data), market)]
-
-
-@pytest.mark.parametrize("market", SYMBOLS)
-def test_a_recording_is_in_the_journal_to_the_digit_and_in_order_across_midnight(
-    log: Log, shared_data: Path, strategies: Any, market: str
-) -> None:
-    trades, symbol = recording(shared_data, market), SYMBOLS[market]
-    key = f"bybit:{symbol}"
-
-    async def test() -> None:
-        async with Bybit() as venue, collecting(log, at(venue, trades[0].time), [symbol]) as collected:
-            await collected.live(market)
-            await venue.play(venue.frames(trades))
-            await collected.has(len(trades), key)
-
-    run(test())
-    assert len(trades) == 19_904 and rows(log, key) == expected(trades)
-    assert not gaps(log, key).known and not letters(log)
-    assert all(candle.revision == 0 and not candle.incomplete for candle in candles(log, strategies).values())
 
 
 FAULTS: dict[str, tuple[str, list[tuple[int, Fault]]]] = {
@@ -133,20 +66,18 @@ def test_whatever_a_venue_does_at_full_speed_each_trade_is_in_the_journal_once_o
     log: Log, shared_data: Path, name: str
 ) -> None:
     market, script = FAULTS[name]
-    trades, symbol = recording(shared_data, market), SYMBOLS[market]
+    (frames, true), symbol = recording(Bybit, market, shared_data), SYMBOLS[market]
 
     async def test() -> int:
-        async with Bybit() as venue, collecting(log, at(venue, trades[0].time), [symbol]) as collected:
+        async with Bybit() as venue, collecting(log, at(venue, frames[0].time), [symbol]) as collected:
             await collected.live(market)
-            await venue.play(venue.frames(trades), script=script, rest_first=True)
-            await collected.until(
-                lambda: expected(trades)[-1] in without_origin(rows(log, f"bybit:{symbol}"))
-            )
+            await venue.play(frames, script=script, rest_first=True)
+            await collected.until(lambda: true[-1] in without_origin(rows(log, f"bybit:{symbol}")))
             await collected.until(lambda: collected.settled(symbol))
             return len(venue.unsent)
 
     unsent = asyncio.run(test())
-    found, true = without_origin(rows(log, f"bybit:{symbol}")), expected(trades)
+    found = without_origin(rows(log, f"bybit:{symbol}"))
     written, open_ = set(found), open_gaps(log, f"bybit:{symbol}")
     assert len(written) == len(found), "each once"
     assert written <= set(true)
@@ -159,7 +90,7 @@ def test_whatever_a_venue_does_at_full_speed_each_trade_is_in_the_journal_once_o
 def test_what_a_cut_cost_is_fetched_in_the_venues_own_order_before_what_came_behind_it(
     log: Log, strategies: Any
 ) -> None:
-    trades = trades_of(300, SWAP, together=3)
+    trades = short(Bybit, 300, market=SWAP, together=3)
 
     async def test() -> None:
         async with Bybit() as venue, collecting(log, at(venue), ["BTC/USDT:USDT"]) as collected:
@@ -168,7 +99,7 @@ def test_what_a_cut_cost_is_fetched_in_the_venues_own_order_before_what_came_beh
             await venue.play(venue.frames(trades), script=script, rest_first=True)
             await collected.has(300, SWAP_KEY)
 
-    run(test())
+    asyncio.run(test())
     assert without_origin(rows(log, SWAP_KEY)) == expected(trades)
     assert sum(row.fetched for row in rows(log, SWAP_KEY)) == 39
     assert len(gaps(log, SWAP_KEY).known) == 2 and not open_gaps(log, SWAP_KEY)
@@ -178,7 +109,7 @@ def test_what_a_cut_cost_is_fetched_in_the_venues_own_order_before_what_came_beh
 def test_what_the_newest_page_does_not_reach_is_a_final_gap_from_the_last_trade_to_the_page(
     log: Log, strategies: Any
 ) -> None:
-    trades = trades_of(300)
+    trades = short(Bybit, 300)
 
     async def test() -> None:
         async with Bybit() as venue, collecting(log, at(venue)) as collected:
@@ -186,7 +117,7 @@ def test_what_the_newest_page_does_not_reach_is_a_final_gap_from_the_last_trade_
             await venue.play(venue.frames(trades), script=[(30, Cut(away=150))], rest_first=True)
             await collected.until(lambda: collected.trades(KEY) == 210)
 
-    run(test())
+    asyncio.run(test())
     assert without_origin(rows(log, KEY)) == expected(trades[:30] + trades[120:])
     (gap,) = open_gaps(log, KEY)
     assert gap.final and (gap.start, gap.end) == (trades[29].time * MS - 1, trades[120].time * MS)
@@ -197,7 +128,7 @@ def test_what_the_newest_page_does_not_reach_is_a_final_gap_from_the_last_trade_
 
 
 def test_what_was_left_out_of_a_connection_is_found_by_pages_and_revises(log: Log, strategies: Any) -> None:
-    trades = trades_of(300)
+    trades = short(Bybit, 300)
 
     async def test() -> None:
         async with Bybit() as venue, collecting(log, at(venue)) as collected:
@@ -207,7 +138,7 @@ def test_what_was_left_out_of_a_connection_is_found_by_pages_and_revises(log: Lo
                 collected.pass_by(6)
                 await collected.has(first + 30, KEY)
 
-    run(test())
+    asyncio.run(test())
     assert sorted_by_time(rows(log, KEY)) == expected(trades)
     assert [row.id for row in rows(log, KEY) if row.fetched] == [
         row.id for first in range(10, 300, 30) for row in expected(trades[first : first + 2])
@@ -215,49 +146,8 @@ def test_what_was_left_out_of_a_connection_is_found_by_pages_and_revises(log: Lo
     assert not any(candle.incomplete for candle in candles(log, strategies).values())
 
 
-def test_a_hole_at_the_tail_is_found_by_asking_a_venue_that_went_quiet(log: Log) -> None:
-    trades = trades_of(60)
-
-    async def test() -> None:
-        async with Bybit() as venue, collecting(log, at(venue)) as collected:
-            await collected.live(BTC)
-            await venue.play(venue.frames(trades), script=[(55, LeaveOut(5))])
-            await collected.until(lambda: collected.trades(KEY) == 55)
-            collected.pass_by(301)
-            await collected.has(60, KEY)
-            assert len(venue.asked("socket")) == 1, "a quiet market is never dialled again"
-
-    run(test())
-    assert without_origin(rows(log, KEY)) == expected(trades)
-
-
-def test_a_collector_that_starts_again_goes_on_behind_the_trades_that_the_journal_knows(
-    log: Log, strategies: Any
-) -> None:
-    trades = trades_of(180, together=3)
-
-    async def test() -> None:
-        async with Bybit() as venue:
-            async with collecting(log, at(venue)) as collected:
-                await collected.live(BTC)
-                venue.publish(trades[:91])
-                await collected.has(91, KEY)
-            venue.publish(trades[91:130])
-            async with collecting(log, venue) as collected:
-                await collected.has(130, KEY)
-                venue.publish(trades[130:])
-                await collected.has(180, KEY)
-
-    run(test())
-    assert without_origin(rows(log, KEY)) == expected(trades)
-    assert sum(row.fetched for row in rows(log, KEY)) == 39
-    (gap,) = gaps(log, KEY).known
-    assert gap.filled and gap.start == trades[90].time * MS - 1
-    assert all(candle.revision == 0 and not candle.incomplete for candle in candles(log, strategies).values())
-
-
 def test_a_page_that_is_behind_the_connection_is_mended_by_the_next_one(log: Log) -> None:
-    trades = trades_of(120)
+    trades = short(Bybit, 120)
 
     async def test() -> None:
         async with Bybit() as venue, collecting(log, at(venue)) as collected:
@@ -269,14 +159,14 @@ def test_a_page_that_is_behind_the_connection_is_mended_by_the_next_one(log: Log
             await venue.play(venue.frames(trades[90:]))
             await collected.has(120, KEY)
 
-    run(test())
+    asyncio.run(test())
     assert sorted_by_time(rows(log, KEY)) == expected(trades)
 
 
 def test_live_rows_go_on_while_rest_answers_nothing_and_what_it_has_later_revises(
     log: Log, strategies: Any
 ) -> None:
-    trades = trades_of(100)
+    trades = short(Bybit, 100)
 
     async def test() -> None:
         async with Bybit() as venue, collecting(log, at(venue), gap_wait_s=0.0) as collected:
@@ -290,75 +180,14 @@ def test_live_rows_go_on_while_rest_answers_nothing_and_what_it_has_later_revise
             collected.pass_by(60)
             await collected.has(100, KEY)
 
-    run(test())
+    asyncio.run(test())
     assert without_origin(rows(log, KEY)) == expected(trades[:70] + trades[75:] + trades[70:75])
     assert not any(candle.incomplete for candle in candles(log, strategies).values())
 
 
-@pytest.mark.parametrize(
-    ("value", "reason"),
-    [
-        ("0", "0 is not above 0"),
-        ("0.001", "finer than its market's scales, also as the venue tells them now"),
-    ],
-)
-def test_a_row_that_cannot_be_is_a_dead_letter_and_the_true_one_is_fetched(
-    log: Log, value: str, reason: str
-) -> None:
-    trades = trades_of(60)
-
-    async def test() -> None:
-        async with Bybit() as venue, collecting(log, at(venue)) as collected:
-            await collected.live(BTC)
-            await venue.play(venue.frames(trades), script=[(30, Altered("price", value))])
-            await collected.has(60, KEY)
-            await collected.until(lambda: letters(log))
-
-    run(test())
-    assert without_origin(rows(log, KEY)) == expected(trades)
-    (letter,) = letters(log)
-    assert (letter.source, letter.market, letter.venue_id) == ("bybit", KEY, trades[30].id)
-    assert reason in letter.reason
-
-
-def test_a_row_that_cannot_be_by_rest_either_is_a_final_gap_to_the_next_good_one(log: Log) -> None:
-    trades = trades_of(60)
-    trades[30] = trades[30]._replace(price="0")
-
-    async def test() -> None:
-        async with Bybit() as venue, collecting(log, at(venue)) as collected:
-            await collected.live(BTC)
-            venue.publish(trades)
-            await collected.until(lambda: collected.trades(KEY) == 59)
-            await collected.until(lambda: open_gaps(log, KEY))
-
-    run(test())
-    assert rows(log, KEY) == expected(trades[:30] + trades[31:])
-    (gap,) = open_gaps(log, KEY)
-    assert gap.final and (gap.start, gap.end) == (trades[29].time * MS - 1, trades[31].time * MS)
-
-
-def test_a_step_that_became_finer_is_told_before_the_trade_that_needs_it(log: Log) -> None:
-    trades = trades_of(20)
-    fine = [trade._replace(price=f"{trade.price}5") for trade in trades_of(40)[20:]]
-
-    async def test() -> None:
-        async with Bybit() as venue, collecting(log, at(venue)) as collected:
-            await collected.live(BTC)
-            venue.publish(trades)
-            await collected.has(20, KEY)
-            await venue.strike(Steps(BTC, "0.001", "0.00001"))
-            venue.publish(fine)
-            await collected.has(40, KEY)
-
-    run(test())
-    assert without_origin(rows(log, KEY)) == expected(trades) + expected(fine, price_scale=3)
-    assert not letters(log) and not open_gaps(log, KEY)
-
-
 def test_spot_and_contracts_of_one_name_have_connections_of_their_own(log: Log) -> None:
-    spot = trades_of(50)
-    contract = trades_of(900, SWAP)
+    spot = short(Bybit, 50)
+    contract = short(Bybit, 900, market=SWAP)
 
     async def test() -> None:
         async with Bybit() as venue:
@@ -371,7 +200,7 @@ def test_spot_and_contracts_of_one_name_have_connections_of_their_own(log: Log) 
                 await collected.has(50, KEY)
             assert {r.path for r in venue.asked("socket")} == {"/v5/public/spot", "/v5/public/linear"}
 
-    run(test())
+    asyncio.run(test())
     assert rows(log, KEY) == expected(spot)
     assert without_origin(rows(log, SWAP_KEY)) == expected(contract)
     assert [event.state for event in events(log) if isinstance(event, Feed)].count("live") >= 2

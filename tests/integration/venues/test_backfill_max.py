@@ -1,14 +1,8 @@
 """How far back what was missed of an exchange is fetched, and that the journal says what was not."""
 
 import asyncio
-from collections.abc import Coroutine, Iterator
-from pathlib import Path
 from typing import Any
 
-import pytest
-import stamina
-
-from streams.backends import open_log
 from streams.journal import Reached, scan
 from streams.log import Log
 from tests.venues.binance import Binance
@@ -20,24 +14,6 @@ BTC = "BTCUSDT"
 MS = 1_000_000
 START = 1_700_000_040_000
 """In ms; a whole minute."""
-
-
-@pytest.fixture
-def log(tmp_path: Path) -> Iterator[Log]:
-    log = open_log(f"embedded://{tmp_path}/log", partitions=1)
-    yield log
-    log.close()
-
-
-@pytest.fixture(autouse=True)
-def no_waits() -> Iterator[None]:
-    """What failed is tried again at once."""
-    with stamina.set_testing(True, attempts=1_000):
-        yield
-
-
-def run(test: Coroutine[Any, Any, None]) -> None:
-    asyncio.run(test)
 
 
 def promised(log: Log) -> int:
@@ -63,7 +39,7 @@ def stopped(log: Log, trades: list[Trade], *, back_at: int, backfill_max_s: int)
                 venue.publish(trades[-1:])
                 await collected.until(lambda: rows(log)[-1].id == int(trades[-1].id))
 
-    run(test())
+    asyncio.run(test())
 
 
 def test_after_a_long_stop_what_is_too_old_is_a_final_gap_and_the_rest_is_there_before_live_rows(
@@ -101,7 +77,7 @@ def test_a_hole_in_what_comes_is_not_fetched_with_0_either(log: Log) -> None:
                 await venue.play(venue.frames(trades), script=[(70, LeaveOut(5))])
                 await collected.until(lambda: collected.trades() == 95)
 
-    run(test())
+    asyncio.run(test())
     assert rows(log) == expected(trades[:70] + trades[75:])
     assert [(gap.first_id, gap.last_id) for gap in open_gaps(log)] == [(71, 75)]
 
@@ -124,6 +100,6 @@ def test_a_market_that_was_promised_without_a_trade_goes_on_with_the_first_one_s
                 venue.publish(trades[-1:])
                 await collected.until(lambda: rows(log) and rows(log)[-1].id == 9_000)
 
-    run(test())
+    asyncio.run(test())
     since = [trade for trade in trades if trade.time * MS > times[0]]
     assert without_origin(rows(log)) == expected(since) and not gaps(log).open

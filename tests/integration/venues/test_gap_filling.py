@@ -2,17 +2,12 @@
 
 import asyncio
 import json
-from collections.abc import Coroutine, Iterator
 from pathlib import Path
 from typing import Any
-
-import pytest
-import stamina
 
 from infra.exchange.gap_filling import asked, fetch, outcome
 from infra.exchange.venues.again import GapProvider
 from infra.exchange.venues.known import VENUES
-from streams.backends import open_log
 from streams.log import Log
 from tests.integration.command_line import CommandLine
 from tests.integration.running import Running
@@ -26,24 +21,6 @@ BTC = "BTCUSDT"
 KEY = "binance:BTC/USDT"
 START = 1_700_000_040_000
 """In ms; a whole minute."""
-
-
-@pytest.fixture
-def log(tmp_path: Path) -> Iterator[Log]:
-    log = open_log(f"embedded://{tmp_path}/log", partitions=1)
-    yield log
-    log.close()
-
-
-@pytest.fixture(autouse=True)
-def no_waits() -> Iterator[None]:
-    """What failed is tried again at once."""
-    with stamina.set_testing(True, attempts=1_000):
-        yield
-
-
-def run(test: Coroutine[Any, Any, None]) -> None:
-    asyncio.run(test)
 
 
 async def lost_at(venue: Binance, log: Log, trades: list[Trade]) -> None:
@@ -85,7 +62,7 @@ def test_what_is_final_is_filled_narrowed_or_still_missing(log: Log, strategies:
             assert await filled(venue, log) == ([("filled", 0), ("filled", 0)], [])
             assert await filled(venue, log) == ([], [])
 
-    run(test())
+    asyncio.run(test())
     assert not open_gaps(log)
     assert sorted(without_origin(rows(log))) == expected(trades), "each once"
     assert not any(candle.incomplete for candle in candles(log, strategies).values())
@@ -103,7 +80,7 @@ def test_a_venue_that_answers_with_errors_is_given_up_with_words_and_the_gap_sta
             assert results == [("still missing", 10)] and open_gaps(log) == before
             assert failure.startswith("binance could not be asked: NotAnsweredError: it answers with")
 
-    run(test())
+    asyncio.run(test())
 
 
 def test_the_command_refuses_while_a_collector_is_at_work_and_fills_what_is_too_old_afterwards(

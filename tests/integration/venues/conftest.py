@@ -1,0 +1,41 @@
+"""A log, the fake exchanges, and no waits, for tests of what is collected from them."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import stamina
+
+from streams.backends import open_log
+from streams.log import Log
+from tests.venues.binance import Binance
+from tests.venues.bybit import Bybit
+from tests.venues.fake import FakeVenue
+from tests.venues.okx import Okx
+
+NUMBERED = [Binance, Okx]
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Iterator[Log]:
+    log = open_log(f"embedded://{tmp_path}/log", partitions=1)
+    yield log
+    log.close()
+
+
+@pytest.fixture(autouse=True)
+def no_waits() -> Iterator[None]:
+    """What failed is tried again at once."""
+    with stamina.set_testing(True, attempts=1_000):
+        yield
+
+
+@pytest.fixture(params=[*NUMBERED, Bybit], ids=lambda kind: kind.name)
+def kind(request: pytest.FixtureRequest) -> type[FakeVenue]:
+    return request.param
+
+
+@pytest.fixture(params=NUMBERED, ids=lambda kind: kind.name)
+def numbered(request: pytest.FixtureRequest) -> type[FakeVenue]:
+    """Of those whose trade ids go on by one."""
+    return request.param

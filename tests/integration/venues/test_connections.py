@@ -1,0 +1,201 @@
+"""Connections that are cut, deaf, refused and dialled anew; and no promise that nobody can keep."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from streams.backends import open_log
+from streams.events import Feed
+from streams.log import Log
+from tests.venues.binance import Binance
+from tests.venues.cases import ETH, MINUTE, MS, START, at, short
+from tests.venues.collected import (
+    candles,
+    clock,
+    collecting,
+    events,
+    expected,
+    gaps,
+    open_gaps,
+    rows,
+    states,
+    without_origin,
+)
+from tests.venues.fake import FakeVenue
+from tests.venues.faults import (
+    Cut,
+    HalfOpen,
+    Refuse,
+)
+
+
+def test_a_deaf_connection_is_found_out_and_what_it_missed_is_fetched(
+    kind: type[FakeVenue], log: Log
+) -> None:
+    trades = short(kind, 100)
+
+    async def test() -> None:
+        async with kind() as venue, collecting(log, at(venue, START)) as collected:
+            await collected.live()
+            venue.publish(trades[:50])
+            await collected.has(50)
+            await venue.strike(HalfOpen())
+            venue.publish(trades[50:])
+            collected.pass_by(11)
+            await collected.until(lambda: collected.is_asking)
+            collected.pass_by(3)
+            await collected.until(lambda: "stale" in states(log))
+            await collected.has(100)
+            await collected.until(lambda: collected.state == "live")
+
+    asyncio.run(test())
+    assert without_origin(rows(log)) == expected(trades)
+    assert states(log) == ["catching_up", "live", "stale", "catching_up", "live", "down"]
+    stale = next(e for e in events(log) if isinstance(e, Feed) and e.state == "stale")
+    assert "no answer to a ping" in stale.reason and stale.since == trades[49].time * MS - 1
+
+
+def test_after_a_cut_no_minute_closes_before_the_venue_said_what_was_missed(
+    numbered: type[FakeVenue], log: Log
+) -> None:
+    trades, other = short(numbered, 3), short(numbered, 3, "ETH")
+
+    async def test() -> None:
+        async with (
+            numbered() as venue,
+            collecting(log, at(venue, START), ["BTC/USDT", ETH]) as collected,
+        ):
+            await collected.live()
+            venue.publish([trades[0], *other[:2]])
+            await collected.has(1)
+            await collected.has(2, ETH)
+            await venue.strike(Refuse(("trades",), None, 503))
+            await venue.strike(Cut())
+            venue.publish(trades[1:])
+            await collected.until(lambda: len(venue.asked("socket")) == 2)
+            await venue.watched(numbered.pair("ETH"))
+            at(venue, START + 2 * MINUTE + 600)
+            venue.publish(other[2:])
+            await collected.until(lambda: clock(log, ETH) >= (START + 2 * MINUTE) * MS)
+            assert clock(log) <= trades[1].time * MS  # to which a ping before the cut may have proven it
+            venue.rest_faults.clear()
+            collected.pass_by(60)
+            await collected.has(3)
+            await collected.until(lambda: clock(log) >= (START + 2 * MINUTE) * MS)
+
+    asyncio.run(test())
+    assert without_origin(rows(log)) == expected(trades)
+
+
+class Slow(Binance):
+    """Its first answer with trades is held back."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.let_go = asyncio.Event()
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        response = await super()._handle(request)
+        if "historicalTrades" in request.path:
+            await self.let_go.wait()
+        return response
+
+
+def test_an_answer_to_what_was_asked_before_a_cut_does_not_say_that_nothing_was_missed(log: Log) -> None:
+    trades = short(Binance, 20)
+
+    async def test() -> None:
+        async with Slow() as venue:
+            venue.publish(trades[:10])
+            async with collecting(log, at(venue, START)) as collected:
+                await collected.until(lambda: venue.asked("trades"))
+                await venue.strike(Cut())
+                venue.publish(trades[10:])
+                await collected.until(lambda: collected.reconnects == 1 and not collected.is_lost)
+                venue.let_go.set()
+                at(venue, START + MINUTE + 600)
+                await collected.until(lambda: clock(log) >= (START + MINUTE) * MS)
+                assert collected.trades() == 10
+
+    asyncio.run(test())
+    assert without_origin(rows(log)) == expected(trades[10:])
+
+
+def test_a_quiet_minute_closes_by_a_ping_and_a_deaf_connection_closes_none(
+    kind: type[FakeVenue], log: Log
+) -> None:
+    async def test() -> None:
+        async with kind() as venue, collecting(log, at(venue, START)) as collected:
+            await collected.live()
+            venue.publish(short(kind, 1))
+            await collected.has(1)
+            for minute in range(1, 4):
+                at(venue, START + minute * MINUTE + 600)
+                await collected.until(lambda end=minute: clock(log) >= (START + end * MINUTE) * MS)
+            assert len(venue.asked("socket")) == 1
+            await venue.strike(HalfOpen())
+            at(venue, START + 5 * MINUTE)
+            await collected.until(lambda: collected.is_asking)
+            assert clock(log) < (START + 4 * MINUTE) * MS
+
+    asyncio.run(test())
+    assert len(rows(log)) == 1 and not gaps(log).known
+
+
+def test_a_ban_is_obeyed_while_another_venue_goes_on(kind: type[FakeVenue], log: Log, tmp_path: Path) -> None:
+    other_log = open_log(f"embedded://{tmp_path}/other", partitions=1)
+
+    async def test() -> None:
+        async with kind() as venue, kind() as other:
+            await venue.strike(Refuse(("markets",), 1, 418, retry_after=120))
+            async with collecting(log, at(venue, START)) as collected:
+                await collected.until(lambda: collected.told)
+                async with collecting(other_log, at(other, START)) as free:
+                    await free.live()
+                    collected.pass_by(90)
+                    other.publish(short(kind, 1_000))
+                    await free.has(1_000)
+                assert len(venue.requests) == 1
+                collected.pass_by(31)
+                await collected.live()
+
+    asyncio.run(test())
+    other_log.close()
+
+
+@pytest.mark.parametrize("status", [451, 403])
+def test_a_venue_that_does_not_serve_from_here_is_down_with_that_word(
+    kind: type[FakeVenue], log: Log, status: int
+) -> None:
+    async def test() -> None:
+        async with kind() as venue:
+            await venue.strike(Refuse(("markets",), 1, status))
+            async with collecting(log, at(venue, START)) as collected:
+                await collected.until(lambda: collected.told)
+        assert f"not served from here: HTTP {status}" in collected.told[0][1]
+
+    asyncio.run(test())
+
+
+def test_before_a_venue_ends_a_connection_it_is_dialled_anew_and_nothing_is_missed(
+    kind: type[FakeVenue], log: Log, strategies: Any
+) -> None:
+    trades = short(kind, 100)
+
+    async def test() -> None:
+        async with kind() as venue, collecting(log, at(venue, START)) as collected:
+            await collected.live()
+            venue.publish(trades[:60])
+            await collected.has(60)
+            collected.pass_by(23 * 3_600 + 5)
+            await collected.until(lambda: len(venue.asked("socket")) == 2)
+            venue.publish(trades[60:])
+            await collected.has(100)
+
+    asyncio.run(test())
+    assert without_origin(rows(log)) == expected(trades)
+    assert not open_gaps(log)
+    assert all(candle.revision == 0 and not candle.incomplete for candle in candles(log, strategies).values())

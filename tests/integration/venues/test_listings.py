@@ -1,0 +1,141 @@
+"""A venue's list of markets: what it does not have, what changes in it, and what cannot be read of it."""
+
+import asyncio
+
+import pytest
+
+from streams.events import Feed, Market
+from streams.log import Log
+from tests.venues.cases import ETH, START, at, short
+from tests.venues.collected import (
+    collecting,
+    events,
+    expected,
+    letters,
+    open_gaps,
+    rows,
+    states,
+    without_origin,
+)
+from tests.venues.fake import FakeVenue
+from tests.venues.faults import (
+    Cut,
+    Delisted,
+    Empty,
+    Fault,
+    Html,
+    Refuse,
+    Steps,
+    Truncated,
+)
+
+
+def test_a_step_that_became_finer_is_told_before_the_trade_that_needs_it(
+    kind: type[FakeVenue], log: Log
+) -> None:
+    trades = short(kind, 20)
+    fine = [trade._replace(price=f"{trade.price}5") for trade in short(kind, 40)[20:]]
+
+    async def test() -> None:
+        async with kind() as venue, collecting(log, at(venue, START)) as collected:
+            await collected.live()
+            venue.publish(trades)
+            await collected.has(20)
+            await venue.strike(Steps(kind.pair(), "0.001", "0.00001"))
+            venue.publish(fine)
+            await collected.has(40)
+
+    asyncio.run(test())
+    assert [event.price_scale for event in events(log) if isinstance(event, Market)] == [2, 3]
+    assert without_origin(rows(log)) == expected(trades) + expected(fine, price_scale=3)
+    assert not letters(log) and not open_gaps(log)
+
+
+def test_a_symbol_that_is_gone_stops_its_market_alone_and_says_so(kind: type[FakeVenue], log: Log) -> None:
+    async def test() -> None:
+        async with (
+            kind() as venue,
+            collecting(log, at(venue, START), ["BTC/USDT", ETH]) as collected,
+        ):
+            await collected.live()
+            venue.publish(short(kind, 10))
+            await collected.has(10)
+            await venue.strike(Delisted(kind.pair("ETH")))
+            collected.pass_by(3_601)
+            await collected.until(lambda: "down" in states(log))
+            venue.publish(short(kind, 20)[10:])
+            await collected.has(20)
+        async with kind() as venue:
+            await venue.strike(Delisted(kind.pair("ETH")))
+            at(venue, START).publish(short(kind, 20))
+            feeds = [f"{kind.name}:ETH/USDT", f"{kind.name}:BTC/USDT"]
+            async with collecting(log, venue, feeds) as collected:
+                await collected.live()
+
+    asyncio.run(test())
+    feeds = [e for e in events(log) if isinstance(e, Feed) and e.market == f"{kind.name}:ETH/USDT"]
+    gone = next(feed for feed in feeds if feed.state == "down")
+    assert f"symbol 'ETH/USDT' does not exist at {kind.name}" in gone.reason
+
+
+def test_a_symbol_that_is_gone_keeps_no_other_from_being_dialled_again(
+    kind: type[FakeVenue], log: Log
+) -> None:
+    trades = short(kind, 20)
+
+    async def test() -> None:
+        async with kind() as venue, collecting(log, at(venue, START), ["BTC/USDT", ETH]) as collected:
+            await collected.live()
+            venue.publish(trades[:10])
+            await collected.has(10)
+            await venue.strike(Delisted(kind.pair("ETH")))
+            await venue.strike(Cut())
+            venue.publish(trades[10:15])
+            await collected.has(15)
+            collected.pass_by(3_601)
+            await collected.until(lambda: "down" in states(log))
+            await venue.strike(Cut())
+            venue.publish(trades[15:])
+            await collected.has(20)
+
+    asyncio.run(test())
+    assert without_origin(rows(log)) == expected(trades)
+
+
+@pytest.mark.parametrize(
+    ("symbol", "words"),
+    [
+        ("BTC/USTD", r"'BTC/USTD' does not exist .*; near are BTC/USDT"),
+        ("BTC/USD:BTC-331230-50000-C", r":BTC/USD:BTC-331230-50000-C: is an option"),
+    ],
+)
+def test_a_symbol_that_never_was_or_is_an_option_is_refused(
+    kind: type[FakeVenue], log: Log, symbol: str, words: str
+) -> None:
+    async def test() -> None:
+        async with kind() as venue, collecting(log, venue, [f"{kind.name}:{symbol}"]) as collected:
+            assert collected.task is not None
+            await asyncio.wait({collected.task})
+            with pytest.raises(ValueError, match=words):
+                collected.task.result()
+
+    asyncio.run(test())
+
+
+@pytest.mark.parametrize(
+    "fault", [Html(("markets",)), Truncated(), Empty(("markets",)), Refuse(("markets",))]
+)
+def test_a_list_of_markets_that_cannot_be_read_is_asked_for_again(
+    kind: type[FakeVenue], log: Log, fault: Fault
+) -> None:
+    async def test() -> None:
+        async with kind() as venue:
+            await venue.strike(fault)
+            async with collecting(log, at(venue, START)) as collected:
+                await collected.live()
+                venue.publish(short(kind, 5))
+                await collected.has(5)
+        assert [bool(failing) for _, failing in collected.told] == [True, False]
+        assert "does not exist" not in collected.told[0][1]
+
+    asyncio.run(test())

@@ -1,0 +1,43 @@
+"""What tests of one market begin with: a time of the venue, and trades from then on."""
+
+from functools import cache
+from pathlib import Path
+
+from tests.venues import recorded
+from tests.venues.binance import Binance
+from tests.venues.bybit import identified
+from tests.venues.collected import Row, expected
+from tests.venues.fake import FakeVenue
+from tests.venues.trades import Frame, Trade, made
+
+ETH = "ETH/USDT"
+MS = 1_000_000
+MINUTE = 60_000
+START = 1_700_000_040_000
+"""In ms; a whole minute."""
+
+
+def at(venue: FakeVenue, ms: int = START) -> FakeVenue:
+    """The venue's time stands there."""
+    venue.stand_at(ms)
+    return venue
+
+
+def short(
+    kind: type[FakeVenue], count: int = 60, base: str = "BTC", *, market: str = "", together: int = 1
+) -> list[Trade]:
+    """A trade a second, or `together` at once in so many, with ids as the venue has them."""
+    walk = made(market or kind.pair(base), count, start=START, every_ms=1_000)
+    trades = [trade._replace(time=walk[n // together].time) for n, trade in enumerate(walk)]
+    return trades if kind.numbered else [identified(trade) for trade in trades]
+
+
+@cache
+def recording(kind: type[FakeVenue], market: str, shared_data: Path) -> tuple[list[Frame], list[Row]]:
+    """As Binance sent it, or its 19,904 trades in another venue's frames."""
+    trades = recorded.binance_trades(shared_data)
+    if kind is Binance:
+        return recorded.binance_frames(kind(), shared_data), expected(trades)
+    mine = recorded.on_market(trades, market)
+    named = mine if kind.numbered else [identified(trade) for trade in mine]
+    return kind().frames(named), expected(named)
