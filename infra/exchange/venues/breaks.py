@@ -41,6 +41,8 @@ class Break:
     """What is behind it waits until then."""
     vain: int = 0
     """How often the page was older than what is behind it."""
+    seen: int = -1
+    """Of the doubt up to which a page has, behind the last trade, only what cannot be let in."""
     found: list[Trade | None] | None = None
     """What there is of it in the end; a None stands for what cannot be had."""
     told: bool = False

@@ -126,7 +126,7 @@ class Filler:
         """The same where the newest page is all that can be asked for."""
         if sequence.compares or flow.is_too_fine or not self._is_open(flow):
             return 9
-        if sequence.doubtful:
+        if sequence.doubtful and not sequence.awaits_next:
             return 0 if sequence.holds else 1
         if flow.wants(now):
             return 2

@@ -113,6 +113,12 @@ class OverlapSequence:
         """Where something may be missing, the oldest first."""
         return [*self.open, *(item for item in self._queue if isinstance(item, Break))]
 
+    @property
+    def awaits_next(self) -> bool:
+        """Whether all that is missing is known to be what cannot be let in, behind the last trade."""
+        last = self._last_break()
+        return last is not None and last.behind == FOREVER and last.seen == last.number
+
     def doubt(self) -> None:
         """Trades may have been missed behind the last that arrived."""
         self.doubts += 1
@@ -178,7 +184,7 @@ class OverlapSequence:
             return False
         since, looked = self._rank - self._proven, now if self._proven_at is None else self._proven_at
         return (
-            self.doubtful
+            (self.doubtful and not self.awaits_next)
             or bool(self.open)
             or self._rank > self._unlinked
             or since >= 2 * self._size // 3
@@ -216,10 +222,10 @@ class OverlapSequence:
         return max((hole.vain for hole in self.holes if hole.found is None), default=0)
 
     def _not_too_old(self, key: int, trade: Trade) -> Trade:
-        """As one that cannot be let in, if it is."""
+        """As one that cannot be let in, if it is; but when it was is known."""
         if trade.time >= self._oldest or self._rank_of(key, trade) is not None:
             return trade
-        return trade._replace(time=0, size=0)
+        return trade._replace(size=0)
 
     def _say_before(self, page: Page) -> None:
         """A new market begins with the first trade that came: what a page has before it is of before."""
@@ -292,6 +298,9 @@ class OverlapSequence:
             hole.vain += not again
             return
         found: list[Trade | None] = [] if sure else [None]
+        while hole.behind == FOREVER and rest and not page.trades[rest[-1]][1].time:
+            rest.pop()  # the next trade tells when it was
+            is_of_before, hole.seen = True, page.asked.doubts
         for n in rest:
             key, trade = page.trades[n]
             found.append(trade if trade.size else None)
@@ -299,7 +308,7 @@ class OverlapSequence:
         if is_of_before:
             self._part(hole, found)
             return
-        self._end(hole, found)
+        self._end(hole, found, page.trades[rest[-1]][1].time if rest else 0)
         if stop is None:
             self._unlinked = min(self._unlinked, self._rank if hole.behind == FOREVER else hole.rank)
 
@@ -313,7 +322,7 @@ class OverlapSequence:
             hole.start = lost.end
         for key, trade in page.trades:
             if hole.start < trade.time <= hole.end and key not in self._known:
-                hole.found.append(trade)
+                hole.found.append(trade if trade.size else None)
                 self._note(key, 0, trade.time)
 
     def _part(self, hole: Break, found: list[Trade | None]) -> None:
@@ -331,14 +340,13 @@ class OverlapSequence:
         if hole.behind == FOREVER:
             self._start, self._is_new = hole.start, False
 
-    def _end(self, hole: Break, found: list[Trade | None]) -> None:
-        """It is known now what there is of it."""
+    def _end(self, hole: Break, found: list[Trade | None], last: int) -> None:
+        """It is known now what there is of it; the last was at that time (ns), 0 where there is none."""
         if hole.behind == FOREVER:
-            while found and found[-1] is None:
-                found.pop()  # the next trade tells where it ends
-            if found and (last := found[-1]) is not None:
-                hole.end = max(last.time, hole.start + 1)
-                self._start, self._is_new = ms_before(last.time), False
+            found = found if last else []
+            if last:
+                hole.end = max(last, hole.start + 1)
+                self._start, self._is_new = ms_before(last), False
         hole.found = found
 
     def _left_out(self, page: Page) -> None:

@@ -55,7 +55,10 @@ def test_a_row_that_cannot_be_is_a_dead_letter_and_the_true_one_is_fetched(
             assert len(venue.asked("socket")) == 1, "it costs its row, not its connection"
 
     asyncio.run(test())
-    assert without_origin(rows(log)) == expected(trades)
+    found = without_origin(rows(log))
+    if not kind.numbered:  # that one of an unknown symbol is missing is seen by the next page alone
+        found.sort(key=lambda row: row.time)
+    assert found == expected(trades)
     for letter, place, (_, reason) in zip(letters(log), range(10, len(trades), 20), BAD, strict=True):
         market = kind.name if "unknown symbol" in reason else f"{kind.name}:BTC/USDT"
         assert (letter.source, letter.market, letter.venue_id) == (kind.name, market, trades[place].id)
@@ -111,14 +114,14 @@ def test_a_row_that_cannot_be_by_rest_either_is_a_final_gap_to_the_next_good_one
 
 
 def test_behind_a_row_that_cannot_be_nothing_is_promised_before_the_next_good_one(
-    numbered: type[FakeVenue], log: Log
+    kind: type[FakeVenue], log: Log
 ) -> None:
-    trades, other = short(numbered, 3), short(numbered, 3, "ETH")
+    trades, other = short(kind, 3), short(kind, 3, "ETH")
     trades[1] = trades[1]._replace(price="0")
 
     async def test() -> None:
         async with (
-            numbered() as venue,
+            kind() as venue,
             collecting(log, at(venue, START), ["BTC/USDT", ETH]) as collected,
         ):
             await collected.live()
@@ -133,6 +136,7 @@ def test_behind_a_row_that_cannot_be_nothing_is_promised_before_the_next_good_on
                 await collected.until(lambda end=minute: clock(log, ETH) >= (START + end * MINUTE) * MS)
             assert clock(log) <= trades[0].time * MS
             venue.publish([trades[2]])
+            collected.pass_by(10)  # before then it is not asked again
             await collected.until(lambda: clock(log) >= (START + 3 * MINUTE) * MS)
 
     asyncio.run(test())
