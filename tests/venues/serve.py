@@ -142,13 +142,18 @@ def _obey(names: tuple[str, ...], listings: dict[str, list[dict[str, Any]]], pip
 
 
 def _endless(venue: FakeVenue) -> Iterator[Frame]:
-    """A trade every 100 ms of each market, from now on."""
+    """A trade every 100 ms of each market, from now on: one walk a market, without an end."""
     start = time.time_ns() // 1_000_000
+    cents = dict.fromkeys(venue.listing, 6_000_000)
     for minute in count():
-        began = start + minute * 60_000
-        walks = [made(market, 600, start=began, first_id=600 * minute + 1) for market in venue.listing]
+        began, first = start + minute * 60_000, 600 * minute + 1
+        walks = [
+            made(market, 600, start=began, first_id=first, seed=minute, cents=at)
+            for market, at in cents.items()
+        ]
         for trades in zip(*walks, strict=True):
             yield from venue.frames(trades)
+        cents = {walk[-1].market: int(walk[-1].price.replace(".", "")) for walk in walks}
 
 
 async def _by_hand(names: list[str], *, is_child: bool) -> None:

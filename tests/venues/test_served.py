@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+from itertools import islice, pairwise
 from pathlib import Path
 
 import aiohttp
@@ -9,7 +10,7 @@ import pytest
 
 from tests.venues.client import client_by, watching
 from tests.venues.faults import Cut, Refuse
-from tests.venues.serve import VENUES, Served
+from tests.venues.serve import VENUES, Served, _endless
 from tests.venues.trades import made
 
 
@@ -54,6 +55,16 @@ def test_the_proxy_refuses_every_other_name_and_says_when_a_venue_is_down(tmp_pa
         assert asyncio.run(ask("https://www.okx.com/api/v5/public/time", settings)) == 451
         served.call("okx", "down")
         assert asyncio.run(ask("https://www.okx.com/api/v5/public/time", settings)) == 502
+
+
+def test_by_hand_each_market_walks_on_from_minute_to_minute() -> None:
+    venue = VENUES["binance"]()
+    frames = islice(_endless(venue), 1_300 * len(venue.listing))
+    trades = [trade for frame in frames for trade in frame.trades if trade.market == "BTCUSDT"]
+    assert [int(trade.id) for trade in trades] == list(range(1, 1_301))
+    cents = [int(trade.price.replace(".", "")) for trade in trades]
+    assert max(abs(a - b) for a, b in pairwise(cents)) <= 5
+    assert cents[:600] != cents[600:1_200]
 
 
 def test_what_fails_there_is_raised_here() -> None:

@@ -47,10 +47,11 @@ def made(
     every_ms: int = 100,
     first_id: int = 1,
     seed: int = 1,
+    cents: int = 6_000_000,
 ) -> list[Trade]:
     """A walk of the price by cents, with ids that are dense."""
     chance = random.Random(f"{market} {seed}")
-    cents, trades = 6_000_000, []
+    trades: list[Trade] = []
     for n in range(count):
         cents = max(1, cents + chance.randint(-5, 5))
         price, size = f"{cents // 100}.{cents % 100:02}", f"0.{chance.randint(1, 99_999):05}"
