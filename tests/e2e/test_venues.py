@@ -21,7 +21,7 @@ from tests.services.redis import Redis
 from tests.socket_reader import SocketReader
 from tests.venues.binance import Binance
 from tests.venues.collected import collecting
-from tests.venues.faults import HalfOpen, LeaveOut, Refuse
+from tests.venues.faults import Close, HalfOpen, LeaveOut, Refuse
 from tests.venues.serve import Served
 from tests.venues.trades import Trade, made
 
@@ -29,6 +29,10 @@ T = TypeVar("T")
 BTC, KEY = "BTCUSDT", "binance:BTC/USDT"
 START = 2_000_000_040_000
 """In ms; a whole minute."""
+BOT = (
+    "--strategy", "sma_cross", "--timeframe", "1m", "--param", "fast=2", "--param", "slow=5",
+    "--cash", "1000", "--start",
+)  # fmt: skip
 READER = Path(__file__).with_name("node_reader.mjs")
 
 
@@ -199,6 +203,14 @@ def test_two_venues_of_one_symbol_are_one_channel_and_told_apart_by_their_venue(
 
         reader.wait_for(lambda: len(closed(reader, "binance")) == 3)
         wait_for(lambda: any(message["seq"] >= reader.last for message in lines(taken)))
+
+        home.run("bots", "create", *BOT, "--venue", "bybit", "--symbol", "BTC/USDT")
+        one.open("bots/1")
+        expect(page.locator(".badge").first).to_have_text("running")
+        expect(page.locator(".problem")).to_be_hidden()
+        served.call("bybit", "strike", Refuse(("socket",), None, 503))
+        served.call("bybit", "strike", Close())
+        expect(page.locator(".problem")).to_contain_text("It opens nothing: the feed of bybit is down: ")
     newest = {(told["venue"], told["timeframe"]): told["close"] for told in reader.snapshot["messages"]}
     assert float(newest["binance", "1m"]) > 100_000 > float(newest["bybit", "1m"])
     first = reader.snapshot["seq"] + 1

@@ -90,6 +90,7 @@ function headOf(first, context, refresh) {
       act.label,
     ),
   );
+  const holds = h("p", { className: "problem", hidden: true });
   const figures = h("dl", { className: "tiles" });
   const element = h(
     "div",
@@ -109,6 +110,7 @@ function headOf(first, context, refresh) {
       h("div", { className: "buttons" }, ...buttons),
     ),
     state,
+    holds,
     figures,
     h("p", { className: "stale-text" }, "This bot's market is old: nothing new arrives."),
   );
@@ -116,6 +118,9 @@ function headOf(first, context, refresh) {
     bot = now;
     setClass(badge, `badge ${bot.status}`);
     setText(badge, bot.status);
+    const why = whyItHolds(bot, context.markets.items.get(keyOf(bot)));
+    setText(holds, why);
+    holds.hidden = !why;
     setText(state, `${bot.message}, by ${bot.who}, ${clock(bot.timestamp)}`);
     for (const button of buttons) {
       const running = bot.status === "running";
@@ -132,6 +137,13 @@ function headOf(first, context, refresh) {
   };
   show(bot);
   return { element, show };
+}
+
+/** Why a bot opens nothing now, "" where it may. @param {any} bot @param {any} market */
+function whyItHolds(bot, market) {
+  if (bot.status !== "running" || bot.on_stale === "ignore" || !market || market.feed === "live") return "";
+  const reason = market.feed_reason && `: ${market.feed_reason}`;
+  return `It opens nothing: the feed of ${market.feed_source} is ${market.feed.replace("_", " ")}${reason}`;
 }
 
 /** @param {HTMLElement} figures @param {any} bot */
