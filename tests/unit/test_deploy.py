@@ -63,6 +63,18 @@ def test_every_metric_that_is_drawn_or_alarms_is_one_of_ours() -> None:
     assert used <= samples()
 
 
+def test_the_dashboard_shows_how_sources_stand() -> None:
+    drawn = {
+        name for p in DASHBOARD["panels"] for t in p["targets"] for name in re.findall(r"tcpd_\w+", t["expr"])
+    }
+    assert drawn >= {
+        f"tcpd_source_{what}"
+        for what in ("state", "trade_age_seconds", "gaps", "reconnects", "clock_skew_seconds")
+    }
+    places = [tuple(panel["gridPos"].values()) for panel in DASHBOARD["panels"]]
+    assert len(set(places)) == len(places) == len({panel["id"] for panel in DASHBOARD["panels"]})
+
+
 def test_the_alarms_tell_what_to_do() -> None:
     assert {rule["alert"] for rule in ALERTS} >= {
         "JournalLagGrows", "DeadLetters", "StaleData", "RedisDisconnected", "ProcessDown",
