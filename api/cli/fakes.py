@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from api.cli.failures import CommandFailedError
+from api.cli.output import say
 
 SERVE = Path("tests/venues/serve.py")
 FIRST = "BTC/USDT"
@@ -37,6 +38,7 @@ def faked(venues: Sequence[str]) -> Generator[list[str]]:
         os.environ.pop(name, None)
     with tempfile.TemporaryDirectory(prefix="tcpdashboard-fake-") as home, _serving(venues):
         os.environ["TCPD_HOME"] = home
+        say(f"other commands see what is made here with TCPD_HOME={home}")
         yield [f"{venue}:{FIRST}" for venue in venues]
 
 

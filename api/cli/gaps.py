@@ -1,20 +1,20 @@
 """`tcpdashboard gaps …`: where trades may be missing, and asking for them once more."""
 
 import asyncio
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from api.cli.failures import FAILED, CommandFailedError, refusing
 from api.cli.options import Json
-from api.cli.output import print_rows, say
+from api.cli.output import Rows, print_json, print_table, say
 from api.cli.session import Session
 
 HELP = "Where trades may be missing, by market and time: the newest gaps in the journal."
 app = typer.Typer(help=HELP, invoke_without_command=True, rich_markup_mode=None)
 
-LISTED = ("market", "start", "end", "first_id", "last_id", "filled", "final", "reason")
-ASKED = ("market", "start", "end", "first_id", "last_id", "missing", "result")
+LISTED = ("market", "from", "to", "trades", "state", "reason")
+ASKED = ("market", "from", "to", "trades", "missing", "result")
 
 
 @app.callback()
@@ -31,7 +31,24 @@ def list_(
         from infra.present import facts
 
         found = journal_view.gaps(session.log, only_open=only_open)
-        print_rows((facts.gap(*one) for one in found), LISTED, json=json)
+        _print((facts.gap(*one) for one in found), LISTED, json=json)
+
+
+def _print(rows: Rows, columns: tuple[str, ...], *, json: bool) -> None:
+    if not json:
+        print_table(map(_cells, rows), columns)
+        return
+    for row in rows:
+        print_json(row)
+
+
+def _cells(row: dict[str, Any]) -> dict[str, Any]:
+    """A gap for people; what is wider than their terminal goes on in a second line."""
+    first, last = row["first_id"], row["last_id"]
+    ids = "" if first is None else str(first) if first == last else f"{first} to {last}"
+    state = "filled" if row["filled"] else "final" if row["final"] else "open"
+    times = {"from": row["start"].replace("T", " "), "to": row["end"].replace("T", " ")}
+    return row | times | {"trades": ids, "state": state}
 
 
 @app.command()
@@ -56,7 +73,7 @@ def fill(
         rows = (
             facts.gap(one.market, one.gap) | {"missing": one.missing, "result": one.result} for one in found
         )
-        print_rows(rows, ASKED, json=json)
+        _print(rows, ASKED, json=json)
         if failures:
             raise CommandFailedError("; ".join(failures))
         if any(one.missing != 0 for one in found):

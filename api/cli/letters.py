@@ -14,7 +14,7 @@ app = typer.Typer(
     help="What could not be read or folded.", invoke_without_command=True, rich_markup_mode=None
 )
 
-LISTED = ("id", "timestamp", "market", "source", "sequence", "size", "reason")
+LISTED = ("id", "timestamp", "market", "venue_id", "reason")
 
 
 @app.callback()

@@ -15,6 +15,7 @@ from streams.background import Background
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
+    from rich.text import Text
 
     from infra.worker.root import Progress
     from streams.log import Log
@@ -130,6 +131,7 @@ class Live:
         """All that is shown."""
         from infra.db import queries
         from infra.db.pages import Window
+        from infra.exchange.sources import collected, facts_of
         from infra.present import facts
         from infra.present.values import iso
 
@@ -155,6 +157,7 @@ class Live:
             "trades_per_s": sum(market["trades_per_s"] for market in markets),
             "lag": self._lag(),
             "markets": markets,
+            "feeds": [facts_of(row) for row in collected(self._session.settings.home) if row.state != "live"],
             "statuses": queries.statuses(database),
             "bots": [facts.bot(row) for row in queries.bots(database, Window(BOTS_SHOWN)).rows],
         }
@@ -182,7 +185,10 @@ def _line(state: dict[str, Any]) -> str:
     equity = " ".join(f"#{b['bot_id']} {b['equity']}" for b in state["bots"][:4])
     lag = "starting" if state["lag"] is None else f"lag {state['lag']}"
     head = f"{state['time'] or '-'} {state['trades_per_s']} trades/s, {lag}"
-    return f"{head}; {prices}; bots: {bots} {equity}".rstrip()
+    feeds = "".join(
+        f"; {feed['market']} is {feed['state'].replace('_', ' ')}" for feed in state["feeds"][:MARKETS_SHOWN]
+    )
+    return f"{head}; {prices}{feeds}; bots: {bots} {equity}".rstrip()
 
 
 def _screen(state: dict[str, Any], places: str) -> "RenderableType":
@@ -192,7 +198,19 @@ def _screen(state: dict[str, Any], places: str) -> "RenderableType":
     lag = "starting" if state["lag"] is None else f"{state['lag']} records behind"
     bots = ", ".join(f"{count} {status}" for status, count in state["statuses"].items()) or "no bots"
     head = Text(f"{state['time'] or '-'}   {state['trades_per_s']} trades/s   {lag}   {bots}   Ctrl-C ends")
-    return Group(Text(places), head, Text(), _markets(state["markets"]), Text(), _bots(state["bots"]))
+    parts = [Text(places), head, Text(), _markets(state["markets"]), Text(), _bots(state["bots"])]
+    if feeds := state["feeds"][:MARKETS_SHOWN]:
+        parts[4:4] = [Text(), *(_feed(feed) for feed in feeds)]
+    return Group(*parts)
+
+
+def _feed(feed: dict[str, Any]) -> "Text":
+    """What nobody vouches for, so that bots open nothing on it, and why."""
+    from infra.exchange.sources import words_of
+
+    text = plain(words_of(feed))
+    text.stylize("yellow")
+    return text
 
 
 def _markets(markets: list[dict[str, Any]]) -> "Table":

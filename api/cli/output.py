@@ -7,6 +7,7 @@ from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
+from types import NoneType
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
 import msgspec
@@ -46,11 +47,17 @@ def print_rows(rows: Rows, columns: Iterable[str], *, json: bool) -> None:
 
 
 def print_table(rows: Rows, columns: Iterable[str]) -> None:
-    """A table for people, as wide as it needs to be where nobody looks at a terminal."""
+    """A table for people, as wide as it needs to be where nobody looks at a terminal; there, what is
+    wider goes on in more lines. Numbers stand on the right."""
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(*columns, box=None, header_style="bold", pad_edge=False)
+    columns, rows = tuple(columns), tuple(rows)
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name in columns:
+        is_number = all(type(row[name]) in (int, float, NoneType) for row in rows)
+        justify = "right" if rows and is_number else "left"
+        table.add_column(name, overflow="fold", justify=justify, no_wrap=name == columns[0])
     for row in rows:
         table.add_row(*(plain(_word(row[name])) for name in columns))
     Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False).print(table)

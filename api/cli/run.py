@@ -123,8 +123,8 @@ def up(
         session.migrate(waiting=True)
         standing = Standing(session)
         feeds: list[Feed] = [] if collecting is None else [collecting.run]
-        if demo and keys:
-            feeds.append(_demo(session, keys))
+        if demo and collecting is not None:
+            feeds.append(_demo(session, keys, collecting))
 
         def is_ready() -> bool:
             return standing.is_ready() and (collecting is None or collecting.is_connected())
@@ -275,8 +275,9 @@ def _message(places: Mapping[str, str | None]) -> str:
     return "   ".join(f"{name.replace('_', ' ')} {place}" for name, place in places.items() if place)
 
 
-def _demo(session: Session, keys: list[str]) -> "Feed":
-    """Creates the demo bots when their markets stand in the journal, unless there is any bot."""
+def _demo(session: Session, keys: list[str], collecting: "Collecting") -> "Feed":
+    """Creates the demo bots when their markets stand in the journal, unless there is any bot. A market that
+    is not to be had gets none."""
     from infra.commands.given import sizing_of
     from infra.commands.journal_view import view
     from infra.commands.manager import BotSpec
@@ -286,14 +287,16 @@ def _demo(session: Session, keys: list[str]) -> "Feed":
         return {key for v in seen for key in v.markets}, any(v.bots for v in seen)
 
     async def create() -> None:
-        known, has_bots = await asyncio.to_thread(views)
-        while not set(keys) <= known:
-            await asyncio.sleep(DEMO_WAIT_S)
+        while True:
             known, has_bots = await asyncio.to_thread(views)
+            found = [key for key in keys if key not in collecting.refused()]
+            if found and set(found) <= known:
+                break
+            await asyncio.sleep(DEMO_WAIT_S)
         if has_bots:
             return
         for number, (strategy, params) in enumerate(DEMO):
-            venue, _, symbol = keys[number % len(keys)].partition(":")
+            venue, _, symbol = found[number % len(found)].partition(":")
             sizing = sizing_of(DEMO_SIZE)
             spec = BotSpec(strategy, venue, symbol, "1m", DEMO_CASH, params, sizing, short=True)
             await asyncio.to_thread(session.manager.create_bot, spec, start=True)

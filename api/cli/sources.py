@@ -1,6 +1,7 @@
 """`tcpdashboard sources …`: how what is collected stands, and what can be collected."""
 
 import asyncio
+import sys
 from collections.abc import Iterator
 from typing import Annotated, Any
 
@@ -14,10 +15,8 @@ from api.cli.session import Session, who
 HELP = "How each market that is collected stands, by source."
 app = typer.Typer(help=HELP, invoke_without_command=True, rich_markup_mode=None)
 
-LISTED = (
-    "market", "source", "state", "age s", "trades/s", "open", "final", "filled", "repeats", "refused",
-    "skew ms", "cuts", "REST", "MB/day",
-)  # fmt: skip
+MARKETS = ("market", "state", "age s", "trades/s", "open", "final", "filled", "refused")
+SOURCES = ("source", "clock ms", "cuts", "REST", "repeats", "MB/day")
 
 
 @app.callback()
@@ -33,32 +32,54 @@ def list_(context: typer.Context, json: Json = False) -> None:
         for row in rows:
             print_json(row)
         return
-    print_table(map(_cells, rows), LISTED)
+    print_table(map(_market, rows), MARKETS)
+    if sources_at_work := {row["source"]: row for row in rows if row["collector"]}:
+        sys.stdout.write("\n")
+        print_table((_source(row, rows) for row in sources_at_work.values()), SOURCES)
     for line in _said(rows):
         say(line)
 
 
-def _cells(row: dict[str, Any]) -> dict[str, Any]:
-    """A row as a line of the table: REST is pages asked in the last minute, of so many."""
-    rest = "" if row["rest_pages"] is None else f"{row['rest_pages']}/{row['rest_pages_max']}"
-    names = {
-        "open": "gaps_open", "final": "gaps_final", "filled": "gaps_filled", "age s": "age_s",
-        "trades/s": "trades_s", "skew ms": "skew_ms", "cuts": "reconnects", "MB/day": "mb_day",
-    }  # fmt: skip
-    return row | {cell: row[name] for cell, name in names.items()} | {"REST": rest}
+def _market(row: dict[str, Any]) -> dict[str, Any]:
+    """A row as a line of the first table: what is of its market alone."""
+    return {
+        "market": row["market"],
+        "state": row["state"].replace("_", " "),
+        "age s": None if row["age_s"] is None else round(row["age_s"], 1),
+        "trades/s": None if row["trades_s"] is None else round(row["trades_s"], 1),
+        "open": row["gaps_open"],
+        "final": row["gaps_final"],
+        "filled": row["gaps_filled"],
+        "refused": row["refused"],
+    }
+
+
+def _source(row: dict[str, Any], rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """A line of the second table: what is of all markets of a row's source. REST is pages asked in the last
+    minute, of so many."""
+    return {
+        "source": row["source"],
+        "clock ms": row["skew_ms"],
+        "cuts": row["reconnects"],
+        "REST": None if row["rest_pages"] is None else f"{row['rest_pages']}/{row['rest_pages_max']}",
+        "repeats": sum(one["repeats"] or 0 for one in rows if one["source"] == row["source"]),
+        "MB/day": row["mb_day"],
+    }
 
 
 def _said(rows: list[dict[str, Any]]) -> Iterator[str]:
     """What people must know besides numbers, each once."""
     if not rows:
         yield "nothing is collected, and nothing was: `tcpdashboard up --feed VENUE:SYMBOL` begins"
-    for row in rows:
-        if row["reason"]:
-            since = f" since {row['since']}" if row["since"] else ""
-            yield f"{row['market']} is {row['state'].replace('_', ' ')}{since}: {row['reason']}"
+    from infra.exchange.sources import words_of
+
+    yield from filter(None, map(words_of, rows))
     yield from dict.fromkeys(row["warning"] for row in rows if row["warning"])
+    reasons = {row["reason"] for row in rows}
     errors = ((row["source"], row["last_error_at"], row["last_error"]) for row in rows if row["last_error"])
-    yield from (f"{source}, last error at {at}: {what}" for source, at, what in dict.fromkeys(errors))
+    for source, at, what in dict.fromkeys(errors):
+        if what not in reasons:
+            yield f"{source}, last error at {at}: {what}"
     if rows and rows[0]["days_left"] is not None:
         yield f"as the log grows, the disk lasts {rows[0]['days_left']} days"
 
@@ -81,7 +102,10 @@ def symbols(
         try:
             found = asyncio.run(provider.symbols(word))
         except Exception as error:
-            raise CommandFailedError(f"{venue}: its markets could not be read: {named(error)}") from error
+            raise CommandFailedError(
+                f"{venue}: its markets could not be read: {named(error)}; see whether it can be reached from"
+                " here, or name a proxy with TCPD_PROXY"
+            ) from error
         keys = [market_key(venue, symbol) for symbol in found]
         print_rows(({"feed": key} for key in keys), ("feed",), json=json)
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from infra.commands.journal_view import source_state
+from infra.exchange.asked import parted
 from infra.exchange.collector import DataCollector
 from infra.exchange.disk import Disk
 from infra.exchange.in_hand import Tell, in_hand, tell_status
@@ -97,6 +98,15 @@ class Collecting:
         """With what providers fail, as a sentence; "" while none does. From any thread."""
         failed = {} if self._collector is None else dict(self._collector.failed)
         return "; ".join(f"provider {name} fails with {reason}" for name, reason in failed.items())
+
+    def refused(self) -> set[str]:
+        """Keys of markets that are asked for and that their providers do not have. From any thread."""
+        return {
+            key
+            for source in self._by_name.values()
+            for key in source.asked
+            if parted(key)[1] in source.provider.why_not
+        }
 
     def is_ready(self) -> bool:
         """Whether they deliver and the log answers; may be asked from any thread."""

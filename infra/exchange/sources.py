@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -47,9 +48,7 @@ class Row(Struct):
 
 def sources(settings: Settings, log: Log | None, *, now_ns: int | None = None) -> list[Row]:
     """By market and source. `log`: None where there is none yet. Raises `LogError` and `OSError`."""
-    now_ns = time.time_ns() if now_ns is None else now_ns
-    found = [(holder, status_of(settings.home, holder.source)) for holder in collectors(settings.home)]
-    rows = [row for holder, status in found for row in _collected(holder, status, now_ns)]
+    rows = collected(settings.home, now_ns=now_ns)
     gaps: dict[str, Gaps] = {}
     if log is not None:
         seen = {row.market for row in rows}
@@ -59,10 +58,21 @@ def sources(settings: Settings, log: Log | None, *, now_ns: int | None = None) -
             gaps |= state.gaps
             known = {key: state.feeds[key] for key in state.markets if key in state.feeds}
             rows += _recorded({key: known[key] for key in known.keys() - seen}, is_shared=is_shared)
-    days_left = _days_left(status for _, status in found)
+    days_left = _days_left(row.status for row in rows)
     for row in rows:
         row.gaps, row.days_left = gap_counts(gaps.get(row.market, Gaps())), days_left
     return sorted(rows, key=lambda row: (row.market, row.source))
+
+
+def collected(home: Path, *, now_ns: int | None = None) -> list[Row]:
+    """What collectors of a home that are at work have in hand, without the journal's account of gaps. Raises
+    `OSError`."""
+    now_ns = time.time_ns() if now_ns is None else now_ns
+    return [
+        row
+        for holder in collectors(home)
+        for row in _collected(holder, status_of(home, holder.source), now_ns)
+    ]
 
 
 def _collected(holder: Holder, status: SourceStatus | None, now_ns: int) -> Iterator[Row]:
@@ -144,3 +154,10 @@ def facts_of(row: Row) -> dict[str, Any]:
         "mb_day": None if grown is None else round(grown / 1e6, 3),
         "days_left": None if row.days_left is None else round(row.days_left, 1),
     }
+
+
+def words_of(facts: Mapping[str, Any]) -> str:
+    """State and reason of a row's facts as a sentence; "" where there is nothing to say."""
+    since = f" since {facts['since']}" if facts["since"] else ""
+    words = f"{facts['market']} is {facts['state'].replace('_', ' ')}{since}: {facts['reason']}"
+    return words if facts["reason"] else ""

@@ -26,6 +26,16 @@ class _Plain(logging.Formatter):
         return shown(super().format(record))
 
 
+class _ToStandardError(logging.Handler):
+    """To what standard error is at the time: a view on a terminal has lines put above itself."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            sys.stderr.write(self.format(record) + "\n")
+        except Exception:  # noqa: BLE001 - as the handlers of the standard library do
+            self.handleError(record)
+
+
 class _Json(JsonFormatter):
     def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
         record = folding.get()
@@ -38,7 +48,7 @@ class _Json(JsonFormatter):
 
 def log_as_service(worker: str) -> None:
     """Log to standard error in the form that fits it. `worker` names this process's slot."""
-    handler = logging.StreamHandler()
+    handler = _ToStandardError()
     if sys.stderr.isatty():
         handler.setFormatter(_Plain(PLAIN))
     else:
@@ -52,4 +62,5 @@ def log_as_service(worker: str) -> None:
         )
         for name in OURS:
             logging.getLogger(name).setLevel(logging.INFO)
+    logging.getLogger("stamina").setLevel(logging.ERROR)  # who tries again says why in words of its own
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)

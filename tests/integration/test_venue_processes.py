@@ -61,7 +61,8 @@ def test_a_killed_collector_loses_nothing_and_up_goes_on_where_it_was(
         served.call("binance", "publish", trades[500:1_000])
         collect.kill()
     served.call("binance", "publish", trades[1_000:2_000])
-    with Running(cli, "up", "--feed", "binance:BTC/USDT", "--demo") as up:
+    misspelt = ("--feed", "binance:BTC/USTD")
+    with Running(cli, "up", "--feed", "binance:BTC/USDT", *misspelt, "--demo") as up:
         served.call("binance", "watched", BTC)
         served.call("binance", "publish", trades[2_000:])
         up.until(lambda: len(ids(cli)) >= 3_000, "trades")
@@ -85,7 +86,7 @@ def test_a_fake_exchange_is_tried_by_hand_in_a_home_of_its_own_that_is_gone_at_t
         ]
         home = Path(up.line["token_file"]).parent
         assert home.is_dir()
-        up.finish()
+        assert f"TCPD_HOME={home}\n" in up.finish()
     assert not home.exists() and not any(tmp_path.iterdir())
     refused = cli.run("up", "--fake", "kraken")
     assert refused.returncode == 1

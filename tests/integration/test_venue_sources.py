@@ -77,6 +77,7 @@ def test_sources_open_gaps_and_a_dead_letter_say_which_trades_are_missing(
         shown, served_by_api = cli.run("sources"), up.items("/api/sources")
         metrics = up.metrics()
         gaps, letters = cli.lines("gaps", "--open", "--json"), cli.lines("dead-letters", "--json")
+        for_people = {words[0]: cli.out(*words) for words in (("gaps", "--open"), ("dead-letters",))}
         up.finish()
 
     assert (row["state"], row["source"], row["venue"], row["symbol"]) == (
@@ -91,7 +92,15 @@ def test_sources_open_gaps_and_a_dead_letter_say_which_trades_are_missing(
     )
     assert (other["state"], other["age_s"], other["gaps_open"], other["refused"]) == ("live", None, 0, 0)
     assert "the clock here is" in shown.stderr and "behind that of binance" in shown.stderr
-    assert KEY in shown.stdout
+    assert f"{KEY}  live" in shown.stdout and "/120" in shown.stdout
+    assert max(map(len, shown.stdout.splitlines())) <= 80
+    lines = [line.split(maxsplit=5)[5] for line in for_people["gaps"].splitlines()[1:]]
+    assert [" ".join(line.split()) for line in lines] == [
+        "31 final these trades are nowhere to be had",
+        "71 to 75 final these trades are nowhere to be had",
+    ]
+    (line,) = for_people["dead-letters"].splitlines()[1:]
+    assert line.split(maxsplit=2)[2].rstrip().split(maxsplit=2) == [KEY, "31", "price 0 is not above 0"]
     assert [one["market"] for one in served_by_api] == [KEY, "binance:ETH/USDT"]
     assert served_by_api[0].keys() == row.keys() and served_by_api[0]["gaps_final"] == 2
     assert metrics["tcpd_source_gaps", "final", "BTC/USDT", "binance"] == 2
@@ -102,7 +111,7 @@ def test_sources_open_gaps_and_a_dead_letter_say_which_trades_are_missing(
     assert (letter["market"], letter["venue_id"]) == (KEY, "31"), (
         "why that one is missing, and what came of it"
     )
-    assert letter["reason"] == "0 is not above 0"
+    assert letter["reason"] == "price 0 is not above 0"
     assert json.loads(cli.line("dead-letters", "show", letter["id"])["data"])["p"] == "0"
 
 
@@ -119,7 +128,8 @@ def test_an_empty_home_a_venue_that_was_never_there_and_a_killed_collector_each_
     served.call("binance", "strike", Refuse(("markets",), None, 503))
     with Running(cli, "collect", "--feed", KEY) as collect:
         collect.until(lambda: KEY in sources(cli) and sources(cli)[KEY]["last_error"], "a failure")
-        row = sources(cli)[KEY]
+        row, words = sources(cli)[KEY], cli.run("sources").stderr
+        assert words.count(row["reason"]) == 1 and f"{KEY} is down: {row['reason']}\n" in words
         assert (
             row["state"] == "down"
             and "OperationFailed" in row["reason"]

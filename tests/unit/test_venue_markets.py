@@ -166,10 +166,10 @@ def test_an_unknown_symbol_is_refused_with_the_nearest(binance: Told) -> None:
 
 
 def test_units_are_exact_or_refused() -> None:
-    assert units("61123.01000000", 2) == 6112301
-    assert units("1E-5", 5) == 1
+    assert units("61123.01000000", 2, "price") == 6112301
+    assert units("1E-5", 5, "size") == 1
     with pytest.raises(OffScaleError, match=r"0.015 has more than 2 decimals"):
-        units("0.015", 2)
+        units("0.015", 2, "price")
     for text in ("0", "-1", "0.00", None, "", "NaN", "Infinity", "1,5"):
         with pytest.raises(ValueError, match=r"is no number|is not above 0"):
-            units(text, 2)
+            units(text, 2, "price")

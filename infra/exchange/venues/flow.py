@@ -150,8 +150,8 @@ class Flow:
                 raise ValueError(f"time {time} is of before 2009: at least {EARLIEST} is taken")
             if time > latest:
                 raise ValueError(f"time {time} is ahead of the venue's clock: at most {latest} is taken")
-            price = units(told["price"], self.market.price_scale)
-            size = units(told["amount"], self.market.size_scale)
+            price = units(told["price"], self.market.price_scale, "price")
+            size = units(told["amount"], self.market.size_scale, "size")
             kind = KINDS.get(str(told["side"]), int(RowKind.TRADE))
             read_id = _id if self._is_ordered else wide_id
             return Trade(read_id(told["id"]), time, kind, price, size)

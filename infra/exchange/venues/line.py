@@ -99,9 +99,12 @@ class Line(Socket):
         status = getattr(error.args[0] if error.args else None, "status", 0)
         if status in NOT_SERVED:
             raise NotServedError(f"not served from here: HTTP {status}") from error
+        reason = str(error)[:REASON_LENGTH_MAX] or type(error).__name__
         if self.watch.subscribed or not self._reason:
-            self._lost_at, self._reason = now, str(error)[:REASON_LENGTH_MAX] or type(error).__name__
-            self._provider.failed(f"connection lost: {self._reason}")
+            self._lost_at, self._reason = now, reason
+            self._provider.failed(f"connection lost: {reason}")
+        else:
+            self._provider.failed(f"connecting failed: {reason}")
         self.reconnects += self.watch.subscribed
         self._is_deaf = self._is_deaf and self.watch.subscribed
         self.watch.subscribed = False

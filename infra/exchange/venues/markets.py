@@ -137,18 +137,18 @@ def listed(found: Mapping[str, Mapping[str, Any]], word: str = "") -> Sequence[s
     )
 
 
-def units(text: Any, scale: int) -> int:
-    """A decimal text in units of its market's scale, never rounded. Raises `OffScaleError` for a finer one,
-    `ValueError` for none above 0."""
+def units(text: Any, scale: int, of: str) -> int:
+    """A decimal text in units of its market's scale, never rounded; it is the `of` of a trade. Raises
+    `OffScaleError` for a finer one, `ValueError` for none above 0."""
     try:
         value = EXACT.scaleb(Decimal(text), scale)
         if value.adjusted() > DIGITS_MAX:
             raise ValueError
         whole = int(value)
     except (ArithmeticError, TypeError, ValueError):
-        raise ValueError(f"{text!r} is no number that there is room for") from None
+        raise ValueError(f"{of} {text!r} is no number that there is room for") from None
     if whole != value:
-        raise OffScaleError(f"{text} has more than {scale} decimals, its market's scale")
+        raise OffScaleError(f"{of} {text} has more than {scale} decimals, its market's scale")
     if whole <= 0:
-        raise ValueError(f"{text} is not above 0")
+        raise ValueError(f"{of} {text} is not above 0")
     return whole

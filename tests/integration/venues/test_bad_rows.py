@@ -26,12 +26,12 @@ from tests.venues.faults import (
 FINER = "finer than its market's scales, also as the venue tells them now"
 AHEAD = "is ahead of the venue's clock"
 BAD: list[tuple[Fault, str]] = [
-    (Altered("price", "0"), "0 is not above 0"),
-    (Altered("price", "-1"), "-1 is not above 0"),
+    (Altered("price", "0"), "price 0 is not above 0"),
+    (Altered("price", "-1"), "price -1 is not above 0"),
     (Altered("price", "much"), "'much' is no number"),
     (Altered("price", "NaN"), "'NaN' is no number"),
     (Altered("price", "1e300"), "'1e300' is no number that there is room for"),
-    (Altered("size", "0.00000"), "0.00000 is not above 0"),
+    (Altered("size", "0.00000"), "size 0.00000 is not above 0"),
     (Altered("price", "0.001"), FINER),
     (Altered("market", "FOOUSDT"), "unknown symbol 'FOOUSDT'"),
     (Ahead(60_000), AHEAD),
@@ -76,7 +76,7 @@ def test_a_row_that_cannot_be_is_a_dead_letter_and_the_true_one_is_fetched(
 def test_a_row_that_cannot_be_by_rest_either_is_a_final_gap_to_the_next_good_one(
     kind: type[FakeVenue], log: Log, strategies: Any
 ) -> None:
-    wrong = {"BTC": "0 is not above 0", "ETH": FINER, "SOL": AHEAD}
+    wrong = {"BTC": "price 0 is not above 0", "ETH": FINER, "SOL": AHEAD}
     trades = {base: short(kind, 200, base) for base in wrong}
     bad = {base: its[70] for base, its in trades.items()}
     bad["BTC"] = bad["BTC"]._replace(price="0")

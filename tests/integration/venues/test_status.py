@@ -55,6 +55,17 @@ def test_cuts_repeats_pages_and_the_last_error_are_told(log: Log) -> None:
     asyncio.run(test())
 
 
+def test_a_connection_that_is_refused_again_and_again_is_the_last_error_by_its_status(log: Log) -> None:
+    async def test() -> None:
+        async with Binance() as venue, collecting(log, at_start(venue)) as collected:
+            await collected.live(BTC)
+            await venue.strike(Refuse(("socket",), None, 503))
+            await venue.strike(Close())
+            await collected.until(lambda: "connecting failed: 503" in str(status(collected).trouble))
+
+    asyncio.run(test())
+
+
 def test_what_rest_refuses_is_the_last_error_by_its_market(log: Log) -> None:
     async def test() -> None:
         async with Binance() as venue, collecting(log, at_start(venue)) as collected:
