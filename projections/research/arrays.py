@@ -1,6 +1,8 @@
 """Arrays as long as the bars: made where there is room for them, and gone through a stretch at a time."""
 
+import math
 from collections.abc import Iterator
+from mmap import mmap
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -18,6 +20,13 @@ class Zeros(Protocol):
 
 
 IN_MEMORY: Final[Zeros] = np.zeros
+
+
+def passing(shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    """Zeros whose pages go back to the machine with the array; those of malloc stay with the thread that had
+    them."""
+    kind = np.dtype(dtype)
+    return np.ndarray(shape, kind, mmap(-1, max(1, math.prod(shape) * kind.itemsize)))
 
 
 def stretches(count: int, beyond: int = 0) -> Iterator[slice]:

@@ -16,6 +16,7 @@ import numpy as np
 
 from projections.research import tally
 from projections.research.account import BOT, HAPPENED, MARK, ROOM
+from projections.research.arrays import passing
 from projections.research.columns import I8, At, Floats, Vouched
 from projections.research.daily import DAY_NS, days_of
 from projections.research.decide import MODES, RUNNING
@@ -133,7 +134,7 @@ class Sets:
         first, prepared = self._at, self._prepared
         days = days_of(prepared.ends[first:last])
         self._day_bars, before = days.last + first, self._days_before(days.ends)
-        self.days = np.empty((len(self.bots), len(days.ends)), np.int64)
+        self.days = passing((len(self.bots), len(days.ends)), np.int64)
         for event in _events(prepared, first, last):
             self._until(event.bar)
             self._meet(event)
@@ -271,9 +272,9 @@ class _Room:
     as they go; and the `columns` of the indicators, so many rows each."""
 
     def __init__(self, count: int, rows: Sequence[int]) -> None:
-        self.columns = [np.empty((most, PIECE)) for most in rows]
-        self.bars = np.empty(count * PIECE, np.int64)
-        self.targets = np.empty(count * PIECE)
+        self.columns = [passing((most, PIECE), np.float64) for most in rows]
+        self.bars = passing((count * PIECE,), np.int64)
+        self.targets = passing((count * PIECE,), np.float64)
         self.rows = np.zeros(count + 1, np.int64)
         self.at, self.fault = np.zeros(2, np.int64), np.zeros(1)
         self.words = np.zeros(SCRATCH, np.uint64)

@@ -241,6 +241,18 @@ def _over(
             i += 1
 
 
+@njit(INT(_STEPS, _TRADES, INT, INT), **INLINED)
+def _read(bars: Records, trades: Records, first: int, last: int) -> int:
+    """Bars and their trades in order, so that memory sends many at once; sets then find them in the cache,
+    and would else wait for each alone."""
+    read = 0
+    for i in range(first, last):
+        if bars[i].trade >= 0:
+            one = trades[bars[i].trade]
+            read |= one.place | one.next
+    return read
+
+
 @njit(
     types.void(
         VECTOR, WORDS, types.int64[:, ::1], _BOT[::1], _TALLY[::1], _TRIP[::1], FLOAT, BOOL, _STEPS, _TRADES,
@@ -262,6 +274,7 @@ def over_changes(
     UTC days end, of which `day` is the first here, and `days` i8[S, D] the equity there. `walk`, `marks`
     (without rows) and `out` are room to work in.
     """
+    walk[0].low = _read(bars, trades, first, last)  # or the compiler leaves it out
     for s in range(bots.shape[0]):
         v, own = walk[0], slice(rows[s], rows[s + 1])
         v.low, v.high, v.day = _NONE_LOW, _NONE_HIGH, day
