@@ -1,6 +1,7 @@
 """What may be missing of a market, and what of that was filled in: the account that the fold and those who
 only look at a journal keep alike."""
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 
 from msgspec import Struct
@@ -45,7 +46,9 @@ class Gaps:
             )
         if isinstance(event, Gap):
             _check_ids(event)
-        outside, inside = self._cut(event)
+        first = bisect_right(self.known, start, key=lambda gap: gap.end)
+        stop = bisect_left(self.known, end, key=lambda gap: gap.start)
+        outside, inside = _cut(self.known[first:stop], event)
         if isinstance(event, Gap):
             reason = event.reason[:REASON_LENGTH_MAX]
             inside = [KnownGap(start, end, reason, event.final, False, event.first_id, event.last_id)]
@@ -56,27 +59,33 @@ class Gaps:
                 f"({start}, {end}] of {event.market} was filled in, but no gap is known there: append the gap"
                 f" first. Of a market the newest {KEPT_MAX} are known"
             )
-        self._set(_newest(_joined(sorted([*outside, *inside], key=lambda gap: gap.start))))
+        self._put(first, stop, sorted([*outside, *inside], key=lambda gap: gap.start))
+
+    def _put(self, first: int, stop: int, gaps: list[KnownGap]) -> None:
+        """In the place of those that are known from `first` to before `stop`; their neighbours may join."""
+        before, behind = max(first - 1, 0), stop + 1
+        joined = _joined([*self.known[before:first], *gaps, *self.known[stop:behind]])
+        self._set([*self.known[:before], *joined, *self.known[behind:]])
+        if max(len(self.open), len(self.known) - len(self.open)) > KEPT_MAX:
+            self._set(_newest(self.known))
 
     def _set(self, known: list[KnownGap]) -> None:
         self.known = known
         self.open = [gap for gap in known if not gap.filled]
 
-    def _cut(self, event: Gap | GapFilled) -> tuple[list[KnownGap], list[KnownGap]]:
-        """What is known outside of an event's (start, end], and inside."""
-        start, end = event.start, event.end
-        outside: list[KnownGap] = []
-        inside: list[KnownGap] = []
-        for gap in self.known:
-            if gap.end <= start or gap.start >= end:
-                outside.append(gap)
-                continue
-            inside.append(replace(gap, start=max(gap.start, start), end=min(gap.end, end)))
-            if gap.start < start:
-                outside.append(_rest(gap, event, gap.start, start))
-            if gap.end > end:
-                outside.append(_rest(gap, event, end, gap.end))
-        return outside, inside
+
+def _cut(known: Iterable[KnownGap], event: Gap | GapFilled) -> tuple[list[KnownGap], list[KnownGap]]:
+    """What of those that an event's (start, end] meets is outside of it, and inside."""
+    start, end = event.start, event.end
+    outside: list[KnownGap] = []
+    inside: list[KnownGap] = []
+    for gap in known:
+        inside.append(replace(gap, start=max(gap.start, start), end=min(gap.end, end)))
+        if gap.start < start:
+            outside.append(_rest(gap, event, gap.start, start))
+        if gap.end > end:
+            outside.append(_rest(gap, event, end, gap.end))
+    return outside, inside
 
 
 def _check_ids(gap: Gap) -> None:

@@ -80,6 +80,21 @@ def test_the_newest_open_gaps_are_kept_however_many_are_filled():
     assert [one.start for one in gaps.open] == [20 * n for n in range(7, KEPT_MAX + 7)]
 
 
+def test_a_word_on_one_of_many_gaps_leaves_the_others_as_they_are():
+    gaps = account(*(gap(10 * n, 10 * n + 5) for n in range(1, 100)))
+    others = [one for one in gaps.known if one.start != 500]
+    gaps.note(filled(500, 505))
+    assert all(
+        one is other for one, other in zip([g for g in gaps.known if g.start != 500], others, strict=True)
+    )
+    gaps.note(gap(505, 510))
+    assert [(one.start, one.end, one.filled) for one in gaps.known[48:51]] == [
+        (490, 495, False),
+        (500, 505, True),
+        (505, 515, False),
+    ]
+
+
 words = st.lists(st.tuples(st.integers(0, 20), st.integers(1, 9), st.booleans()), max_size=20)
 
 
