@@ -51,11 +51,27 @@ def gaps(log: Log, *, only_open: bool) -> list[tuple[str, KnownGap]]:
 
 def source_state(log: Log, source: str) -> JournalState:
     """What `streams.journal.scan` says of one source, without reading what is folded already."""
-    state = JournalState()
-    for partition in range(log.partitions):
-        start = _folded(log, partition, state, source)
-        scan(log, [partition], start=start, source=source, state=state)
-    return state
+    return SourceView(log, source).read()
+
+
+class SourceView:
+    """The same of one source again and again: what was read once is not read again."""
+
+    def __init__(self, log: Log, source: str) -> None:
+        self._log, self._source, self._state = log, source, JournalState()
+        self._read: dict[int, int] = {}
+        """By partition, the offset behind what was read."""
+
+    def read(self) -> JournalState:
+        """Always the same object, as the journal stands now. Raises `LogError`."""
+        for partition in range(self._log.partitions):
+            start = self._read.get(partition)
+            if start is None:
+                start = _folded(self._log, partition, self._state, self._source)
+            stop = self._log.highwater(JOURNAL, partition)
+            scan(self._log, [partition], start=start, stop=stop, source=self._source, state=self._state)
+            self._read[partition] = max(start, stop)
+        return self._state
 
 
 def import_state(log: Log, key: str, sources: Collection[str]) -> JournalState:

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import stamina
 
-from infra.commands.journal_view import source_state
+from infra.commands.journal_view import SourceView
 from infra.exchange.asked import asked_of, nowhere, parted
 from infra.exchange.counts import Counts
 from infra.exchange.feed import Feed, Processed, merged
@@ -37,6 +37,7 @@ from infra.process.errors import named
 from projections.fold.kernel import TIME_MAX
 from projections.fold.specification import check_specification
 from streams.events import Gap, GapFilled, JournalEvent, Market, TickBatch
+from streams.gaps import Gaps
 from streams.journal import JournalState, JournalWriter, Reached, lost_entry, next_epoch
 from streams.log import Log
 from streams.records import Entry, Position, partition_of
@@ -49,8 +50,6 @@ CLOCK_S = 1.0
 QUEUE_MESSAGES = 64
 """Messages that wait for the log; a provider that is faster waits with them. Those of a file are
 big."""
-
-
 LATE_S = 2.0
 AHEAD_S = 5.0
 WAIT_S_MAX = 60.0
@@ -95,6 +94,7 @@ class DataCollector:
         self._late: dict[str, asyncio.Future[Sequence[Market]]] = {}
         """Providers that had not said what they have when the others began."""
         self._feeds: dict[str, Feed] = {}
+        self._views: dict[str, SourceView] = {}
         self._connected: set[str] = set()
         self._failed: dict[str, str] = {}
         self._newest: dict[str, int] = {}
@@ -118,6 +118,7 @@ class DataCollector:
         writer = JournalWriter(
             self._log, name, next_epoch(self._state.source(name).epoch), self._state.newest
         )
+        self._views[name] = SourceView(self._log, name)
         states = FeedStates(name, self._state.feeds)
         self._feeds[name] = Feed(
             provider, writer, self._log.partitions, states, Counts(self._state.gaps, self._now_s())
@@ -332,9 +333,9 @@ class DataCollector:
 
     async def _again(self, name: str) -> list[Market]:
         """The markets of a provider that failed or is late. Raises `ProviderFailedError`."""
-        state = await asyncio.to_thread(source_state, self._log, name)
+        state = await asyncio.to_thread(self._views[name].read)
         self._state.sources[name] = state.source(name)
-        self._state.gaps |= state.gaps
+        self._state.gaps |= {key: Gaps(gaps.known) for key, gaps in state.gaps.items()}
         kept = await self._specified(name, await (self._late.pop(name, None) or self._ask(name)))
         if not kept:
             why = "; ".join(self._feeds[name].provider.why_not.values())

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from msgspec.structs import replace
@@ -14,6 +15,7 @@ from infra.commands import BotManager
 from infra.commands.given import RefusedError, sizing_of
 from infra.commands.journal_view import (
     WINDOW_RECORDS,
+    SourceView,
     import_state,
     registrations,
     source_state,
@@ -337,6 +339,33 @@ def test_a_source_stands_where_a_scan_of_the_whole_journal_says(
     assert known.source("feed").epoch == scanned.source("feed").epoch == 0
     assert known.source("feed").reached == scanned.source("feed").reached
     assert watermark(log) == START + 240 * 10**9
+
+
+class Counting:
+    """A log that counts the records that are read."""
+
+    def __init__(self, log: Log) -> None:
+        self._log, self.read_records = log, 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._log, name)
+
+    def read(self, *where: Any) -> Iterator[Record]:
+        for record in self._log.read(*where):
+            self.read_records += 1
+            yield record
+
+
+def test_a_source_that_is_looked_at_again_is_read_from_there_on(log: Log, market: JournalWriter) -> None:
+    counting = Counting(log)
+    again = SourceView(cast(Log, counting), "feed")
+    for second in range(130, 190, 10):
+        market.append(batch(MARKET, [(second, 102, 5)], ids=[second]), key=MARKET.key)
+        counting.read_records = 0
+        state, anew = again.read(), source_state(log, "feed")
+        assert state.source("feed") == anew.source("feed")
+        assert (state.markets, state.epochs) == (anew.markets, anew.epochs)
+        assert counting.read_records == 1 or second == 130
 
 
 def test_a_market_is_as_far_in_time_as_its_newest_row(log: Log, market: JournalWriter) -> None:
