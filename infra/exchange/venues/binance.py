@@ -74,14 +74,14 @@ class Binance:
     async def newest(self, exchange: Any, symbol: str) -> Page:
         return await self._page(exchange, symbol)
 
-    async def trades_from(self, exchange: Any, symbol: str, first: int) -> Page:
-        return await self._page(exchange, symbol, fromId=first)
+    async def trades_from(self, exchange: Any, symbol: str, first: int, stop: int) -> Page:
+        return await self._page(exchange, symbol, min(stop - first, self.page), fromId=first)
 
     async def trades_behind(self, exchange: Any, symbol: str, last: int) -> tuple[Page, bool]:
-        page = await self.trades_from(exchange, symbol, last)
+        page = await self.trades_from(exchange, symbol, last, last + self.page)
         return page, len(page) < self.page
 
-    async def _page(self, exchange: Any, symbol: str, **asked: Any) -> Page:
-        """1,000 at most, by id. Its ids are the stream's; those of `aggTrades`, ccxt's choice, are not."""
+    async def _page(self, exchange: Any, symbol: str, most: int = page, **asked: Any) -> Page:
+        """By id, 1,000 at most. Its ids are the stream's; those of `aggTrades`, ccxt's choice, are not."""
         asked["fetchTradesMethod"] = "publicGetHistoricalTrades"
-        return await exchange.fetch_trades(symbol, None, self.page, asked)
+        return await exchange.fetch_trades(symbol, None, most, asked)

@@ -82,7 +82,7 @@ class Bybit:
             raise ValueError(f"its answer is no page of trades: {str(answer)[:80]!r}")
         return [exchange.parse_trade(row, market) for row in reversed(rows)]
 
-    async def trades_from(self, exchange: Any, symbol: str, first: int) -> Page:
+    async def trades_from(self, exchange: Any, symbol: str, first: int, stop: int) -> Page:
         raise NotImplementedError("its ids tell no order")
 
     async def trades_behind(self, exchange: Any, symbol: str, last: int) -> tuple[Page, bool]:

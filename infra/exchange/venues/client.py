@@ -150,8 +150,8 @@ class VenueClient:
         self._sent()
         return await self._fetch(*args, **named)
 
-    async def trades_from(self, symbol: str, first: int) -> Page:
-        return _read(await self.rest.ask(lambda: self._venue.trades_from(self.exchange, symbol, first)))
+    async def trades_from(self, symbol: str, first: int, stop: int) -> Page:
+        return _read(await self.rest.ask(lambda: self._venue.trades_from(self.exchange, symbol, first, stop)))
 
     async def trades_behind(self, symbol: str, last: int) -> tuple[Page, bool]:
         page, is_newest = await self.rest.ask(lambda: self._venue.trades_behind(self.exchange, symbol, last))

@@ -172,9 +172,9 @@ class Filler:
     async def _fill(self, flow: Flow, sequence: TradeSequence, hole: Hole) -> None:
         """A page of what a hole misses."""
         assert hole.wanted is not None
-        first, _ = hole.wanted
+        first, stop = hole.wanted
         asked = first - 1 if sequence.starting and first > 0 else first
-        page = flow.fetched(await self._client.trades_from(flow.market.symbol, asked), asked)
+        page = flow.fetched(await self._client.trades_from(flow.market.symbol, asked, stop), asked)
         tries = hole.answered(first, page)
         sequence.answered(page, int(self._now() * 1e9))
         if tries:
@@ -268,4 +268,5 @@ class Filler:
     async def _another(self, flow: Flow, first: int) -> list[Trade]:
         """A further page."""
         await self._one_more()
-        return flow.fetched(await self._client.trades_from(flow.market.symbol, first), first)
+        stop = first + self._venue.page
+        return flow.fetched(await self._client.trades_from(flow.market.symbol, first, stop), first)

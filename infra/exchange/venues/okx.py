@@ -69,15 +69,16 @@ class Okx:
     async def newest(self, exchange: Any, symbol: str) -> Page:
         return await self._page(exchange, symbol)
 
-    async def trades_from(self, exchange: Any, symbol: str, first: int) -> Page:
-        return await self._page(exchange, symbol, after=first + self.page)
+    async def trades_from(self, exchange: Any, symbol: str, first: int, stop: int) -> Page:
+        most = min(stop - first, self.page)
+        return await self._page(exchange, symbol, after=first + most, limit=most)
 
     async def trades_behind(self, exchange: Any, symbol: str, last: int) -> tuple[Page, bool]:
         """The newest of those behind `last`; where they are more than a page, those next to it as well."""
         newest = await self._page(exchange, symbol, before=last - 1)
         if len(newest) < self.page:
             return newest, True
-        return [*await self.trades_from(exchange, symbol, last), *newest], True
+        return [*await self.trades_from(exchange, symbol, last, last + self.page), *newest], True
 
     async def _page(self, exchange: Any, symbol: str, **asked: int) -> Page:
         """100 at most, before the id `after`, or the newest, which are behind the id `before`.

@@ -66,8 +66,8 @@ class Venue(Protocol):
         """The newest trades. Raises what ccxt raises, as the next two."""
         ...
 
-    async def trades_from(self, exchange: Any, symbol: str, first: int) -> Page:
-        """Those of the ids from `first` on, a page of them; there may be older ones among them."""
+    async def trades_from(self, exchange: Any, symbol: str, first: int, stop: int) -> Page:
+        """Those of the ids first ≤ id < stop, a page of them; there may be others among them."""
         ...
 
     async def trades_behind(self, exchange: Any, symbol: str, last: int) -> tuple[Page, bool]:

@@ -45,6 +45,21 @@ def test_what_the_venue_does_not_have_any_more_is_a_final_gap_and_nothing_else_i
     assert set(incomplete) == {(START + 2 * MINUTE) * MS}
 
 
+def test_no_more_trades_are_asked_for_than_are_missing(numbered: type[FakeVenue], log: Log) -> None:
+    trades = short(numbered, 300)
+
+    async def test() -> None:
+        async with numbered() as venue, collecting(log, at(venue, START)) as collected:
+            await collected.live()
+            before = len(venue.asked("trades"))
+            await venue.play(venue.frames(trades), script=[(70, LeaveOut(5))])
+            await collected.has(300)
+            assert {request.query["limit"] for request in venue.asked("trades")[before:]} == {"5"}
+
+    asyncio.run(test())
+    assert without_origin(rows(log)) == expected(trades)
+
+
 def test_live_rows_do_not_wait_longer_than_they_should_and_the_hole_is_filled_behind_them(
     numbered: type[FakeVenue], log: Log, strategies: Any
 ) -> None:
