@@ -1,7 +1,7 @@
 """A connection has proven what came through it, and is asked, given up and dialled anew in time."""
 
 from infra.exchange.venues.filling import Allowance
-from infra.exchange.venues.watching import LOOKS, RENEW_AT_LAST_S, RENEW_S, Act, Watch
+from infra.exchange.venues.watching import LOOKS, PING_AGAIN_S, RENEW_AT_LAST_S, RENEW_S, Act, Watch
 from streams.events import MINUTE_NS
 
 SECOND = 1_000_000_000
@@ -71,6 +71,17 @@ def test_one_late_look_gives_no_connection_up() -> None:
     of.ping(10.0, None)
     assert [of.act(60.0, None) for _ in range(LOOKS)] != ["deaf"] * LOOKS
     assert of.act(60.0, None) == "deaf"
+
+
+def test_a_connection_that_is_looked_at_seldom_is_given_up_too() -> None:
+    """Each look finds the last ping so old that another one is due."""
+    of, acts = watch(), []
+    for look in range(LOOKS + 2):
+        now = 10.0 + look * (PING_AGAIN_S + 1)
+        acts.append(of.act(now, None))
+        if acts[-1] == "ping":
+            of.ping(now, None)
+    assert acts == ["ping"] * (LOOKS + 1) + ["deaf"]
 
 
 def test_a_venue_that_sends_and_answers_no_ping_is_not_given_up() -> None:

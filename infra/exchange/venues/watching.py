@@ -11,7 +11,8 @@ from streams.events import MINUTE_NS
 
 PONG_S = 2.0
 LOOKS = 5
-"""A connection is given up after so many looks at it: one late look proves that this process was slow."""
+"""A connection is given up after so many looks at it since it was asked first: one late look proves that this
+process was slow."""
 PING_AGAIN_S = 20.0
 RENEW_S = 23 * 3600.0
 RENEW_AT_LAST_S = RENEW_S + 1800.0
@@ -61,7 +62,9 @@ class Watch:
     def ping(self, now: float, venue_now: int | None) -> bytes:
         """A ping goes out with the text that this returns."""
         token = b"%d" % next(self._tokens)
-        self._ping, self._looks = (token, now, venue_now), 0
+        if self._ping is None:
+            self._looks = 0
+        self._ping = token, now, venue_now
         return token
 
     def pong(self, token: bytes, now: float) -> None:
