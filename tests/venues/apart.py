@@ -14,6 +14,7 @@ import os
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, closing
+from copy import copy
 from functools import cache
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext
@@ -24,8 +25,10 @@ import numpy as np
 import stamina
 
 from infra.exchange.collector import DataCollector, Processed
+from infra.exchange.venues import watching
 from infra.exchange.venues.known import VENUES
 from infra.exchange.venues.provider import VenueProvider
+from infra.exchange.venues.venue import Venue
 from streams.backends import open_log
 from streams.journal import scan
 from streams.ticks import is_trade
@@ -182,8 +185,18 @@ def _processes() -> ForkServerContext:
 # In the process of its own
 
 
+PONG_S = 0.1
+"""So many real seconds an answer over loopback may take, however fast clocks go."""
+
+
 class _Unlimited(VenueProvider):
-    """Where clocks go faster than real ones, ccxt's own limit, which goes by those, is out of place."""
+    """Where clocks go faster than real ones, limits that go by those are out of place: ccxt's own, and that
+    of pages, whose waits are real."""
+
+    def __init__(self, venue: Venue, **given: Any) -> None:
+        unlimited = copy(venue)
+        unlimited.pages_a_minute = 10**6
+        super().__init__(unlimited, **given)
 
     async def _opened_markets(self) -> Any:
         found = await super()._opened_markets()
@@ -240,6 +253,8 @@ class _Collector(DataCollector):
 
 def _collect(task: Task, pipe: Connection) -> None:
     stamina.set_testing(task.impatient, attempts=10**9)
+    if task.pace > 1:
+        watching.PONG_S = watching.PING_AGAIN_S = PONG_S * task.pace
     asyncio.run(_run(task, pipe))
 
 

@@ -42,8 +42,9 @@ def listed(count: int) -> list[dict[str, object]]:
 
 
 def poisson(markets: int, every_s: float, start: int, seconds: int) -> Iterator[Trade]:
-    """Trades of the markets by chance, one of each in about `every_s`, from `start` (ms) on."""
-    chance, ids, at = random.Random(markets), dict.fromkeys(names(markets), 0), float(start)
+    """Trades of the markets by chance, one of each in about `every_s`, from `start` (ms) on; each has had one
+    before."""
+    chance, ids, at = random.Random(markets), dict.fromkeys(names(markets), 1), float(start)
     while (at := at + chance.expovariate(markets / every_s / 1000)) < start + seconds * 1000:
         name = chance.choice(list(ids))
         ids[name] += 1
@@ -77,29 +78,32 @@ async def hour(folder: Path, seconds: int = HOUR_S) -> tuple[list[Sample], int]:
             return await _played(venue, collector, venue.frames(trades), (), 1.0, seconds / SAMPLES)
 
 
-def fault_a_minute() -> Iterator[tuple[At, Fault]]:
+def fault_a_minute(seconds: int) -> Iterator[tuple[At, Fault]]:
     """Of all kinds that lose nothing for good."""
     chance = random.Random(48)
-    for minute in range(1, DAYS_S // 60):
+    for minute in range(1, seconds // 60):
         kind = chance.choice([kind for kind in KINDS if kind != "burst"])
         for fault in (Heal(), *KINDS[kind](chance, MOST)):
             yield At(minute * 60_000), fault
 
 
-async def days(folder: Path) -> tuple[list[Sample], int]:
+async def days(folder: Path, seconds: int = DAYS_S) -> tuple[list[Sample], int]:
     """48 hours of 20 markets, each with a trade in ten seconds. Returns as `hour`."""
     start = 1_700_000_040_000
     async with Binance(listed(DAYS_SYMBOLS)) as venue:
         clocks = folder / "clocks"
         venue.clock = SharedClock(Clocks(clocks))
         venue.stand_at(start)
+        venue.publish(
+            Trade(f"{name}USDT", "1", start, "100.00", "1.00000", "buy") for name in names(DAYS_SYMBOLS)
+        )
+        frames = venue.frames(poisson(DAYS_SYMBOLS, DAYS_EVERY_S, start, seconds))
         feeds = [f"binance:{name}/USDT" for name in names(DAYS_SYMBOLS)]
         async with apart(folder, [venue], feeds, clocks=clocks, pace=PACE, impatient=True) as collector:
             for name in names(DAYS_SYMBOLS):
                 await venue.watched(f"{name}USDT")
-            trades = poisson(DAYS_SYMBOLS, DAYS_EVERY_S, start, DAYS_S)
-            script = list(fault_a_minute())
-            return await _played(venue, collector, venue.frames(trades), script, PACE, 5.0)
+                await venue.asked_since_watched(f"{name}USDT")
+            return await _played(venue, collector, frames, list(fault_a_minute(seconds)), PACE, 5.0)
 
 
 async def _played(
@@ -111,13 +115,14 @@ async def _played(
     every_s: float,
 ) -> tuple[list[Sample], int]:
     samples: list[Sample] = []
+    before = len(venue.published)
     print(f"{'s':>7s} {'MB':>8s} {'fds':>6s} {'tasks':>6s} {'cpu s':>8s} {'trades':>9s}")
     sampling = asyncio.create_task(sampled(collector, every_s, samples))
     await venue.play(frames, speed=speed, script=script)
     played_s, missing = time.monotonic(), len(venue.published)
     while missing and time.monotonic() - played_s < 120:
         await asyncio.sleep(1)
-        missing = len(venue.published) - (await _appended(collector))
+        missing = len(venue.published) - before - (await _appended(collector))
     sampling.cancel()
     return samples, missing
 
