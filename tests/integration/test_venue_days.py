@@ -20,6 +20,7 @@ from streams.topics import JOURNAL
 from tests.journal import emitted, fold
 from tests.parity import compared
 from tests.venues.binance import Binance
+from tests.venues.bybit import Bybit
 from tests.venues.collected import (
     Collected,
     candles,
@@ -33,6 +34,7 @@ from tests.venues.collected import (
 )
 from tests.venues.fake import FakeVenue
 from tests.venues.faults import Cut, Delisted, Down, Fault, HalfOpen, Heal, LeaveOut, Refuse
+from tests.venues.okx import Okx
 from tests.venues.paced import played
 from tests.venues.trades import Trade, made
 
@@ -143,10 +145,11 @@ def test_no_minute_closes_of_a_quiet_pair_whose_connection_is_half_open(log: Log
 # ------------------------------------------------------------ a pace
 
 
+@pytest.mark.parametrize("kind", [Binance, Okx, Bybit], ids=lambda kind: kind.name)
 def test_a_recording_at_a_hundred_times_its_pace_is_in_the_journal_to_the_digit_and_in_order(
-    log: Log, shared_data: Path
+    kind: type[FakeVenue], log: Log, shared_data: Path
 ) -> None:
-    assert asyncio.run(played(log, shared_data, 100.0)) == 19_904
+    assert asyncio.run(played(log, shared_data, 100.0, kind)) == 19_904
 
 
 # ------------------------------------------------------------ a connection that ends

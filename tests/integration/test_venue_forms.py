@@ -3,7 +3,7 @@ digit; what is none is a dead letter, and the trades that it stood for are fetch
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,15 +12,28 @@ from typing import Any, NamedTuple
 import pytest
 import stamina
 
+from infra.exchange.venues.raw import RawFrames
 from streams.backends import open_log
+from streams.events import Market
 from streams.log import Log
+from tests.venues import recorded
 from tests.venues.binance import Binance
 from tests.venues.bybit import Bybit
-from tests.venues.collected import Collected, collecting, expected, letters, open_gaps, rows, without_origin
+from tests.venues.collected import (
+    Collected,
+    collecting,
+    events,
+    expected,
+    letters,
+    open_gaps,
+    rows,
+    without_origin,
+)
 from tests.venues.connection import Connection, text_frame
 from tests.venues.fake import FakeVenue
 from tests.venues.okx import Okx
-from tests.venues.trades import Trade
+from tests.venues.serve import stepped
+from tests.venues.trades import Frame, Trade, made
 
 START = 1_700_006_399_998
 """In ms; a midnight is 2 ms later."""
@@ -29,6 +42,13 @@ START = 1_700_006_399_998
 @pytest.fixture
 def log(tmp_path: Path) -> Iterator[Log]:
     log = open_log(f"embedded://{tmp_path}/log", partitions=1)
+    yield log
+    log.close()
+
+
+@pytest.fixture
+def other_log(tmp_path: Path) -> Iterator[Log]:
+    log = open_log(f"embedded://{tmp_path}/other", partitions=1)
     yield log
     log.close()
 
@@ -190,6 +210,10 @@ REFUSED: dict[type[FakeVenue], Refused] = {
         "an id of 65 bits": (
             lambda t: among(t, binance, binance(t[2]._replace(id=str(2**63)))),
             "64 bits",
+        ),
+        "more than there is room for": (
+            lambda t: instead(t, binance, binance(t[2]._replace(size="90071992547.40993"))),
+            "no number that there is room for",
         ),
         "microseconds": (
             lambda t: instead(t, binance, binance(t[2]._replace(time=t[2].time * 1_000))),
@@ -367,6 +391,80 @@ def test_20_000_trades_of_a_millisecond_are_all_there_in_their_order(
 
     asyncio.run(test())
     assert without_origin(rows(log)) == expected(trades) and not open_gaps(log)
+
+
+# ------------------------------------------------------------ several markets, and a recording of our own
+
+MARKETS: dict[type[FakeVenue], dict[str, str]] = {
+    Binance: {"BTC/USDT": "BTCUSDT", "ETH/USDT": "ETHUSDT", "SOL/USDT": "SOLUSDT"},
+    Okx: {
+        "BTC/USDT": "BTC-USDT",
+        "BTC/USDT:USDT": "BTC-USDT-SWAP",
+        "BTC/USD:BTC": "BTC-USD-SWAP",
+        "BTC/USD:BTC-331230": "BTC-USD-331230",
+        "PEPE/USDT": "PEPE-USDT",
+    },
+    Bybit: {
+        "BTC/USDT": "BTCUSDT",
+        "BTC/USDT:USDT": "linear:BTCUSDT",
+        "BTC/USD:BTC": "inverse:BTCUSD",
+        "1000PEPE/USDT:USDT": "linear:1000PEPEUSDT",
+    },
+}
+TINY: dict[type[FakeVenue], list[dict[str, Any]]] = {
+    Okx: [Okx.instrument("PEPE", "USDT", "1e-9", "1")],
+    Bybit: [Bybit.contract("linear", "1000PEPE", "USDT", "0.0000001", "100")],
+}
+
+
+def interleaved(venue: FakeVenue, markets: Iterable[str]) -> list[Trade]:
+    """Trades at the steps of their markets; where these are tiny, prices as 8E-7 and sizes of ten digits."""
+    found: list[Trade] = []
+    for n in range(60):
+        for place, market in enumerate(markets):
+            (trade,) = made(market, 1, start=START + n, first_id=10**9 * place + n, seed=n)
+            if "PEPE" in market:
+                trade = trade._replace(price=f"{8_124 + n}E-7", size=f"98765432{n:02}.0")
+            found.append(trade if "PEPE" in market else stepped(venue, trade))
+    return found
+
+
+async def collect(log: Log, venue: FakeVenue, frames: Sequence[Frame], **options: Any) -> list[Trade]:
+    """Returns the trades that were sent."""
+    symbols = MARKETS[type(venue)]
+    venue.stand_at(START)
+    async with collecting(log, venue, list(symbols), **options) as collected:
+        for market in symbols.values():
+            await collected.live(market)
+        await venue.play(frames)
+        for symbol in symbols:
+            await collected.has(60, symbol)
+    return venue.published
+
+
+@pytest.mark.parametrize("kind", MARKETS, ids=lambda kind: kind.name)
+def test_what_was_kept_of_several_markets_as_it_came_makes_the_same_journal_when_it_is_played(
+    kind: type[FakeVenue], log: Log, other_log: Log, tmp_path: Path
+) -> None:
+    listing = [*kind().listing.values(), *TINY.get(kind, ())]
+
+    async def test() -> list[Trade]:
+        with RawFrames(tmp_path, kind.name) as raw:
+            async with kind(listing) as venue:
+                frames = venue.frames(interleaved(venue, MARKETS[kind].values()))
+                trades = await collect(log, venue, frames, raw=raw.put)
+        async with kind(listing) as again:
+            frames = recorded.raw_frames(again, *raw.folder.iterdir())
+            await collect(other_log, again, frames)
+        return trades
+
+    trades = asyncio.run(test())
+    told = {event.symbol: event for event in events(log) if isinstance(event, Market)}
+    for symbol, market in MARKETS[kind].items():
+        scales = told[symbol].price_scale, told[symbol].size_scale
+        assert rows(log, symbol) == expected([t for t in trades if t.market == market], *scales)
+        assert rows(other_log, symbol) == rows(log, symbol)
+    assert not letters(log) and not letters(other_log)
 
 
 # ------------------------------------------------------------ a venue that takes no notice

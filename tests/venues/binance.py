@@ -68,6 +68,10 @@ class Binance(FakeVenue):
     def suspend(self, row: dict[str, Any]) -> None:
         row["status"] = "BREAK"
 
+    def steps(self, row: dict[str, Any]) -> tuple[str, str]:
+        rules = {rule["filterType"]: rule for rule in row["filters"]}
+        return rules["PRICE_FILTER"]["tickSize"], rules["LOT_SIZE"]["stepSize"]
+
     def set_steps(self, row: dict[str, Any], price: str, size: str) -> None:
         for rule in row["filters"]:
             if rule["filterType"] == "PRICE_FILTER":

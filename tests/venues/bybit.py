@@ -89,9 +89,16 @@ class Bybit(FakeVenue):
     def suspend(self, row: dict[str, Any]) -> None:
         row["status"] = "Closed"
 
+    def steps(self, row: dict[str, Any]) -> tuple[str, str]:
+        return row["priceFilter"]["tickSize"], row["lotSizeFilter"][self._size_step(row)]
+
     def set_steps(self, row: dict[str, Any], price: str, size: str) -> None:
         row["priceFilter"]["tickSize"] = price
-        row["lotSizeFilter"]["basePrecision" if row["category"] == "spot" else "qtyStep"] = size
+        row["lotSizeFilter"][self._size_step(row)] = size
+
+    @staticmethod
+    def _size_step(row: dict[str, Any]) -> str:
+        return "basePrecision" if row["category"] == "spot" else "qtyStep"
 
     def is_about(self, query: Mapping[str, str], market: str) -> bool:
         return market_of(query.get("category", ""), query.get("symbol", "")) == market

@@ -148,6 +148,10 @@ class FakeVenue(ABC):
         """A row of the listing comes to say that its market does not trade now."""
 
     @abstractmethod
+    def steps(self, row: dict[str, Any]) -> tuple[str, str]:
+        """Of price and size."""
+
+    @abstractmethod
     def set_steps(self, row: dict[str, Any], price: str, size: str) -> None: ...
 
     def is_about(self, query: Mapping[str, str], market: str) -> bool:

@@ -92,6 +92,9 @@ class Okx(FakeVenue):
     def suspend(self, row: dict[str, Any]) -> None:
         row["state"] = "suspend"
 
+    def steps(self, row: dict[str, Any]) -> tuple[str, str]:
+        return row["tickSz"], row["lotSz"]
+
     def set_steps(self, row: dict[str, Any], price: str, size: str) -> None:
         row["tickSz"], row["lotSz"] = price, size
 

@@ -1,5 +1,5 @@
 """Whether each of the 19,904 recorded trades of Binance, played at a pace, is in the journal to the digit and
-in order.
+in order; as they came, or in another venue's frames.
 
     python -m tests.venues.paced          at their own pace: 11 minutes
     python -m tests.venues.paced 100      at 100 times that
@@ -18,13 +18,16 @@ from tests.conftest import SHARED_DATA
 from tests.venues import recorded
 from tests.venues.binance import Binance
 from tests.venues.collected import collecting, expected, rows, without_origin
+from tests.venues.fake import FakeVenue
 
 
-async def played(log: Log, shared_data: Path, pace: float) -> int:
+async def played(log: Log, shared_data: Path, pace: float, kind: type[FakeVenue] = Binance) -> int:
     """Returns at how many of the trades the journal is right."""
-    trades = recorded.binance_trades(shared_data)
-    async with Binance(recorded.binance_listing(shared_data)) as venue:
-        frames = recorded.binance_frames(venue, shared_data)
+    trades = recorded.on_market(recorded.binance_trades(shared_data), kind.pair())
+    listing = recorded.binance_listing(shared_data) if kind is Binance else ()
+    async with kind(listing) as venue:
+        frames = recorded.binance_frames(venue, shared_data) if kind is Binance else venue.frames(trades)
+        trades = trades if kind.numbered else [trade for frame in frames for trade in frame.trades]
         venue.stand_at(frames[0].time)
         async with collecting(log, venue) as collected:
             await collected.live()

@@ -21,6 +21,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, suppress
+from decimal import Decimal
 from itertools import count
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -33,7 +34,7 @@ from tests.venues.bybit import Bybit
 from tests.venues.fake import FakeVenue
 from tests.venues.okx import Okx
 from tests.venues.proxy import Proxy
-from tests.venues.trades import Frame, made
+from tests.venues.trades import Frame, Trade, made
 
 VENUES: dict[str, type[FakeVenue]] = {kind.name: kind for kind in (Binance, Okx, Bybit)}
 
@@ -141,6 +142,15 @@ def _obey(names: tuple[str, ...], listings: dict[str, list[dict[str, Any]]], pip
     asyncio.run(run())
 
 
+def stepped(venue: FakeVenue, trade: Trade) -> Trade:
+    """At the steps of its market, and above 0."""
+    price, size = map(Decimal, venue.steps(venue.listing[trade.market]))
+    return trade._replace(
+        price=str(max(Decimal(trade.price) // price, 1) * price),
+        size=str(max(Decimal(trade.size) // size, 1) * size),
+    )
+
+
 def _endless(venue: FakeVenue) -> Iterator[Frame]:
     """A trade every 100 ms of each market, from now on: one walk a market, without an end."""
     start = time.time_ns() // 1_000_000
@@ -152,7 +162,7 @@ def _endless(venue: FakeVenue) -> Iterator[Frame]:
             for market, at in cents.items()
         ]
         for trades in zip(*walks, strict=True):
-            yield from venue.frames(trades)
+            yield from venue.frames(stepped(venue, trade) for trade in trades)
         cents = {walk[-1].market: int(walk[-1].price.replace(".", "")) for walk in walks}
 
 

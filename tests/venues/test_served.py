@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+from decimal import Decimal
 from itertools import islice, pairwise
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 from tests.venues.client import client_by, watching
 from tests.venues.faults import Cut, Refuse
-from tests.venues.serve import VENUES, Served, _endless
+from tests.venues.serve import VENUES, Served, _endless, stepped
 from tests.venues.trades import made
 
 
@@ -70,3 +71,14 @@ def test_by_hand_each_market_walks_on_from_minute_to_minute() -> None:
 def test_what_fails_there_is_raised_here() -> None:
     with Served("binance") as served, pytest.raises(KeyError, match="nowhere"):
         served.call("nowhere", "published")
+
+
+@pytest.mark.parametrize("name", VENUES)
+def test_trades_that_are_made_by_hand_are_at_the_steps_of_their_markets(name: str) -> None:
+    venue = VENUES[name]()
+    for market, row in venue.listing.items():
+        steps = [Decimal(step) for step in venue.steps(row)]
+        for trade in made(market, 50):
+            at = stepped(venue, trade)
+            values = Decimal(at.price), Decimal(at.size)
+            assert all(value > 0 and value % step == 0 for value, step in zip(values, steps, strict=True))

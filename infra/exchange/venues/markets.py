@@ -14,8 +14,10 @@ from streams.events import Contract, Market
 DECIMAL_PLACES, SIGNIFICANT_DIGITS, TICK_SIZE = 2, 3, 4
 """What the numbers of `precision` mean, by ccxt's own constants; ccxt itself takes seconds to import."""
 NEAR_MAX = 5
-DIGITS_MAX = 17
-"""Behind the first digit of a number of units, so that it is one of 64 bits."""
+VALUE_MAX = 2**53
+"""Units of a price or a size that a row of the journal has room for."""
+DIGITS_MAX = 15
+"""Behind the first digit of so many."""
 EXACT = Context(prec=1_000, traps=[InvalidOperation, Inexact])
 OPTION = "is an option, a kind of contract that there is none of yet"
 _OPTION = re.compile(r":\w+-\d{6}-[\d.]+-[CP]$")
@@ -144,7 +146,8 @@ def units(text: Any, scale: int, of: str) -> int:
         value = EXACT.scaleb(Decimal(text), scale)
         if value.adjusted() > DIGITS_MAX:
             raise ValueError
-        whole = int(value)
+        if (whole := int(value)) > VALUE_MAX:
+            raise ValueError
     except (ArithmeticError, TypeError, ValueError):
         raise ValueError(f"{of} {text!r} is no number that there is room for") from None
     if whole != value:
