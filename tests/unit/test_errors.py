@@ -4,7 +4,8 @@ import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import OperationalError
 
-from infra.process.errors import one_line
+from infra.exchange.venues.venue import NotServedError
+from infra.process.errors import named, one_line
 
 
 @pytest.mark.parametrize(
@@ -12,6 +13,13 @@ from infra.process.errors import one_line
 )
 def test_an_error_is_said_on_one_line(error: Exception, line: str) -> None:
     assert one_line(error) == line
+
+
+def test_an_error_of_ours_is_a_sentence_and_another_goes_by_its_name() -> None:
+    assert named(NotServedError("not served from here: HTTP 451")) == "not served from here: HTTP 451"
+    error = OSError("no answer")
+    error.__cause__ = ValueError("name or service not known")
+    assert named(error) == "OSError: no answer (name or service not known)"
 
 
 def test_a_database_speaks_without_its_statement() -> None:
