@@ -67,11 +67,15 @@ class Collecting:
         return open_log(self._settings.log_url, partitions=self._settings.partitions)
 
     def _state(self, log: Log) -> JournalState:
-        """Where all sources stand."""
-        state, *others = [source_state(log, name) for name in self.sources]
-        for other in others:
-            state.sources |= other.sources
-            state.epochs |= other.epochs
+        """Where all sources stand. Each reading of the journal counts for its own source alone: it has passed
+        over the rows of the others."""
+        first, *others = self.sources
+        state = source_state(log, first)
+        for name in others:
+            seen = source_state(log, name)
+            state.sources[name] = own = seen.source(name)
+            state.newest |= {key: at for key, at in seen.newest.items() if key in own.reached}
+            state.feeds |= {key: known for key, known in seen.feeds.items() if key in own.reached}
         return state
 
     def _told(self, name: str, failing: str) -> None:
