@@ -1,9 +1,11 @@
 """Mistakes put into the backtest, and the same into the fold: parity must find each.
 
 Run by `python -m tests.property.mutants`; a line a mutant, exit code 1 where one is not found. Each lives in
-a process of its own: a mutant of compiled code is compiled there, into a cache that is thrown away.
+a process of its own: a mutant of compiled code is compiled there, and whatever may call it, into a cache that
+is thrown away.
 """
 
+import ast
 import importlib.abc
 import importlib.util
 import inspect
@@ -188,10 +190,14 @@ def differing(worlds: Sequence[World], strategies: Strategies) -> str:
 
 
 class _Changed(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Loads one module of the backtest with a changed text."""
+    """Loads one module of the backtest with a changed text.
 
-    def __init__(self, mutant: Mutant) -> None:
+    What is compiled after its imports, which alone can call it, is kept in `folder`, not beside the sources.
+    """
+
+    def __init__(self, mutant: Mutant, folder: str) -> None:
         self._name, self._mutant = f"projections.research.{mutant.where}", mutant
+        self._folder = folder
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
         if name != self._name:
@@ -200,8 +206,13 @@ class _Changed(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         return importlib.util.spec_from_file_location(name, file.resolve(), loader=self)
 
     def exec_module(self, module: ModuleType) -> None:
-        text = _replaced(Path(module.__file__ or "").read_text(encoding="utf-8"), self._mutant)
-        exec(compile(text, module.__file__ or "", "exec"), vars(module))  # noqa: S102 - a text of ours
+        file = module.__file__ or ""
+        text = _replaced(Path(file).read_text(encoding="utf-8"), self._mutant)
+        tree = ast.parse(text)
+        tree.body = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+        exec(compile(tree, file, "exec"), vars(module))  # noqa: S102 - a text of ours
+        numba.config.CACHE_DIR = self._folder  # type: ignore[attr-defined] - it is there
+        exec(compile(text, file, "exec"), vars(module))  # noqa: S102 - a text of ours
 
 
 def _replaced(text: str, mutant: Mutant) -> str:
@@ -211,8 +222,9 @@ def _replaced(text: str, mutant: Mutant) -> str:
 
 
 def mutate_backtest(mutant: Mutant, worlds: Sequence[World], strategies: Strategies) -> str:
-    sys.meta_path.insert(0, _Changed(mutant))
-    return differing(worlds, strategies)
+    with tempfile.TemporaryDirectory() as folder:
+        sys.meta_path.insert(0, _Changed(mutant, folder))
+        return differing(worlds, strategies)
 
 
 def mutate_fold(mutant: Mutant, strategies: Strategies) -> str:
@@ -233,12 +245,10 @@ def apart(work: Callable[[], str]) -> str:
     reader, writer = os.pipe()
     child = os.fork()
     if not child:
-        with tempfile.TemporaryDirectory() as folder:
-            numba.config.CACHE_DIR = folder  # type: ignore[attr-defined] - it is there
-            try:
-                said = work()
-            except BaseException:  # noqa: BLE001 - told by the parent
-                said = traceback.format_exc()
+        try:
+            said = work()
+        except BaseException:  # noqa: BLE001 - told by the parent
+            said = traceback.format_exc()
         os.write(writer, pickle.dumps(said[-4_000:]))
         os._exit(0)
     os.close(writer)
