@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-import stamina
 
 from infra.exchange.venues.raw import RawFrames
 from streams.backends import open_log
@@ -40,24 +39,10 @@ START = 1_700_006_399_998
 
 
 @pytest.fixture
-def log(tmp_path: Path) -> Iterator[Log]:
-    log = open_log(f"embedded://{tmp_path}/log", partitions=1)
-    yield log
-    log.close()
-
-
-@pytest.fixture
 def other_log(tmp_path: Path) -> Iterator[Log]:
     log = open_log(f"embedded://{tmp_path}/other", partitions=1)
     yield log
     log.close()
-
-
-@pytest.fixture(autouse=True)
-def no_waits() -> Iterator[None]:
-    """What failed is tried again at once."""
-    with stamina.set_testing(True, attempts=10**9):
-        yield
 
 
 def trades_from(
