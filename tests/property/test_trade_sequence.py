@@ -217,6 +217,20 @@ def test_the_gap_behind_a_start_begins_at_the_last_trade_as_the_venue_tells_it()
     assert gap.start == trade(FIRST + 5).time - 1
 
 
+def test_a_repeat_of_what_was_fetched_behind_the_last_live_trade_is_no_beginning_anew() -> None:
+    of, journal = sequence(reached=FIRST), Journal()
+    known, missing, newest = trade(FIRST), trade(FIRST + 1, 59_000), trade(FIRST + 2, 60_000)
+    of.answered([known], 0)
+    of.trust()
+    of.answered([known, newest], 0)
+    journal.write([*of.due(0), *of.due(2 * SECOND)])
+    of.answered([missing], 2 * SECOND)
+    journal.write(of.due(2 * SECOND))
+    assert journal.fetched == [missing, newest] and not journal.gaps.open
+    of.arrive(missing, 3 * SECOND)
+    assert of.anew is None and of.repeats == 1
+
+
 def test_an_open_hole_of_the_journal_is_known_again_at_a_start() -> None:
     first, journal = sequence(), Journal()
     first.arrive(trade(FIRST), 0)

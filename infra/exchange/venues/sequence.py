@@ -258,7 +258,7 @@ class TradeSequence:
             del self._waiting[hole.stop]
             hole.stop += 1
             hole.take([waiting[0]])
-            self.time = max(self.time, waiting[0].time)
+        self.time = max(self.time, hole.end)
         if hole.stop > stop:
             self._parts.append(Part((hole.gap(self.key),)))
         self.open.append(hole)
