@@ -26,6 +26,8 @@ SAMPLES = 60
 WARM = 0.15
 """Of the samples, so many are of a process that is still growing to its size."""
 FLAT = 0.10
+STILL = 24
+"""After so many samples without a trade it is given up."""
 HOUR_S = 3600
 QUIET_SYMBOLS, QUIET_EVERY_S = 200, 60
 DAYS_S, DAYS_SYMBOLS, DAYS_EVERY_S, PACE = 48 * 3600, 20, 10, 1000
@@ -56,7 +58,7 @@ def poisson(markets: int, every_s: float, start: int, seconds: int) -> Iterator[
 
 
 async def sampled(collector: Apart, every_s: float, samples: list[Sample]) -> None:
-    """A sample now and then, shown."""
+    """A sample now and then, shown. Raises `RuntimeError` where nothing comes any more."""
     began = time.monotonic()
     while True:
         await asyncio.sleep(every_s)
@@ -64,6 +66,8 @@ async def sampled(collector: Apart, every_s: float, samples: list[Sample]) -> No
         samples.append(one)
         values = f"{one.rss_mb:8.1f} {one.descriptors:6d} {one.tasks:6d} {one.cpu_s:8.1f} {one.trades:9,d}"
         print(f"{time.monotonic() - began:7.0f} {values}", flush=True)
+        if len(samples) > STILL and samples[-1 - STILL].trades == one.trades:
+            raise RuntimeError(f"no trade was appended in {STILL} samples, after {one.trades:,}")
 
 
 async def hour(folder: Path, seconds: int = HOUR_S) -> tuple[list[Sample], int]:
@@ -118,8 +122,12 @@ async def _played(
     before = len(venue.published)
     print(f"{'s':>7s} {'MB':>8s} {'fds':>6s} {'tasks':>6s} {'cpu s':>8s} {'trades':>9s}")
     sampling = asyncio.create_task(sampled(collector, every_s, samples))
-    await venue.play(frames, speed=speed, script=script)
+    began_s, playing = time.monotonic(), asyncio.create_task(venue.play(frames, speed=speed, script=script))
+    done, _ = await asyncio.wait({sampling, playing}, return_when=asyncio.FIRST_COMPLETED)
+    done.pop().result()
     played_s, missing = time.monotonic(), len(venue.published)
+    pace = (frames[-1].time - frames[0].time) / 1000 / (played_s - began_s)
+    print(f"played at {pace:.0f} times their pace")
     while missing and time.monotonic() - played_s < 120:
         await asyncio.sleep(1)
         missing = len(venue.published) - before - (await _appended(collector))

@@ -1,6 +1,7 @@
 """Connections that are cut, deaf, refused and dialled anew; and no promise that nobody can keep."""
 
 import asyncio
+import gc
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,15 @@ from tests.venues.faults import (
     HalfOpen,
     Refuse,
 )
+
+
+def test_a_collection_of_garbage_does_not_look_through_what_the_client_brings(log: Log) -> None:
+    async def test() -> None:
+        async with Binance() as venue, collecting(log, at(venue, START)) as collected:
+            await collected.live()
+            assert gc.get_freeze_count() > 100_000
+
+    asyncio.run(test())
 
 
 def test_a_deaf_connection_is_found_out_and_what_it_missed_is_fetched(
