@@ -389,8 +389,8 @@ class Rest:
 
 @cache
 def _ccxt() -> ModuleType:
-    """Seconds, for those who need it alone. It brings 300,000 objects that stay: no collection of garbage looks
-    through them from here on, which stopped the event loop for 130 ms, or puts itself off for them."""
+    """Seconds, for those who need it alone. It brings 300,000 objects that stay: no collection of garbage
+    goes through them from here on, which stopped the event loop for 130 ms, nor puts itself off for them."""
     module = importlib.import_module("ccxt.pro")
     gc.collect()
     gc.freeze()
