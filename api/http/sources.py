@@ -15,7 +15,7 @@ router = APIRouter(prefix="/api", tags=["markets"])
 
 class Source(BaseModel):
     """A market of a source. What a collector of this home alone knows is null where none is at work, as are
-    `skew_ms` to `rest_pages_max` of a provider that tells nothing of itself."""
+    `skew_ms` to `raw_dropped` of a provider that tells nothing of itself."""
 
     market: str = Field(examples=["binance:BTC/USDT"])
     venue: str = Field(examples=["binance"])
@@ -40,6 +40,9 @@ class Source(BaseModel):
     reconnects: int | None = Field(description="Connections that ended.", examples=[1])
     rest_pages: int | None = Field(description="Asked for in the last minute.", examples=[4])
     rest_pages_max: int | None = Field(description="That may be, in a minute.", examples=[120])
+    raw_dropped: int | None = Field(
+        description="Frames that `--raw` could not keep; null without it.", examples=[0]
+    )
     last_error: str | None = Field(description="Of the source.", examples=["connection lost: it closed"])
     last_error_at: Time | None
     mb_day: float | None = Field(description="That the source writes into the journal.", examples=[412.5])

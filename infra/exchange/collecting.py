@@ -153,7 +153,7 @@ def from_venues(
             frames = stack.enter_context(RawFrames(settings.home, source)) if raw else None
             provider = VenueProvider(
                 venue(of),
-                raw=None if frames is None else frames.put,
+                raw=frames,
                 proxy=settings.proxy,
                 ahead_s=settings.ahead_s,
                 backfill_max_s=settings.backfill_max,

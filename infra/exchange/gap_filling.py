@@ -49,9 +49,10 @@ def asked(log: Log, market: str | None) -> list[Open]:
 
 
 async def ask_again(settings: Settings, log: Log, wanted: Sequence[Open]) -> tuple[list[Asked], list[str]]:
-    """Ask each venue for what of the gaps has ids. What became of all, and by venue that could not be asked a
-    sentence that says why. Raises `LogError`."""
-    failures: list[str] = []
+    """Ask each venue for what of the gaps has ids. What became of all, and by venue or market that could not
+    be asked for a sentence that says why. Raises `LogError`."""
+    nameless = dict.fromkeys(key for key, gap in wanted if gap.first_id == NO_ID)
+    failures = [f"{key}: of a gap without trade ids nothing can be asked for" for key in nameless]
     by_venue: dict[str, list[Open]] = {}
     for key, gap in wanted:
         venue, _ = parted(key)

@@ -103,6 +103,11 @@ def _of_venues(standings: Standings) -> telemetry.Gauges:
             "venue",
             lambda: {key: float(one.pages_max) for key, one in told()},
         ),
+        "tcpd_source_raw_dropped": (
+            "Frames that --raw could not keep, since the collector began.",
+            "venue",
+            lambda: {key: float(one.raw_dropped) for key, one in told() if one.raw_dropped is not None},
+        ),
         "tcpd_source_journal_bytes_per_day": (
             "That the source writes, by the last day or what is known of it.",
             "venue",

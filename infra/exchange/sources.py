@@ -149,6 +149,7 @@ def facts_of(row: Row) -> dict[str, Any]:
         "reconnects": None if provider is None else provider.reconnects,
         "rest_pages": None if provider is None else provider.pages,
         "rest_pages_max": None if provider is None else provider.pages_max,
+        "raw_dropped": None if provider is None else provider.raw_dropped,
         "last_error": shown(trouble.what) if trouble else None,
         "last_error_at": iso(trouble.at) if trouble else None,
         "mb_day": None if grown is None else round(grown / 1e6, 3),

@@ -20,7 +20,7 @@ class ProviderStatus(Struct, frozen=True):
 
     `skew_ms`: how far the clock here is ahead of the venue's, None before it was measured. `pages`: of
     trades, asked of its REST in the last minute; `pages_max`: how many may be. `repeats`: trades that came
-    once more, by market key.
+    once more, by market key. `raw_dropped`: frames that `--raw` could not keep; None without it.
     """
 
     skew_ms: float | None
@@ -29,6 +29,7 @@ class ProviderStatus(Struct, frozen=True):
     pages_max: int
     trouble: Trouble | None
     repeats: dict[str, int]
+    raw_dropped: int | None = None
 
 
 class MarketStatus(Struct, frozen=True):

@@ -25,7 +25,7 @@ BTC, ETH = market("BTC/USDT"), market("ETH/USDT")
 SECOND = 1_000_000_000
 
 
-STATUS = ProviderStatus(1.5, 2, 3, 120, None, {BTC.key: 4})
+STATUS = ProviderStatus(1.5, 2, 3, 120, None, {BTC.key: 4}, 5)
 
 
 @pytest.fixture(autouse=True)
@@ -227,6 +227,7 @@ def test_all_that_is_known_of_a_source_stands_in_the_metrics_by_venue_and_symbol
             ("reconnects", "sim"): 2,
             ("rest_pages", "sim"): 3,
             ("rest_pages_allowed", "sim"): 120,
+            ("raw_dropped", "sim"): 5,
         }
 
     run(log, Told([BTC], STATUS), test)

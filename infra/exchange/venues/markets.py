@@ -89,8 +89,8 @@ def _contract(told: Mapping[str, Any]) -> Contract:
     if told.get("spot"):
         return "spot"
     linear, inverse = bool(told.get("linear")), bool(told.get("inverse"))
-    if told.get("quanto") or linear == inverse:
-        settle = told.get("settle")
+    settle, own = told.get("settle"), told.get("quote" if linear else "base")
+    if told.get("quanto") or linear == inverse or settle != own:
         raise ValueError(f"is a quanto, settled in {settle}, a kind of contract that there is none of yet")
     return "linear" if linear else "inverse"
 

@@ -26,6 +26,7 @@ from infra.exchange.venues.flow import Flow, Message, refusal
 from infra.exchange.venues.line import Line
 from infra.exchange.venues.markets import UnknownSymbolError, listed, market_of
 from infra.exchange.venues.overlap import OverlapSequence
+from infra.exchange.venues.raw import RawFrames
 from infra.exchange.venues.sequence import FOREVER, Part, TradeSequence
 from infra.exchange.venues.venue import Venue
 from infra.process.spans import span
@@ -69,7 +70,7 @@ class VenueProvider(DataProvider):
         ahead_s: float = AHEAD_S,
         cache_trades: int = CACHE_TRADES,
         connector: "Callable[[], aiohttp.BaseConnector] | None" = None,
-        raw: Callable[[str], None] | None = None,
+        raw: RawFrames | None = None,
         now_s: Callable[[], float] = time.monotonic,
         wall_ns: Callable[[], int] = time.time_ns,
     ) -> None:
@@ -168,7 +169,7 @@ class VenueProvider(DataProvider):
         await self.close()
         connector = None if self._connector is None else self._connector()
         self._client = await opened(
-            self.venue, self._rest, proxy=self._proxy, connector=connector, raw=self._raw
+            self.venue, self._rest, proxy=self._proxy, connector=connector, raw=self._raw and self._raw.put
         )
         try:
             return await self._client.markets()
@@ -254,6 +255,7 @@ class VenueProvider(DataProvider):
             self.venue.pages_a_minute,
             self.trouble,
             {flow.market.key: flow.sequence.repeats for flow in self._flows.values()},
+            None if self._raw is None else self._raw.dropped,
         )
 
     # ------------------------------------------------------------ what its lines call

@@ -11,6 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -46,7 +47,7 @@ class RawFrames:
         self._put = self._taken = 0
         """Characters so far: each is counted by one thread alone."""
         self.dropped = 0
-        """Frames that there was no room for."""
+        """Frames that there was no room for, or that came when nothing was written any more."""
         self.failed = ""
         """Why nothing is written any more."""
         self._ending = threading.Event()
@@ -64,9 +65,7 @@ class RawFrames:
 
     def put(self, frame: str) -> None:
         """A frame came. Never waits."""
-        if self.failed:
-            return
-        if self._put - self._taken + len(frame) > self._waiting_max:
+        if self.failed or self._put - self._taken + len(frame) > self._waiting_max:
             self.dropped += 1
             return
         self._put += len(frame)
@@ -127,5 +126,6 @@ def _append(path: Path, member: bytes) -> None:
             while member:
                 member = member[file.write(member) or 0 :]
         except OSError:
-            file.truncate(before)
+            with suppress(OSError):  # the first error says why
+                file.truncate(before)
             raise

@@ -5,50 +5,52 @@ import json
 from pathlib import Path
 from typing import Any
 
-from infra.exchange.gap_filling import asked, fetch, outcome
+from infra.exchange.gap_filling import ask_again, asked, fetch, outcome
 from infra.exchange.venues.again import GapProvider
 from infra.exchange.venues.known import VENUES
+from infra.process.settings import load_settings
 from streams.log import Log
 from tests.integration.command_line import CommandLine
 from tests.integration.running import Running
-from tests.venues.binance import Binance
+from tests.venues.bybit import Bybit
+from tests.venues.cases import at, short
 from tests.venues.collected import candles, collecting, expected, open_gaps, rows, without_origin
-from tests.venues.faults import LeaveOut, Refuse
+from tests.venues.fake import FakeVenue
+from tests.venues.faults import Cut, LeaveOut, Refuse
 from tests.venues.serve import Served
 from tests.venues.trades import Trade, made
 
-BTC = "BTCUSDT"
-KEY = "binance:BTC/USDT"
-START = 1_700_000_040_000
-"""In ms; a whole minute."""
+MARKET, KEY = "BTCUSDT", "binance:BTC/USDT"
 
 
-async def lost_at(venue: Binance, log: Log, trades: list[Trade]) -> None:
+async def lost_at(venue: FakeVenue, log: Log, trades: list[Trade]) -> None:
     """Collect all but ten trades, which REST has not either."""
-    venue.clock.go(0.0, START)
-    async with collecting(log, venue) as collected:
-        await collected.live(BTC)
+    async with collecting(log, at(venue)) as collected:
+        await collected.live()
         await venue.play(venue.frames(trades), script=[(70, LeaveOut(10, rest=True))])
         await collected.until(lambda: collected.trades() == len(trades) - 10 and open_gaps(log)[0].final)
 
 
-async def filled(venue: Binance, log: Log) -> tuple[list[tuple[str, int | None]], list[str]]:
+async def filled(venue: FakeVenue, log: Log) -> tuple[list[tuple[str, int | None]], list[str]]:
     """What a run says of each gap, and what it could not ask for."""
-    wanted = asked(log, KEY)
-    failures = await fetch(log, GapProvider(VENUES["binance"], connector=venue.connector), wanted)
+    wanted = asked(log, f"{venue.name}:BTC/USDT")
+    failures = await fetch(log, GapProvider(VENUES[venue.name], connector=venue.connector), wanted)
     return [(one.result, one.missing) for one in outcome(log, wanted)], failures
 
 
-def has(venue: Binance, trades: list[Trade]) -> None:
+def has(venue: FakeVenue, trades: list[Trade]) -> None:
     """REST has these too, from now on."""
-    venue.public[BTC] = sorted([*venue.public[BTC], *trades], key=lambda trade: int(trade.id))
+    market = venue.pair()
+    venue.public[market] = sorted([*venue.public[market], *trades], key=lambda trade: int(trade.id))
 
 
-def test_what_is_final_is_filled_narrowed_or_still_missing(log: Log, strategies: Any) -> None:
-    trades = made(BTC, 200, start=START, every_ms=1_000)
+def test_what_is_final_is_filled_narrowed_or_still_missing(
+    numbered: type[FakeVenue], log: Log, strategies: Any
+) -> None:
+    trades = short(numbered, 200)
 
     async def test() -> None:
-        async with Binance() as venue:
+        async with numbered() as venue:
             await lost_at(venue, log, trades)
             assert await filled(venue, log) == ([("still missing", 10)], [])
             has(venue, trades[73:76])
@@ -68,17 +70,41 @@ def test_what_is_final_is_filled_narrowed_or_still_missing(log: Log, strategies:
     assert not any(candle.incomplete for candle in candles(log, strategies).values())
 
 
-def test_a_venue_that_answers_with_errors_is_given_up_with_words_and_the_gap_stays(log: Log) -> None:
-    trades = made(BTC, 200, start=START, every_ms=1_000)
+def test_a_venue_that_answers_with_errors_is_given_up_with_words_and_the_gap_stays(
+    numbered: type[FakeVenue], log: Log
+) -> None:
+    trades = short(numbered, 200)
 
     async def test() -> None:
-        async with Binance() as venue:
+        async with numbered() as venue:
             await lost_at(venue, log, trades)
             before = open_gaps(log)
             await venue.strike(Refuse(("trades",), None, 503))
             results, (failure,) = await filled(venue, log)
             assert results == [("still missing", 10)] and open_gaps(log) == before
-            assert failure.startswith("binance could not be asked: NotAnsweredError: it answers with")
+            assert failure.startswith(
+                f"{numbered.name} could not be asked: NotAnsweredError: it answers with"
+            )
+
+    asyncio.run(test())
+
+
+def test_of_a_gap_of_a_venue_whose_ids_tell_no_order_nothing_can_be_asked_for(
+    log: Log, tmp_path: Path
+) -> None:
+    trades = short(Bybit, 300)
+
+    async def test() -> None:
+        async with Bybit() as venue, collecting(log, at(venue)) as collected:
+            await collected.live()
+            await venue.play(venue.frames(trades), script=[(30, Cut(away=150))], rest_first=True)
+            await collected.until(lambda: collected.trades() == 210)
+        before = open_gaps(log)
+        ((one,), failures) = await ask_again(
+            load_settings({"TCPD_HOME": str(tmp_path)}), log, asked(log, None)
+        )
+        assert (one.result, one.missing) == ("not asked for", None) and open_gaps(log) == before
+        assert failures == ["bybit:BTC/USDT: of a gap without trade ids nothing can be asked for"]
 
     asyncio.run(test())
 
@@ -86,7 +112,7 @@ def test_a_venue_that_answers_with_errors_is_given_up_with_words_and_the_gap_sta
 def test_the_command_refuses_while_a_collector_is_at_work_and_fills_what_is_too_old_afterwards(
     tmp_path: Path,
 ) -> None:
-    trades = made(BTC, 601, start=2_000_000_040_000)
+    trades = made(MARKET, 601, start=2_000_000_040_000)
     with Served("binance") as served:
         settings = served.environment(tmp_path) | {"TCPD_AHEAD_S": "86400", "TCPD_PARTITIONS": "1"}
         cli = CommandLine(tmp_path / "home", settings)
@@ -94,13 +120,13 @@ def test_the_command_refuses_while_a_collector_is_at_work_and_fills_what_is_too_
         assert (nothing.returncode, nothing.stdout, nothing.stderr) == (0, "", "nothing is missing\n")
         served.call("binance", "publish", trades[:1])
         with Running(cli, "collect", "--feed", KEY) as collect:
-            served.call("binance", "watched", BTC)
+            served.call("binance", "watched", MARKET)
             served.call("binance", "publish", trades[1:100])
             collect.until(lambda: collect.metrics()["tcpd_ticks_collected_total",] == 99, "trades")
             collect.finish()
         served.call("binance", "publish", trades[100:600])
         with Running(cli, "collect", "--feed", KEY, "--backfill-max", "0") as collect:
-            served.call("binance", "watched", BTC)
+            served.call("binance", "watched", MARKET)
             served.call("binance", "publish", trades[600:])
             collect.until(lambda: cli.lines("gaps", "--open", "--json"), "a gap")
             refused = cli.run("gaps", "fill", KEY)

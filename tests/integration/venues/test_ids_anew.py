@@ -160,3 +160,8 @@ def test_a_market_whose_ids_go_on_is_not_reset(
         reset(settings, log, f"{numbered.name}:{SYMBOL}", who="cli:ann", reason="")
     with pytest.raises(ValueError, match="is not in the journal"):
         reset(settings, log, f"{numbered.name}:ETH/USDT", who="cli:ann", reason="")
+
+
+def test_where_ids_tell_no_order_nothing_is_reset(log: Log, settings: Settings) -> None:
+    with pytest.raises(ValueError, match="the trade ids of bybit are no numbers, so they never begin anew"):
+        reset(settings, log, "bybit:BTC/USDT", who="cli:ann", reason="")

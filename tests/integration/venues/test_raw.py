@@ -3,13 +3,14 @@
 import asyncio
 from pathlib import Path
 
+import pytest
+
 from infra.exchange.venues.raw import RawFrames
 from streams.log import Log
 from tests.venues import recorded
-from tests.venues.cases import START, at, short
-from tests.venues.collected import (
-    collecting,
-)
+from tests.venues.binance import Binance
+from tests.venues.cases import MS, START, at, short
+from tests.venues.collected import collecting, expected, gaps, rows
 from tests.venues.fake import FakeVenue
 from tests.venues.trades import Trade
 
@@ -21,7 +22,7 @@ def test_frames_are_kept_as_they_came_and_can_be_played_again(
 
     async def test() -> list[Trade]:
         with RawFrames(tmp_path, kind.name) as raw:
-            async with kind() as venue, collecting(log, at(venue, START), raw=raw.put) as collected:
+            async with kind() as venue, collecting(log, at(venue, START), raw=raw) as collected:
                 await collected.live()
                 venue.publish(trades)
                 await collected.has(60)
@@ -31,3 +32,28 @@ def test_frames_are_kept_as_they_came_and_can_be_played_again(
             return again.published
 
     assert asyncio.run(test()) == trades
+
+
+def test_on_a_full_disk_raw_frames_end_with_a_warning_and_trades_go_on(
+    log: Log, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    trades = short(Binance)
+    folder = tmp_path / "raw" / "binance"
+    folder.mkdir(parents=True)
+    (folder / "2023-11-14.gz").symlink_to("/dev/full")
+
+    async def test() -> int | None:
+        with RawFrames(tmp_path, "binance", wall_ns=lambda: START * MS) as raw:
+            async with Binance() as venue, collecting(log, at(venue), raw=raw) as collected:
+                await collected.live()
+                assert collected.provider.status().raw_dropped == 0
+                venue.publish(trades[:10])
+                await collected.until(lambda: raw.failed)
+                venue.publish(trades[10:])
+                await collected.has(60)
+                return collected.provider.status().raw_dropped
+
+    assert (asyncio.run(test()) or 0) >= 50
+    assert rows(log) == expected(trades) and not gaps(log).known
+    (warning,) = [record.message for record in caplog.records if "raw frames" in record.message]
+    assert warning.startswith("binance: no raw frames are written any more: [Errno 28] No space left")

@@ -118,6 +118,7 @@ function sourceColumns() {
       (row) => (row.rest_pages === null ? "–" : `${row.rest_pages} of ${row.rest_pages_max}`),
       "number wide",
     ),
+    textColumn("Raw frames lost", (row) => whole(row.raw_dropped), "number wide"),
     textColumn("MB a day", (row) => (row.mb_day === null ? "–" : String(row.mb_day)), "number wide"),
     textColumn("Of no market", (row) => whole(row.refused_messages), "number wide"),
     textColumn(

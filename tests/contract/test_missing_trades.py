@@ -1,0 +1,103 @@
+"""What is missing of an exchange, and that its ids began anew, in every home of the log: written by a
+collector, read again at the next start, filled and reset by who asks."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import stamina
+
+from infra.commands.journal_view import source_state
+from infra.exchange.gap_filling import asked, fetch, outcome
+from infra.exchange.resetting import reset
+from infra.exchange.venues.again import GapProvider
+from infra.exchange.venues.known import VENUES
+from infra.process.settings import load_settings
+from streams.backends import open_log
+from streams.events import IdsReset
+from streams.log import Log
+from tests.contract.conftest import LogHome
+from tests.venues.binance import Binance
+from tests.venues.cases import at, short
+from tests.venues.collected import candles, collecting, events, expected, open_gaps, rows, without_origin
+from tests.venues.faults import Jump, LeaveOut
+
+KEY = "binance:BTC/USDT"
+
+
+@pytest.fixture
+def log(log_home: LogHome) -> Iterator[Log]:
+    log = open_log(log_home(), partitions=1)
+    yield log
+    log.close()
+
+
+@pytest.fixture(autouse=True)
+def no_waits() -> Iterator[None]:
+    """What failed is tried again at once."""
+    with stamina.set_testing(True, attempts=1_000):
+        yield
+
+
+def ids(log: Log) -> list[tuple[int, int, bool]]:
+    """Of the open gaps, and whether they are final."""
+    return [(gap.first_id, gap.last_id, gap.final) for gap in open_gaps(log)]
+
+
+def test_a_gap_keeps_its_ids_until_it_is_filled(log: Log, strategies: Any) -> None:
+    trades = short(Binance, 200)
+
+    async def fill(venue: Binance) -> list[str]:
+        wanted = asked(log, KEY)
+        assert await fetch(log, GapProvider(VENUES["binance"], connector=venue.connector), wanted) == []
+        return [one.result for one in outcome(log, wanted)]
+
+    async def test() -> None:
+        async with Binance() as venue:
+            async with collecting(log, at(venue), backfill_max_s=40) as collected:
+                await collected.live()
+                await venue.play(venue.frames(trades[:90]), script=[(70, LeaveOut(10, rest=True))])
+                await collected.until(lambda: collected.trades() == 80 and ids(log) == [(71, 80, True)])
+            venue.publish(trades[90:180])
+            async with collecting(log, at(venue, trades[180].time), backfill_max_s=40) as collected:
+                await collected.live()
+                venue.publish(trades[180:])
+                await collected.until(lambda: rows(log)[-1].id == 200)
+            assert ids(log) == [(71, 80, True), (91, 140, True)]
+            venue.public["BTCUSDT"] = [*trades[:76], *trades[80:]]
+            assert await fill(venue) == ["narrowed", "filled"]
+            assert ids(log) == [(77, 80, True)]
+            venue.public["BTCUSDT"] = trades
+            assert await fill(venue) == ["filled"]
+
+    asyncio.run(test())
+    assert not open_gaps(log)
+    assert sorted(without_origin(rows(log))) == expected(trades), "each once"
+    assert not any(candle.incomplete for candle in candles(log, strategies).values())
+
+
+def test_a_market_goes_on_behind_a_reset(log: Log, strategies: Any, tmp_path: Path) -> None:
+    trades, settings = short(Binance, 150), load_settings({"TCPD_HOME": str(tmp_path)})
+
+    async def test() -> None:
+        async with Binance() as venue:
+            async with collecting(log, at(venue)) as collected:
+                await collected.live()
+                await venue.play(venue.frames(trades[:100]), script=[(60, Jump(-50))])
+                await collected.until(lambda: collected.state == "down")
+            await asyncio.to_thread(lambda: reset(settings, log, KEY, who="cli:ann", reason="maintenance"))
+            async with collecting(log, venue) as collected:
+                await collected.live()
+                venue.publish(trades[100:])
+                await collected.until(lambda: collected.trades() == 150)
+
+    asyncio.run(test())
+    anew = [trade._replace(id=str(int(trade.id) - 50)) for trade in trades[60:]]
+    assert without_origin(rows(log)) == expected([*trades[:60], *anew])
+    (event,) = [event for event in events(log) if isinstance(event, IdsReset)]
+    assert (event.market, event.since, event.who) == (KEY, trades[59].time * 1_000_000, "cli:ann")
+    assert source_state(log, "binance").source("binance").reached[KEY].id == 100
+    minutes = [one for (frame, _), one in candles(log, strategies).items() if frame == "1m"]
+    assert sum(one.trades for one in minutes) >= 120
