@@ -149,7 +149,7 @@ class DataCollector:
         kept = {name: markets and await self._specified(name, markets) for name, markets in asked.items()}
         reasons = [reason for feed in self._feeds.values() for reason in feed.refused.values()]
         if reasons and not any(markets is None or markets for markets in kept.values()):
-            raise ValueError(reasons[0])
+            raise ValueError("; ".join(reasons))
         tasks = [
             asyncio.ensure_future(self._collect(name, markets))
             for name, markets in kept.items()
@@ -167,7 +167,7 @@ class DataCollector:
         sentences = nowhere(symbols, asked, why)
         plain = nowhere([symbol for symbol in symbols if not parted(symbol)[0]], asked, why)
         if plain or (sentences and not any(markets is None or markets for markets in asked.values())):
-            raise ValueError((plain or sentences)[0])
+            raise ValueError("; ".join(plain or sentences))
         return sentences
 
     def process_raw_data(self, raw: Message) -> Processed:

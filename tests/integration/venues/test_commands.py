@@ -11,12 +11,12 @@ from infra.process.settings import load_settings
 from streams.backends import open_log
 from tests.integration.command_line import CommandLine
 from tests.integration.running import Running
-from tests.venues.bybit import Bybit
+from tests.venues.bybit import identified
 from tests.venues.collected import Row, expected, open_gaps, rows, without_origin
 from tests.venues.faults import Jump
 from tests.venues.okx import Okx
 from tests.venues.serve import Served
-from tests.venues.trades import Trade, made
+from tests.venues.trades import made
 
 START = 2_000_000_040_000
 """In ms: what is published then brings a venue's time there."""
@@ -72,26 +72,36 @@ def written(cli: CommandLine, key: str) -> list[Row]:
         return without_origin(rows(log, key))
 
 
-def test_a_killed_collector_of_bybit_loses_nothing_that_its_newest_page_has(
-    served: Served, cli: CommandLine
-) -> None:
-    trades: list[Trade] = [
-        trade for frame in Bybit().frames(made(SWAP, 1_200, start=START)) for trade in frame.trades
-    ]
-    served.call("bybit", "publish", trades[:1])
-    with Running(cli, "collect", "--feed", SWAP_KEY) as collect:
-        served.call("bybit", "watched", SWAP)
-        served.call("bybit", "publish", trades[1:300])
-        collect.until(lambda: collect.metrics()["tcpd_ticks_collected_total",] == 299, "trades")
-        served.call("bybit", "publish", trades[300:600])
+def test_a_killed_collector_of_two_venues_loses_nothing_of_either(served: Served, cli: CommandLine) -> None:
+    """Of Bybit, what its newest page has."""
+    feeds = {"binance:ETH/USDT": "ETHUSDT", SWAP_KEY: SWAP}
+    asked = [word for key in feeds for word in ("--feed", key)]
+    trades = {key: made(market, 1_200, start=START) for key, market in feeds.items()}
+    trades[SWAP_KEY] = list(map(identified, trades[SWAP_KEY]))
+
+    def publish(first: int, stop: int) -> None:
+        for key, its in trades.items():
+            served.call(key.partition(":")[0], "publish", its[first:stop])
+
+    def watched() -> None:
+        for key, market in feeds.items():
+            served.call(key.partition(":")[0], "watched", market)
+
+    publish(0, 1)
+    with Running(cli, "collect", *asked) as collect:
+        watched()
+        publish(1, 300)
+        collect.until(lambda: collect.metrics()["tcpd_ticks_collected_total",] == 598, "trades")
+        publish(300, 600)
         collect.kill()
-    served.call("bybit", "publish", trades[600:1_000])
-    with Running(cli, "collect", "--feed", SWAP_KEY) as collect:
-        served.call("bybit", "watched", SWAP)
-        served.call("bybit", "publish", trades[1_000:])
-        collect.until(lambda: len(written(cli, SWAP_KEY)) >= 1_199, "trades")
+    publish(600, 1_000)
+    with Running(cli, "collect", *asked) as collect:
+        watched()
+        publish(1_000, 1_200)
+        collect.until(lambda: all(len(written(cli, key)) >= 1_199 for key in feeds), "trades")
         collect.finish()
-    assert written(cli, SWAP_KEY) == expected(trades[1:]), "each once, in order"
+    for key, its in trades.items():
+        assert written(cli, key) == expected(its[1:]), "each once, in order"
     assert cli.lines("gaps", "--open", "--json") == []
 
 
@@ -128,7 +138,7 @@ def test_markets_whose_ids_began_anew_go_on_after_a_reset_of_each(served: Served
         for key, market in feeds.items():
             served.call(key.partition(":")[0], "watched", market)
         publish(100, 150)
-        collect.until(lambda: collect.metrics()["tcpd_ticks_collected_total",] == 180, "trades")
+        collect.until(lambda: all(len(written(cli, key)) == 149 for key in feeds), "trades")
         collect.finish()
     for key, its in trades.items():
         anew = [trade._replace(id=str(int(trade.id) - 50)) for trade in its[60:]]
