@@ -11,6 +11,7 @@ from infra.exchange.venues.overlap import OverlapSequence
 from infra.exchange.venues.searching import Search
 from infra.exchange.venues.sequence import Hole, Trade, TradeSequence
 from infra.exchange.venues.venue import NotServedError, Venue
+from infra.process.errors import named
 from streams.ticks import NO_ID
 
 LOOK_S = 0.25
@@ -149,7 +150,7 @@ class Filler:
         except Exception as error:  # noqa: BLE001 - whatever a venue answers, it is asked again
             wait_s = min(FAILED_S * 2**self._failures, FAILED_S_MAX)
             self._failures += 1
-            self._failed(f"asking for trades of {flow.market.symbol} failed: {error!r}")
+            self._failed(f"asking for trades of {flow.market.symbol} failed: {named(error)}")
             for other in self._flows:
                 other.ask_at = max(other.ask_at, self._now() + wait_s)
         flow.asked = self._now()

@@ -29,6 +29,7 @@ from infra.exchange.venues.overlap import OverlapSequence
 from infra.exchange.venues.raw import RawFrames
 from infra.exchange.venues.sequence import FOREVER, Part, TradeSequence
 from infra.exchange.venues.venue import Venue
+from infra.process.errors import named
 from infra.process.spans import span
 from streams.events import BACKFILL, MINUTE_NS, Market
 from streams.journal import Reached
@@ -387,7 +388,7 @@ class VenueProvider(DataProvider):
                     logger.warning("%s", words)
                 wait_s = SKEW_S
             except Exception as error:  # noqa: BLE001 - without it quiet minutes stay open, until it succeeds
-                self.failed(f"its time could not be asked for: {error!r}")
+                self.failed(f"its time could not be asked for: {named(error)}")
                 wait_s = MARKETS_AGAIN_S
             await self._pause(wait_s)
 
@@ -416,7 +417,7 @@ class VenueProvider(DataProvider):
             try:
                 found = await client.markets(again=True)
             except Exception as error:  # noqa: BLE001 - what is known stays, and it is tried again
-                self.failed(f"its markets could not be read again: {error!r}")
+                self.failed(f"its markets could not be read again: {named(error)}")
                 await self._pause(MARKETS_AGAIN_S)
                 self._markets_wanted.set()
                 continue

@@ -76,6 +76,7 @@ def test_what_rest_refuses_is_the_last_error_by_its_market(log: Log) -> None:
             await collected.has(100)
             trouble = status(collected).trouble
             assert trouble is not None and trouble.what.startswith("asking for trades of BTC/USDT failed: ")
+            assert "failed: OperationFailed: binance {" in trouble.what
 
     asyncio.run(test())
 
