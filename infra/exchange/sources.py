@@ -58,7 +58,8 @@ def sources(settings: Settings, log: Log | None, *, now_ns: int | None = None) -
             gaps |= state.gaps
             known = {key: state.feeds[key] for key in state.markets if key in state.feeds}
             rows += _recorded({key: known[key] for key in known.keys() - seen}, is_shared=is_shared)
-    days_left = _days_left(row.status for row in rows)
+    at_work = collectors(settings.home)
+    days_left = _days_left(status_of(settings.home, holder.source) for holder in at_work)
     for row in rows:
         row.gaps, row.days_left = gap_counts(gaps.get(row.market, Gaps())), days_left
     return sorted(rows, key=lambda row: (row.market, row.source))
