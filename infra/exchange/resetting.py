@@ -7,6 +7,7 @@ from infra.exchange.asked import venue_of
 from infra.exchange.in_hand import in_hand
 from infra.exchange.venues.flow import ANEW
 from infra.exchange.venues.known import VENUES, by_venue
+from infra.exchange.venues.venue import NumberedVenue
 from infra.process.settings import Settings
 from streams.events import Gap, IdsReset
 from streams.journal import JournalState, JournalWriter, next_epoch
@@ -20,7 +21,7 @@ def reset(settings: Settings, log: Log, feed: str, *, who: str, reason: str) -> 
     can be had no more, which is written too. Raises `ValueError` where they did not, `InHandError` while the
     market is collected, and `LogError`."""
     ((venue, symbols),) = by_venue([feed]).items()
-    if VENUES[venue].ids == "any":
+    if not isinstance(VENUES[venue], NumberedVenue):
         raise ValueError(f"{feed}: the trade ids of {venue} are no numbers, so they never begin anew")
     with in_hand(settings.home, venue, symbols, or_else="reset, and start it again"):
         source = f"reset:{feed}"

@@ -47,5 +47,35 @@ def test_a_frame_that_is_no_text_of_the_venues_is_refused(venue: Venue) -> None:
 
 
 def test_okx_confirms_each_symbol_and_binance_all_of_them() -> None:
-    assert (OKX.confirmations(3), BINANCE.confirmations(3)) == (3, 1)
+    assert (OKX.confirms_each, BINANCE.confirms_each) == (True, False)
     assert (OKX.ping_text(b"1"), BINANCE.ping_text(b"1")) == ("ping", None)
+
+
+@pytest.mark.parametrize(
+    ("venue", "text", "ids"),
+    [
+        (
+            OKX,
+            '{"event":"error","msg":"Wrong URL or channel:trades-all,instId:A-B doesn\'t exist."}',
+            ["A-B"],
+        ),
+        (OKX, '{"event":"error","code":"60012","msg":"Invalid request: {}"}', []),
+        (OKX, f'{{"event":"subscribe",{ARG},"connId":"a4d3ae55"}}', None),
+        (OKX, "pong", None),
+        (
+            BYBIT,
+            '{"success":false,"op":"subscribe","ret_msg":"Invalid symbol :[publicTrade.NOPE]"}',
+            ["NOPE"],
+        ),
+        (
+            BYBIT,
+            '{"success":false,"op":"subscribe","ret_msg":"error:handler not found,topic:publicTrade.B-1J"}',
+            ["B-1J"],
+        ),
+        (BYBIT, '{"success":true,"op":"subscribe","ret_msg":""}', None),
+        (BYBIT, '{"success":false,"op":"ping","ret_msg":"no"}', None),
+    ],
+)
+def test_a_refusal_names_whose_it_is(venue: Venue, text: str, ids: list[str] | None) -> None:
+    refusal = venue.refusal(text)
+    assert (refusal and list(refusal.ids)) == ids

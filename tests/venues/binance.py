@@ -140,7 +140,7 @@ class Binance(FakeVenue):
     def page(self, path: str, query: Mapping[str, str]) -> list[Trade]:
         """`fromId` and on, or the newest; at most 1,000."""
         market, limit = query.get("symbol", ""), min(1_000, int(query.get("limit", 500)))
-        if market not in self.listing:
+        if self.refuses(market):
             raise RefusedError(400, INVALID_SYMBOL)
         known = self.public.get(market, [])
         if "fromId" not in query:

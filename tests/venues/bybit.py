@@ -158,9 +158,11 @@ class Bybit(FakeVenue):
             return
         category = connection.path.rpartition("/")[2]
         markets = [market_of(category, topic.removeprefix(TOPIC)) for topic in request["args"]]
-        known = [market in self.listing for market in markets]
-        if not all(known) or not all(topic.startswith(TOPIC) for topic in request["args"]):
-            words = f"error:handler not found or symbol invalid,topic:{','.join(request['args'])}"
+        topics = zip(request["args"], markets, strict=True)
+        wrong = [topic for topic, market in topics if not topic.startswith(TOPIC) or self.refuses(market)]
+        if wrong:
+            spot = f"Invalid symbol :[{wrong[0]}]"
+            words = spot if category == "spot" else f"error:handler not found,topic:{wrong[0]}"
             connection.say(json.dumps(answer | {"success": False, "ret_msg": words}))
             return
         connection.say(json.dumps(answer))
@@ -204,7 +206,7 @@ class Bybit(FakeVenue):
         """The newest: of spot 60, else 1,000 at most."""
         category = query.get("category", "")
         market = market_of(category, query.get("symbol", ""))
-        if market not in self.listing:
+        if self.refuses(market):
             raise RefusedError(200, self.refusal(500) | {"retCode": 10001, "retMsg": "Not supported symbols"})
         limit_max, usual = (60, 60) if category == "spot" else (1_000, 500)
         return self.public.get(market, [])[-min(limit_max, int(query.get("limit", usual))) :]

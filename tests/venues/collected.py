@@ -203,9 +203,15 @@ def open_gaps(log: Log, symbol: str = "BTC/USDT") -> list[KnownGap]:
     return gaps(log, symbol).open
 
 
-def states(log: Log) -> list[str]:
+def feeds(log: Log, symbol: str = "") -> list[Feed]:
+    """What was told of them, or of that of a symbol."""
+    told = (event for event in events(log) if isinstance(event, Feed))
+    return [feed for feed in told if symbol in {"", feed.market.partition(":")[2]}]
+
+
+def states(log: Log, symbol: str = "") -> list[str]:
     """Of feeds, as they were told."""
-    return [event.state for event in events(log) if isinstance(event, Feed)]
+    return [feed.state for feed in feeds(log, symbol)]
 
 
 def letters(log: Log) -> list[DeadLetter]:

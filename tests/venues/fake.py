@@ -89,6 +89,8 @@ class FakeVenue(ABC):
         """Names other than the venue's that a client asked for. If any is left at the end, that fails."""
         self.rest_faults: dict[RestFault, int | None] = {}
         """Each with how many requests it still answers; None: all."""
+        self.refused: set[str] = set()
+        """Markets that are in the listing and are not let be subscribed."""
         self.snapshot = 0
         """So many of the newest trades are sent to who subscribes."""
         self.port = 0
@@ -153,6 +155,10 @@ class FakeVenue(ABC):
 
     @abstractmethod
     def set_steps(self, row: dict[str, Any], price: str, size: str) -> None: ...
+
+    def refuses(self, market: str) -> bool:
+        """Whether a market is not subscribed."""
+        return market in self.refused or market not in self.listing
 
     def is_about(self, query: Mapping[str, str], market: str) -> bool:
         """Whether a request for trades is for those of a market."""

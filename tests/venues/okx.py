@@ -131,7 +131,7 @@ class Okx(FakeVenue):
             return
         for arg in request["args"]:
             channel, market = arg["channel"], arg["instId"]
-            if CHANNELS.get(connection.path) != channel or market not in self.listing:
+            if CHANNELS.get(connection.path) != channel or self.refuses(market):
                 words = f"Wrong URL or channel:{channel},instId:{market} doesn't exist."
                 self._refuse(connection, "60018", words)
                 continue
@@ -167,7 +167,7 @@ class Okx(FakeVenue):
     def page(self, path: str, query: Mapping[str, str]) -> list[Trade]:
         """Those before the id `after`, or after the id `before`, or the newest."""
         market = query.get("instId", "")
-        if market not in self.listing:
+        if self.refuses(market):
             raise RefusedError(200, {"code": "51001", "msg": "Instrument ID doesn't exist.", "data": []})
         limit_max = 100 if path == HISTORY else 500
         limit, known = min(limit_max, int(query.get("limit", 100))), self.public.get(market, [])

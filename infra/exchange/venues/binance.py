@@ -2,9 +2,9 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
-from infra.exchange.venues.venue import Control, Page
+from infra.exchange.venues.venue import Control, Page, Refusal
 
 BOOKS = {"u", "lastUpdateId"}
 """One of them is in a frame of a book, which has no `e`."""
@@ -18,7 +18,6 @@ class Binance:
 
     name = "binance"
     ccxt_id = "binance"
-    ids: Literal["rising", "any"] = "rising"
     kinds: Sequence[str] = ("spot",)
     options: Mapping[str, Any] = {
         "apiKey": "none",  # without one ccxt does not ask for `historicalTrades`, which needs none
@@ -29,6 +28,7 @@ class Binance:
     page = 1000
     pages_a_minute = 120  # of 6,000 weight a minute, 25 each
     symbols_max = 100
+    confirms_each = False
     is_by_contract = False
 
     def prepare(self, exchange: Any) -> None:
@@ -44,8 +44,9 @@ class Binance:
     async def watch(self, exchange: Any, symbols: Sequence[str]) -> None:
         await exchange.watch_trades_for_symbols(list(symbols))
 
-    def confirmations(self, symbols: int) -> int:
-        return 1
+    def refusal(self, text: str) -> Refusal | None:
+        """None: of a stream that it does not have nothing comes, and REST says why."""
+        return None
 
     def ping_text(self, token: bytes) -> str | None:
         return None

@@ -1,7 +1,7 @@
 """What `overlap` reckons with: a page of a venue's newest trades, and a break, a place between two trades
 behind one another where others may be missing."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
@@ -77,6 +77,26 @@ class Break:
         if self.start < self.end and (self.found or self.told):
             fetched = [trade for trade in self.found or () if trade is not None]
             yield Part(tuple(self.ends(key)), fetched=fetched)
+
+
+def unknown_runs(
+    page: Page, ranks: Sequence[int | None]
+) -> Iterator[tuple[list[tuple[int, Trade]], tuple[int, Trade] | None, tuple[int, Trade] | None]]:
+    """Runs of trades of a page that have no rank, with those next to them, by their ranks. One that cannot be
+    let in counts between others alone."""
+    run: list[tuple[int, Trade]] = []
+    last: tuple[int, Trade] | None = None
+    for rank, (key, trade) in zip(ranks, page.trades, strict=True):
+        if rank is None:
+            run += [(key, trade)] if run or trade.size or last is not None else []
+            continue
+        if run:
+            yield run, last, (rank, trade)
+        run, last = [], (rank, trade)
+    while run and not run[-1][1].size:
+        run = run[:-1]
+    if run:
+        yield run, last, None
 
 
 def of_journal(gap: KnownGap, known: Iterable[int]) -> Iterator[Break]:

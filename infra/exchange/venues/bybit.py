@@ -1,10 +1,13 @@
 """Bybit: spot, perpetual contracts and futures."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
-from infra.exchange.venues.venue import Control, Page
+from infra.exchange.venues.venue import Control, Page, Refusal
+
+_TOPIC = re.compile(r"publicTrade\.([\w-]+)")
 
 TOPIC = "publicTrade"
 SIDES = ("Buy", "Sell")
@@ -18,7 +21,6 @@ class Bybit:
 
     name = "bybit"
     ccxt_id = "bybit"
-    ids: Literal["rising", "any"] = "any"
     kinds: Sequence[str] = ("spot", "linear", "inverse")
     options: Mapping[str, Any] = {
         "options": {"fetchMarkets": {"types": list(kinds)}},
@@ -29,6 +31,7 @@ class Bybit:
     page = 1_000  # of spot 60
     pages_a_minute = 300  # ccxt lets 600 through, the venue 600 in 5 s
     symbols_max = 10  # of spot in one request
+    confirms_each = False
     is_by_contract = True
 
     def prepare(self, exchange: Any) -> None:
@@ -38,8 +41,14 @@ class Bybit:
     async def watch(self, exchange: Any, symbols: Sequence[str]) -> None:
         await exchange.watch_trades_for_symbols(list(symbols))
 
-    def confirmations(self, symbols: int) -> int:
-        return 1
+    def refusal(self, text: str) -> Refusal | None:
+        """`{"success": false, "op": "subscribe", "ret_msg": …}`, which says `Invalid symbol :[publicTrade.X]`
+        for spot, else `error:handler not found,topic:publicTrade.X`. Nothing of its request is subscribed."""
+        frame = json.loads(text)
+        if not isinstance(frame, dict) or frame.get("op") != "subscribe" or frame.get("success") is not False:
+            return None
+        words = str(frame.get("ret_msg"))
+        return Refusal(_TOPIC.findall(words), words)
 
     def ping_text(self, token: bytes) -> str | None:
         return json.dumps({"op": "ping", "req_id": token.decode()})
@@ -81,9 +90,3 @@ class Bybit:
         if not isinstance(result, Mapping) or not isinstance(rows := result.get("list"), list):
             raise ValueError(f"its answer is no page of trades: {str(answer)[:80]!r}")
         return [exchange.parse_trade(row, market) for row in reversed(rows)]
-
-    async def trades_from(self, exchange: Any, symbol: str, first: int, stop: int) -> Page:
-        raise NotImplementedError("its ids tell no order")
-
-    async def trades_behind(self, exchange: Any, symbol: str, last: int) -> tuple[Page, bool]:
-        raise NotImplementedError("its ids tell no order")

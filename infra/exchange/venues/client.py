@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from infra.exchange.recent import MINUTE_S, Recent
 from infra.exchange.venues.markets import loaded
-from infra.exchange.venues.venue import FLAW, NotServedError, Page, Venue
+from infra.exchange.venues.venue import FLAW, NotServedError, NumberedVenue, Page, Socket, Venue
 
 if TYPE_CHECKING:
     import aiohttp
@@ -47,25 +47,6 @@ class UnreadableAnswerError(RuntimeError):
     """An answer of REST that is no page of trades."""
 
 
-class Socket:
-    """What is told of one connection; each method is called between two frames."""
-
-    def trade(self, trade: Mapping[str, Any]) -> None:
-        """A trade came, in ccxt's form."""
-
-    def frame(self) -> None:
-        """A frame came, of whatever kind."""
-
-    def pong(self, token: bytes) -> None:
-        """An answer to a ping."""
-
-    def subscribed(self) -> None:
-        """The venue confirmed that it sends."""
-
-    def unreadable(self, frame: str, reason: str) -> None:
-        """A frame means nothing; the connection ends."""
-
-
 class _Trades(list[Any]):
     """In the place of ccxt's cache: hands on what is appended."""
 
@@ -82,6 +63,8 @@ class _Dialled:
     """A connection as ccxt has it."""
 
     client: Any
+    symbols: dict[str, str]
+    """Those that were not refused, by the venue's ids."""
     unconfirmed: int
     """How many confirmations of its subscription are still to come."""
     pings: deque[bytes] = field(default_factory=deque[bytes])
@@ -115,11 +98,12 @@ class VenueClient:
         self._socket: Socket | None = None
         self._trades = 0
         """How many the frame at hand has brought."""
-        self._dialling: tuple[Socket, int, Any] | None = None
+        self._dialling: tuple[Socket, dict[str, str], Any] | None = None
         self._sockets: dict[Socket, _Dialled] = {}
         self._sending: set[asyncio.Future[Any]] = set()
         self._future = importlib.import_module("ccxt.async_support.base.ws.future").Future
-        self._refusal = importlib.import_module("ccxt").ExchangeError
+        errors = importlib.import_module("ccxt")
+        self._refusal, self._denial = errors.ExchangeError, errors.BadRequest
         exchange.on_rest_response = self._noted
         self._fetch, self._sent = exchange.fetch, _nothing
         exchange.fetch = lambda *args, **named: self.rest.one(lambda: self._sends(*args, **named))
@@ -154,11 +138,23 @@ class VenueClient:
         return await self._fetch(*args, **named)
 
     async def trades_from(self, symbol: str, first: int, stop: int) -> Page:
-        return _read(await self.rest.ask(lambda: self._venue.trades_from(self.exchange, symbol, first, stop)))
+        """Of a `NumberedVenue`, as the next one."""
+        venue = self._numbered
+        return _read(await self.rest.ask(lambda: venue.trades_from(self.exchange, symbol, first, stop)))
 
     async def trades_behind(self, symbol: str, last: int) -> tuple[Page, bool]:
-        page, is_newest = await self.rest.ask(lambda: self._venue.trades_behind(self.exchange, symbol, last))
+        venue = self._numbered
+        page, is_newest = await self.rest.ask(lambda: venue.trades_behind(self.exchange, symbol, last))
         return _read(page), is_newest
+
+    @property
+    def _numbered(self) -> NumberedVenue:
+        assert isinstance(self._venue, NumberedVenue), f"ids of {self._venue.name} tell no order"
+        return self._venue
+
+    def denies(self, error: Exception) -> bool:
+        """Whether by an answer of REST the venue refuses what was asked for, rather than to answer now."""
+        return isinstance(error, self._denial)
 
     async def time_ms(self) -> int:
         """The venue's time."""
@@ -195,7 +191,7 @@ class VenueClient:
 
     async def _dial(self, symbols: list[str], socket: Socket, ended: Any) -> None:
         # ccxt makes its client before it lets go for the first time
-        self._dialling = socket, self._venue.confirmations(len(symbols)), ended
+        self._dialling = socket, {self.exchange.market_id(symbol): symbol for symbol in symbols}, ended
         await self._venue.watch(self.exchange, symbols)
 
     def ping(self, socket: Socket, token: bytes) -> None:
@@ -230,10 +226,11 @@ class VenueClient:
         connection of its own, also where all have one address."""
         if self._dialling is None:
             return self._make(url)
-        (socket, unconfirmed, ended), self._dialling = self._dialling, None
+        (socket, symbols, ended), self._dialling = self._dialling, None
         self.exchange.clients.pop(url, None)
         client = self._make(url)
-        self._sockets[socket] = _Dialled(client, unconfirmed)
+        unconfirmed = len(symbols) if self._venue.confirms_each else 1
+        self._sockets[socket] = _Dialled(client, symbols, unconfirmed)
         client.futures[ALIVE] = ended
         handle = client.handle_message
         client.handle_message = lambda message: self._tapped(client, socket, handle, message)
@@ -251,6 +248,8 @@ class VenueClient:
             socket.pong(bytes(message.data))
         self._socket, self._trades = socket, 0
         try:
+            if kind == "TEXT" and dialled.unconfirmed and self._refuses(socket, dialled, message.data):
+                return
             handle(message)
             if kind in ("TEXT", "BINARY") and not self._trades:
                 data = message.data
@@ -272,9 +271,24 @@ class VenueClient:
         if control == "pong" and dialled.pings:
             socket.pong(dialled.pings.popleft())
         if control == "subscribed":
-            dialled.unconfirmed -= 1
-            if dialled.unconfirmed == 0:
-                socket.subscribed()
+            self._confirmed(socket, dialled)
+
+    def _confirmed(self, socket: Socket, dialled: _Dialled) -> None:
+        dialled.unconfirmed -= 1
+        if dialled.unconfirmed == 0:
+            socket.subscribed()
+
+    def _refuses(self, socket: Socket, dialled: _Dialled, text: str) -> bool:
+        """Tell which symbols a frame refuses. Whether others of the subscription go on; if not, it is for
+        ccxt, which ends the connection. Raises `ValueError` for what cannot be decoded."""
+        refusal = self._venue.refusal(text)
+        found = [id for id in refusal.ids if id in dialled.symbols] if refusal else []
+        for id in found:
+            socket.refused(dialled.symbols.pop(id), refusal.words if refusal else "")
+        if not found or not self._venue.confirms_each or not dialled.symbols:
+            return False
+        self._confirmed(socket, dialled)
+        return True
 
     def _traded(self, trade: Mapping[str, Any]) -> None:
         self._trades += 1

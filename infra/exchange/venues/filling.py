@@ -6,7 +6,7 @@ from typing import Any
 
 from infra.exchange.venues.client import VenueClient
 from infra.exchange.venues.flow import Flow
-from infra.exchange.venues.holes import ASKED_AGAIN
+from infra.exchange.venues.holes import ASKED_AGAIN, MS_NS, ms_before
 from infra.exchange.venues.overlap import OverlapSequence
 from infra.exchange.venues.searching import Search
 from infra.exchange.venues.sequence import Hole, Trade, TradeSequence
@@ -46,7 +46,8 @@ class Allowance:
 class Filler:
     """Asks the venue for what the flows miss. `is_open` says whether a flow's connection is subscribed: what
     came behind the newest trade is asked for only then. Trades before `oldest` (ns of the venue) are not
-    asked for, and nothing is while it is None. `failed` hears of what is asked again. `now` is a clock in
+    asked for, and nothing is while it is None. `skew` says how far, in ns, the clock here is ahead of the
+    venue's; None: that is not known yet. `failed` hears of what is asked again. `now` is a clock in
     seconds that never goes back."""
 
     def __init__(
@@ -59,11 +60,12 @@ class Filler:
         changed: Callable[[Flow], None],
         failed: Callable[[str], None],
         oldest: Callable[[], int | None],
+        skew: Callable[[], int | None],
         now: Callable[[], float],
     ) -> None:
         self._venue, self._client, self._flows = venue, client, flows
         self._is_open, self._changed, self._failed, self._now = is_open, changed, failed, now
-        self._oldest = oldest
+        self._oldest, self._skew = oldest, skew
         self._allowance = Allowance(venue.pages_a_minute, now())
         self._failures = 0
         self.wanted = asyncio.Event()
@@ -145,19 +147,43 @@ class Filler:
             else:
                 await self._continue(flow, sequence)
             self._failures = 0
+            if flow.denials:
+                flow.denials, flow.denied = 0, ""
         except NotServedError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever a venue answers, it is asked again
-            wait_s = min(FAILED_S * 2**self._failures, FAILED_S_MAX)
-            self._failures += 1
             self._failed(f"asking for trades of {flow.market.symbol} failed: {named(error)}")
-            for other in self._flows:
-                other.ask_at = max(other.ask_at, self._now() + wait_s)
+            self._put_off(flow, error)
         flow.asked = self._now()
         self._changed(flow)
 
+    def _put_off(self, flow: Flow, error: Exception) -> None:
+        """What was refused of a flow costs no other; where the venue failed, nothing is asked for now."""
+        if self._client.denies(error):
+            flow.deny(str(error))
+            concerned, failures = [flow], flow.denials
+            flow.denials += 1
+        else:
+            concerned, failures = self._flows, self._failures
+            self._failures += 1
+        until = self._now() + min(FAILED_S * 2**failures, FAILED_S_MAX)
+        for each in concerned:
+            each.ask_at = max(each.ask_at, until)
+
+    def _since(self, flow: Flow) -> int | None:
+        """Before its first trade: up to when (ns) nothing of a market is asked for; None: later."""
+        began = flow.began(self._skew())
+        if began is None:
+            flow.ask_at = self._now() + AGAIN_S
+            return None
+        return ms_before(began - self._venue.grace_ms * MS_NS)
+
     async def _compare(self, flow: Flow, sequence: OverlapSequence) -> None:
         """The newest page."""
+        if sequence.asks_where:
+            if (since := self._since(flow)) is None:
+                return
+            sequence.begin(since)
         asked = sequence.asked()
 
         def sent() -> None:
@@ -209,14 +235,21 @@ class Filler:
             sequence.trust()
 
     async def _begin(self, flow: Flow, sequence: TradeSequence) -> None:
-        """The newest trade, behind which a market begins; or, where the journal was promised all up to a time
-        without a trade, the first since then."""
-        market, doubts = flow.market, sequence.doubts
-        since, page = sequence.time, flow.fetched(await self._client.newest(market.symbol))
+        """The newest trade, behind which a market begins; or, where trades may have been missed since it was
+        subscribed to, or since what was promised without a trade, the first since then."""
+        market, doubts, since = flow.market, sequence.doubts, 0
+        asks_where = sequence.asks_where
+        if asks_where and not sequence.begins_anew:
+            if (asked := self._since(flow)) is None:
+                return
+            since = asked
+        page = flow.fetched(await self._client.newest(market.symbol))
         if sequence.begins_anew:
             await self._begin_anew(flow, sequence, page, doubts)
             return
-        if since and not page and flow.empty_pages < ASKED_AGAIN:
+        if asks_where != sequence.asks_where:
+            return  # of before a cut or behind it, which nothing tells; or the first trade came
+        if since and not page and sequence.holds and flow.empty_pages < ASKED_AGAIN:
             flow.empty_pages += 1
             flow.ask_at = self._now() + AGAIN_S * 2 ** (flow.empty_pages - 1)
             return

@@ -23,6 +23,7 @@ EARLIEST = 1_230_768_000_000 * MS_NS
 OFF_SCALE_MAX = 10_000
 ANEW = "its trade ids began anew"
 BAD_MAX = 1_000
+DENIED_LENGTH_MAX = 160
 PACE = 0.1
 """Of the newest distance between two trades in their mean."""
 
@@ -67,7 +68,7 @@ class Flow:
         self._too_fine: Mapping[str, Any] | None = None
         """One of a page."""
         self.empty_pages = 0
-        """How often the venue had no trade at all at a start, where there may be some."""
+        """How often the venue had no trade at all, where the first has come."""
         self.asked = now
         """When the venue was asked last for what may have come behind the newest trade."""
         self.ask_at = now
@@ -78,6 +79,12 @@ class Flow:
         """Of the trades that were fetched last, how many could not be let in."""
         self.vain = 0
         """How often the venue answered without a trade where it has some."""
+        self._opened_at: int | None = None
+        """When it was subscribed to first, ns of the time of day here."""
+        self.denied = ""
+        """Why the venue does not let it be collected now; it is tried again."""
+        self.denials = 0
+        """How often in a row the venue denied trades of it."""
         self.ended = ""
         """Why nothing of the market is taken any more."""
         self._arrived, self._distance_s = now, QUIET_MAX_S
@@ -103,6 +110,23 @@ class Flow:
         self._distance_s += PACE * (now - self._arrived - self._distance_s)
         self._arrived = now
         return trade
+
+    def deny(self, words: str) -> None:
+        """The venue refuses it, and no other."""
+        self.denied = f"the venue refuses it: {words}"[:DENIED_LENGTH_MAX]
+
+    def opened(self, wall_ns: int) -> None:
+        """It is subscribed to, and all that comes from now on is its own."""
+        if self._opened_at is None:
+            self._opened_at = wall_ns
+            self.sequence.is_open = True
+
+    def began(self, skew: int | None) -> int | None:
+        """Before its first trade: up to when (ns of the venue) nothing is asked for. None where that is not
+        known yet, as long as it is not known how far, in ns, the clock here is ahead of the venue's."""
+        if self.promised:
+            return self.promised
+        return None if skew is None or self._opened_at is None else self._opened_at - skew
 
     def doubt(self) -> None:
         """Trades may have been missed."""

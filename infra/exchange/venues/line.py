@@ -6,12 +6,14 @@ from typing import Any, Protocol
 import stamina
 
 from infra.exchange.provider import FeedReport, Refused
-from infra.exchange.venues.client import NOT_SERVED, Rest, Socket, SubscriptionRefusedError, VenueClient
+from infra.exchange.venues.client import NOT_SERVED, Rest, SubscriptionRefusedError, VenueClient
 from infra.exchange.venues.flow import Flow
-from infra.exchange.venues.venue import NotServedError, Venue
+from infra.exchange.venues.venue import NotServedError, Socket, Venue
 from infra.exchange.venues.watching import CONFIRM_S, Watch
 
 FIRST_WAIT_S, WAIT_S_MAX, JITTER_S = 0.1, 60.0, 0.1
+REFUSED_S = 3600.0
+"""Before a symbol that was refused is tried again."""
 STEADY_S = 5.0
 """After a connection that lasted so long, the waits begin anew."""
 REASON_LENGTH_MAX = 120
@@ -29,6 +31,8 @@ class Told(Protocol):
     def gap_wait_s(self) -> float: ...
 
     def now(self) -> float: ...
+
+    def wall_ns(self) -> int: ...
 
     def arrived(self, line: "Line", told: Mapping[str, Any]) -> None:
         """A trade came."""
@@ -48,14 +52,24 @@ class Told(Protocol):
     def specify(self) -> None:
         """The venue's list of markets may have changed."""
 
+    async def pause(self, seconds: float) -> None:
+        """By the provider's clock."""
+
+    def apart(self, line: "Line") -> None:
+        """Some flows of a line are this one's from now on."""
+
 
 class Line(Socket):
     """The connection of some markets; `provider` is told what comes by it."""
 
-    def __init__(self, venue: Venue, provider: Told, flows: Sequence[Flow], now: float) -> None:
+    def __init__(
+        self, venue: Venue, provider: Told, flows: Sequence[Flow], now: float, wait_s: float = 0.0
+    ) -> None:
+        """It is dialled in `wait_s`."""
         self._venue, self._provider, self.flows = venue, provider, tuple(flows)
         self.watch = self._new_watch(now)
         self._lost_at, self._reason, self._is_deaf = now, "", False
+        self._wait_s = wait_s
         self.reconnects = 0
         """How often a connection that was subscribed has ended."""
 
@@ -79,6 +93,8 @@ class Line(Socket):
 
     async def _dial(self, client: VenueClient, rest: Rest) -> None:
         """One connection from its beginning to its end. Raises `LineLostError` where it did not last."""
+        wait_s, self._wait_s = self._wait_s, 0.0
+        await self._provider.pause(wait_s)
         await rest.allowed()
         symbols = self._symbols
         if not symbols:
@@ -133,6 +149,8 @@ class Line(Socket):
         for a hole is not told: nothing came that anybody could act on."""
         if flow.ended:
             return flow.report("down", flow.ended)
+        if flow.denied and not flow.is_sure:
+            return flow.report("down", flow.denied)
         if flow.market.status != "trading":
             return flow.report("halted", f"the venue says that it is {flow.market.status}")
         if flow.is_sure:
@@ -166,6 +184,20 @@ class Line(Socket):
         self.watch.subscribed = True
         self._reason, self._is_deaf = "", False
         self._doubt()
+        for flow in self.flows:
+            flow.denied = ""
+            flow.opened(self._provider.wall_ns())
+
+    def refused(self, symbol: str, words: str) -> None:
+        """It is tried again by and by, on a connection of its own: it costs no other."""
+        flow = next(flow for flow in self.flows if flow.market.symbol == symbol)
+        flow.deny(words)
+        self._provider.specify()
+        if len(self.flows) == 1:
+            self._wait_s = REFUSED_S
+            return
+        self.flows = tuple(other for other in self.flows if other is not flow)
+        self._provider.apart(Line(self._venue, self._provider, [flow], self._provider.now(), REFUSED_S))
 
     def unreadable(self, frame: str, reason: str) -> None:
         self._provider.refuse(Refused("", reason, frame.encode(errors="backslashreplace")))

@@ -1,12 +1,14 @@
 """OKX: spot, perpetual swaps and futures."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
-from infra.exchange.venues.venue import Control, Page
+from infra.exchange.venues.venue import Control, Page, Refusal
 
 CHANNEL = "trades-all"
+_INSTRUMENT = re.compile(CHANNEL + r",instId:([\w-]+)")
 
 
 class Okx:
@@ -17,7 +19,6 @@ class Okx:
 
     name = "okx"
     ccxt_id = "okx"
-    ids: Literal["rising", "any"] = "rising"
     kinds: Sequence[str] = ("spot", "swap", "future")
     options: Mapping[str, Any] = {
         "options": {"fetchMarkets": {"types": list(kinds)}},
@@ -27,6 +28,7 @@ class Okx:
     silence_s = 10.0  # it ends a connection after 30 s without a word
     page = 100
     pages_a_minute = 300  # of 20 in 2 s
+    confirms_each = True
     is_by_contract = False
     symbols_max = 100  # their names may be 64 KB
 
@@ -41,15 +43,21 @@ class Okx:
         url = exchange.get_url(CHANNEL, "business")
         await exchange.watch_multiple(url, hashes, {"op": "subscribe", "args": args}, hashes)
 
-    def confirmations(self, symbols: int) -> int:
-        return symbols
+    def refusal(self, text: str) -> Refusal | None:
+        """`{"event": "error", "msg": "Wrong URL or channel:trades-all,instId:X doesn't exist. …"}`; the other
+        symbols of that request are subscribed."""
+        frame = json.loads(text) if text != "pong" else None
+        if not isinstance(frame, dict) or frame.get("event") != "error":
+            return None
+        words = str(frame.get("msg"))
+        return Refusal(_INSTRUMENT.findall(words), words)
 
     def ping_text(self, token: bytes) -> str | None:
         return "ping"
 
     def control(self, text: str) -> Control:
-        """`{"event": "subscribe", "arg": …}` confirms one symbol; `error` and `notice` end the connection, as
-        ccxt takes them. Other channels say nothing of trades."""
+        """`{"event": "subscribe", "arg": …}` confirms one symbol; `notice`, and an `error` that names none,
+        end the connection, as ccxt takes them. Other channels say nothing of trades."""
         if text == "pong":
             return "pong"
         frame = json.loads(text)

@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from infra.exchange.venues.breaks import Asked, Break, Page, of_journal
+from infra.exchange.venues.breaks import Asked, Break, Page, of_journal, unknown_runs
 from infra.exchange.venues.sequence import FOREVER, MS_NS, Part, Trade, ms_before, scaled
 from streams.events import Gap
 from streams.gaps import KEPT_MAX, KnownGap
@@ -37,7 +37,7 @@ ASKED_AGAIN = 3
 class OverlapSequence:
     """The trades of the market `key`. The journal has those up to `reached_time` (ns) but for `gaps`, and
     `known`, the newest trades in it, each with its time and key. Without any, the first trade to arrive is
-    the first.
+    the first, unless there was a doubt when it `is_open`, subscribed to; then where to begin must be said.
 
     `gap_wait` (ns): so long what is behind a break waits; for ever behind one that is longer than `horizon`
     (ns), in which candles could no longer be revised, and behind that of a start.
@@ -53,8 +53,7 @@ class OverlapSequence:
         known: Iterable[tuple[int, int]] = (),
         gaps: Sequence[KnownGap] = (),
     ) -> None:
-        self.key = key
-        self.repeats = 0
+        self.key, self.repeats = key, 0
         self._size, self._gap_wait, self._horizon = PAGE_MIN, gap_wait, horizon
         self._known: dict[int, int] = {}
         """Rank by key, in the order of arrival; 0: of before."""
@@ -80,6 +79,7 @@ class OverlapSequence:
         """What came since the journal ended is not known: what is behind a break waits for ever."""
         self._begins = self._is_new = not self.starting
         """No page has said yet what was before; no trade came yet."""
+        self.is_open = False
         self._before: list[int] = []
         """Keys of that page; the first trade to come may be one of them."""
         self._rank = self._proven = 0
@@ -119,10 +119,23 @@ class OverlapSequence:
         last = self._last_break()
         return last is not None and last.behind == FOREVER and last.seen == last.number
 
+    @property
+    def asks_where(self) -> bool:
+        """Whether where to begin must be said: trades may have been missed, and none is known before them."""
+        first = self._queue[0] if self._queue else None
+        return isinstance(first, Break) and not first.start
+
+    def begin(self, since: int) -> None:
+        """What came behind `since` (ns) is the market's own, though none of it may be known."""
+        if isinstance(first := self._queue[0], Break):
+            first.start, first.end = since, max(first.end, since + 1)
+        self._old = since
+        self._start, self._begins = max(self._start, since), False
+
     def doubt(self) -> None:
         """Trades may have been missed behind the last that arrived."""
         self.doubts += 1
-        if self._begins and self._is_new:
+        if self._begins and self._is_new and not self.is_open:
             return
         if (last := self._last_break()) is not None:
             last.number = self.doubts
@@ -200,6 +213,8 @@ class OverlapSequence:
 
         Returns how often in a row a page could not be believed: it is asked for again, and believed at last.
         """
+        if self.asks_where:
+            return 0  # of before a cut or behind it, which nothing tells
         times = [trade.time for trade in page if trade.size]
         if (not times and not self._begins) or times != sorted(times):
             self._vain += 1
@@ -351,18 +366,9 @@ class OverlapSequence:
 
     def _left_out(self, page: Page) -> None:
         """What a page has and the connection did not send, between trades that it sent and behind them."""
-        run: list[tuple[int, Trade]] = []
-        last: tuple[int, Trade] | None = None
-        for key, trade in page.trades:
-            rank = self._rank_of(key, trade)
-            if rank is None:
-                run.append((key, trade))
-                continue
-            if run:
-                self._miss(run, last, (rank, trade))
-            run, last = [], (rank, trade)
-        if run:
-            self._miss(run, last, None)
+        ranks = [self._rank_of(key, trade) for key, trade in page.trades]
+        for run, last, behind in unknown_runs(page, ranks):
+            self._miss(run, last, behind)
 
     def _miss(
         self,
@@ -371,12 +377,6 @@ class OverlapSequence:
         behind: tuple[int, Trade] | None,
     ) -> None:
         """A run of trades was left out between two others, by their ranks; without them behind all."""
-        while run and not run[0][1].size and last is None:
-            run = run[1:]
-        while run and not run[-1][1].size and behind is None:
-            run = run[:-1]
-        if not run:
-            return
         rank = last[0] if last else max(behind[0] - 1, 0) if behind else self._rank
         start = ms_before(last[1].time if last else run[0][1].time)
         end = max(behind[1].time if behind else run[-1][1].time, start + 1)

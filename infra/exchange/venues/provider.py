@@ -28,7 +28,7 @@ from infra.exchange.venues.markets import UnknownSymbolError, listed, market_of
 from infra.exchange.venues.overlap import OverlapSequence
 from infra.exchange.venues.raw import RawFrames
 from infra.exchange.venues.sequence import FOREVER, Part, TradeSequence
-from infra.exchange.venues.venue import Venue
+from infra.exchange.venues.venue import NumberedVenue, Venue
 from infra.process.errors import named
 from infra.process.spans import span
 from streams.events import BACKFILL, MINUTE_NS, Market
@@ -75,7 +75,7 @@ class VenueProvider(DataProvider):
         now_s: Callable[[], float] = time.monotonic,
         wall_ns: Callable[[], int] = time.time_ns,
     ) -> None:
-        self.venue = venue
+        self.venue, self._is_numbered = venue, isinstance(venue, NumberedVenue)
         self._proxy, self._connector, self._raw = proxy, connector, raw
         self._gap_wait_s, self._ahead_ns = gap_wait_s, int(ahead_s * 1e9)
         self._backfill_max_s = backfill_max_s
@@ -83,6 +83,7 @@ class VenueProvider(DataProvider):
         self._now, self._wall = now_s, wall_ns
         self._rest = Rest(now_s)
         self._client: VenueClient | None = None
+        self._tasks: list[asyncio.Future[None]] = []
         self.why_not: Mapping[str, str] = {}
         """Of the symbols that `markets` left out."""
         self.trouble: Trouble | None = None
@@ -114,7 +115,7 @@ class VenueProvider(DataProvider):
     def _flow(self, market: Market, reached: Reached | None, now: float) -> Flow:
         known = reached or Reached()
         gap_wait, horizon = int(self._gap_wait_s * 1e9), market.horizon_min * MINUTE_NS
-        if self.venue.ids == "any":
+        if not self._is_numbered:
             sequence = OverlapSequence(
                 market.key,
                 gap_wait=gap_wait,
@@ -198,12 +199,12 @@ class VenueProvider(DataProvider):
         self._begin(markets, reached)
         filler = Filler(
             self.venue, client, list(self._flows.values()),
-            is_open=self._is_open, changed=self.touch, failed=self.failed, oldest=self._oldest, now=self._now,
+            is_open=self._is_open, changed=self.touch, failed=self.failed, oldest=self._oldest,
+            skew=lambda: self.skew, now=self._now,
         )  # fmt: skip
-        tasks = [asyncio.ensure_future(line.run(client, self._rest)) for line in self._lines]
-        tasks += [asyncio.ensure_future(filler.run())]
-        tasks += [asyncio.ensure_future(self._measure(client))]
-        tasks += [asyncio.ensure_future(self._specify(client))]
+        working = (filler.run(), self._measure(client), self._specify(client))
+        self._tasks = [asyncio.ensure_future(work) for work in working]
+        self._tasks += [asyncio.ensure_future(line.run(client, self._rest)) for line in self._lines]
         try:
             while True:
                 self._woken.clear()
@@ -212,7 +213,7 @@ class VenueProvider(DataProvider):
                     yield message
                 if any(flow.wants(self._now()) for flow in touched):
                     filler.wanted.set()
-                for task in tasks:
+                for task in self._tasks:
                     if task.done():
                         task.result()
                 for line in self._lines:
@@ -221,9 +222,9 @@ class VenueProvider(DataProvider):
                     self._markets_wanted.set()
                 await self._next_look()
         finally:
-            for task in tasks:
+            for task in self._tasks:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.gather(*self._tasks, return_exceptions=True)
             await self.close()
 
     def parse(self, raw: Message) -> Delivery:
@@ -236,7 +237,7 @@ class VenueProvider(DataProvider):
         table = np.array(rows, np.int64).reshape(-1, 6)
         place, bit, at, kind, price, size = (np.ascontiguousarray(column) for column in table.T)
         numbers = [trade.id for _, _, part in columns for trade in part.rows]
-        ids = wide_ids(numbers) if self.venue.ids == "any" else np.array(numbers, np.int64)
+        ids = np.array(numbers, np.int64) if self._is_numbered else wide_ids(numbers)
         ticks = Ticks(place.astype(np.uint16), (kind | bit).astype(np.uint8), at, price, size, ids)
         return Delivery(
             raw.keys,
@@ -273,6 +274,9 @@ class VenueProvider(DataProvider):
     def now(self) -> float:
         return self._now()
 
+    def wall_ns(self) -> int:
+        return self._wall()
+
     def arrived(self, line: Line, told: Mapping[str, Any]) -> None:
         """A trade came by a line."""
         flow = self._flows.get(str(told.get("symbol")))
@@ -306,6 +310,11 @@ class VenueProvider(DataProvider):
     def specify(self) -> None:
         """The venue's list of markets may have changed."""
         self._markets_wanted.set()
+
+    def apart(self, line: Line) -> None:
+        assert self._client is not None
+        self._lines.append(line)
+        self._tasks.append(asyncio.ensure_future(line.run(self._client, self._rest)))
 
     def wake(self) -> None:
         """Something may be due."""
@@ -390,12 +399,12 @@ class VenueProvider(DataProvider):
             except Exception as error:  # noqa: BLE001 - without it quiet minutes stay open, until it succeeds
                 self.failed(f"its time could not be asked for: {named(error)}")
                 wait_s = MARKETS_AGAIN_S
-            await self._pause(wait_s)
+            await self.pause(wait_s)
 
     def _skew_words(self) -> str:
         return skew_words(self.venue.name, None if self.skew is None else self.skew / 1e6)
 
-    async def _pause(self, seconds: float) -> None:
+    async def pause(self, seconds: float) -> None:
         """By the clock that was handed in."""
         until = self._now() + seconds
         while (left := until - self._now()) > 0:
@@ -418,12 +427,12 @@ class VenueProvider(DataProvider):
                 found = await client.markets(again=True)
             except Exception as error:  # noqa: BLE001 - what is known stays, and it is tried again
                 self.failed(f"its markets could not be read again: {named(error)}")
-                await self._pause(MARKETS_AGAIN_S)
+                await self.pause(MARKETS_AGAIN_S)
                 self._markets_wanted.set()
                 continue
             for flow in self._flows.values():
                 self._specified(flow, found)
-            await self._pause(MARKETS_AGAIN_S if self._markets_wanted.is_set() else 0)
+            await self.pause(MARKETS_AGAIN_S if self._markets_wanted.is_set() else 0)
 
     def _specified(self, flow: Flow, found: Mapping[str, Mapping[str, Any]]) -> None:
         """What the venue says of a market now. One that is gone ends, the others go on."""

@@ -26,8 +26,8 @@ BEGAN_ANEW = "what came between is not known: the venue's trade ids began anew"
 
 class TradeSequence:
     """The trades of the market `key`. The journal has those up to the id `reached` and up to `reached_time`
-    (ns), and misses those of `gaps`. Without either, the first trade to arrive is the first; with a time
-    alone, where to begin must be said.
+    (ns), and misses those of `gaps`. Without either, the first trade to arrive is the first, unless there was
+    a doubt when it `is_open`; then, and with a time alone, where to begin must be said.
 
     `gap_wait` (ns): so long what is behind a hole waits for it; for ever behind one that is longer than
     `horizon` (ns), in which candles could no longer be revised. `too_old` says in a gap why what is older
@@ -68,6 +68,9 @@ class TradeSequence:
         """Of the last trade that was handed out, ns."""
         self.starting = reached != NO_ID
         """What came since the journal ended is not known: what is behind a hole waits for ever."""
+        self.is_open = False
+        """It was subscribed to: what comes is the market's own."""
+        self._asks_where = reached_time > 0
         self._is_new = False
         """Where it begins is known by an answer of the venue, and no trade came yet."""
         self._ready: list[Trade] = []
@@ -93,13 +96,19 @@ class TradeSequence:
         return self.hole is not None or bool(self._waiting)
 
     @property
+    def asks_where(self) -> bool:
+        """Before the first trade: whether where to begin must be said, for trades may have been missed."""
+        return self._asks_where and self._next == NO_ID
+
+    @property
     def doubtful(self) -> bool:
-        """Whether more may be missing behind the last trade than is known."""
-        return self._doubt is not None
+        """Whether more may be missing behind the last trade, or before the first, than is known."""
+        return self._doubt is not None or (self.asks_where and self.holds)
 
     def doubt(self) -> None:
         """Trades may have been missed behind the last that arrived; until the venue is asked, or the next one
         shows that there were none, no promise goes further."""
+        self._asks_where |= self.is_open
         self._doubt = max((self._next - 1, *self._waiting))
         self.doubts += 1
 
@@ -107,8 +116,8 @@ class TradeSequence:
         """Before the first trade: `last` is the newest that the venue has and that is not asked for. Where
         older ones are on their way, they are the first."""
         if self._next == NO_ID:
-            self._is_new = not self.time
-            self._next, self.time = last.id + 1, last.time
+            self._is_new = not self.asks_where
+            self._next, self.time = min([last.id + 1, *self._waiting]), last.time
 
     def begin_anew(self, first: Trade) -> None:
         """`first` is the first trade that is known since ids began anew: nobody knows what came between."""
@@ -169,7 +178,7 @@ class TradeSequence:
 
     def _is_next(self, trade: Trade) -> bool:
         if self._next == NO_ID:
-            return not self.time
+            return not self.asks_where
         begins = self._is_new and trade.id < self._next
         return (begins or trade.id == self._next) and not self.holds
 

@@ -1,7 +1,7 @@
 """What is a venue's own; everything else is shared."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 Control = Literal["subscribed", "pong", "known", "unknown"]
 """Of a frame without trades: a subscription is confirmed; a ping is answered; one of the protocol's; of no
@@ -12,13 +12,19 @@ Page = Sequence[Mapping[str, Any]]
 """Trades in ccxt's form, in whatever order the venue gave them."""
 
 
+class Refusal(NamedTuple):
+    """What a venue says that does not subscribe some markets, by its own ids of them."""
+
+    ids: Sequence[str]
+    words: str
+
+
 class Venue(Protocol):
-    """`name` is its own among our venues, `ccxt_id` its among ccxt's."""
+    """`name` is its own among our venues, `ccxt_id` its among ccxt's. Ids tell one trade from another;
+    those of a `NumberedVenue` tell more."""
 
     name: str
     ccxt_id: str
-    ids: Literal["rising", "any"]
-    """Those of a market's trades rise by one, or only tell one trade from another."""
     kinds: Sequence[str]
     """Of ccxt's kinds of markets, those that its list must have some of."""
     options: Mapping[str, Any]
@@ -33,6 +39,8 @@ class Venue(Protocol):
     """Of backfill: half of what it allows."""
     symbols_max: int
     """Symbols on one connection."""
+    confirms_each: bool
+    """Each symbol of a subscription is confirmed or refused by a frame of its own; else all are by one."""
     is_by_contract: bool
     """A connection has markets of one kind of contract alone."""
 
@@ -44,8 +52,9 @@ class Venue(Protocol):
         """Dial and subscribe, by one call of ccxt. Raises what ccxt raises."""
         ...
 
-    def confirmations(self, symbols: int) -> int:
-        """By how many frames it confirms a subscription to so many symbols."""
+    def refusal(self, text: str) -> Refusal | None:
+        """Whether a frame refuses to subscribe markets that it names. Raises `ValueError` for one that cannot
+        be decoded."""
         ...
 
     def ping_text(self, token: bytes) -> str | None:
@@ -63,8 +72,13 @@ class Venue(Protocol):
         ...
 
     async def newest(self, exchange: Any, symbol: str) -> Page:
-        """The newest trades. Raises what ccxt raises, as the next two."""
+        """The newest trades. Raises what ccxt raises."""
         ...
+
+
+@runtime_checkable
+class NumberedVenue(Venue, Protocol):
+    """The ids of a market's trades rise by one, and it can be asked by them. Raises what ccxt raises."""
 
     async def trades_from(self, exchange: Any, symbol: str, first: int, stop: int) -> Page:
         """Those of the ids first ≤ id < stop, a page of them; there may be others among them."""
@@ -73,6 +87,28 @@ class Venue(Protocol):
     async def trades_behind(self, exchange: Any, symbol: str, last: int) -> tuple[Page, bool]:
         """The trade of the id `last` and those that came behind it, and whether the newest is among them."""
         ...
+
+
+class Socket:
+    """What is told of one connection; each method is called between two frames."""
+
+    def trade(self, trade: Mapping[str, Any]) -> None:
+        """A trade came, in ccxt's form."""
+
+    def frame(self) -> None:
+        """A frame came, of whatever kind."""
+
+    def pong(self, token: bytes) -> None:
+        """An answer to a ping."""
+
+    def subscribed(self) -> None:
+        """The venue confirmed that it sends."""
+
+    def refused(self, symbol: str, words: str) -> None:
+        """The venue does not subscribe a symbol."""
+
+    def unreadable(self, frame: str, reason: str) -> None:
+        """A frame means nothing; the connection ends."""
 
 
 class NotServedError(RuntimeError):

@@ -120,7 +120,7 @@ def test_an_answer_to_what_was_asked_before_a_cut_does_not_say_that_nothing_was_
     async def test() -> None:
         async with Slow() as venue:
             venue.publish(trades[:10])
-            async with collecting(log, at(venue, START)) as collected:
+            async with collecting(log, at(venue, trades[9].time + 900)) as collected:
                 await collected.until(lambda: venue.asked("trades"))
                 await venue.strike(Cut())
                 venue.publish(trades[10:])

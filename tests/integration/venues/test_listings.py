@@ -4,13 +4,14 @@ import asyncio
 
 import pytest
 
-from streams.events import Feed, Market
+from streams.events import Market
 from streams.log import Log
 from tests.venues.cases import ETH, START, at, short
 from tests.venues.collected import (
     collecting,
     events,
     expected,
+    feeds,
     letters,
     open_gaps,
     rows,
@@ -52,6 +53,8 @@ def test_a_step_that_became_finer_is_told_before_the_trade_that_needs_it(
 
 
 def test_a_symbol_that_is_gone_stops_its_market_alone_and_says_so(kind: type[FakeVenue], log: Log) -> None:
+    gone = f"symbol 'ETH/USDT' does not exist at {kind.name}"
+
     async def test() -> None:
         async with (
             kind() as venue,
@@ -62,20 +65,19 @@ def test_a_symbol_that_is_gone_stops_its_market_alone_and_says_so(kind: type[Fak
             await collected.has(10)
             await venue.strike(Delisted(kind.pair("ETH")))
             collected.pass_by(3_601)
-            await collected.until(lambda: "down" in states(log))
+            await collected.until(lambda: any(gone in feed.reason for feed in feeds(log)))
             venue.publish(short(kind, 20)[10:])
             await collected.has(20)
         async with kind() as venue:
             await venue.strike(Delisted(kind.pair("ETH")))
             at(venue, START).publish(short(kind, 20))
-            feeds = [f"{kind.name}:ETH/USDT", f"{kind.name}:BTC/USDT"]
-            async with collecting(log, venue, feeds) as collected:
+            asked = [f"{kind.name}:ETH/USDT", f"{kind.name}:BTC/USDT"]
+            async with collecting(log, venue, asked) as collected:
                 await collected.live()
 
     asyncio.run(test())
-    feeds = [e for e in events(log) if isinstance(e, Feed) and e.market == f"{kind.name}:ETH/USDT"]
-    gone = next(feed for feed in feeds if feed.state == "down")
-    assert f"symbol 'ETH/USDT' does not exist at {kind.name}" in gone.reason
+    told = {(feed.market, feed.state) for feed in feeds(log) if gone in feed.reason}
+    assert told == {(f"{kind.name}:ETH/USDT", "down")}
 
 
 def test_a_symbol_that_is_gone_keeps_no_other_from_being_dialled_again(

@@ -1,0 +1,124 @@
+"""Where a market begins that had no trade yet: what is missed before its first is fetched, or in a gap."""
+
+import asyncio
+
+from streams.log import Log
+from tests.venues.bybit import Bybit, identified
+from tests.venues.cases import MINUTE, MS, START, at
+from tests.venues.collected import clock, collecting, expected, gaps, letters, open_gaps, rows, without_origin
+from tests.venues.fake import FakeVenue
+from tests.venues.faults import Altered, Cut, Refuse
+from tests.venues.trades import Trade, made
+
+
+def first_trades(kind: type[FakeVenue], count: int, first_id: int = 1) -> list[Trade]:
+    """Of a market, ten a second, from a second after `START` on."""
+    trades = made(kind.pair(), count, start=START + 1_000, first_id=first_id)
+    return list(map(identified, trades)) if kind is Bybit else trades
+
+
+def check(log: Log, kind: type[FakeVenue], trades: list[Trade]) -> None:
+    """Each is in the journal, once and in order. Where trades are numbered no gap is open; at another venue
+    nothing tells that none came before its first ones, which a final gap says."""
+    assert without_origin(rows(log)) == expected(trades)
+    if kind is not Bybit:
+        assert not open_gaps(log)
+        return
+    (gap,) = open_gaps(log)
+    assert gap.final and START * MS - 500 * MS - 1 <= gap.start < gap.end <= trades[0].time * MS
+
+
+def test_the_first_trades_of_a_market_that_come_during_a_cut_are_fetched(
+    kind: type[FakeVenue], log: Log
+) -> None:
+    trades = first_trades(kind, 60)
+
+    async def test() -> None:
+        async with kind() as venue, collecting(log, at(venue)) as collected:
+            await collected.live()
+            await venue.strike(Cut())
+            venue.publish(trades[:50])
+            await venue.asked_since_watched(kind.pair())
+            await collected.until(lambda: collected.trades() == 50)
+            venue.publish(trades[50:])
+            await collected.until(lambda: collected.trades() == 60)
+
+    asyncio.run(test())
+    check(log, kind, trades)
+
+
+def test_a_market_that_was_cut_before_the_venue_told_of_its_trades_begins_where_it_was_subscribed_to(
+    kind: type[FakeVenue], log: Log
+) -> None:
+    older, trades = made(kind.pair(), 5, start=START - 5_000), first_trades(kind, 60, first_id=6)
+
+    async def test() -> None:
+        async with kind() as venue:
+            venue.publish(older)
+            await venue.strike(Refuse(("trades",), None, 503))
+            async with collecting(log, at(venue)) as collected:
+                await venue.watched(kind.pair())
+                await collected.until(lambda: not collected.is_lost)
+                await venue.strike(Cut())
+                venue.publish(trades[:50])
+                await collected.until(lambda: collected.reconnects == 1 and not collected.is_lost)
+                venue.rest_faults.clear()
+                collected.pass_by(60)
+                await collected.until(lambda: collected.trades() == 50)
+                venue.publish(trades[50:])
+                await collected.until(lambda: collected.trades() == 60)
+
+    asyncio.run(test())
+    assert without_origin(rows(log)) == expected(trades) and not open_gaps(log)
+
+
+def test_first_trades_that_come_while_no_collector_runs_are_fetched_at_its_next_start(
+    kind: type[FakeVenue], log: Log
+) -> None:
+    trades = first_trades(kind, 60)
+
+    async def test() -> None:
+        async with kind() as venue:
+            async with collecting(log, at(venue)) as collected:
+                await collected.live()
+                await collected.until(lambda: clock(log) > 0)
+            venue.publish(trades[:50])
+            async with collecting(log, venue) as collected:
+                await collected.until(lambda: collected.trades() == 50)
+                venue.publish(trades[50:])
+                await collected.until(lambda: collected.trades() == 60)
+
+    asyncio.run(test())
+    check(log, kind, trades)
+
+
+def test_a_first_trade_that_cannot_be_let_in_is_fetched(kind: type[FakeVenue], log: Log) -> None:
+    trades = first_trades(kind, 20)
+
+    async def test() -> None:
+        async with kind() as venue, collecting(log, at(venue)) as collected:
+            await collected.live()
+            await venue.strike(Altered("price", "0"))
+            venue.publish(trades[:10])
+            await collected.until(lambda: collected.trades() == 10)
+            venue.publish(trades[10:])
+            await collected.until(lambda: collected.trades() == 20)
+
+    asyncio.run(test())
+    assert len(letters(log)) == 1
+    check(log, kind, trades)
+
+
+def test_a_market_that_stays_without_a_trade_through_a_cut_has_no_gap(
+    kind: type[FakeVenue], log: Log
+) -> None:
+    async def test() -> None:
+        async with kind() as venue, collecting(log, at(venue)) as collected:
+            await collected.live()
+            await venue.strike(Cut())
+            await collected.until(lambda: collected.reconnects == 1 and not collected.is_lost)
+            venue.clock.reach(START + 2 * MINUTE)
+            await collected.until(lambda: clock(log) >= (START + MINUTE) * MS)
+
+    asyncio.run(test())
+    assert not gaps(log).known
