@@ -282,12 +282,16 @@ def test_a_market_begins_with_its_first_live_trade_also_where_the_venue_tells_of
     assert ids(journal.rows) == list(range(FIRST, FIRST + 8)) and of.repeats == 1
 
 
-def test_what_is_missed_before_a_new_markets_first_trade_is_a_hole() -> None:
-    of, journal = sequence(), Journal(FIRST + 6)
+def test_what_is_missed_before_a_new_markets_first_trade_is_a_hole_that_is_filled_before_it() -> None:
+    of, journal = sequence(gap_wait=SECOND), Journal(FIRST + 6)
     of.begin(trade(FIRST + 5))
     of.arrive(trade(FIRST + 9), 0)
-    journal.write(of.due(SWAP_NS))
+    journal.write(of.due(HOUR))
     assert [(gap.first_id, gap.last_id) for gap in journal.gaps.open] == [(1006, 1008)]
+    assert journal.rows == []
+    fetch(of, {FIRST + 6, FIRST + 7, FIRST + 8}, HOUR)
+    (filling, live) = of.due(HOUR)
+    assert (ids(filling.fetched), ids(live.rows)) == ([FIRST + 6, FIRST + 7, FIRST + 8], [FIRST + 9])
 
 
 def test_a_market_that_was_promised_without_a_trade_waits_for_where_to_begin() -> None:

@@ -30,9 +30,9 @@ class TradeSequence:
     a doubt when it `is_open`; then, and with a time alone, where to begin must be said.
 
     `gap_wait` (ns): so long what is behind a hole waits for it; for ever behind one that is longer than
-    `horizon` (ns), in which candles could no longer be revised. `too_old` says in a gap why what is older
-    than its `limit` was not asked for. `anew`: the ids began anew behind `reached_time`, that of the last
-    trade before.
+    `horizon` (ns), in which candles could no longer be revised, and before the first trade. `too_old` says
+    in a gap why what is older than its `limit` was not asked for. `anew`: the ids began anew behind
+    `reached_time`, that of the last trade before.
     """
 
     def __init__(
@@ -68,6 +68,8 @@ class TradeSequence:
         """Of the last trade that was handed out, ns."""
         self.starting = reached != NO_ID
         """What came since the journal ended is not known: what is behind a hole waits for ever."""
+        self._has_none = reached == NO_ID
+        """The journal has no trade of the market: one that comes behind a later one would be in no candle."""
         self.is_open = False
         """It was subscribed to: what comes is the market's own."""
         self._asks_where = reached_time > 0
@@ -278,7 +280,7 @@ class TradeSequence:
         self._flush()
         start = ms_before(self.time)
         end = max(end, start + 1)
-        waits_for_ever = self.starting or end - start > self._horizon
+        waits_for_ever = self.starting or self._has_none or end - start > self._horizon
         self.hole = Hole(self._next, stop, start, end, FOREVER if waits_for_ever else seen + self._gap_wait)
         self._parts.append(Part((self.hole.gap(self.key),)))
         self._measure(self.hole)
@@ -346,7 +348,7 @@ class TradeSequence:
         if self.begins_anew:
             self.begin_anew(trade)
         self._ready.append(trade)
-        self._is_new = False
+        self._is_new = self._has_none = False
         self._next, self.time = trade.id + 1, trade.time
         if self._doubt is None or trade.id > self._doubt:
             self.trust()
