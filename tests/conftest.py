@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
+from hypothesis import settings
 
 from infra.strategies.registry import Strategies, load_strategies
 from tests.programs import KERNELS
@@ -27,7 +28,11 @@ def pytest_configure() -> None:
     captured of it: its last words go past the capture.
 
     What is collected here stays, and to look through it for garbage took a sixth of the processor time.
+
+    No example of hypothesis is held to a time: another process may have the processor meanwhile.
     """
+    settings.register_profile("untimed", settings.default, deadline=None)
+    settings.load_profile("untimed")
     gc.set_threshold(10_000)
     os.environ |= {"TCPD_HOME": str(KERNELS / "nobody"), "TCPD_KERNELS": str(KERNELS)}
     handler = logging.StreamHandler(os.fdopen(os.dup(2), "w"))
