@@ -207,10 +207,10 @@ def test_two_venues_of_one_symbol_are_one_channel_and_told_apart_by_their_venue(
         home.run("bots", "create", *BOT, "--venue", "bybit", "--symbol", "BTC/USDT")
         one.open("bots/1")
         expect(page.locator(".badge").first).to_have_text("running")
-        expect(page.locator(".problem")).to_be_hidden()
+        expect(page.locator(".held")).to_be_hidden()
         served.call("bybit", "strike", Refuse(("socket",), None, 503))
         served.call("bybit", "strike", Close())
-        expect(page.locator(".problem")).to_contain_text("It opens nothing: the feed of bybit is down: ")
+        expect(page.locator(".held")).to_contain_text("It opens nothing: the feed of bybit is down: ")
     newest = {(told["venue"], told["timeframe"]): told["close"] for told in reader.snapshot["messages"]}
     assert float(newest["binance", "1m"]) > 100_000 > float(newest["bybit", "1m"])
     first = reader.snapshot["seq"] + 1

@@ -90,7 +90,7 @@ function headOf(first, context, refresh) {
       act.label,
     ),
   );
-  const holds = h("p", { className: "problem", hidden: true });
+  const holds = h("p", { className: "held", hidden: true });
   const figures = h("dl", { className: "tiles" });
   const element = h(
     "div",
