@@ -50,9 +50,7 @@ class GapProvider(VenueProvider):
                 if filling.done():
                     filling.result()
                 if self._failures > ASKED_AGAIN:
-                    raise NotAnsweredError(
-                        f"it answers with {self.trouble.what if self.trouble else 'errors'}"
-                    )
+                    raise NotAnsweredError(self.trouble.what if self.trouble else "it answers with errors")
         finally:
             filling.cancel()
             await asyncio.gather(filling, return_exceptions=True)

@@ -437,7 +437,7 @@ def test_what_was_kept_of_several_markets_as_it_came_makes_the_same_journal_when
         with RawFrames(tmp_path, kind.name) as raw:
             async with kind(listing) as venue:
                 frames = venue.frames(interleaved(venue, MARKETS[kind].values()))
-                trades = await collect(log, venue, frames, raw=raw.put)
+                trades = await collect(log, venue, frames, raw=raw)
         async with kind(listing) as again:
             frames = recorded.raw_frames(again, *raw.folder.iterdir())
             await collect(other_log, again, frames)

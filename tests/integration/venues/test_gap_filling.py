@@ -82,9 +82,8 @@ def test_a_venue_that_answers_with_errors_is_given_up_with_words_and_the_gap_sta
             await venue.strike(Refuse(("trades",), None, 503))
             results, (failure,) = await filled(venue, log)
             assert results == [("still missing", 10)] and open_gaps(log) == before
-            assert failure.startswith(
-                f"{numbered.name} could not be asked: NotAnsweredError: it answers with"
-            )
+            asked = f"{numbered.name} could not be asked: asking for trades of BTC/USDT failed: "
+            assert failure.startswith(asked)
 
     asyncio.run(test())
 
