@@ -23,7 +23,7 @@ class Kept(list[dict[str, Any]]):
         super().append(trade)
         self._more.set()
 
-    def getLimit(self, symbol: str, limit: int | None) -> int | None:  # noqa: N802  ccxt's name
+    def getLimit(self, symbol: str, limit: int | None) -> int | None:  # noqa: N802 - ccxt's name
         return limit
 
     async def reach(self, count: int) -> None:

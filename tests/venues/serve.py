@@ -113,7 +113,7 @@ class _Orders:
             answer = getattr(self._venues[venue] if venue else self, name)
             answer = answer(*args, **kwargs) if callable(answer) else answer
             answer = await answer if asyncio.iscoroutine(answer) else answer
-        except Exception as error:  # noqa: BLE001  whoever asked is told
+        except Exception as error:  # noqa: BLE001 - whoever asked is told
             answer = error
         self._pipe.send((number, answer))
 

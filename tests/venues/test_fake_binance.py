@@ -342,6 +342,6 @@ def test_a_fake_leaves_nothing_behind_when_a_test_fails_in_its_midst() -> None:
             async with Binance() as venue, client_of(venue) as client, watching(client, SYMBOL):
                 await venue.play(venue.frames(TRADES), script=[(30, HalfOpen(away=10**9))])
                 raise ZeroDivisionError
-        return asyncio.all_tasks() - {asyncio.current_task()}  # type: ignore[arg-type]  one runs: this
+        return asyncio.all_tasks() - {asyncio.current_task()}  # type: ignore[arg-type] - one runs: this
 
     assert asyncio.run(run()) == set()

@@ -204,7 +204,7 @@ def test_okx_has_every_trade_on_the_business_socket_alone_and_knows_no_key() -> 
         wrong = {"op": "subscribe", "args": [{"channel": "trades-all", "instId": "BTC-USDT"}]}
         with pytest.raises(ccxt.ExchangeError, match="60018"):
             await client.watch(client.get_url("trades", "public"), "any", wrong, "any")
-        client.apiKey = client.secret = client.password = "any"  # noqa: S105  no key
+        client.apiKey = client.secret = client.password = "any"  # noqa: S105 - no key
         with pytest.raises(ccxt.AuthenticationError, match="60005"):
             await client.authenticate({"access": "business"})
 
