@@ -185,7 +185,7 @@ def _processes() -> ForkServerContext:
 # In the process of its own
 
 
-PONG_S = 0.5
+PONG_S = 0.2
 """So many real seconds an answer over loopback may take, however fast clocks go."""
 
 

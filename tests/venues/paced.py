@@ -1,12 +1,14 @@
 """Whether each of the 19,904 recorded trades of Binance, played at a pace, is in the journal to the digit and
 in order; as they came, or in another venue's frames.
 
-    python -m tests.venues.paced          at their own pace: 11 minutes
-    python -m tests.venues.paced 100      at 100 times that
+    python -m tests.venues.paced               at their own pace: 11 minutes
+    python -m tests.venues.paced okx           the same in the frames of OKX
+    python -m tests.venues.paced bybit 100     at 100 times their pace
 
 Exit code 1 where one is not.
 """
 
+import argparse
 import asyncio
 import sys
 import tempfile
@@ -19,6 +21,7 @@ from tests.venues import recorded
 from tests.venues.binance import Binance
 from tests.venues.collected import collecting, expected, rows, without_origin
 from tests.venues.fake import FakeVenue
+from tests.venues.serve import VENUES
 
 
 async def played(log: Log, shared_data: Path, pace: float, kind: type[FakeVenue] = Binance) -> int:
@@ -38,15 +41,19 @@ async def played(log: Log, shared_data: Path, pace: float, kind: type[FakeVenue]
     return same - abs(len(found) - len(trades))
 
 
-def main(pace: float) -> str:
+def main(venue: str, pace: float) -> str:
     with tempfile.TemporaryDirectory() as folder:
         log = open_log(f"embedded://{folder}/log", partitions=1)
-        right = asyncio.run(played(log, SHARED_DATA, pace))
+        right = asyncio.run(played(log, SHARED_DATA, pace, VENUES[venue]))
         log.close()
     wanted = len(recorded.binance_trades(SHARED_DATA))
-    print(f"{right:,} of {wanted:,} trades are right")
+    print(f"{venue}: {right:,} of {wanted:,} trades are right")
     return "" if right == wanted else f"{wanted - right:,} are not"
 
 
 if __name__ == "__main__":
-    sys.exit(main(float(sys.argv[1]) if len(sys.argv) > 1 else 1.0) or 0)
+    parser = argparse.ArgumentParser()
+    parser.add_argument("venue", nargs="?", choices=VENUES, default="binance")
+    parser.add_argument("pace", nargs="?", type=float, default=1.0)
+    given = parser.parse_args()
+    sys.exit(main(given.venue, given.pace) or 0)
