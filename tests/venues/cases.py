@@ -1,18 +1,23 @@
 """What tests of one market begin with: a time of the venue, and trades from then on."""
 
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from functools import cache
 from pathlib import Path
+from typing import Any, TypeVar
 
+from streams.log import Log
 from tests.venues import recorded
 from tests.venues.binance import Binance
 from tests.venues.bybit import identified
-from tests.venues.collected import Row, expected
+from tests.venues.collected import Collected, Row, collecting, expected
 from tests.venues.fake import FakeVenue
 from tests.venues.trades import Frame, Trade, made
 
 ETH = "ETH/USDT"
 MS = 1_000_000
 MINUTE = 60_000
+VenueKind = TypeVar("VenueKind", bound=FakeVenue)
 START = 1_700_000_040_000
 """In ms; a whole minute."""
 
@@ -21,6 +26,22 @@ def at(venue: FakeVenue, ms: int = START) -> FakeVenue:
     """The venue's time stands there."""
     venue.stand_at(ms)
     return venue
+
+
+@asynccontextmanager
+async def collecting_live(
+    kind: type[VenueKind],
+    log: Log,
+    symbols: Sequence[str] = ("BTC/USDT",),
+    *,
+    market: str = "",
+    start: int = START,
+    **options: Any,
+) -> AsyncIterator[tuple[VenueKind, Collected]]:
+    """A venue whose time stands at `start`, and a collector of it, of which `market` is live."""
+    async with kind() as venue, collecting(log, at(venue, start), symbols, **options) as collected:
+        await collected.live(market)
+        yield venue, collected
 
 
 def short(

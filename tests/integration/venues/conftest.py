@@ -23,10 +23,17 @@ def log(tmp_path: Path) -> Iterator[Log]:
     log.close()
 
 
+@pytest.fixture
+def other_log(tmp_path: Path) -> Iterator[Log]:
+    log = open_log(f"embedded://{tmp_path}/other", partitions=1)
+    yield log
+    log.close()
+
+
 @pytest.fixture(autouse=True)
 def no_waits() -> Iterator[None]:
     """What failed is tried again at once."""
-    with stamina.set_testing(True, attempts=1_000):
+    with stamina.set_testing(True, attempts=10**9):
         yield
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from streams.log import Log
 from tests.venues.bybit import Bybit
-from tests.venues.cases import MS, START, at, short
+from tests.venues.cases import MS, START, at, collecting_live, short
 from tests.venues.collected import candles, clock, collecting, expected, gaps, open_gaps, rows, without_origin
 from tests.venues.fake import FakeVenue
 from tests.venues.faults import LeaveOut
@@ -73,8 +73,7 @@ def test_a_hole_in_what_comes_is_not_fetched_with_0_either(numbered: type[FakeVe
     trades = short(numbered, 100)
 
     async def test() -> None:
-        async with numbered() as venue, collecting(log, at(venue), backfill_max_s=0) as collected:
-            await collected.live()
+        async with collecting_live(numbered, log, backfill_max_s=0) as (venue, collected):
             await venue.play(venue.frames(trades), script=[(70, LeaveOut(5))])
             await collected.until(lambda: collected.trades() == 95)
 

@@ -4,11 +4,10 @@ import asyncio
 from typing import Any
 
 from streams.log import Log
-from tests.venues.cases import ETH, MINUTE, MS, START, at, short
+from tests.venues.cases import ETH, MINUTE, MS, START, at, collecting_live, short
 from tests.venues.collected import (
     candles,
     clock,
-    collecting,
     expected,
     gaps,
     letters,
@@ -45,8 +44,7 @@ def test_a_row_that_cannot_be_is_a_dead_letter_and_the_true_one_is_fetched(
     trades = short(kind, 20 * len(BAD))
 
     async def test() -> None:
-        async with kind() as venue, collecting(log, at(venue)) as collected:
-            await collected.live()
+        async with collecting_live(kind, log) as (venue, collected):
             for number, (fault, _) in enumerate(BAD):
                 part = trades[20 * number : 20 * number + 20]
                 await venue.play(venue.frames(part), script=[(10, fault)])
@@ -85,8 +83,7 @@ def test_a_row_that_cannot_be_by_rest_either_is_a_final_gap_to_the_next_good_one
     symbols = {base: f"{base}/USDT" for base in wrong}
 
     async def test() -> None:
-        async with kind() as venue, collecting(log, at(venue), list(symbols.values())) as collected:
-            await collected.live()
+        async with collecting_live(kind, log, list(symbols.values())) as (venue, collected):
             for base, its in trades.items():
                 await venue.watched(kind.pair(base))
                 venue.publish(its[:70])
@@ -120,11 +117,7 @@ def test_behind_a_row_that_cannot_be_nothing_is_promised_before_the_next_good_on
     trades[1] = trades[1]._replace(price="0")
 
     async def test() -> None:
-        async with (
-            kind() as venue,
-            collecting(log, at(venue, START), ["BTC/USDT", ETH]) as collected,
-        ):
-            await collected.live()
+        async with collecting_live(kind, log, ["BTC/USDT", ETH]) as (venue, collected):
             venue.publish([trades[0], other[0]])
             await collected.has(1)
             await collected.has(1, ETH)

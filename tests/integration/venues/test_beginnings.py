@@ -4,7 +4,7 @@ import asyncio
 
 from streams.log import Log
 from tests.venues.bybit import Bybit, identified
-from tests.venues.cases import MINUTE, MS, START, at
+from tests.venues.cases import MINUTE, MS, START, at, collecting_live
 from tests.venues.collected import clock, collecting, expected, gaps, letters, open_gaps, rows, without_origin
 from tests.venues.fake import FakeVenue
 from tests.venues.faults import Altered, Cut, Refuse
@@ -34,8 +34,7 @@ def test_the_first_trades_of_a_market_that_come_during_a_cut_are_fetched(
     trades = first_trades(kind, 60)
 
     async def test() -> None:
-        async with kind() as venue, collecting(log, at(venue)) as collected:
-            await collected.live()
+        async with collecting_live(kind, log) as (venue, collected):
             await venue.strike(Cut())
             venue.publish(trades[:50])
             await venue.asked_since_watched(kind.pair())
@@ -96,8 +95,7 @@ def test_a_first_trade_that_cannot_be_let_in_is_fetched(kind: type[FakeVenue], l
     trades = first_trades(kind, 20)
 
     async def test() -> None:
-        async with kind() as venue, collecting(log, at(venue)) as collected:
-            await collected.live()
+        async with collecting_live(kind, log) as (venue, collected):
             await venue.strike(Altered("price", "0"))
             venue.publish(trades[:10])
             await collected.until(lambda: collected.trades() == 10)
@@ -113,8 +111,7 @@ def test_a_market_that_stays_without_a_trade_through_a_cut_has_no_gap(
     kind: type[FakeVenue], log: Log
 ) -> None:
     async def test() -> None:
-        async with kind() as venue, collecting(log, at(venue)) as collected:
-            await collected.live()
+        async with collecting_live(kind, log) as (venue, collected):
             await venue.strike(Cut())
             await collected.until(lambda: collected.reconnects == 1 and not collected.is_lost)
             venue.clock.reach(START + 2 * MINUTE)

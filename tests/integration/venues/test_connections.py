@@ -2,17 +2,15 @@
 
 import asyncio
 import gc
-from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import web
 
-from streams.backends import open_log
 from streams.events import Feed
 from streams.log import Log
 from tests.venues.binance import Binance
-from tests.venues.cases import ETH, MINUTE, MS, START, at, short
+from tests.venues.cases import ETH, MINUTE, MS, START, at, collecting_live, short
 from tests.venues.collected import (
     candles,
     clock,
@@ -35,8 +33,7 @@ from tests.venues.faults import (
 
 def test_a_collection_of_garbage_does_not_look_through_what_the_client_brings(log: Log) -> None:
     async def test() -> None:
-        async with Binance() as venue, collecting(log, at(venue, START)) as collected:
-            await collected.live()
+        async with collecting_live(Binance, log):
             assert gc.get_freeze_count() > 100_000
 
     asyncio.run(test())
@@ -48,8 +45,7 @@ def test_a_deaf_connection_is_found_out_and_what_it_missed_is_fetched(
     trades = short(kind, 100)
 
     async def test() -> None:
-        async with kind() as venue, collecting(log, at(venue, START)) as collected:
-            await collected.live()
+        async with collecting_live(kind, log) as (venue, collected):
             venue.publish(trades[:50])
             await collected.has(50)
             await venue.strike(HalfOpen())
@@ -74,11 +70,7 @@ def test_after_a_cut_no_minute_closes_before_the_venue_said_what_was_missed(
     trades, other = short(numbered, 3), short(numbered, 3, "ETH")
 
     async def test() -> None:
-        async with (
-            numbered() as venue,
-            collecting(log, at(venue, START), ["BTC/USDT", ETH]) as collected,
-        ):
-            await collected.live()
+        async with collecting_live(numbered, log, ["BTC/USDT", ETH]) as (venue, collected):
             venue.publish([trades[0], *other[:2]])
             await collected.has(1)
             await collected.has(2, ETH)
@@ -138,8 +130,7 @@ def test_a_quiet_minute_closes_by_a_ping_and_a_deaf_connection_closes_none(
     kind: type[FakeVenue], log: Log
 ) -> None:
     async def test() -> None:
-        async with kind() as venue, collecting(log, at(venue, START)) as collected:
-            await collected.live()
+        async with collecting_live(kind, log) as (venue, collected):
             venue.publish(short(kind, 1))
             await collected.has(1)
             for minute in range(1, 4):
@@ -155,9 +146,7 @@ def test_a_quiet_minute_closes_by_a_ping_and_a_deaf_connection_closes_none(
     assert len(rows(log)) == 1 and not gaps(log).known
 
 
-def test_a_ban_is_obeyed_while_another_venue_goes_on(kind: type[FakeVenue], log: Log, tmp_path: Path) -> None:
-    other_log = open_log(f"embedded://{tmp_path}/other", partitions=1)
-
+def test_a_ban_is_obeyed_while_another_venue_goes_on(kind: type[FakeVenue], log: Log, other_log: Log) -> None:
     async def test() -> None:
         async with kind() as venue, kind() as other:
             await venue.strike(Refuse(("markets",), 1, 418, retry_after=120))
@@ -173,7 +162,6 @@ def test_a_ban_is_obeyed_while_another_venue_goes_on(kind: type[FakeVenue], log:
                 await collected.live()
 
     asyncio.run(test())
-    other_log.close()
 
 
 @pytest.mark.parametrize("status", [451, 403])
@@ -196,8 +184,7 @@ def test_before_a_venue_ends_a_connection_it_is_dialled_anew_and_nothing_is_miss
     trades = short(kind, 100)
 
     async def test() -> None:
-        async with kind() as venue, collecting(log, at(venue, START)) as collected:
-            await collected.live()
+        async with collecting_live(kind, log) as (venue, collected):
             venue.publish(trades[:60])
             await collected.has(60)
             collected.pass_by(23 * 3_600 + 5)

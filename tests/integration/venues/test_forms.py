@@ -3,7 +3,7 @@ digit; what is none is a dead letter, and the trades that it stood for are fetch
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 import pytest
 
 from infra.exchange.venues.raw import RawFrames
-from streams.backends import open_log
 from streams.events import Market
 from streams.log import Log
 from tests.venues import recorded
@@ -36,13 +35,6 @@ from tests.venues.trades import Frame, Trade, made
 
 START = 1_700_006_399_998
 """In ms; a midnight is 2 ms later."""
-
-
-@pytest.fixture
-def other_log(tmp_path: Path) -> Iterator[Log]:
-    log = open_log(f"embedded://{tmp_path}/other", partitions=1)
-    yield log
-    log.close()
 
 
 def trades_from(

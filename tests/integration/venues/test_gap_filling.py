@@ -13,7 +13,7 @@ from streams.log import Log
 from tests.integration.command_line import CommandLine
 from tests.integration.running import Running
 from tests.venues.bybit import Bybit
-from tests.venues.cases import at, short
+from tests.venues.cases import at, collecting_live, short
 from tests.venues.collected import candles, collecting, expected, open_gaps, rows, without_origin
 from tests.venues.fake import FakeVenue
 from tests.venues.faults import Cut, LeaveOut, Refuse
@@ -94,8 +94,7 @@ def test_of_a_gap_of_a_venue_whose_ids_tell_no_order_nothing_can_be_asked_for(
     trades = short(Bybit, 300)
 
     async def test() -> None:
-        async with Bybit() as venue, collecting(log, at(venue)) as collected:
-            await collected.live()
+        async with collecting_live(Bybit, log) as (venue, collected):
             await venue.play(venue.frames(trades), script=[(30, Cut(away=150))], rest_first=True)
             await collected.until(lambda: collected.trades() == 210)
         before = open_gaps(log)

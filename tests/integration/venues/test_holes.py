@@ -4,11 +4,10 @@ import asyncio
 from typing import Any
 
 from streams.log import Log
-from tests.venues.cases import ETH, MINUTE, MS, START, at, short
+from tests.venues.cases import ETH, MINUTE, MS, START, collecting_live, short
 from tests.venues.collected import (
     candles,
     clock,
-    collecting,
     expected,
     gaps,
     open_gaps,
@@ -31,8 +30,7 @@ def test_what_the_venue_does_not_have_any_more_is_a_final_gap_and_nothing_else_i
     trades = short(numbered, 300)
 
     async def test() -> None:
-        async with numbered() as venue, collecting(log, at(venue, START)) as collected:
-            await collected.live()
+        async with collecting_live(numbered, log) as (venue, collected):
             await venue.play(venue.frames(trades), script=[(70, LeaveOut(5, rest=True))])
             await collected.until(lambda: collected.trades() == 295)
 
@@ -49,8 +47,7 @@ def test_no_more_trades_are_asked_for_than_are_missing(numbered: type[FakeVenue]
     trades = short(numbered, 300)
 
     async def test() -> None:
-        async with numbered() as venue, collecting(log, at(venue, START)) as collected:
-            await collected.live()
+        async with collecting_live(numbered, log) as (venue, collected):
             before = len(venue.asked("trades"))
             await venue.play(venue.frames(trades), script=[(70, LeaveOut(5))])
             await collected.has(300)
@@ -66,8 +63,7 @@ def test_live_rows_do_not_wait_longer_than_they_should_and_the_hole_is_filled_be
     trades = short(numbered, 200)
 
     async def test() -> None:
-        async with numbered() as venue, collecting(log, at(venue, START), gap_wait_s=0.0) as collected:
-            await collected.live()
+        async with collecting_live(numbered, log, gap_wait_s=0.0) as (venue, collected):
             await venue.strike(Refuse(("trades",), None, 503))
             await venue.play(venue.frames(trades), script=[(70, LeaveOut(5))])
             await collected.until(lambda: collected.trades() == 194)
@@ -91,8 +87,7 @@ def test_a_hole_at_the_tail_is_found_by_asking_a_venue_that_went_quiet(
     trades = short(kind, 60)
 
     async def test() -> None:
-        async with kind() as venue, collecting(log, at(venue, START)) as collected:
-            await collected.live()
+        async with collecting_live(kind, log) as (venue, collected):
             await venue.play(venue.frames(trades), script=[(55, LeaveOut(5))])
             await collected.until(lambda: collected.trades() == 55)
             collected.pass_by(301)
@@ -111,8 +106,7 @@ def test_after_a_cut_the_venue_is_asked_at_once_for_what_a_quiet_market_missed(
     trades = short(kind, 60)
 
     async def test() -> None:
-        async with kind() as venue, collecting(log, at(venue, START)) as collected:
-            await collected.live()
+        async with collecting_live(kind, log) as (venue, collected):
             venue.publish(trades[:50])
             await collected.has(50)
             await venue.strike(Cut())
@@ -129,8 +123,7 @@ def test_more_than_may_wait_is_fetched_later_and_takes_no_memory(numbered: type[
     trades = short(numbered, 2_000)
 
     async def test() -> None:
-        async with numbered() as venue, collecting(log, at(venue, START), cache_trades=300) as collected:
-            await collected.live()
+        async with collecting_live(numbered, log, cache_trades=300) as (venue, collected):
             await venue.strike(Refuse(("trades",), None, 503))
             await venue.play(venue.frames(trades), script=[(50, LeaveOut(1))])
             await collected.until(lambda: collected.waiting() == 300)
@@ -146,11 +139,7 @@ def test_what_waits_of_one_market_lets_no_other_wait(numbered: type[FakeVenue], 
     one, other = short(numbered, 100), short(numbered, 100, "ETH")
 
     async def test() -> None:
-        async with (
-            numbered() as venue,
-            collecting(log, at(venue, START), ["BTC/USDT", ETH]) as collected,
-        ):
-            await collected.live()
+        async with collecting_live(numbered, log, ["BTC/USDT", ETH]) as (venue, collected):
             await venue.strike(Refuse(("trades",), None, 503))
             venue.publish(one[:50])
             await venue.strike(LeaveOut(1))
@@ -174,8 +163,7 @@ def test_a_venue_that_answers_with_nothing_is_asked_again_thrice_and_then_the_ga
     trades = short(numbered, 60)
 
     async def test() -> None:
-        async with numbered() as venue, collecting(log, at(venue, START)) as collected:
-            await collected.live()
+        async with collecting_live(numbered, log) as (venue, collected):
             venue.publish(trades[:30])
             await collected.has(30)
             await venue.strike(Empty(("trades",), None))
@@ -196,8 +184,7 @@ def test_a_venue_that_denies_its_last_trade_is_asked_again_for_what_came_behind_
     trades = short(kind, 60)
 
     async def test() -> None:
-        async with kind() as venue, collecting(log, at(venue, START)) as collected:
-            await collected.live()
+        async with collecting_live(kind, log) as (venue, collected):
             venue.publish(trades[:50])
             await collected.has(50)
             await venue.strike(Empty(("trades",), 2))

@@ -14,7 +14,7 @@ from infra.process.settings import Settings, load_settings
 from streams.backends import open_log
 from streams.events import Feed, IdsReset
 from streams.log import Log
-from tests.venues.cases import MS, at, short
+from tests.venues.cases import MS, at, collecting_live, short
 from tests.venues.collected import (
     candles,
     collecting,
@@ -70,8 +70,7 @@ def test_a_venue_that_counts_anew_is_down_with_that_word(numbered: type[FakeVenu
     trades = short(numbered, 100)
 
     async def test() -> None:
-        async with numbered() as venue, collecting(log, at(venue)) as collected:
-            await collected.live()
+        async with collecting_live(numbered, log) as (venue, collected):
             await venue.play(venue.frames(trades), script=[(60, Jump(-50))])
             await collected.until(lambda: collected.state == "down")
 
@@ -150,8 +149,7 @@ def test_a_market_whose_ids_go_on_is_not_reset(
     trades = short(numbered, 10)
 
     async def test() -> None:
-        async with numbered() as venue, collecting(log, at(venue)) as collected:
-            await collected.live()
+        async with collecting_live(numbered, log) as (venue, collected):
             venue.publish(trades)
             await collected.has(10)
 

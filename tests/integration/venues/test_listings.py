@@ -6,7 +6,7 @@ import pytest
 
 from streams.events import Market
 from streams.log import Log
-from tests.venues.cases import ETH, START, at, short
+from tests.venues.cases import ETH, START, at, collecting_live, short
 from tests.venues.collected import (
     collecting,
     events,
@@ -38,8 +38,7 @@ def test_a_step_that_became_finer_is_told_before_the_trade_that_needs_it(
     fine = [trade._replace(price=f"{trade.price}5") for trade in short(kind, 40)[20:]]
 
     async def test() -> None:
-        async with kind() as venue, collecting(log, at(venue, START)) as collected:
-            await collected.live()
+        async with collecting_live(kind, log) as (venue, collected):
             venue.publish(trades)
             await collected.has(20)
             await venue.strike(Steps(kind.pair(), "0.001", "0.00001"))
@@ -56,11 +55,7 @@ def test_a_symbol_that_is_gone_stops_its_market_alone_and_says_so(kind: type[Fak
     gone = f"symbol 'ETH/USDT' does not exist at {kind.name}"
 
     async def test() -> None:
-        async with (
-            kind() as venue,
-            collecting(log, at(venue, START), ["BTC/USDT", ETH]) as collected,
-        ):
-            await collected.live()
+        async with collecting_live(kind, log, ["BTC/USDT", ETH]) as (venue, collected):
             venue.publish(short(kind, 10))
             await collected.has(10)
             await venue.strike(Delisted(kind.pair("ETH")))
@@ -86,8 +81,7 @@ def test_a_symbol_that_is_gone_keeps_no_other_from_being_dialled_again(
     trades = short(kind, 20)
 
     async def test() -> None:
-        async with kind() as venue, collecting(log, at(venue, START), ["BTC/USDT", ETH]) as collected:
-            await collected.live()
+        async with collecting_live(kind, log, ["BTC/USDT", ETH]) as (venue, collected):
             venue.publish(trades[:10])
             await collected.has(10)
             await venue.strike(Delisted(kind.pair("ETH")))

@@ -9,8 +9,8 @@ from infra.exchange.venues.raw import RawFrames
 from streams.log import Log
 from tests.venues import recorded
 from tests.venues.binance import Binance
-from tests.venues.cases import MS, START, at, short
-from tests.venues.collected import collecting, expected, gaps, rows
+from tests.venues.cases import MS, START, collecting_live, short
+from tests.venues.collected import expected, gaps, rows
 from tests.venues.fake import FakeVenue
 from tests.venues.trades import Trade
 
@@ -22,8 +22,7 @@ def test_frames_are_kept_as_they_came_and_can_be_played_again(
 
     async def test() -> list[Trade]:
         with RawFrames(tmp_path, kind.name) as raw:
-            async with kind() as venue, collecting(log, at(venue, START), raw=raw) as collected:
-                await collected.live()
+            async with collecting_live(kind, log, raw=raw) as (venue, collected):
                 venue.publish(trades)
                 await collected.has(60)
         (file,) = raw.folder.iterdir()
@@ -44,8 +43,7 @@ def test_on_a_full_disk_raw_frames_end_with_a_warning_and_trades_go_on(
 
     async def test() -> int | None:
         with RawFrames(tmp_path, "binance", wall_ns=lambda: START * MS) as raw:
-            async with Binance() as venue, collecting(log, at(venue), raw=raw) as collected:
-                await collected.live()
+            async with collecting_live(Binance, log, raw=raw) as (venue, collected):
                 assert collected.provider.status().raw_dropped == 0
                 venue.publish(trades[:10])
                 await collected.until(lambda: raw.failed)

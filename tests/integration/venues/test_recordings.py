@@ -12,7 +12,7 @@ from streams.log import Log
 from tests.venues import recorded
 from tests.venues.binance import Binance
 from tests.venues.bybit import Bybit
-from tests.venues.cases import START, at, recording
+from tests.venues.cases import START, at, collecting_live, recording
 from tests.venues.collected import (
     candles,
     collecting,
@@ -112,8 +112,7 @@ def test_whatever_a_venue_does_each_trade_is_in_the_journal_once_and_in_order(
     frames, trades = recording(numbered, numbered.pair(), shared_data)
 
     async def test() -> None:
-        async with numbered() as venue, collecting(log, at(venue, frames[0].time)) as collected:
-            await collected.live()
+        async with collecting_live(numbered, log, start=frames[0].time) as (venue, collected):
             await venue.play(frames, script=FAULTS[name])
             await collected.has(len(trades))
 

@@ -8,19 +8,13 @@ from infra.exchange.status import MarketStatus, ProviderStatus
 from infra.exchange.venues import provider as module
 from streams.log import Log
 from tests.venues.binance import Binance
+from tests.venues.cases import MS, START, at, collecting_live
 from tests.venues.collected import Collected, collecting
 from tests.venues.faults import Close, HalfOpen, LeaveOut, Refuse, Repeat, Skew
 from tests.venues.trades import made
 
 BTC, KEY = "BTCUSDT", "binance:BTC/USDT"
-START = 1_700_000_040_000
-MS = 1_000_000
 TRADES = made(BTC, 100, start=START, every_ms=1_000)
-
-
-def at_start(venue: Binance) -> Binance:
-    venue.stand_at(START)
-    return venue
 
 
 def status(collected: Collected) -> ProviderStatus:
@@ -36,8 +30,7 @@ def market(collected: Collected) -> MarketStatus:
 
 def test_cuts_repeats_pages_and_the_last_error_are_told(log: Log) -> None:
     async def test() -> None:
-        async with Binance() as venue, collecting(log, at_start(venue)) as collected:
-            await collected.live(BTC)
+        async with collecting_live(Binance, log) as (venue, collected):
             assert status(collected).trouble is None
             await venue.play(venue.frames(TRADES[:50]), script=[(40, Repeat(7))])
             await collected.has(50)
@@ -57,8 +50,7 @@ def test_cuts_repeats_pages_and_the_last_error_are_told(log: Log) -> None:
 
 def test_a_connection_that_is_refused_again_and_again_is_the_last_error_by_its_status(log: Log) -> None:
     async def test() -> None:
-        async with Binance() as venue, collecting(log, at_start(venue)) as collected:
-            await collected.live(BTC)
+        async with collecting_live(Binance, log) as (venue, collected):
             await venue.strike(Refuse(("socket",), None, 503))
             await venue.strike(Close())
             await collected.until(lambda: "connecting failed: 503" in str(status(collected).trouble))
@@ -68,8 +60,7 @@ def test_a_connection_that_is_refused_again_and_again_is_the_last_error_by_its_s
 
 def test_what_rest_refuses_is_the_last_error_by_its_market(log: Log) -> None:
     async def test() -> None:
-        async with Binance() as venue, collecting(log, at_start(venue)) as collected:
-            await collected.live(BTC)
+        async with collecting_live(Binance, log) as (venue, collected):
             await venue.strike(Refuse(("trades",), 1, 503))
             await venue.play(venue.frames(TRADES), script=[(60, Close(away=5))])
             collected.pass_by(60)
@@ -85,8 +76,7 @@ def test_a_deaf_market_is_stale_and_live_again_as_the_journal_has_it(log: Log) -
     """The venue has banned us meanwhile, so nobody dials before the time is over."""
 
     async def test() -> None:
-        async with Binance() as venue, collecting(log, at_start(venue)) as collected:
-            await collected.live(BTC)
+        async with collecting_live(Binance, log) as (venue, collected):
             await venue.strike(Refuse(("trades",), 1, 418, retry_after=600))
             await venue.play(venue.frames(TRADES[:50]), script=[(40, LeaveOut(1))])
             await collected.until(lambda: status(collected).trouble)
@@ -117,7 +107,7 @@ def test_a_clock_that_is_wrong_is_warned_of_once_until_it_was_right(
         await collected.until(lambda: status(collected).skew_ms == ms)
 
     async def test() -> None:
-        async with Binance() as venue, collecting(log, at_start(venue)) as collected:
+        async with Binance() as venue, collecting(log, at(venue)) as collected:
             for ms in (-499, -700, -800, 0, -900):
                 await venue.strike(Skew(ms))
                 await shows(collected, -ms)

@@ -12,7 +12,7 @@ import pytest
 from streams.events import Feed
 from streams.log import Log
 from tests.venues.bybit import Bybit
-from tests.venues.cases import MINUTE, MS, START, at, recording, short
+from tests.venues.cases import MINUTE, MS, START, at, collecting_live, recording, short
 from tests.venues.collected import (
     Row,
     candles,
@@ -69,8 +69,10 @@ def test_whatever_a_venue_does_at_full_speed_each_trade_is_in_the_journal_once_o
     (frames, true), symbol = recording(Bybit, market, shared_data), SYMBOLS[market]
 
     async def test() -> int:
-        async with Bybit() as venue, collecting(log, at(venue, frames[0].time), [symbol]) as collected:
-            await collected.live(market)
+        async with collecting_live(Bybit, log, [symbol], market=market, start=frames[0].time) as (
+            venue,
+            collected,
+        ):
             await venue.play(frames, script=script, rest_first=True)
             await collected.until(lambda: true[-1] in without_origin(rows(log, f"bybit:{symbol}")))
             await collected.until(lambda: collected.settled(symbol))
@@ -93,8 +95,7 @@ def test_what_a_cut_cost_is_fetched_in_the_venues_own_order_before_what_came_beh
     trades = short(Bybit, 300, market=SWAP, together=3)
 
     async def test() -> None:
-        async with Bybit() as venue, collecting(log, at(venue), ["BTC/USDT:USDT"]) as collected:
-            await collected.live(SWAP)
+        async with collecting_live(Bybit, log, ["BTC/USDT:USDT"], market=SWAP) as (venue, collected):
             script = [(90, Cut(away=30)), (210, Cut(away=9)), (240, Repeat(50))]
             await venue.play(venue.frames(trades), script=script, rest_first=True)
             await collected.has(300, SWAP_KEY)
@@ -112,8 +113,7 @@ def test_what_the_newest_page_does_not_reach_is_a_final_gap_from_the_last_trade_
     trades = short(Bybit, 300)
 
     async def test() -> None:
-        async with Bybit() as venue, collecting(log, at(venue)) as collected:
-            await collected.live(BTC)
+        async with collecting_live(Bybit, log) as (venue, collected):
             await venue.play(venue.frames(trades), script=[(30, Cut(away=150))], rest_first=True)
             await collected.until(lambda: collected.trades(KEY) == 210)
 
@@ -131,8 +131,7 @@ def test_what_was_left_out_of_a_connection_is_found_by_pages_and_revises(log: Lo
     trades = short(Bybit, 300)
 
     async def test() -> None:
-        async with Bybit() as venue, collecting(log, at(venue)) as collected:
-            await collected.live(BTC)
+        async with collecting_live(Bybit, log) as (venue, collected):
             for first in range(0, 300, 30):
                 await venue.play(venue.frames(trades[first : first + 30]), script=[(10, LeaveOut(2))])
                 collected.pass_by(6)
@@ -150,8 +149,7 @@ def test_a_page_that_is_behind_the_connection_is_mended_by_the_next_one(log: Log
     trades = short(Bybit, 120)
 
     async def test() -> None:
-        async with Bybit() as venue, collecting(log, at(venue)) as collected:
-            await collected.live(BTC)
+        async with collecting_live(Bybit, log) as (venue, collected):
             await venue.play(
                 venue.frames(trades[:90]), script=[(60, PageOverlapping(times=1)), (60, Cut(away=30))]
             )
@@ -169,8 +167,7 @@ def test_live_rows_go_on_while_rest_answers_nothing_and_what_it_has_later_revise
     trades = short(Bybit, 100)
 
     async def test() -> None:
-        async with Bybit() as venue, collecting(log, at(venue), gap_wait_s=0.0) as collected:
-            await collected.live(BTC)
+        async with collecting_live(Bybit, log, gap_wait_s=0.0) as (venue, collected):
             await venue.strike(Refuse(("trades",), None, 503))
             await venue.play(venue.frames(trades), script=[(70, Cut(away=5))])
             await collected.until(lambda: collected.trades(KEY) == 95)
