@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
-from api.cli.failures import CommandFailedError
+from api.cli.failures import CommandFailedError, refusing
 from api.cli.output import say
 
 SERVE = Path("tests/venues/serve.py")
@@ -21,14 +21,16 @@ OF_A_HOME = ("TCPD_CONFIG", "TCPD_LOG_URL", "TCPD_DATABASE_URL", "TCPD_REDIS_URL
 
 
 @contextmanager
-def faked(venues: Sequence[str]) -> Generator[list[str]]:
-    """Fake exchanges at work, with a new home that is gone at the end; gives a feed of each, none for none.
+def faked(venues: Sequence[str], feeds: Sequence[str]) -> Generator[Sequence[str]]:
+    """Fake exchanges at work, with a new home that is gone at the end; gives what is to be collected, which is
+    `feeds`, else one of each.
 
     What this process reads of its environment leads there. Raises `CommandFailedError`.
     """
     if not venues:
-        yield []
+        yield feeds
         return
+    _check(venues, feeds)
     if not SERVE.is_file() or find_spec("trustme") is None:
         raise CommandFailedError(
             "--fake: the fake exchanges are part of the tests: run this in the source folder, with what"
@@ -36,15 +38,29 @@ def faked(venues: Sequence[str]) -> Generator[list[str]]:
         )
     for name in OF_A_HOME:
         os.environ.pop(name, None)
-    with tempfile.TemporaryDirectory(prefix="tcpdashboard-fake-") as home, _serving(venues):
-        os.environ["TCPD_HOME"] = home
-        say(f"other commands see what is made here with TCPD_HOME={home}")
-        yield [f"{venue}:{FIRST}" for venue in venues]
+    with tempfile.TemporaryDirectory(prefix="tcpdashboard-fake-") as home, _serving(venues) as reached_by:
+        os.environ |= {"TCPD_HOME": home, **reached_by}
+        words = " ".join(f"{name}={shlex.quote(os.environ[name])}" for name in ("TCPD_HOME", *reached_by))
+        say(f"other commands see what is made here with {words}")
+        yield feeds or [f"{venue}:{FIRST}" for venue in venues]
+
+
+def _check(venues: Sequence[str], feeds: Sequence[str]) -> None:
+    """Raises `CommandFailedError` for a venue that is not known, and a feed of one that is not made."""
+    from infra.exchange.venues.known import by_venue, venue
+
+    with refusing():
+        for name in venues:
+            venue(name)
+        for name in by_venue(feeds):
+            if name not in venues:
+                raise ValueError(f"--feed {name}:…: {name} is not among the made ones; add --fake {name}")
 
 
 @contextmanager
-def _serving(venues: Sequence[str]) -> Generator[None]:
-    """A child that ends when its standard input does, however this process ends."""
+def _serving(venues: Sequence[str]) -> Generator[dict[str, str]]:
+    """A child that ends when its standard input does, however this process ends; gives the settings by which
+    it is reached."""
     child = subprocess.Popen(
         [sys.executable, "-m", ".".join(SERVE.with_suffix("").parts), "--child", *venues],
         stdin=subprocess.PIPE,
@@ -58,9 +74,6 @@ def _serving(venues: Sequence[str]) -> Generator[None]:
             line = child.stdout.readline()
             if not line:
                 raise CommandFailedError("--fake: the fake exchanges did not start, see above")
-            for word in shlex.split(line)[1:]:
-                name, _, value = word.partition("=")
-                os.environ[name] = value
-            yield
+            yield dict(word.split("=", 1) for word in shlex.split(line)[1:])
         finally:
             child.stdin.close()

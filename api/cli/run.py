@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
@@ -105,10 +105,12 @@ def up(
 ) -> None:
     """Run everything, on the simulated exchange or on real ones; Ctrl-C ends it cleanly, the next start
     continues."""
-    with faked(fake or []) as of_fakes, running() as session, ExitStack() as stack:
+    with faked(fake or (), feed or ()) as wanted, running() as session, ExitStack() as stack:
         from api.http.child import ApiProcess
 
         refuse_second_fold(session)
+        settings = _fetching(session.settings, backfill_max)
+        keys, collecting = _collecting(stack, settings, wanted, markets, speed, raw=raw)
         probes = listen_for_probes(probe_port)
         listener = listen(LOOPBACK, api_port, API_PORT, "give another with --api-port")
         redis = stack.enter_context(_bundled_redis(session, redis_port))
@@ -118,8 +120,6 @@ def up(
         from api.cli.live import Live
         from infra.worker.root import work
 
-        settings = _fetching(session.settings, backfill_max)
-        keys, collecting = _collecting(stack, settings, feed or of_fakes, markets, speed, raw=raw)
         session.migrate(waiting=True)
         standing = Standing(session)
         feeds: list[Feed] = [] if collecting is None else [collecting.run]
@@ -191,7 +191,7 @@ def collect(
     """Collect market data into the journal, beside `worker`."""
     with running() as session, ExitStack() as stack:
         settings = _fetching(session.settings, backfill_max)
-        _, collecting = _collecting(stack, settings, feed, markets, speed, symbol, as_, raw=raw)
+        _, collecting = _collecting(stack, settings, feed or (), markets, speed, symbol, as_, raw=raw)
         assert collecting is not None, "there is a market at least"
         probes = listen_for_probes(probe_port, probe_host)
         hosts = [probe_host, *(name or ())]
@@ -218,7 +218,7 @@ def _fetching(settings: "Settings", backfill_max: str | None) -> "Settings":
 def _collecting(
     stack: ExitStack,
     settings: "Settings",
-    feeds: list[str] | None,
+    feeds: Sequence[str],
     markets: int,
     speed: float,
     symbols: list[str] | None = None,

@@ -107,6 +107,8 @@ def symbols(
                 " here, or name a proxy with TCPD_PROXY"
             ) from error
         keys = [market_key(venue, symbol) for symbol in found]
+        if not keys:
+            say(f"{venue} has nothing with {word!r} in it that can be collected")
         print_rows(({"feed": key} for key in keys), ("feed",), json=json)
 
 

@@ -85,12 +85,31 @@ def test_a_fake_exchange_is_tried_by_hand_in_a_home_of_its_own_that_is_gone_at_t
             ("binance", "BTC/USDT")
         ]
         home = Path(up.line["token_file"]).parent
-        assert home.is_dir()
-        assert f"TCPD_HOME={home}\n" in up.finish()
+        seen = up.finish().partition("see what is made here with ")[2].splitlines()[0]
+    assert [word.partition("=")[0] for word in seen.split()] == ["TCPD_HOME", "TCPD_PROXY", "SSL_CERT_FILE"]
+    assert seen.startswith(f"TCPD_HOME={home} ")
     assert not home.exists() and not any(tmp_path.iterdir())
-    refused = cli.run("up", "--fake", "kraken")
-    assert refused.returncode == 1
-    assert "there is no fake of kraken; there are: binance, okx, bybit" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (("--fake", "binanse"), "venue 'binanse' is not known, did you mean binance?"),
+        (("--fake", "okx", "--feed", "binance:BTC/USDT"), "is not among the made ones; add --fake binance"),
+    ],
+)
+def test_a_made_exchange_that_there_is_none_of_is_refused_before_anything_starts(
+    cli: CommandLine, words: tuple[str, ...], why: str
+) -> None:
+    assert why in cli.error("up", *words)
+
+
+def test_a_feed_that_is_misspelt_in_its_venue_is_refused_before_anything_starts(cli: CommandLine) -> None:
+    refused = cli.run("up", "--feed", "binanse:BTC/USDT")
+    assert (refused.returncode, refused.stdout) == (1, "")
+    (line,) = refused.stderr.splitlines()
+    assert "venue 'binanse' is not known, did you mean binance?" in json.loads(line)["message"]
+    assert not (cli.home / "running").exists(), "it tells where Redis and the API are"
 
 
 def test_feeds_are_a_setting_and_simulated_markets_are_what_is_left(served: Served, cli: CommandLine) -> None:
@@ -116,6 +135,9 @@ def test_what_the_venue_has_not_is_refused_with_the_nearest(cli: CommandLine) ->
 def test_a_venues_symbols_are_listed_by_a_word(cli: CommandLine) -> None:
     assert cli.lines("sources", "symbols", "binance", "eth", "--json") == [{"feed": "binance:ETH/USDT"}]
     assert len(cli.lines("sources", "symbols", "binance", "--json")) == 3
+    nothing = cli.run("sources", "symbols", "binance", "eht", "--json")
+    assert (nothing.returncode, nothing.stdout) == (0, "")
+    assert "binance has nothing with 'eht' in it that can be collected" in nothing.stderr
     refused = cli.run("sources", "symbols", "kraken")
     assert refused.returncode == 1 and "venue 'kraken' is not known; there are: binance" in refused.stderr
 

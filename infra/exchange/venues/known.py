@@ -30,7 +30,7 @@ def by_venue(feeds: Sequence[str]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for feed in feeds:
         name, symbol = parted(feed)
-        if not name:
+        if not name or not symbol:
             raise UnknownVenueError(f"feed {feed!r}: write VENUE:SYMBOL, such as binance:BTC/USDT")
         symbols = found.setdefault(venue(name).name, [])
         symbols += [symbol] if symbol not in symbols else []
