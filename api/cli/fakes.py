@@ -22,8 +22,8 @@ OF_A_HOME = ("TCPD_CONFIG", "TCPD_LOG_URL", "TCPD_DATABASE_URL", "TCPD_REDIS_URL
 
 @contextmanager
 def faked(venues: Sequence[str], feeds: Sequence[str]) -> Generator[Sequence[str]]:
-    """Fake exchanges at work, with a new home that is gone at the end; gives what is to be collected, which is
-    `feeds`, else one of each.
+    """Fake exchanges at work, with a new home that is gone at the end. Gives what is to be collected:
+    `feeds`, or one of each.
 
     What this process reads of its environment leads there. Raises `CommandFailedError`.
     """

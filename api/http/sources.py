@@ -36,7 +36,9 @@ class Source(BaseModel):
     skew_ms: float | None = Field(
         description="The clock here is so far ahead of the venue's.", examples=[-3.1]
     )
-    warning: str = Field(description="What is to be said of that clock; from 500 ms on.", examples=[""])
+    warning: str = Field(
+        description="What is to be said of that clock, from 500 ms on, and of `--raw`.", examples=[""]
+    )
     reconnects: int | None = Field(description="Connections that ended.", examples=[1])
     rest_pages: int | None = Field(description="Asked for in the last minute.", examples=[4])
     rest_pages_max: int | None = Field(description="That may be, in a minute.", examples=[120])

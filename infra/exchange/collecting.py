@@ -13,9 +13,11 @@ from infra.commands.journal_view import source_state
 from infra.exchange.asked import parted
 from infra.exchange.collector import DataCollector
 from infra.exchange.disk import Disk
+from infra.exchange.gauges import of_disk
 from infra.exchange.in_hand import Tell, in_hand, tell_status
 from infra.exchange.provider import DataProvider
 from infra.exchange.simulated import VENUE, SimulatedExchange
+from infra.exchange.status import DiskStatus
 from infra.process import telemetry
 from infra.process.settings import Settings
 from streams.backends import open_log
@@ -43,6 +45,8 @@ class Collecting:
         self._settings, self._by_name = settings, sources
         self._log: Log | None = None
         self._collector: DataCollector | None = None
+        self._disk: DiskStatus | None = None
+        """As it was looked at last."""
 
     async def run(self) -> None:
         """Collect from where the journal is, until the providers end or this is cancelled.
@@ -54,7 +58,7 @@ class Collecting:
             self._collector = DataCollector(self._log, state, ahead_s=self._settings.ahead_s, told=self._told)
             for name, source in self._by_name.items():
                 self._collector.register_provider(name, source.provider)
-            with telemetry.asked(self._collector.gauges()):
+            with telemetry.asked({**self._collector.gauges(), **of_disk(lambda: self._disk)}):
                 telling = asyncio.ensure_future(self._tell(self._collector))
                 try:
                     await self._collector.start_collection(
@@ -90,9 +94,9 @@ class Collecting:
             await asyncio.sleep(TELL_S)
 
     def _tell_once(self, collector: DataCollector, disk: Disk) -> None:
-        looked = disk.look(time.monotonic())
+        self._disk = disk.look(time.monotonic())
         for standing in collector.standings():
-            tell_status(self._settings.home, replace(standing, disk=looked))
+            tell_status(self._settings.home, replace(standing, disk=self._disk))
 
     def is_connected(self) -> bool:
         """Whether the providers deliver."""

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 
 from infra.exchange.asked import parted, venue_of
-from infra.exchange.status import MarketStatus, ProviderStatus, SourceStatus
+from infra.exchange.status import DiskStatus, MarketStatus, ProviderStatus, SourceStatus
 from infra.process import telemetry
 
 Standings = Callable[[], list[SourceStatus]]
@@ -29,6 +29,17 @@ def gauges(
         **_of_markets(standings),
         **_of_venues(standings),
     }
+
+
+def of_disk(looked: Callable[[], DiskStatus | None]) -> telemetry.Gauges:
+    """The same of the disk that the log is on; `looked`: at it, by the newest look."""
+
+    def days() -> dict[tuple[()], float]:
+        disk = looked()
+        left = None if disk is None else disk.days_left
+        return {} if left is None else {(): left}
+
+    return {"tcpd_log_disk_days_left": ("So long the disk lasts as the log grows.", (), days)}
 
 
 def _of_markets(standings: Standings) -> telemetry.Gauges:
@@ -106,7 +117,14 @@ def _of_venues(standings: Standings) -> telemetry.Gauges:
         "tcpd_source_raw_dropped": (
             "Frames that --raw could not keep, since the collector began.",
             "venue",
-            lambda: {key: float(one.raw_dropped) for key, one in told() if one.raw_dropped is not None},
+            lambda: {key: float(one.raw.dropped) for key, one in told() if one.raw is not None},
+        ),
+        "tcpd_source_error_age_seconds": (
+            "Since something went wrong with the source last.",
+            "venue",
+            lambda: telemetry.ages(
+                {venue_of(one.source): one.last_trouble.at for one in standings() if one.last_trouble}
+            ),
         ),
         "tcpd_source_journal_bytes_per_day": (
             "That the source writes, by the last day or what is known of it.",

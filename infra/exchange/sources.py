@@ -13,7 +13,7 @@ from infra.commands.journal_view import view
 from infra.exchange.asked import parted, venue_of
 from infra.exchange.counts import gap_counts
 from infra.exchange.in_hand import Holder, collectors, status_of
-from infra.exchange.status import MarketStatus, SourceStatus, skew_words
+from infra.exchange.status import MarketStatus, SourceStatus, warning
 from infra.present.values import iso
 from infra.process.settings import Settings, shown
 from streams.events import FeedState
@@ -48,7 +48,8 @@ class Row(Struct):
 
 def sources(settings: Settings, log: Log | None, *, now_ns: int | None = None) -> list[Row]:
     """By market and source. `log`: None where there is none yet. Raises `LogError` and `OSError`."""
-    rows = collected(settings.home, now_ns=now_ns)
+    at_work = _at_work(settings.home)
+    rows = _collected(at_work, now_ns)
     gaps: dict[str, Gaps] = {}
     if log is not None:
         seen = {row.market for row in rows}
@@ -58,8 +59,7 @@ def sources(settings: Settings, log: Log | None, *, now_ns: int | None = None) -
             gaps |= state.gaps
             known = {key: state.feeds[key] for key in state.markets if key in state.feeds}
             rows += _recorded({key: known[key] for key in known.keys() - seen}, is_shared=is_shared)
-    at_work = collectors(settings.home)
-    days_left = _days_left(status_of(settings.home, holder.source) for holder in at_work)
+    days_left = _days_left(status for _, status in at_work)
     for row in rows:
         row.gaps, row.days_left = gap_counts(gaps.get(row.market, Gaps())), days_left
     return sorted(rows, key=lambda row: (row.market, row.source))
@@ -68,15 +68,23 @@ def sources(settings: Settings, log: Log | None, *, now_ns: int | None = None) -
 def collected(home: Path, *, now_ns: int | None = None) -> list[Row]:
     """What collectors of a home that are at work have in hand, without the journal's account of gaps. Raises
     `OSError`."""
+    return _collected(_at_work(home), now_ns)
+
+
+AtWork = list[tuple[Holder, SourceStatus | None]]
+"""Collectors, each with its last word; None before the first."""
+
+
+def _at_work(home: Path) -> AtWork:
+    return [(holder, status_of(home, holder.source)) for holder in collectors(home)]
+
+
+def _collected(at_work: AtWork, now_ns: int | None) -> list[Row]:
     now_ns = time.time_ns() if now_ns is None else now_ns
-    return [
-        row
-        for holder in collectors(home)
-        for row in _collected(holder, status_of(home, holder.source), now_ns)
-    ]
+    return [row for holder, status in at_work for row in _in_hand(holder, status, now_ns)]
 
 
-def _collected(holder: Holder, status: SourceStatus | None, now_ns: int) -> Iterator[Row]:
+def _in_hand(holder: Holder, status: SourceStatus | None, now_ns: int) -> Iterator[Row]:
     """What a collector at work has in hand."""
     if status is None:
         for symbol in holder.symbols:
@@ -115,17 +123,15 @@ def _recorded(feeds: Mapping[str, Feeds], *, is_shared: bool) -> Iterator[Row]:
 def _days_left(statuses: Iterable[SourceStatus | None]) -> float | None:
     """So long the disk lasts as the log grows, by whoever sees it grow fastest: each sees all of it. None
     where too little is known."""
-    disks = [status.disk for status in statuses if status is not None and status.disk is not None]
-    days = [disk.free / disk.grown_day for disk in disks if disk.grown_day]
-    return min(days, default=None)
+    days = [status.disk.days_left for status in statuses if status is not None and status.disk is not None]
+    return min(filter(None, days), default=None)
 
 
 def facts_of(row: Row) -> dict[str, Any]:
     """A row at the doors: times are ISO 8601, and a proxy's password is in no text."""
     told, status = row.told, row.status
     provider = status.provider if status else None
-    troubles = [t for t in (status and status.trouble, provider and provider.trouble) if t]
-    trouble = max(troubles, key=lambda trouble: trouble.at, default=None)
+    trouble = status.last_trouble if status else None
     grown = status.bytes_day if status else None
     venue, symbol = parted(row.market)
     return {
@@ -146,11 +152,11 @@ def facts_of(row: Row) -> dict[str, Any]:
         "refused": None if told is None else told.refused,
         "refused_messages": None if status is None else status.refused,
         "skew_ms": None if provider is None or provider.skew_ms is None else round(provider.skew_ms, 1),
-        "warning": skew_words(venue, provider.skew_ms) if provider else "",
+        "warning": warning(venue, provider) if provider else "",
         "reconnects": None if provider is None else provider.reconnects,
         "rest_pages": None if provider is None else provider.pages,
         "rest_pages_max": None if provider is None else provider.pages_max,
-        "raw_dropped": None if provider is None else provider.raw_dropped,
+        "raw_dropped": None if provider is None or provider.raw is None else provider.raw.dropped,
         "last_error": shown(trouble.what) if trouble else None,
         "last_error_at": iso(trouble.at) if trouble else None,
         "mb_day": None if grown is None else round(grown / 1e6, 3),

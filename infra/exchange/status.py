@@ -15,12 +15,19 @@ class Trouble(Struct, frozen=True):
     at: int
 
 
+class RawStatus(Struct, frozen=True):
+    """Frames that `--raw` could not keep, and why it keeps none any more, "" while it does."""
+
+    dropped: int
+    failed: str = ""
+
+
 class ProviderStatus(Struct, frozen=True):
     """What a provider knows of itself, since it began.
 
     `skew_ms`: how far the clock here is ahead of the venue's, None before it was measured. `pages`: of
     trades, asked of its REST in the last minute; `pages_max`: how many may be. `repeats`: trades that came
-    once more, by market key. `raw_dropped`: frames that `--raw` could not keep; None without it.
+    once more, by market key. `raw`: None without `--raw`.
     """
 
     skew_ms: float | None
@@ -29,7 +36,7 @@ class ProviderStatus(Struct, frozen=True):
     pages_max: int
     trouble: Trouble | None
     repeats: dict[str, int]
-    raw_dropped: int | None = None
+    raw: RawStatus | None = None
 
 
 class MarketStatus(Struct, frozen=True):
@@ -56,6 +63,11 @@ class DiskStatus(Struct, frozen=True):
     free: int
     grown_day: float | None
 
+    @property
+    def days_left(self) -> float | None:
+        """So long it lasts as the log grows; None where too little is known, or it does not grow."""
+        return self.free / self.grown_day if self.grown_day else None
+
 
 class SourceStatus(Struct, frozen=True):
     """A source and its markets at the time `at`, in ns. `bytes_day`: of its journal records, by the last day
@@ -70,6 +82,25 @@ class SourceStatus(Struct, frozen=True):
     refused: int
     bytes_day: float | None
     disk: DiskStatus | None = None
+
+    @property
+    def last_trouble(self) -> Trouble | None:
+        """Of its collector and its provider the newer one."""
+        troubles = (self.trouble, self.provider and self.provider.trouble)
+        return max(filter(None, troubles), key=lambda trouble: trouble.at, default=None)
+
+
+def warning(venue: str, provider: ProviderStatus) -> str:
+    """What people must know of a source besides numbers; "" where there is nothing."""
+    return "; ".join(filter(None, (skew_words(venue, provider.skew_ms), _raw_words(venue, provider.raw))))
+
+
+def _raw_words(venue: str, raw: RawStatus | None) -> str:
+    if raw is None or not (raw.failed or raw.dropped):
+        return ""
+    if raw.failed:
+        return f"{venue}: --raw keeps no frames any more: {raw.failed}"
+    return f"{venue}: {raw.dropped} frames came too fast for --raw and are not kept"
 
 
 def skew_words(venue: str, skew_ms: float | None) -> str:

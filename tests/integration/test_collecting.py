@@ -10,6 +10,7 @@ import numpy as np
 from infra.exchange.collecting import Collecting, Source
 from infra.exchange.provider import DataProvider, Delivery, FeedReport
 from infra.exchange.specification import specification
+from infra.process import telemetry
 from infra.process.settings import load_settings
 from streams.events import Market, RowKind
 from streams.journal import Reached
@@ -57,6 +58,20 @@ def collected(home: Path, id_: int) -> dict[str, int]:
     }
     asyncio.run(Collecting(load_settings({"TCPD_HOME": str(home)}), sources).run())
     return {venue: provider.reached[f"{venue}:BTC/USDT"].id for venue, provider in providers.items()}
+
+
+def test_how_long_the_disk_lasts_is_one_of_its_metrics(tmp_path: Path) -> None:
+    class Looked(Once):
+        async def messages(
+            self, markets: Sequence[Market], reached: Mapping[str, Reached]
+        ) -> AsyncGenerator[int, None]:
+            found.append(telemetry.exposition().decode())
+            yield 1
+
+    found: list[str] = []
+    source = Source(Looked("one", 1), ["one:BTC/USDT"], lambda _: None)
+    asyncio.run(Collecting(load_settings({"TCPD_HOME": str(tmp_path)}), {"one": source}).run())
+    assert "# TYPE tcpd_log_disk_days_left gauge" in found[0]
 
 
 def test_each_of_several_sources_goes_on_where_it_was(tmp_path: Path) -> None:

@@ -8,10 +8,19 @@ import pytest
 from msgspec.structs import replace
 
 from infra.exchange.disk import Disk
+from infra.exchange.gauges import of_disk
 from infra.exchange.in_hand import in_hand, tell_status
 from infra.exchange.simulated import START_NS, market
 from infra.exchange.sources import SILENT_NS, facts_of, sources
-from infra.exchange.status import DiskStatus, MarketStatus, ProviderStatus, SourceStatus, Trouble
+from infra.exchange.status import (
+    DiskStatus,
+    MarketStatus,
+    ProviderStatus,
+    RawStatus,
+    SourceStatus,
+    Trouble,
+    warning,
+)
 from infra.process.settings import Settings, load_settings
 from streams.backends import open_log
 from streams.events import Feed, FeedState, Gap, GapFilled, JournalEvent
@@ -127,6 +136,30 @@ def test_the_disk_lasts_as_whoever_knows_how_the_log_grows_says(settings: Settin
         tell_status(settings.home, replace(STATUS, disk=None))
         told(30 * 10**9, 0.0)
         assert sources(settings, None, now_ns=NOW)[0].days_left is None, "it does not grow"
+
+
+def test_how_long_the_disk_lasts_stands_in_the_metrics_once_it_is_known() -> None:
+    def told(disk: DiskStatus | None) -> dict[object, float]:
+        _, _, days = of_disk(lambda: disk)["tcpd_log_disk_days_left"]
+        return dict(days())
+
+    assert told(None) == told(DiskStatus(30, None)) == told(DiskStatus(30, 0.0)) == {}
+    assert told(DiskStatus(30, 2.0)) == {(): 15.0}
+
+
+@pytest.mark.parametrize(
+    ("raw", "words"),
+    [
+        (None, ""),
+        (RawStatus(0), ""),
+        (RawStatus(3), "x: 3 frames came too fast for --raw and are not kept"),
+        (RawStatus(3, "No space left"), "x: --raw keeps no frames any more: No space left"),
+    ],
+)
+def test_frames_that_are_not_kept_are_told(raw: RawStatus | None, words: str) -> None:
+    assert warning("x", replace(PROVIDER, skew_ms=None, raw=raw)) == words
+    both = warning("x", replace(PROVIDER, raw=raw))
+    assert both.startswith("the clock here is 612 ms behind") and both.endswith(words)
 
 
 def test_how_the_log_grows_is_known_after_ten_minutes(tmp_path: Path) -> None:

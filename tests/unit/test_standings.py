@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from infra.exchange.collector import DataCollector
 from infra.exchange.provider import DataProvider, Delivery, FeedReport, Refused
 from infra.exchange.simulated import START_NS, market
-from infra.exchange.status import MarketStatus, ProviderStatus, SourceStatus, skew_words
+from infra.exchange.status import MarketStatus, ProviderStatus, RawStatus, SourceStatus, Trouble, skew_words
 from infra.process import telemetry
 from streams.events import BACKFILL, Gap, GapFilled, Market
 from streams.journal import Reached, scan
@@ -25,7 +25,7 @@ BTC, ETH = market("BTC/USDT"), market("ETH/USDT")
 SECOND = 1_000_000_000
 
 
-STATUS = ProviderStatus(1.5, 2, 3, 120, None, {BTC.key: 4}, 5)
+STATUS = ProviderStatus(1.5, 2, 3, 120, Trouble("cut", 1), {BTC.key: 4}, RawStatus(5))
 
 
 @pytest.fixture(autouse=True)
@@ -215,6 +215,7 @@ def test_all_that_is_known_of_a_source_stands_in_the_metrics_by_venue_and_symbol
             if sample.name.startswith("tcpd_source_")
         }
         assert found.pop(("journal_bytes_per_day", "sim")) > 10_000
+        assert found.pop(("error_age_seconds", "sim")) > 0
         market = ("BTC/USDT", "sim")
         assert found == {
             ("state", "live", *market): 1,

@@ -257,7 +257,7 @@ class VenueProvider(DataProvider):
             self.venue.pages_a_minute,
             self.trouble,
             {flow.market.key: flow.sequence.repeats for flow in self._flows.values()},
-            None if self._raw is None else self._raw.dropped,
+            None if self._raw is None else self._raw.status(),
         )
 
     # ------------------------------------------------------------ what its lines call

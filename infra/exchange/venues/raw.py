@@ -17,6 +17,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from infra.exchange.status import RawStatus
+
 logger = logging.getLogger(__name__)
 
 FOLDER = "raw"
@@ -70,6 +72,10 @@ class RawFrames:
             return
         self._put += len(frame)
         self._waiting.append((self._wall(), frame))
+
+    def status(self) -> RawStatus:
+        """From any thread."""
+        return RawStatus(self.dropped, self.failed)
 
     # ------------------------------------------------------------ in the thread
 

@@ -17,6 +17,7 @@ from streams.topics import DERIVED, JOURNAL
 
 CLOCK_SLACK_S = 60
 NAMED_MAX = 5
+SEE_SOURCES = "`tcpdashboard sources` has all that is known of them"
 LAG_WARNING = 1_000
 """Records; what is worked on is no cause for worry."""
 
@@ -48,9 +49,9 @@ def feeds(settings: Settings) -> Findings:
     for (state, reason), markets in alike.items():
         more = f" and {len(markets) - NAMED_MAX} more" if len(markets) > NAMED_MAX else ""
         message = f"{', '.join(markets[:NAMED_MAX])}{more}: {state}: {reason}"
-        yield Finding("feeds", "warning", message, "`tcpdashboard sources` has all that is known of them")
+        yield Finding("feeds", "warning", message, SEE_SOURCES)
     for warning in sorted({facts_of(row)["warning"] for row in rows} - {""}):
-        yield Finding("feeds", "warning", warning, "let the machine keep time with NTP")
+        yield Finding("feeds", "warning", warning, SEE_SOURCES)
     if rows and not alike:
         live = sum(row.state == "live" for row in rows)
         yield Finding("feeds", "ok", f"of {len(rows)} markets {live} are live")

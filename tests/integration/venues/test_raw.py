@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from infra.exchange.status import RawStatus
 from infra.exchange.venues.raw import RawFrames
 from streams.log import Log
 from tests.venues import recorded
@@ -41,17 +42,19 @@ def test_on_a_full_disk_raw_frames_end_with_a_warning_and_trades_go_on(
     folder.mkdir(parents=True)
     (folder / "2023-11-14.gz").symlink_to("/dev/full")
 
-    async def test() -> int | None:
+    async def test() -> RawStatus | None:
         with RawFrames(tmp_path, "binance", wall_ns=lambda: START * MS) as raw:
             async with collecting_live(Binance, log, raw=raw) as (venue, collected):
-                assert collected.provider.status().raw_dropped == 0
+                assert collected.provider.status().raw == RawStatus(0)
                 venue.publish(trades[:10])
                 await collected.until(lambda: raw.failed)
                 venue.publish(trades[10:])
                 await collected.has(60)
-                return collected.provider.status().raw_dropped
+                return collected.provider.status().raw
 
-    assert (asyncio.run(test()) or 0) >= 50
+    told = asyncio.run(test())
+    assert told is not None and told.dropped >= 50
+    assert told.failed == "[Errno 28] No space left on device"
     assert rows(log) == expected(trades) and not gaps(log).known
     (warning,) = [record.message for record in caplog.records if "raw frames" in record.message]
     assert warning.startswith("binance: no raw frames are written any more: [Errno 28] No space left")
