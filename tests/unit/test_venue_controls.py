@@ -48,6 +48,8 @@ def test_a_frame_that_is_no_text_of_the_venues_is_refused(venue: Venue) -> None:
 
 def test_okx_confirms_each_symbol_and_binance_all_of_them() -> None:
     assert (OKX.confirms_each, BINANCE.confirms_each) == (True, False)
+    assert OKX.confirmed(f'{{"event":"subscribe",{ARG}}}') == "BTC-USDT"
+    assert BINANCE.confirmed('{"result":null,"id":1}') == ""
     assert (OKX.ping_text(b"1"), BINANCE.ping_text(b"1")) == ("ping", None)
 
 

@@ -66,6 +66,9 @@ class Binance:
         kind = event.get("e", "trade" if BOOKS.isdisjoint(event) else "book")
         return "unknown" if kind == "trade" else "known"
 
+    def confirmed(self, text: str) -> str:
+        return ""
+
     def flaw(self, told: Mapping[str, Any]) -> str:
         """An `aggTrade` has an id of another count; a trade without one would get that of an order."""
         if told.get("e", "trade") != "trade":

@@ -69,6 +69,9 @@ class Bybit:
             return "unknown"
         return "subscribed" if operation == "subscribe" and frame.get("success") is True else "known"
 
+    def confirmed(self, text: str) -> str:
+        return ""
+
     def flaw(self, told: Mapping[str, Any]) -> str:
         """In the place of an id or a side that is missing ccxt takes something else."""
         if not told.get("i", told.get("execId")):

@@ -65,8 +65,8 @@ class _Dialled:
     client: Any
     symbols: dict[str, str]
     """Those that were not refused, by the venue's ids."""
-    unconfirmed: int
-    """How many confirmations of its subscription are still to come."""
+    unconfirmed: set[str]
+    """Those whose subscription was not confirmed yet, and of which no trade came."""
     pings: deque[bytes] = field(default_factory=deque[bytes])
     """Those of the venue's own that are out, in their order."""
 
@@ -95,7 +95,7 @@ class VenueClient:
     ) -> None:
         self._venue, self._session, self.rest, self._raw = venue, session, rest, raw
         self.exchange = exchange
-        self._socket: Socket | None = None
+        self._hearing: tuple[Socket, _Dialled] | None = None
         self._trades = 0
         """How many the frame at hand has brought."""
         self._dialling: tuple[Socket, dict[str, str], Any] | None = None
@@ -229,8 +229,7 @@ class VenueClient:
         (socket, symbols, ended), self._dialling = self._dialling, None
         self.exchange.clients.pop(url, None)
         client = self._make(url)
-        unconfirmed = len(symbols) if self._venue.confirms_each else 1
-        self._sockets[socket] = _Dialled(client, symbols, unconfirmed)
+        self._sockets[socket] = _Dialled(client, symbols, set(symbols.values()))
         client.futures[ALIVE] = ended
         handle = client.handle_message
         client.handle_message = lambda message: self._tapped(client, socket, handle, message)
@@ -246,7 +245,7 @@ class VenueClient:
             self._raw(message.data)
         if kind == "PONG":
             socket.pong(bytes(message.data))
-        self._socket, self._trades = socket, 0
+        self._hearing, self._trades = (socket, dialled), 0
         try:
             if kind == "TEXT" and dialled.unconfirmed and self._refuses(socket, dialled, message.data):
                 return
@@ -260,7 +259,7 @@ class VenueClient:
             client.on_error(ConnectionError(f"a frame could not be read: {error}"))
             self._forget(socket)
         finally:
-            self._socket = None
+            self._hearing = None
 
     def _control(self, socket: Socket, dialled: _Dialled, text: str) -> None:
         """A frame without trades. Raises `UnreadableFrameError`, and `ValueError` for one that is no text of
@@ -271,12 +270,14 @@ class VenueClient:
         if control == "pong" and dialled.pings:
             socket.pong(dialled.pings.popleft())
         if control == "subscribed":
-            self._confirmed(socket, dialled)
+            self._confirmed(socket, dialled, dialled.symbols.get(self._venue.confirmed(text), ""))
 
-    def _confirmed(self, socket: Socket, dialled: _Dialled) -> None:
-        dialled.unconfirmed -= 1
-        if dialled.unconfirmed == 0:
-            socket.subscribed()
+    def _confirmed(self, socket: Socket, dialled: _Dialled, symbol: str) -> None:
+        """By a frame that says so, or by a trade. Where the venue confirms each, it is of this symbol alone."""
+        if dialled.unconfirmed:
+            dialled.unconfirmed -= {symbol} if self._venue.confirms_each else dialled.unconfirmed.copy()
+            if not dialled.unconfirmed:
+                socket.subscribed()
 
     def _refuses(self, socket: Socket, dialled: _Dialled, text: str) -> bool:
         """Tell which symbols a frame refuses. Whether others of the subscription go on; if not, it is for
@@ -287,13 +288,18 @@ class VenueClient:
             socket.refused(dialled.symbols.pop(id), refusal.words if refusal else "")
         if not found or not self._venue.confirms_each or not dialled.symbols:
             return False
-        self._confirmed(socket, dialled)
+        dialled.unconfirmed.intersection_update(dialled.symbols.values())
+        if not dialled.unconfirmed:
+            socket.subscribed()
         return True
 
     def _traded(self, trade: Mapping[str, Any]) -> None:
         self._trades += 1
-        if self._socket is not None:
-            self._socket.trade(trade)
+        if self._hearing is not None:
+            socket, dialled = self._hearing
+            if dialled.unconfirmed:
+                self._confirmed(socket, dialled, str(trade["symbol"]))
+            socket.trade(trade)
 
     def _forget(self, socket: Socket) -> None:
         dialled = self._sockets.pop(socket, None)

@@ -69,6 +69,10 @@ class Okx:
         channel = argument.get("channel", CHANNEL) if isinstance(argument, dict) else CHANNEL
         return "unknown" if str(channel).startswith("trades") else "known"
 
+    def confirmed(self, text: str) -> str:
+        argument = json.loads(text).get("arg")
+        return str(argument.get("instId")) if isinstance(argument, dict) else ""
+
     def flaw(self, told: Mapping[str, Any]) -> str:
         """The channel `trades` puts those of one order and price together, under the id of the last."""
         count = str(told.get("count") or 1)

@@ -40,7 +40,8 @@ class Venue(Protocol):
     symbols_max: int
     """Symbols on one connection."""
     confirms_each: bool
-    """Each symbol of a subscription is confirmed or refused by a frame of its own; else all are by one."""
+    """Each symbol of a subscription is confirmed or refused by a frame of its own; else all are by one. A
+    trade confirms as well."""
     is_by_contract: bool
     """A connection has markets of one kind of contract alone."""
 
@@ -64,6 +65,10 @@ class Venue(Protocol):
 
     def control(self, text: str) -> Control:
         """What a frame is that brought no trade. Raises `ValueError` for one that cannot be decoded."""
+        ...
+
+    def confirmed(self, text: str) -> str:
+        """The venue's id of the market that a confirmation is of; "" where it is of all of a subscription."""
         ...
 
     def flaw(self, told: Mapping[str, Any]) -> str:

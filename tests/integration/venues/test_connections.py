@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -23,12 +24,14 @@ from tests.venues.collected import (
     states,
     without_origin,
 )
+from tests.venues.connection import Connection
 from tests.venues.fake import FakeVenue
 from tests.venues.faults import (
     Cut,
     HalfOpen,
     Refuse,
 )
+from tests.venues.okx import Okx
 
 
 def test_a_collection_of_garbage_does_not_look_through_what_the_client_brings(log: Log) -> None:
@@ -90,6 +93,57 @@ def test_after_a_cut_no_minute_closes_before_the_venue_said_what_was_missed(
 
     asyncio.run(test())
     assert without_origin(rows(log)) == expected(trades)
+
+
+def test_a_trade_confirms_a_subscription_for_which_the_venue_has_no_word(
+    kind: type[FakeVenue], log: Log
+) -> None:
+    class Wordless(kind):
+        async def heard(self, connection: Connection, text: str) -> None:
+            connection.deaf = "subscribe" in text.lower()
+            await super().heard(connection, text)
+            connection.deaf = False
+            await self._notify()
+
+    trades, other = short(kind, 9), short(kind, 9, "ETH")
+
+    async def test() -> None:
+        async with Wordless() as venue, collecting(log, at(venue, START), ["BTC/USDT", ETH]) as collected:
+            for begin, end in ((0, 3), (3, 6)):
+                await venue.watched(kind.pair("ETH"))
+                for trade in (*trades[begin:end], *other[begin:end]):
+                    venue.publish([trade])
+                await collected.has(end)
+                await collected.has(end, ETH)
+                await collected.until(lambda: states(log, "BTC/USDT")[-1:] == states(log, ETH)[-1:] == ["live"])
+                await venue.strike(Cut())
+            await venue.watched(kind.pair("ETH"))
+
+    asyncio.run(test())
+    assert without_origin(rows(log)) == expected(trades[:6])
+    assert without_origin(rows(log, ETH)) == expected(other[:6])
+    assert not gaps(log).known and not gaps(log, ETH).known
+
+
+def test_a_trade_of_one_market_confirms_no_other_where_the_venue_confirms_each(log: Log) -> None:
+    class OneWord(Okx):
+        async def subscribe(self, connection: Connection, channels: Mapping[str, str]) -> None:
+            connection.deaf = True  # behind the first confirmation
+            await super().subscribe(connection, channels)
+
+    trades = short(Okx, 3)
+
+    async def test() -> None:
+        async with OneWord() as venue, collecting(log, at(venue, START), ["BTC/USDT", ETH]) as collected:
+            await collected.until(lambda: venue.asked("socket") and venue.connections[0].channels)
+            venue.connections[0].deaf = False
+            venue.publish(trades)
+            await collected.has(3)
+            assert collected.is_lost
+            venue.publish(short(Okx, 1, "ETH"))
+            await collected.until(lambda: not collected.is_lost)
+
+    asyncio.run(test())
 
 
 class Slow(Binance):
