@@ -153,8 +153,32 @@ def test_what_is_no_step_is_refused(precision: Any) -> None:
 
 @pytest.mark.parametrize("answer", [None, {}, [], "<html>maintenance</html>"])
 def test_a_list_of_markets_that_cannot_be_read_says_nothing_of_what_a_venue_has(answer: Any) -> None:
-    with pytest.raises(MarketsUnreadError, match="okx: its list of markets came without a spot market in it"):
-        loaded("okx", ["spot"], answer)
+    with pytest.raises(MarketsUnreadError, match="okx: its list of markets came without a market in it"):
+        loaded("okx", ["spot"], answer, [])
+    with pytest.raises(MarketsUnreadError, match="without a spot market in it"):
+        loaded("okx", ["spot"], answer, ["BTC/USDT"])
+
+
+@pytest.mark.parametrize(
+    ("symbol", "missing"),
+    [
+        ("BTC/USDT", None),
+        ("ETH/USDT", None),
+        ("BTC/USDT:USDT", "swap"),
+        ("BTC/USD:BTC", "swap"),
+        ("BTC/USDT:USDT-331230", "future"),
+    ],
+)
+def test_a_list_without_a_market_of_a_kind_says_nothing_of_that_kind_alone(
+    symbol: str, missing: str | None
+) -> None:
+    told = {"BTC/USDT": SPOT}
+    if missing is None:
+        assert loaded("okx", ["spot", "swap", "future"], told, [symbol]) == told
+    else:
+        with pytest.raises(MarketsUnreadError, match=f"without a {missing} market in it"):
+            loaded("okx", ["spot", "swap", "future"], told, ["BTC/USDT", symbol])
+    assert loaded("binance", ["spot"], told, [symbol]) == told  # which has no other kind
 
 
 def test_an_unknown_symbol_is_refused_with_the_nearest(binance: Told) -> None:

@@ -19,7 +19,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from infra.exchange.recent import MINUTE_S, Recent
-from infra.exchange.venues.markets import loaded
+from infra.exchange.venues.markets import Markets, loaded
 from infra.exchange.venues.venue import FLAW, NotServedError, NumberedVenue, Page, Socket, Venue
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class SubscriptionRefusedError(RuntimeError):
 
 
 class UnreadableAnswerError(RuntimeError):
-    """An answer of REST that is no page of trades."""
+    """An answer of REST that is no JSON, or no page of trades."""
 
 
 class _Trades(list[Any]):
@@ -113,11 +113,11 @@ class VenueClient:
         self._make = exchange.client
         exchange.client = self._client
 
-    async def markets(self, *, again: bool = False) -> Mapping[str, Mapping[str, Any]]:
-        """What the venue has, by ccxt's symbol. Raises `MarketsUnreadError`, `NotServedError` and what ccxt
-        raises."""
+    async def markets(self, symbols: Iterable[str] = (), *, again: bool = False) -> Markets:
+        """What the venue has. Raises `MarketsUnreadError`, also where it says nothing of a symbol's kind,
+        `UnreadableAnswerError`, `NotServedError` and what ccxt raises."""
         found = await self.rest.ask(lambda: self.exchange.load_markets(again))
-        return loaded(self._venue.name, self._venue.kinds, found)
+        return loaded(self._venue.name, self._venue.kinds, found, symbols)
 
     async def newest(self, symbol: str, sent: Callable[[], None] | None = None) -> Page:
         """As the venue has it. `sent` is called when the request goes out, which may be a while after this.
@@ -132,10 +132,14 @@ class VenueClient:
         finally:
             self._sent = _nothing
 
-    async def _sends(self, *args: Any, **named: Any) -> Any:
-        """In the place of ccxt's own, which sends a request."""
+    async def _sends(self, url: str, *args: Any, **named: Any) -> Any:
+        """In the place of ccxt's own, which sends a request. Of an answer that is cut or a page for people
+        ccxt makes a text, in which it finds nothing. Raises `UnreadableAnswerError` for one."""
         self._sent()
-        return await self._fetch(*args, **named)
+        answer = await self._fetch(url, *args, **named)
+        if not isinstance(answer, Mapping | list):
+            raise UnreadableAnswerError(f"its answer is no JSON: {str(answer)[:80]!r}")
+        return answer
 
     async def trades_from(self, symbol: str, first: int, stop: int) -> Page:
         """Of a `NumberedVenue`, as the next one."""
@@ -273,7 +277,7 @@ class VenueClient:
             self._confirmed(socket, dialled, dialled.symbols.get(self._venue.confirmed(text), ""))
 
     def _confirmed(self, socket: Socket, dialled: _Dialled, symbol: str) -> None:
-        """By a frame that says so, or by a trade. Where the venue confirms each, it is of this symbol alone."""
+        """By a frame that says so, or by a trade: of this symbol alone where the venue confirms each."""
         if dialled.unconfirmed:
             dialled.unconfirmed -= {symbol} if self._venue.confirms_each else dialled.unconfirmed.copy()
             if not dialled.unconfirmed:
@@ -339,7 +343,7 @@ def _nothing() -> None:
 
 
 def _read(page: Page) -> Page:
-    """ccxt takes a page for people as a page of trades, one for each of its letters."""
+    """ccxt takes an answer of another form as a page of trades, one for each thing in it."""
     if not all(isinstance(trade["info"], Mapping) for trade in page):
         raise UnreadableAnswerError("its answer is no page of trades")
     return page

@@ -24,6 +24,10 @@ _OPTION = re.compile(r":\w+-\d{6}-[\d.]+-[CP]$")
 _RATE = Decimal(10**8)
 
 
+Markets = Mapping[str, Mapping[str, Any]]
+"""What a venue has, as ccxt describes it, by its symbol."""
+
+
 class MarketsUnreadError(RuntimeError):
     """A venue's list of markets could not be read: nothing is known of what it has."""
 
@@ -36,22 +40,32 @@ class OffScaleError(ValueError):
     """A decimal that is finer than its market's scale."""
 
 
-def loaded(venue: str, kinds: Iterable[str], markets: Any) -> Mapping[str, Mapping[str, Any]]:
-    """What `load_markets` gave, by symbol, with some of each of these kinds. Raises `MarketsUnreadError`: of
-    an answer that is cut, empty or a page for people ccxt makes no markets, and no error."""
-    found: Mapping[str, Mapping[str, Any]] = markets if isinstance(markets, Mapping) else {}
-    missing = [kind for kind in kinds if not any(told.get(kind) for told in found.values())]
-    if missing:
-        kind = " or ".join(missing)
-        raise MarketsUnreadError(
-            f"{venue}: its list of markets came without a {kind} market in it, cut or as a page for people"
-        )
+def loaded(venue: str, kinds: Iterable[str], markets: Any, symbols: Iterable[str]) -> Markets:
+    """What `load_markets` gave. Raises `MarketsUnreadError` where there is nothing, and where one of the
+    symbols is not there and none of its kind is, of the `kinds` that the venue has: of an answer without a
+    market ccxt makes no error."""
+    found: Markets = markets if isinstance(markets, Mapping) else {}
+    wanted = {kind for symbol in symbols if symbol not in found for kind in _kinds(symbol)}
+    missing = [
+        kind for kind in kinds if kind in wanted and not any(told.get(kind) for told in found.values())
+    ]
+    if missing or not found:
+        kind = "".join(f" {kind}" for kind in missing[:1])
+        raise MarketsUnreadError(f"{venue}: its list of markets came without a{kind} market in it")
     return found
 
 
-def market_of(
-    venue: str, found: Mapping[str, Mapping[str, Any]], symbol: str, *, precision_mode: int, grace_ms: int
-) -> Market:
+def _kinds(symbol: str) -> Sequence[str]:
+    """ccxt's names for what a market of a symbol is."""
+    pair, is_contract, settled = symbol.partition(":")
+    if not is_contract:
+        return ("spot",)
+    settle, is_dated, _ = settled.partition("-")
+    is_linear = pair.endswith(f"/{settle}")
+    return ("future" if is_dated else "swap", "linear" if is_linear else "inverse")
+
+
+def market_of(venue: str, found: Markets, symbol: str, *, precision_mode: int, grace_ms: int) -> Market:
     """The specification of a market of `found`, ccxt's by symbol. Raises `UnknownSymbolError` for a symbol
     that is not there, with the nearest that are, and for an option, a quanto and what has no steps."""
     told = found.get(symbol)
@@ -126,7 +140,7 @@ def near(name: str, known: Iterable[str]) -> str:
     return f"; near are {', '.join(found)}" if found else ""
 
 
-def listed(found: Mapping[str, Mapping[str, Any]], word: str = "") -> Sequence[str]:
+def listed(found: Markets, word: str = "") -> Sequence[str]:
     """The symbols of a venue that can be collected now and have a word in them, in any case; by name."""
     kinds = ("spot", "linear", "inverse")
     return sorted(

@@ -24,7 +24,7 @@ from infra.exchange.venues.client import Rest, VenueClient, opened
 from infra.exchange.venues.filling import Filler
 from infra.exchange.venues.flow import Flow, Message, refusal
 from infra.exchange.venues.line import Line
-from infra.exchange.venues.markets import UnknownSymbolError, listed, market_of
+from infra.exchange.venues.markets import Markets, UnknownSymbolError, listed, market_of
 from infra.exchange.venues.overlap import OverlapSequence
 from infra.exchange.venues.raw import RawFrames
 from infra.exchange.venues.sequence import FOREVER, Part, TradeSequence
@@ -148,7 +148,7 @@ class VenueProvider(DataProvider):
         """Specifications of those of the symbols that the venue has and that can be collected; `why_not` says
         what of the others. Raises `MarketsUnreadError`, `NotServedError` and what ccxt raises."""
         why_not: dict[str, str] = {}
-        found = await self._opened_markets()
+        found = await self._opened_markets(symbols)
         markets: list[Market] = []
         for symbol in symbols:
             try:
@@ -167,14 +167,14 @@ class VenueProvider(DataProvider):
         finally:
             await self.close()
 
-    async def _opened_markets(self) -> Mapping[str, Mapping[str, Any]]:
+    async def _opened_markets(self, symbols: Iterable[str] = ()) -> Markets:
         await self.close()
         connector = None if self._connector is None else self._connector()
         self._client = await opened(
             self.venue, self._rest, proxy=self._proxy, connector=connector, raw=self._raw and self._raw.put
         )
         try:
-            return await self._client.markets()
+            return await self._client.markets(symbols)
         except BaseException:
             await self.close()
             raise
@@ -185,7 +185,7 @@ class VenueProvider(DataProvider):
         if client is not None:
             await client.close()
 
-    def _market(self, found: Mapping[str, Mapping[str, Any]], symbol: str) -> Market:
+    def _market(self, found: Markets, symbol: str) -> Market:
         assert self._client is not None
         mode = self._client.exchange.precisionMode
         return market_of(self.venue.name, found, symbol, precision_mode=mode, grace_ms=self.venue.grace_ms)
@@ -424,7 +424,7 @@ class VenueProvider(DataProvider):
             self._markets_wanted.clear()
             self._markets_read = self._now()
             try:
-                found = await client.markets(again=True)
+                found = await client.markets([s for s, f in self._flows.items() if not f.ended], again=True)
             except Exception as error:  # noqa: BLE001 - what is known stays, and it is tried again
                 self.failed(f"its markets could not be read again: {named(error)}")
                 await self.pause(MARKETS_AGAIN_S)
@@ -434,7 +434,7 @@ class VenueProvider(DataProvider):
                 self._specified(flow, found)
             await self.pause(MARKETS_AGAIN_S if self._markets_wanted.is_set() else 0)
 
-    def _specified(self, flow: Flow, found: Mapping[str, Mapping[str, Any]]) -> None:
+    def _specified(self, flow: Flow, found: Markets) -> None:
         """What the venue says of a market now. One that is gone ends, the others go on."""
         try:
             market = settled(self._market(found, flow.market.symbol), flow.market)

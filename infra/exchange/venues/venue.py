@@ -26,7 +26,7 @@ class Venue(Protocol):
     name: str
     ccxt_id: str
     kinds: Sequence[str]
-    """Of ccxt's kinds of markets, those that its list must have some of."""
+    """Of ccxt's kinds of markets, those that it has."""
     options: Mapping[str, Any]
     """What its ccxt client is made with."""
     grace_ms: int

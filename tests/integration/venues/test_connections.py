@@ -115,7 +115,9 @@ def test_a_trade_confirms_a_subscription_for_which_the_venue_has_no_word(
                     venue.publish([trade])
                 await collected.has(end)
                 await collected.has(end, ETH)
-                await collected.until(lambda: states(log, "BTC/USDT")[-1:] == states(log, ETH)[-1:] == ["live"])
+                await collected.until(
+                    lambda: states(log, "BTC/USDT")[-1:] == states(log, ETH)[-1:] == ["live"]
+                )
                 await venue.strike(Cut())
             await venue.watched(kind.pair("ETH"))
 

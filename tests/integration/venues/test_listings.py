@@ -135,3 +135,19 @@ def test_a_list_of_markets_that_cannot_be_read_is_asked_for_again(
         assert "does not exist" not in collected.told[0][1]
 
     asyncio.run(test())
+
+
+def test_a_market_is_collected_though_the_venue_has_none_of_another_kind(
+    kind: type[FakeVenue], log: Log
+) -> None:
+    trades = short(kind, 5)
+
+    async def test() -> None:
+        listing = [row for row in kind().listing.values() if kind().id_of(row) == kind.pair()]
+        async with kind(listing) as venue, collecting(log, at(venue, START)) as collected:
+            await collected.live()
+            venue.publish(trades)
+            await collected.has(5)
+
+    asyncio.run(test())
+    assert rows(log) == expected(trades)
