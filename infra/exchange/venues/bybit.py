@@ -7,9 +7,8 @@ from typing import Any
 
 from infra.exchange.venues.venue import Control, Page, Refusal
 
-_TOPIC = re.compile(r"publicTrade\.([\w-]+)")
-
 TOPIC = "publicTrade"
+_TOPIC = re.compile(TOPIC + r"\.([\w-]+)")
 SIDES = ("Buy", "Sell")
 
 

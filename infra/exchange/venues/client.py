@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from infra.exchange.recent import MINUTE_S, Recent
 from infra.exchange.venues.markets import Markets, loaded
 from infra.exchange.venues.venue import FLAW, NotServedError, NumberedVenue, Page, Socket, Venue
+from infra.process.errors import named
 
 if TYPE_CHECKING:
     import aiohttp
@@ -259,8 +260,9 @@ class VenueClient:
                 self._control(socket, dialled, data if isinstance(data, str) else data.decode())
         except Exception as error:  # noqa: BLE001 - whatever a frame makes ccxt raise ends its connection
             text = message.data if isinstance(message.data, str) else repr(message.data)
-            socket.unreadable(text, f"{type(error).__name__}: {error}")
-            client.on_error(ConnectionError(f"a frame could not be read: {error}"))
+            reason = f"a frame could not be read: {named(error)}"
+            socket.unreadable(text, reason)
+            client.on_error(ConnectionError(reason))
             self._forget(socket)
         finally:
             self._hearing = None

@@ -20,6 +20,7 @@ from tests.venues.collected import (
     collecting,
     events,
     expected,
+    feeds,
     gaps,
     open_gaps,
     rows,
@@ -94,6 +95,13 @@ def test_after_a_reset_the_market_goes_on_with_the_new_ids_behind_a_gap(
                 lambda: reset(settings, log, f"{numbered.name}:{SYMBOL}", who="cli:ann", reason="maintenance")
             )
             assert told.since == trades[59].time * MS
+            last = feeds(log)[-1]
+            assert (last.source, last.state) == (numbered.name, "down")
+            assert last.reason == "it was reset: its next start goes on with the new trade ids"
+            with pytest.raises(ValueError, match="nothing says that its trade ids began anew"):
+                await asyncio.to_thread(
+                    lambda: reset(settings, log, f"{numbered.name}:{SYMBOL}", who="cli:ann", reason="")
+                )
             async with collecting(log, venue) as collected:
                 await collected.live()
                 venue.publish(trades[100:150])

@@ -122,6 +122,7 @@ def test_whatever_a_venue_does_each_trade_is_in_the_journal_once_and_in_order(
     assert all(not candle.incomplete and candle.revision == 0 for candle in candles(log, strategies).values())
     unreadable = [fault.text.encode() for _, fault in FAULTS[name] if isinstance(fault, Malformed)]
     assert [letter.data for letter in letters(log)] == unreadable
+    assert all(letter.reason.startswith("a frame could not be read: ") for letter in letters(log))
 
 
 def test_contracts_of_okx_come_with_what_one_of_them_is_worth(log: Log) -> None:

@@ -120,7 +120,7 @@ function sourceColumns() {
     ),
     textColumn("Raw frames lost", (row) => whole(row.raw_dropped), "number wide"),
     textColumn("MB a day", (row) => (row.mb_day === null ? "–" : String(row.mb_day)), "number wide"),
-    textColumn("Of no market", (row) => whole(row.refused_messages), "number wide"),
+    textColumn("Refused messages", (row) => whole(row.refused_messages), "number wide"),
     textColumn(
       "Last error",
       (row) => (row.last_error === null ? "" : `${clock(row.last_error_at)} ${row.last_error}`),
