@@ -13,7 +13,6 @@ from infra.commands.journal_view import source_state
 from infra.exchange.gap_filling import asked, fetch, outcome
 from infra.exchange.resetting import reset
 from infra.exchange.venues.again import GapProvider
-from infra.exchange.venues.known import VENUES
 from infra.process.settings import load_settings
 from streams.backends import open_log
 from streams.events import IdsReset
@@ -23,6 +22,7 @@ from tests.venues.binance import Binance
 from tests.venues.cases import at, short
 from tests.venues.collected import candles, collecting, events, expected, open_gaps, rows, without_origin
 from tests.venues.faults import Jump, LeaveOut
+from tests.venues.unlimited import unlimited
 
 KEY = "binance:BTC/USDT"
 
@@ -51,7 +51,7 @@ def test_a_gap_keeps_its_ids_until_it_is_filled(log: Log, strategies: Any) -> No
 
     async def fill(venue: Binance) -> list[str]:
         wanted = asked(log, KEY)
-        assert await fetch(log, GapProvider(VENUES["binance"], connector=venue.connector), wanted) == []
+        assert await fetch(log, GapProvider(unlimited("binance"), connector=venue.connector), wanted) == []
         return [one.result for one in outcome(log, wanted)]
 
     async def test() -> None:

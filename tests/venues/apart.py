@@ -14,7 +14,6 @@ import os
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, closing
-from copy import copy
 from functools import cache
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext
@@ -36,6 +35,7 @@ from tests.venues.authority import authority, trusting
 from tests.venues.clock import VenueClock
 from tests.venues.fake import FakeVenue
 from tests.venues.resolving import connector_to
+from tests.venues.unlimited import unlimited
 
 
 class Clocks:
@@ -194,15 +194,9 @@ class _Unlimited(VenueProvider):
     of pages, whose waits are real."""
 
     def __init__(self, venue: Venue, **given: Any) -> None:
-        unlimited = copy(venue)
-        unlimited.pages_a_minute = 10**6
-        super().__init__(unlimited, **given)
-
-    async def _opened_markets(self) -> Any:
-        found = await super()._opened_markets()
-        assert self._client is not None
-        self._client.exchange.enableRateLimit = False
-        return found
+        often = unlimited(venue.name)
+        often.pages_a_minute = 10**6
+        super().__init__(often, **given)
 
 
 class _Noting(VenueProvider):

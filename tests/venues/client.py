@@ -48,7 +48,9 @@ async def client_by(
     connector: aiohttp.TCPConnector, name: str, types: Sequence[str] = ("spot",), **config: Any
 ) -> AsyncIterator[Any]:
     async with aiohttp.ClientSession(connector=connector) as session:
-        client = getattr(ccxt.pro, name)({"session": session, "number": str, **config})
+        client = getattr(ccxt.pro, name)(
+            {"session": session, "number": str, "enableRateLimit": False, **config}
+        )
         client.options["fetchMarkets"] = {"types": list(types)}
         client.timeout_on_exit = 0
         try:

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from infra.exchange.collector import DataCollector
-from infra.exchange.venues.known import VENUES
 from infra.exchange.venues.provider import VenueProvider
 from projections.fold.pipeline import Pipeline
 from streams import codec
@@ -23,6 +22,7 @@ from streams.topics import JOURNAL, SYSTEM
 from tests.journal import emitted, fold
 from tests.venues.fake import FakeVenue
 from tests.venues.trades import Trade
+from tests.venues.unlimited import unlimited
 
 PATIENT_S = 3_600.0
 """Rows wait for a hole as long as the machine takes to fill it."""
@@ -45,7 +45,7 @@ class Collected:
         self.told: list[tuple[str, str]] = []
         given = {"connector": venue.connector, "gap_wait_s": PATIENT_S, "now_s": self.now_s} | options
         given.setdefault("wall_ns", lambda: venue.clock.now() * 1_000_000)
-        self.provider = VenueProvider(VENUES[venue.name], **given)
+        self.provider = VenueProvider(unlimited(venue.name), **given)
         self.collector = DataCollector(
             log,
             scan(log, range(log.partitions)),

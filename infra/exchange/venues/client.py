@@ -445,7 +445,7 @@ async def opened(
     session = aiohttp.ClientSession(connector=connector)
     given = {"httpsProxy": proxy, "wssProxy": proxy} if proxy else {}
     exchange = getattr(pro, venue.ccxt_id)(
-        {**venue.options, **given, "session": session, "enableRateLimit": True}
+        {"enableRateLimit": True, **venue.options, **given, "session": session}
     )
     exchange.number = str  # exact prices
     venue.prepare(exchange)

@@ -3,11 +3,14 @@
 import asyncio
 import gc
 from collections.abc import Mapping
+import time
 from typing import Any
 
 import pytest
 from aiohttp import web
 
+from infra.exchange.venues.client import Rest, opened
+from infra.exchange.venues.known import VENUES
 from streams.events import Feed
 from streams.log import Log
 from tests.venues.binance import Binance
@@ -38,6 +41,16 @@ def test_a_collection_of_garbage_does_not_look_through_what_the_client_brings(lo
     async def test() -> None:
         async with collecting_live(Binance, log):
             assert gc.get_freeze_count() > 100_000
+
+    asyncio.run(test())
+
+
+def test_a_venue_is_asked_no_more_often_than_ccxt_allows(kind: type[FakeVenue]) -> None:
+    async def test() -> None:
+        async with kind() as venue:
+            client = await opened(VENUES[kind.name], Rest(time.monotonic), connector=venue.connector())
+            assert client.exchange.enableRateLimit is True
+            await client.close()
 
     asyncio.run(test())
 

@@ -7,7 +7,6 @@ from typing import Any
 
 from infra.exchange.gap_filling import ask_again, asked, fetch, outcome
 from infra.exchange.venues.again import GapProvider
-from infra.exchange.venues.known import VENUES
 from infra.process.settings import load_settings
 from streams.log import Log
 from tests.integration.command_line import CommandLine
@@ -19,6 +18,7 @@ from tests.venues.fake import FakeVenue
 from tests.venues.faults import Cut, LeaveOut, Refuse
 from tests.venues.serve import Served
 from tests.venues.trades import Trade, made
+from tests.venues.unlimited import unlimited
 
 MARKET, KEY = "BTCUSDT", "binance:BTC/USDT"
 
@@ -34,7 +34,7 @@ async def lost_at(venue: FakeVenue, log: Log, trades: list[Trade]) -> None:
 async def filled(venue: FakeVenue, log: Log) -> tuple[list[tuple[str, int | None]], list[str]]:
     """What a run says of each gap, and what it could not ask for."""
     wanted = asked(log, f"{venue.name}:BTC/USDT")
-    failures = await fetch(log, GapProvider(VENUES[venue.name], connector=venue.connector), wanted)
+    failures = await fetch(log, GapProvider(unlimited(venue.name), connector=venue.connector), wanted)
     return [(one.result, one.missing) for one in outcome(log, wanted)], failures
 
 
