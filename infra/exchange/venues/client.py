@@ -444,9 +444,7 @@ async def opened(
         connector = aiohttp.TCPConnector(ssl=context)
     session = aiohttp.ClientSession(connector=connector)
     given = {"httpsProxy": proxy, "wssProxy": proxy} if proxy else {}
-    exchange = getattr(pro, venue.ccxt_id)(
-        {"enableRateLimit": True, **venue.options, **given, "session": session}
-    )
+    exchange = getattr(pro, venue.ccxt_id)({**venue.options, **given, "session": session})
     exchange.number = str  # exact prices
     venue.prepare(exchange)
     return VenueClient(venue, exchange, session, rest, raw)

@@ -2,8 +2,8 @@
 
 import asyncio
 import gc
-from collections.abc import Mapping
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
