@@ -22,7 +22,8 @@ class Log(Protocol):
     """The same for every topic; recorded at creation."""
 
     def append(self, entries: Iterable[Entry], *, sync: bool = True) -> list[Position]:
-        """Append all or (embedded) nothing, in order; returns when durable.
+        """Append all or nothing, in order; returns when durable. On Kafka that is said of each partition for
+        itself, and of `RECORD_BYTES_MAX` there.
 
         `sync=False` may leave the last milliseconds to the operating system (embedded); on Kafka it is the
         same as True. Raises `LogError`, for a record over `RECORD_BYTES_MAX` too.

@@ -13,6 +13,7 @@ import concurrent.futures
 import threading
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from contextlib import suppress
+from itertools import count
 from typing import Any, TypeVar
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -126,6 +127,8 @@ class KafkaLog:
     def append(self, entries: Iterable[Entry], *, sync: bool = True) -> list[Position]:
         """Append in order; returns when all are acknowledged by all in-sync replicas. Raises `LogError`.
 
+        Records of one partition go in one batch, which the brokers take whole or not at all; more than
+        `RECORD_BYTES_MAX` in several.
         A record that cannot be appended is refused before anything is sent. When the cluster fails on the
         way, what became of the records is unknown: a writer whose order counts must not go on then.
         """
@@ -154,17 +157,17 @@ class KafkaLog:
         async with asyncio.timeout(self._answer_s):  # one may wait for another's attempt
             producer = await self._open_producer()
         sent: list[asyncio.Future[Any]] = []
-        positions: list[Position] = []
+        offsets: dict[int, int] = {}
         try:
             # aiokafka retries an idempotent batch for ever; the limit is on the time without progress
             async with asyncio.timeout(None) as limit:
-                for target, entry in entries:
+                batches = _batched(producer, entries)
+                for target, batch, _ in batches:
                     limit.reschedule(self._loop.time() + self._answer_s)
-                    sent.append(await _sent(producer, target, entry))
-                for (target, entry), future in zip(entries, sent, strict=True):
+                    sent.append(await producer.send_batch(batch, target.topic, partition=target.partition))
+                for (_, _, places), future in zip(batches, sent, strict=True):
                     limit.reschedule(self._loop.time() + self._answer_s)
-                    offset = (await future).offset
-                    positions.append(Position(entry.topic, target.partition, offset))
+                    offsets |= zip(places, count((await future).offset))
         except BaseException:
             for future in sent:  # their errors are this one; asyncio would log each as never retrieved
                 if not future.cancel() and not future.cancelled():
@@ -174,7 +177,10 @@ class KafkaLog:
                 self._clients.remove(producer)
                 await _ended(producer)
             raise
-        return positions
+        return [
+            Position(entry.topic, target.partition, offsets[place])
+            for place, (target, entry) in enumerate(entries)
+        ]
 
     # ------------------------------------------------------------ reading
 
@@ -409,15 +415,27 @@ class KafkaTail:
         return records
 
 
-async def _sent(producer: Any, target: TopicPartition, entry: Entry) -> asyncio.Future[Any]:
-    return await producer.send(
-        target.topic,
-        value=entry.value,
-        key=entry.key,
-        partition=target.partition,
-        timestamp_ms=entry.time_ms,
-        headers=list(entry.headers),
-    )
+def _batched(
+    producer: Any, entries: Iterable[tuple[TopicPartition, Entry]]
+) -> list[tuple[TopicPartition, Any, list[int]]]:
+    """Batches of aiokafka, closed to others' records, each with the places of its entries."""
+    batches: list[tuple[TopicPartition, Any, list[int]]] = []
+    filling: dict[TopicPartition, tuple[Any, list[int]]] = {}
+    for place, (target, entry) in enumerate(entries):
+        record = {
+            "timestamp": entry.time_ms,
+            "key": entry.key,
+            "value": entry.value,
+            "headers": list(entry.headers),
+        }
+        if target not in filling or filling[target][0].append(**record) is None:
+            filling[target] = producer.create_batch(), []
+            filling[target][0].append(**record)
+            batches.append((target, *filling[target]))
+        filling[target][1].append(place)
+    for _, batch, _ in batches:
+        batch.close()
+    return batches
 
 
 async def _ended(producer: Any) -> None:

@@ -300,6 +300,32 @@ def test_threads_share_a_log(log_home: Callable[[], str]):
     log.close()
 
 
+def test_what_is_appended_together_stands_together_in_its_partition(log_home: Callable[[], str]):
+    log = open_bare_log(log_home())
+    together, size = threading.Barrier(12), topics.RECORD_BYTES_MAX // 5
+
+    def work(name: int) -> None:
+        together.wait()
+        for turn in range(5):
+            group = [b"%d:%d:%d" % (name, turn, n) for n in range(6)]
+            log.append([entry(value.ljust(size), n % 2) for n, value in enumerate(group)], sync=False)
+
+    threads = [threading.Thread(target=work, args=(name,)) for name in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for partition in (0, 1):
+        written = [value.split(b":") for value in values(log, partition)]
+        groups = [written[n : n + 3] for n in range(0, len(written), 3)]
+        assert len(groups) == 60
+        for group in groups:
+            (name, turn, _), order = group[0], [int(n) for *_, n in group]
+            assert all(record[:2] == [name, turn] for record in group)
+            assert order == [partition, partition + 2, partition + 4]
+    log.close()
+
+
 def test_processes_append_at_once_and_each_keeps_its_order(log_home: Callable[[], str]):
     url = log_home()
     log = open_bare_log(url)
