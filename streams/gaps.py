@@ -111,15 +111,28 @@ def _rest(gap: KnownGap, event: Gap | GapFilled, start: int, end: int) -> KnownG
 
 
 def _joined(gaps: list[KnownGap]) -> list[KnownGap]:
-    """Neighbours that differ in nothing but their times become one."""
+    """Neighbours become one that differ in nothing but their times, and filled ones whose ids go on: what is
+    filled part by part was one gap."""
     joined: list[KnownGap] = []
     for gap in gaps:
-        last = joined[-1] if joined else None
-        if last and replace(last, start=gap.start, end=gap.end) == gap and last.end == gap.start:
-            joined[-1] = replace(last, end=gap.end)
+        if joined and joined[-1].end == gap.start and (whole := _whole(joined[-1], gap)) is not None:
+            joined[-1] = whole
         else:
             joined.append(gap)
     return joined
+
+
+def _whole(gap: KnownGap, behind: KnownGap) -> KnownGap | None:
+    """Two neighbours as one; None where they differ."""
+    first, last = behind.first_id, behind.last_id
+    if gap.filled and NO_ID in (gap.first_id, first):
+        first, last = max(gap.first_id, first), max(gap.last_id, last)
+    elif gap.filled and gap.last_id + 1 == first:
+        first = gap.first_id
+    elif (gap.first_id, gap.last_id) != (first, last):
+        return None
+    whole = replace(gap, end=behind.end, first_id=first, last_id=last)
+    return whole if whole == replace(behind, start=gap.start, first_id=first, last_id=last) else None
 
 
 def _newest(gaps: list[KnownGap]) -> list[KnownGap]:

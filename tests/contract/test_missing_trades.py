@@ -2,7 +2,8 @@
 collector, read again at the next start, filled and reset by who asks."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,21 @@ from infra.exchange.venues.again import GapProvider
 from infra.process.settings import load_settings
 from streams.backends import open_log
 from streams.events import IdsReset
-from streams.log import Log
+from streams.log import Log, LogError
+from streams.records import Entry, Position
 from tests.contract.conftest import LogHome
 from tests.venues.binance import Binance
 from tests.venues.cases import at, short
-from tests.venues.collected import candles, collecting, events, expected, open_gaps, rows, without_origin
+from tests.venues.collected import (
+    candles,
+    collecting,
+    events,
+    expected,
+    gaps,
+    open_gaps,
+    rows,
+    without_origin,
+)
 from tests.venues.faults import Jump, LeaveOut
 from tests.venues.unlimited import unlimited
 
@@ -75,6 +86,69 @@ def test_a_gap_keeps_its_ids_until_it_is_filled(log: Log, strategies: Any) -> No
     asyncio.run(test())
     assert not open_gaps(log)
     assert sorted(without_origin(rows(log))) == expected(trades), "each once"
+    assert not any(candle.incomplete for candle in candles(log, strategies).values())
+
+
+class KilledError(LogError):
+    """The collector does nothing any more."""
+
+
+class Killing:
+    """A log whose writer dies at the append `at`, before it or behind it; others are as they are."""
+
+    def __init__(self, log: Log, at: int, *, before: bool) -> None:
+        self._log, self._left, self._before = log, at, before
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._log, name)
+
+    def append(self, entries: Iterable[Entry], *, sync: bool = True) -> list[Position]:
+        self._left -= 1
+        if self._left < 0 or (self._left == 0 and self._before):
+            raise KilledError("killed")
+        positions = self._log.append(entries, sync=sync)
+        if self._left == 0:
+            raise KilledError("killed")
+        return positions
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["before", "behind"])
+def test_a_collector_that_dies_in_the_middle_of_a_fill_goes_on_with_what_is_missing(
+    log: Log, strategies: Any, monkeypatch: pytest.MonkeyPatch, *, before: bool
+) -> None:
+    monkeypatch.setattr("infra.exchange.venues.sequence.PART", 40)
+    trades, kills = short(Binance, 400), 0
+
+    async def dies(venue: Binance, at: int) -> bool:
+        """Whether it came so far."""
+        with suppress(KilledError):
+            async with collecting(Killing(log, at, before=before), venue) as collected:
+                await collected.has(390)
+                return False
+        return True
+
+    async def test() -> None:
+        nonlocal kills
+        async with Binance() as venue:
+            async with collecting(log, at(venue)) as collected:
+                await collected.live()
+                await venue.play(venue.frames(trades[:10]))
+                await collected.has(10)
+            venue.publish(trades[10:390])
+            while await dies(at(venue, trades[390].time), kills + 1):
+                kills += 1
+                written = {row.id for row in rows(log)}
+                missing = {n for gap in open_gaps(log) for n in range(gap.first_id, gap.last_id + 1)}
+                assert not missing or (missing | written, missing & written) == (set(range(1, 391)), set())
+            async with collecting(log, venue) as collected:
+                await collected.live()
+                await venue.play(venue.frames(trades[390:]))
+                await collected.has(400)
+
+    asyncio.run(test())
+    assert kills > 5
+    assert sorted(without_origin(rows(log))) == expected(trades), "each once"
+    assert [(gap.first_id, gap.last_id, gap.filled) for gap in gaps(log).known] == [(11, 390, True)]
     assert not any(candle.incomplete for candle in candles(log, strategies).values())
 
 

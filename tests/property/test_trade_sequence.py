@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass, field
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra.exchange.venues.sequence import FOREVER, MS_NS, SWAP_NS, Hole, Part, Trade, TradeSequence
+from infra.exchange.venues.sequence import FOREVER, MS_NS, PART, SWAP_NS, Hole, Part, Trade, TradeSequence
 from streams.events import Gap, GapFilled
 from streams.gaps import Gaps, KnownGap
 from streams.ticks import NO_ID
@@ -21,9 +22,13 @@ def trade(id: int, ms: int | None = None) -> Trade:
     return Trade(id, ((id - FIRST) // 3 if ms is None else ms) * MS_NS + SECOND, 1, 100 + id % 7, 5)
 
 
-def sequence(*, reached: int = NO_ID, gap_wait: int = SECOND, horizon: int = HOUR) -> TradeSequence:
+def sequence(
+    *, reached: int = NO_ID, gap_wait: int = SECOND, horizon: int = HOUR, part: int = PART
+) -> TradeSequence:
     time = trade(reached).time if reached != NO_ID else 0
-    return TradeSequence(KEY, gap_wait=gap_wait, horizon=horizon, reached=reached, reached_time=time)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("infra.exchange.venues.sequence.PART", part)
+        return TradeSequence(KEY, gap_wait=gap_wait, horizon=horizon, reached=reached, reached_time=time)
 
 
 @dataclass
@@ -78,11 +83,16 @@ events = st.lists(
 )
 
 
-@given(events, st.sets(st.integers(FIRST + 1, FIRST + 60)), st.sampled_from([0, SECOND, HOUR]))
+@given(
+    events,
+    st.sets(st.integers(FIRST + 1, FIRST + 60)),
+    st.sampled_from([0, SECOND, HOUR]),
+    st.sampled_from([1, 4, 100]),
+)
 def test_every_trade_is_written_once_or_lies_in_a_final_gap(
-    what: list[tuple[str, int]], nowhere: set[int], gap_wait: int
+    what: list[tuple[str, int]], nowhere: set[int], gap_wait: int, part: int
 ) -> None:
-    of, journal, now, next_id = sequence(gap_wait=gap_wait), Journal(), 0, FIRST + 1
+    of, journal, now, next_id = sequence(gap_wait=gap_wait, part=part), Journal(), 0, FIRST + 1
     came, lost = {FIRST}, set[int]()
     of.arrive(trade(FIRST), now)
     for kind, count in what:
@@ -158,7 +168,7 @@ def test_a_hole_is_told_at_once_and_what_is_behind_it_waits_for_it() -> None:
 
 
 def test_what_is_behind_a_long_hole_goes_on_and_the_hole_is_filled_from_its_beginning() -> None:
-    of, journal = sequence(), Journal()
+    of, journal = sequence(part=19), Journal()
     of.arrive(trade(FIRST), 0)
     of.arrive(trade(FIRST + 50), 0)
     of.arrive(trade(FIRST + 51), 0)
@@ -174,6 +184,26 @@ def test_what_is_behind_a_long_hole_goes_on_and_the_hole_is_filled_from_its_begi
     journal.write(of.due(SECOND))
     assert ids(journal.fetched) == list(range(FIRST + 1, FIRST + 51))
     assert not journal.gaps.open and of.repeats == 0
+
+
+def test_a_hole_of_many_pages_is_told_in_parts_and_is_one_gap_at_its_end() -> None:
+    of, journal = sequence(reached=FIRST, part=500), Journal(FIRST + 1)
+    of.answered([trade(FIRST)], 0)
+    of.arrive(trade(FIRST + 1_801), 0)
+    told = of.due(SECOND)
+    journal.write(told)
+    for first in range(FIRST + 1, FIRST + 1_801, 100):
+        of.answered([trade(i) for i in range(first, first + 100)], SECOND)
+        parts = of.due(SECOND)
+        journal.write(parts)
+        told += parts
+        missing = [gap.first_id for gap in journal.gaps.open]
+        assert missing == ([FIRST + 1 + len(journal.fetched)] if first < FIRST + 1_701 else [])
+        assert len(journal.gaps.known) - len(missing) <= 1
+    assert [len(part.fetched) for part in told if part.gaps] == [0, 500, 500, 500, 300]
+    (gap,) = journal.gaps.known
+    assert (gap.first_id, gap.last_id, gap.filled) == (FIRST + 1, FIRST + 1_800, True)
+    assert (gap.start, gap.end) == (trade(FIRST).time - 1, trade(FIRST + 1_801).time)
 
 
 def test_a_hole_longer_than_the_horizon_is_filled_before_what_is_behind_it() -> None:
@@ -196,7 +226,7 @@ def test_at_a_start_what_came_since_the_journal_ended_goes_before_live_rows() ->
 
 
 def test_what_the_venue_answers_beyond_the_last_trade_was_missed() -> None:
-    of, journal = sequence(), Journal()
+    of, journal = sequence(part=2), Journal()
     of.arrive(trade(FIRST), 0)
     of.answered([trade(i) for i in (FIRST + 1, FIRST + 2, FIRST + 4)], 0)
     journal.write(of.due(0))
@@ -232,7 +262,7 @@ def test_a_repeat_of_what_was_fetched_behind_the_last_live_trade_is_no_beginning
 
 
 def test_an_open_hole_of_the_journal_is_known_again_at_a_start() -> None:
-    first, journal = sequence(), Journal()
+    first, journal = sequence(part=19), Journal()
     first.arrive(trade(FIRST), 0)
     first.arrive(trade(FIRST + 50), 0)
     first.arrive(trade(FIRST + 51), 0)

@@ -1,5 +1,7 @@
 """The account of gaps: what is open, what was filled in, and what is known of both."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -47,6 +49,35 @@ def test_a_gap_that_is_filled_part_by_part_is_one_filled_gap():
     assert brief(account(gap(10, 40), filled(20, 30), filled(10, 20), filled(30, 40))) == [
         (10, 40, "down", False, True)
     ]
+
+
+def test_a_gap_that_is_narrowed_by_its_ids_as_it_is_filled_is_one_filled_gap():
+    ids = [(10, 1), (20, 4), (30, 8)]
+    gaps = account(gap(10, 40, first_id=1, last_id=9))
+    for (start, _), (end, first) in pairwise(ids):
+        gaps.note(gap(end, 40, first_id=first, last_id=9))
+        gaps.note(filled(start, end))
+    assert [(one.start, one.end, one.first_id, one.last_id, one.filled) for one in gaps.known] == [
+        (10, 30, 1, 7, True),
+        (30, 40, 8, 9, False),
+    ]
+    gaps.note(filled(30, 40))
+    (whole,) = gaps.known
+    assert (whole.start, whole.end, whole.first_id, whole.last_id) == (10, 40, 1, 9)
+
+
+def test_filled_gaps_of_other_trades_or_reasons_stay_apart():
+    between = account(gap(10, 20, first_id=1, last_id=3), gap(20, 30, first_id=5, last_id=9), filled(10, 30))
+    assert [(one.first_id, one.last_id) for one in between.known] == [(1, 3), (5, 9)]
+    assert brief(account(gap(10, 20), gap(20, 30, reason="gone"), filled(10, 30))) == [
+        (10, 20, "down", False, True),
+        (20, 30, "gone", False, True),
+    ]
+
+
+def test_open_gaps_of_other_ids_stay_apart():
+    gaps = account(gap(10, 20, first_id=1, last_id=3), gap(20, 30, first_id=4, last_id=9))
+    assert [(one.first_id, one.last_id) for one in gaps.open] == [(1, 3), (4, 9)]
 
 
 def test_the_newest_word_counts_of_each_moment():

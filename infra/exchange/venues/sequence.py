@@ -19,6 +19,8 @@ from streams.ticks import NO_ID
 
 SWAP_NS = 100 * MS_NS
 FOREVER = 2**63
+PART = 5_000
+"""Trades that are handed out at once of what was found at the beginning of a hole."""
 FINAL_MAX = 64
 """So many of what is missing for good are remembered."""
 BEGAN_ANEW = "what came between is not known: the venue's trade ids began anew"
@@ -60,7 +62,7 @@ class TradeSequence:
         """What is behind it waits."""
         self._gap_wait, self._horizon = gap_wait, horizon
         self._oldest: int | None = None
-        self._too_old = too_old
+        self._too_old, self._part = too_old, PART
         self.begins_anew = reached_time if anew else 0
         """The time of the last trade before ids began anew, as long as no other is known; else 0."""
         self._next = max((reached + 1, *(hole.stop for hole in self.open))) if reached != NO_ID else NO_ID
@@ -300,6 +302,7 @@ class TradeSequence:
         self._next, self.hole = hole.stop, None
 
     def _end(self, hole: Hole) -> None:
+        self._narrow(hole)
         gaps, fetched = tuple(hole.ends(self.key)), hole.taken()
         if gaps or fetched:
             self._parts.append(Part(gaps, fetched=fetched))
@@ -314,17 +317,16 @@ class TradeSequence:
         self._parts += [Part(again)] if again else []
 
     def _narrow(self, hole: Hole) -> None:
-        """Hand out what was found at the beginning of a hole."""
-        first = hole.begins
-        if first == hole.first:
-            return
-        found = [hole.found.pop(known) for known in range(hole.first, first)]
-        start = min(max(ms_before(found[-1].time), hole.start), hole.end - 1)
-        filled = (GapFilled(market=self.key, start=hole.start, end=start),) if hole.start < start else ()
-        before, hole.first, hole.start = hole.start, first, start
-        self._parts.append(Part((hole.gap(self.key), *filled), fetched=found))
-        self._tell_again(hole, before, start)
-        self.time = max(self.time, found[-1].time)
+        """Hand out the beginning of a hole where enough of it was found: candles close with it, and it is
+        not asked for again."""
+        while (first := hole.first + self._part) <= hole.begins and first < hole.stop:
+            found = [hole.found.pop(known) for known in range(hole.first, first)]
+            start = min(max(ms_before(found[-1].time), hole.start), hole.end - 1)
+            filled = (GapFilled(market=self.key, start=hole.start, end=start),) if hole.start < start else ()
+            before, hole.first, hole.start = hole.start, first, start
+            self._parts.append(Part((hole.gap(self.key), *filled), fetched=found))
+            self._tell_again(hole, before, start)
+            self.time = max(self.time, found[-1].time)
 
     def _late(self, trade: Trade) -> None:
         """A trade behind its turn: of a hole, a repeat, or of a venue that counts anew."""
