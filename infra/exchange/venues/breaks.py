@@ -44,39 +44,42 @@ class Break:
     seen: int = -1
     """Of the doubt up to which a page has, behind the last trade, only what cannot be let in."""
     found: list[Trade | None] | None = None
-    """What there is of it in the end; a None stands for what cannot be had."""
+    """What there is of it in the end. A None stands for what cannot be had, and one of size 0 is too old to
+    be taken."""
     told: bool = False
     """Whether the journal has its gap."""
 
     def gap(self, key: str) -> Gap:
         return Gap(market=key, start=self.start, end=self.end, reason="trades may be missing")
 
-    def ends(self, key: str) -> Iterator[Gap | GapFilled]:
-        """That it is filled, but for what cannot be had, which is final."""
+    def ends(self, key: str, too_old: str) -> Iterator[Gap | GapFilled]:
+        """That it is filled, but for what cannot be had, or is not taken as `too_old` says: that is final."""
         found, start, known = self.found or [], self.start, self.start
-        for place, item in enumerate(found):
+        taken = [item if item is not None and item.size else None for item in found]
+        for place, item in enumerate(taken):
             if item is not None:
                 known = ms_before(item.time)
                 continue
-            if place and found[place - 1] is None:
+            if place and taken[place - 1] is None:
                 continue
-            behind = next((later.time for later in found[place:] if later is not None), self.end)
+            later = ((n, it.time) for n, it in enumerate(taken) if n > place and it is not None)
+            stop, end = next(later, (len(taken), self.end))
             gap_start = max(known, start)
             if start < gap_start:
                 yield GapFilled(market=key, start=start, end=gap_start)
-            start = max(behind, gap_start + 1)
-            reason = "trades are nowhere to be had"
+            start = max(end, gap_start + 1)
+            reason = "trades are nowhere to be had" if found[stop - 1] is None else too_old
             yield Gap(market=key, start=gap_start, end=start, reason=reason, final=True)
         if start < self.end:
             yield GapFilled(market=key, start=start, end=self.end)
 
-    def parts(self, key: str) -> Iterator[Part]:
+    def parts(self, key: str, too_old: str) -> Iterator[Part]:
         """What goes into the journal at its end; nothing where nothing was missing."""
         if self.found and not self.told:
             yield Part((self.gap(key),))
         if self.start < self.end and (self.found or self.told):
-            fetched = [trade for trade in self.found or () if trade is not None]
-            yield Part(tuple(self.ends(key)), fetched=fetched)
+            fetched = [trade for trade in self.found or () if trade is not None and trade.size]
+            yield Part(tuple(self.ends(key, too_old)), fetched=fetched)
 
 
 def unknown_runs(

@@ -40,7 +40,8 @@ class OverlapSequence:
     the first, unless there was a doubt when it `is_open`, subscribed to; then where to begin must be said.
 
     `gap_wait` (ns): so long what is behind a break waits; for ever behind one that is longer than `horizon`
-    (ns), in which candles could no longer be revised, and behind that of a start.
+    (ns), in which candles could no longer be revised, and behind that of a start. `too_old` says in a gap
+    why what is older than its `limit` was not taken.
     """
 
     def __init__(
@@ -52,8 +53,9 @@ class OverlapSequence:
         reached_time: int = 0,
         known: Iterable[tuple[int, int]] = (),
         gaps: Sequence[KnownGap] = (),
+        too_old: str = "",
     ) -> None:
-        self.key, self.repeats = key, 0
+        self.key, self.repeats, self._too_old = key, 0, too_old
         self._size, self._gap_wait, self._horizon = PAGE_MIN, gap_wait, horizon
         self._known: dict[int, int] = {}
         """Rank by key, in the order of arrival; 0: of before."""
@@ -87,9 +89,8 @@ class OverlapSequence:
         self._proven_at: int | None = None
         self._unlinked = FOREVER
         """Behind this rank no page has shown that the next trade follows."""
-        self._ready: list[Trade] = []
+        self._ready, self._parts = list[Trade](), list[Part]()
         self._queue: deque[Trade | Break] = deque()
-        self._parts: list[Part] = []
         self._page: Page | None = None
         self._vain = self.doubts = self._oldest = self._page_newest = self._sent_at = 0
         self.doubt()
@@ -237,7 +238,7 @@ class OverlapSequence:
         return max((hole.vain for hole in self.holes if hole.found is None), default=0)
 
     def _not_too_old(self, key: int, trade: Trade) -> Trade:
-        """As one that cannot be let in, if it is; but when it was is known."""
+        """Without its size, if it is; as one that cannot be let in, but when it was is known."""
         if trade.time >= self._oldest or self._rank_of(key, trade) is not None:
             return trade
         return trade._replace(size=0)
@@ -318,7 +319,7 @@ class OverlapSequence:
             is_of_before, hole.seen = True, page.asked.doubts
         for n in rest:
             key, trade = page.trades[n]
-            found.append(trade if trade.size else None)
+            found.append(trade if trade.time else None)
             self._note(key, hole.rank, trade.time)
         if is_of_before:
             self._part(hole, found)
@@ -337,7 +338,7 @@ class OverlapSequence:
             hole.start = lost.end
         for key, trade in page.trades:
             if hole.start < trade.time <= hole.end and key not in self._known:
-                hole.found.append(trade if trade.size else None)
+                hole.found.append(trade if trade.time else None)
                 self._note(key, 0, trade.time)
 
     def _part(self, hole: Break, found: list[Trade | None]) -> None:
@@ -380,7 +381,7 @@ class OverlapSequence:
         rank = last[0] if last else max(behind[0] - 1, 0) if behind else self._rank
         start = ms_before(last[1].time if last else run[0][1].time)
         end = max(behind[1].time if behind else run[-1][1].time, start + 1)
-        found = [trade if trade.size else None for _, trade in run]
+        found = [trade if trade.time else None for _, trade in run]
         for key, trade in run:
             self._note(key, rank, trade.time)
         hole = Break(self.doubts, self.doubts, start, rank, 0, end, found=found)
@@ -393,9 +394,7 @@ class OverlapSequence:
             self._queue.insert(place, hole)
         else:
             self.open.append(hole)
-        if behind is not None:
-            return
-        if rank == self._rank:
+        if behind is None and rank == self._rank:
             self._start = max(self._start, ms_before(run[-1][1].time))
 
     # ------------------------------------------------------------ what is due
@@ -434,7 +433,7 @@ class OverlapSequence:
 
     def _finish(self, hole: Break) -> None:
         self._spare_final(hole)
-        for part in hole.parts(self.key):
+        for part in hole.parts(self.key, self._too_old):
             self._parts.append(part)
             self._final += [gap.end for gap in part.gaps if isinstance(gap, Gap) and gap.final]
 

@@ -95,13 +95,12 @@ class VenueProvider(DataProvider):
     def _begin(self, markets: Sequence[Market], reached: Mapping[str, Reached]) -> None:
         """Nothing is known of the markets but what the journal has."""
         now = self._now()
-        self._flows = {market.symbol: self._flow(market, reached.get(market.key), now) for market in markets}
+        self._flows = {m.symbol: self._flow(m, reached.get(m.key, Reached()), now) for m in markets}
         self._lines = [Line(self.venue, self, flows, now) for flows in self._by_line()]
         self._dirty = set(self._flows.values())
-        self._held, self._looked = 0, now
+        self._held, self._looked, self._markets_read = 0, now, now
         self._aside: list[Message] = []
-        self._woken = asyncio.Event()
-        self._markets_wanted, self._markets_read = asyncio.Event(), now
+        self._woken, self._markets_wanted = asyncio.Event(), asyncio.Event()
 
     def _by_line(self) -> Iterator[list[Flow]]:
         """The flows that share a connection."""
@@ -112,9 +111,9 @@ class VenueProvider(DataProvider):
         for flows in together.values():
             yield from (flows[start : start + size] for start in range(0, len(flows), size))
 
-    def _flow(self, market: Market, reached: Reached | None, now: float) -> Flow:
-        known = reached or Reached()
+    def _flow(self, market: Market, known: Reached, now: float) -> Flow:
         gap_wait, horizon = int(self._gap_wait_s * 1e9), market.horizon_min * MINUTE_NS
+        too_old = f"older than --backfill-max {span(self._backfill_max_s)}"
         if not self._is_numbered:
             sequence = OverlapSequence(
                 market.key,
@@ -123,6 +122,7 @@ class VenueProvider(DataProvider):
                 reached_time=known.time,
                 known=known.known,
                 gaps=known.gaps,
+                too_old=too_old,
             )
         else:
             sequence = TradeSequence(
@@ -133,7 +133,7 @@ class VenueProvider(DataProvider):
                 reached_time=known.anew or known.time,
                 anew=bool(known.anew),
                 gaps=known.gaps,
-                too_old=f"older than --backfill-max {span(self._backfill_max_s)}",
+                too_old=too_old,
             )
         return Flow(market, sequence, now, promised=known.time, latest=self._latest)
 
