@@ -59,7 +59,11 @@ RedisPort = Annotated[
 ]
 Feeds = Annotated[
     list[str] | None,
-    typer.Option("--feed", metavar="VENUE:SYMBOL", help="Collect this of a real exchange; repeatable."),
+    typer.Option(
+        "--feed",
+        metavar="VENUE:SYMBOL",
+        help="Collect this of a real exchange; repeatable. [default: the setting `feeds`]",
+    ),
 ]
 BackfillMax = Annotated[
     str | None,

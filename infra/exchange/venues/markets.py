@@ -142,15 +142,19 @@ def near(name: str, known: Iterable[str]) -> str:
 
 def listed(found: Markets, word: str = "") -> Sequence[str]:
     """The symbols of a venue that can be collected now and have a word in them, in any case; by name."""
-    kinds = ("spot", "linear", "inverse")
     return sorted(
         symbol
         for symbol, told in found.items()
-        if word.lower() in symbol.lower()
-        and told.get("active") is not False
-        and not told.get("option")
-        and any(told.get(kind) for kind in kinds)
+        if word.lower() in symbol.lower() and told.get("active") is not False and _is_of_our_kinds(told)
     )
+
+
+def _is_of_our_kinds(told: Mapping[str, Any]) -> bool:
+    try:
+        _contract(told)
+    except ValueError:
+        return False
+    return True
 
 
 def units(text: Any, scale: int, of: str) -> int:
