@@ -107,12 +107,12 @@ def _of_venues(standings: Standings) -> telemetry.Gauges:
         "tcpd_source_rest_pages": (
             "Pages of trades that were asked for in the last minute.",
             "venue",
-            lambda: {key: float(one.pages) for key, one in told()},
+            lambda: {key: float(one.rest.pages) for key, one in told()},
         ),
         "tcpd_source_rest_pages_allowed": (
             "Pages of trades that may be asked for in a minute.",
             "venue",
-            lambda: {key: float(one.pages_max) for key, one in told()},
+            lambda: {key: float(one.rest.pages_max) for key, one in told()},
         ),
         "tcpd_source_raw_dropped": (
             "Frames that --raw could not keep, since the collector began.",

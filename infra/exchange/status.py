@@ -22,18 +22,25 @@ class RawStatus(Struct, frozen=True):
     failed: str = ""
 
 
+class RestStatus(Struct, frozen=True):
+    """Pages of trades that were asked for in the last minute, how many may be, and for how many seconds the
+    venue demands to be asked nothing."""
+
+    pages: int
+    pages_max: int
+    wait_s: float = 0.0
+
+
 class ProviderStatus(Struct, frozen=True):
     """What a provider knows of itself, since it began.
 
-    `skew_ms`: how far the clock here is ahead of the venue's, None before it was measured. `pages`: of
-    trades, asked of its REST in the last minute; `pages_max`: how many may be. `repeats`: trades that came
-    once more, by market key. `raw`: None without `--raw`.
+    `skew_ms`: how far the clock here is ahead of the venue's, None before it was measured. `repeats`: trades
+    that came once more, by market key. `raw`: None without `--raw`.
     """
 
     skew_ms: float | None
     reconnects: int
-    pages: int
-    pages_max: int
+    rest: RestStatus
     trouble: Trouble | None
     repeats: dict[str, int]
     raw: RawStatus | None = None
@@ -92,7 +99,10 @@ class SourceStatus(Struct, frozen=True):
 
 def warning(venue: str, provider: ProviderStatus) -> str:
     """What people must know of a source besides numbers; "" where there is nothing."""
-    return "; ".join(filter(None, (skew_words(venue, provider.skew_ms), _raw_words(venue, provider.raw))))
+    wait_s = provider.rest.wait_s
+    waits = f"{venue}: nothing is asked of it for another {wait_s:.0f} s, as it demands" if wait_s else ""
+    words = (skew_words(venue, provider.skew_ms), waits, _raw_words(venue, provider.raw))
+    return "; ".join(filter(None, words))
 
 
 def _raw_words(venue: str, raw: RawStatus | None) -> str:

@@ -15,7 +15,7 @@ import pytest
 
 from infra.db.schema import migrate
 from infra.exchange.in_hand import in_hand, tell_status
-from infra.exchange.status import MarketStatus, ProviderStatus, SourceStatus
+from infra.exchange.status import MarketStatus, ProviderStatus, RestStatus, SourceStatus
 from infra.process.addresses import API, announced
 from infra.process.settings import load_settings
 from infra.process.tokens import TokenFile
@@ -329,7 +329,7 @@ def test_markets_that_are_stale_or_down_and_a_clock_that_is_wrong_are_named(look
         "test:A/USDT: down: nobody collects it; its collector ended without a word",
         "`tcpdashboard sources` has all that is known of them",
     )
-    provider = ProviderStatus(-700.0, 0, 0, 60, None, {})
+    provider = ProviderStatus(-700.0, 0, RestStatus(0, 60), None, {})
 
     def told(state: FeedState, provider: ProviderStatus | None = None) -> None:
         markets = [

@@ -17,6 +17,7 @@ from infra.exchange.status import (
     MarketStatus,
     ProviderStatus,
     RawStatus,
+    RestStatus,
     SourceStatus,
     Trouble,
     warning,
@@ -30,7 +31,7 @@ from streams.log import Log
 BTC = market("BTC/USDT")
 NOW = START_NS + 10**12
 TOLD = MarketStatus(BTC.key, "live", "", 0, 0.5, 2.0, 3, (0, 0, 0))
-PROVIDER = ProviderStatus(-612.0, 1, 2, 120, Trouble("cut", NOW - 5), {BTC.key: 4})
+PROVIDER = ProviderStatus(-612.0, 1, RestStatus(2, 120), Trouble("cut", NOW - 5), {BTC.key: 4})
 STATUS = SourceStatus(
     "sim", NOW, [TOLD], PROVIDER, Trouble("failed", NOW - 9), 7, 2e9, DiskStatus(30 * 10**9, 2e9)
 )
@@ -160,6 +161,11 @@ def test_frames_that_are_not_kept_are_told(raw: RawStatus | None, words: str) ->
     assert warning("x", replace(PROVIDER, skew_ms=None, raw=raw)) == words
     both = warning("x", replace(PROVIDER, raw=raw))
     assert both.startswith("the clock here is 612 ms behind") and both.endswith(words)
+
+
+def test_that_an_exchange_demands_to_be_asked_nothing_is_told() -> None:
+    told = replace(PROVIDER, skew_ms=None, rest=RestStatus(2, 120, 118.4))
+    assert warning("x", told) == "x: nothing is asked of it for another 118 s, as it demands"
 
 
 def test_how_the_log_grows_is_known_after_ten_minutes(tmp_path: Path) -> None:

@@ -12,7 +12,15 @@ from prometheus_client.parser import text_string_to_metric_families
 from infra.exchange.collector import DataCollector
 from infra.exchange.provider import DataProvider, Delivery, FeedReport, Refused
 from infra.exchange.simulated import START_NS, market
-from infra.exchange.status import MarketStatus, ProviderStatus, RawStatus, SourceStatus, Trouble, skew_words
+from infra.exchange.status import (
+    MarketStatus,
+    ProviderStatus,
+    RawStatus,
+    RestStatus,
+    SourceStatus,
+    Trouble,
+    skew_words,
+)
 from infra.process import telemetry
 from streams.events import BACKFILL, Gap, GapFilled, Market
 from streams.journal import Reached, scan
@@ -25,7 +33,7 @@ BTC, ETH = market("BTC/USDT"), market("ETH/USDT")
 SECOND = 1_000_000_000
 
 
-STATUS = ProviderStatus(1.5, 2, 3, 120, Trouble("cut", 1), {BTC.key: 4}, RawStatus(5))
+STATUS = ProviderStatus(1.5, 2, RestStatus(3, 120), Trouble("cut", 1), {BTC.key: 4}, RawStatus(5))
 
 
 @pytest.fixture(autouse=True)

@@ -103,7 +103,7 @@ class Collected:
     @property
     def barred_s(self) -> float:
         """For how long the venue may not be asked."""
-        return self.provider._rest.not_before - self.provider.now()
+        return self.provider.status().rest.wait_s
 
     def settled(self, symbol: str = "BTC/USDT") -> bool:
         """Whether the venue need not be asked for anything."""

@@ -18,20 +18,15 @@ from functools import cache
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from infra.exchange.recent import MINUTE_S, Recent
 from infra.exchange.venues.markets import Markets, loaded
-from infra.exchange.venues.venue import FLAW, NotServedError, NumberedVenue, Page, Socket, Venue
+from infra.exchange.venues.rest import Rest
+from infra.exchange.venues.venue import FLAW, NumberedVenue, Page, Socket, Venue
 from infra.process.errors import named
 
 if TYPE_CHECKING:
     import aiohttp
 
-NOT_SERVED = (403, 451)
-TOO_MANY = (418, 429)
-TOO_MANY_WAIT_S = 60.0
-"""Where the venue does not say how long."""
 CLOSE_S = 1.0
-LOOK_S = 0.5
 ALIVE = "tcpdashboard"
 """Name of a future that ccxt rejects with all others when a connection ends."""
 
@@ -91,7 +86,7 @@ class VenueClient:
         venue: Venue,
         exchange: Any,
         session: "aiohttp.ClientSession",
-        rest: "Rest",
+        rest: Rest,
         raw: Callable[[str], None] | None,
     ) -> None:
         self._venue, self._session, self.rest, self._raw = venue, session, rest, raw
@@ -355,62 +350,6 @@ def _seen(done: "asyncio.Future[Any]") -> None:
     """Its error is nobody's news."""
     if not done.cancelled():
         done.exception()
-
-
-class NotYetError(RuntimeError):
-    """The venue may not be asked now."""
-
-
-class Rest:
-    """One request at a time, and none before the venue allows it; an answer may take several. It outlives a
-    client: a ban does not end with a new start.
-
-    `now` is a clock in seconds that never goes back.
-    """
-
-    def __init__(self, now: Callable[[], float]) -> None:
-        self._now = now
-        self.not_before = 0.0
-        self.pages = Recent(MINUTE_S, now())
-        """Of trades that were asked for."""
-        self._status = 0
-        self._asking, self._requesting = asyncio.Lock(), asyncio.Lock()
-
-    async def allowed(self) -> None:
-        """Wait until the venue may be asked."""
-        while (left := self.not_before - self._now()) > 0:
-            await asyncio.sleep(min(left, LOOK_S))
-
-    async def ask(self, request: Callable[[], Awaitable[Any]]) -> Any:
-        """What the venue answers. Raises what `request` raises, `NotServedError` where the venue shuts us
-        out."""
-        async with self._asking:
-            await self.allowed()
-            self._status = 0
-            try:
-                return await request()
-            except Exception as error:
-                if self._status in NOT_SERVED:
-                    raise NotServedError(f"not served from here: HTTP {self._status}") from error
-                raise
-
-    async def one(self, request: Callable[[], Awaitable[Any]]) -> Any:
-        """One request of those that an answer takes. Raises `NotYetError` after one that was refused."""
-        async with self._requesting:
-            if (left := self.not_before - self._now()) > 0:
-                raise NotYetError(f"the venue may not be asked for another {left:.0f} s")
-            return await request()
-
-    def answered(self, status: int, headers: Mapping[str, str]) -> None:
-        self._status = status
-        self.obey(status, headers)
-
-    def obey(self, status: int, headers: Mapping[str, str]) -> None:
-        """Wait as long as a refusal says."""
-        told = {name.lower(): value for name, value in headers.items()}.get("retry-after", "")
-        if status in TOO_MANY or (status >= 400 and told.isdigit()):
-            wait_s = float(told) if told.isdigit() else TOO_MANY_WAIT_S
-            self.not_before = max(self.not_before, self._now() + wait_s)
 
 
 @cache

@@ -6,8 +6,9 @@ from typing import Any, Protocol
 import stamina
 
 from infra.exchange.provider import FeedReport, Refused
-from infra.exchange.venues.client import NOT_SERVED, Rest, SubscriptionRefusedError, VenueClient
+from infra.exchange.venues.client import SubscriptionRefusedError, VenueClient
 from infra.exchange.venues.flow import Flow
+from infra.exchange.venues.rest import NOT_SERVED, Rest
 from infra.exchange.venues.venue import NotServedError, Socket, Venue
 from infra.exchange.venues.watching import CONFIRM_S, Watch
 

@@ -20,13 +20,14 @@ import numpy as np
 
 from infra.exchange.provider import DataProvider, Delivery, Refused, settled
 from infra.exchange.status import ProviderStatus, Trouble, skew_words
-from infra.exchange.venues.client import Rest, VenueClient, opened
+from infra.exchange.venues.client import VenueClient, opened
 from infra.exchange.venues.filling import Filler
 from infra.exchange.venues.flow import Flow, Message, refusal
 from infra.exchange.venues.line import Line
 from infra.exchange.venues.markets import Markets, UnknownSymbolError, listed, market_of
 from infra.exchange.venues.overlap import OverlapSequence
 from infra.exchange.venues.raw import RawFrames
+from infra.exchange.venues.rest import Rest
 from infra.exchange.venues.sequence import FOREVER, Part, TradeSequence
 from infra.exchange.venues.venue import NumberedVenue, Venue
 from infra.process.errors import named
@@ -253,8 +254,7 @@ class VenueProvider(DataProvider):
         return ProviderStatus(
             None if self.skew is None else self.skew / 1e6,
             sum(line.reconnects for line in self._lines),
-            self._rest.pages.count(self._now()),
-            self.venue.pages_a_minute,
+            self._rest.status(self.venue.pages_a_minute),
             self.trouble,
             {flow.market.key: flow.sequence.repeats for flow in self._flows.values()},
             None if self._raw is None else self._raw.status(),

@@ -2,7 +2,15 @@
 
 from api.http.sources import Sources
 from infra.exchange.in_hand import in_hand, tell_status
-from infra.exchange.status import DiskStatus, MarketStatus, ProviderStatus, RawStatus, SourceStatus, Trouble
+from infra.exchange.status import (
+    DiskStatus,
+    MarketStatus,
+    ProviderStatus,
+    RawStatus,
+    RestStatus,
+    SourceStatus,
+    Trouble,
+)
 from streams.events import Feed, Gap
 from streams.journal import JournalWriter
 from tests.integration.api.conftest import A, Api, B
@@ -19,7 +27,7 @@ def test_what_a_collector_tells_and_what_the_journal_says_of_a_market_that_nobod
     JournalWriter(log, "feed", 1).append_all([(A.key, gap), (B.key, feed)])
     market = MarketStatus(A.key, "stale", "deaf", START, 12.0, 0.25, 1, (1, 0, 0))
     trouble = Trouble("cut by redis://u:sesame@h", START)
-    provider = ProviderStatus(812.5, 1, 2, 60, trouble, {A.key: 4}, RawStatus(6))
+    provider = ProviderStatus(812.5, 1, RestStatus(2, 60), trouble, {A.key: 4}, RawStatus(6))
     status = SourceStatus("test", 2**62, [market], provider, None, 3, 2e6, DiskStatus(10**9, 2e6))
     with in_hand(home, "test", ["A/USDT"]):
         tell_status(home, status)

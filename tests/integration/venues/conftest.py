@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import stamina
 
-from infra.exchange.venues import client, filling, provider
+from infra.exchange.venues import filling, provider, rest
 from streams.backends import open_log
 from streams.log import Log
 from tests.venues.binance import Binance
@@ -34,7 +34,7 @@ def other_log(tmp_path: Path) -> Iterator[Log]:
 @pytest.fixture(autouse=True)
 def no_waits(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """What failed is tried again at once, and a clock that a test moves is looked at often."""
-    monkeypatch.setattr(client, "LOOK_S", 0.02)
+    monkeypatch.setattr(rest, "LOOK_S", 0.02)
     monkeypatch.setattr(provider, "PAUSE_LOOK_S", 0.02)
     for name in ("LOOK_S", "AGAIN_S", "FAILED_S"):
         monkeypatch.setattr(filling, name, 0.02)

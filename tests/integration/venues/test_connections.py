@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from infra.exchange.venues.client import Rest, opened
+from infra.exchange.venues.client import opened
 from infra.exchange.venues.known import VENUES
+from infra.exchange.venues.rest import Rest
 from streams.events import Feed
 from streams.log import Log
 from tests.venues.binance import Binance

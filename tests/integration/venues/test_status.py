@@ -35,15 +35,15 @@ def test_cuts_repeats_pages_and_the_last_error_are_told(log: Log) -> None:
             await venue.play(venue.frames(TRADES[:50]), script=[(40, Repeat(7))])
             await collected.has(50)
             told = status(collected)
-            assert (told.reconnects, told.repeats, told.pages_max) == (0, {KEY: 7}, 120)
+            assert (told.reconnects, told.repeats, told.rest.pages_max) == (0, {KEY: 7}, 120)
             await venue.play(venue.frames(TRADES[50:]), script=[(10, Close(1012, away=5))])
             await collected.has(100)
             told = status(collected)
-            assert told.reconnects == 1 and told.pages > 0
+            assert told.reconnects == 1 and told.rest.pages > 0
             assert told.trouble is not None and told.trouble.what.startswith("connection lost: ")
             assert START <= told.trouble.at // MS <= TRADES[-1].time
             collected.pass_by(61)
-            assert status(collected).pages < told.pages
+            assert status(collected).rest.pages < told.rest.pages
 
     asyncio.run(test())
 
