@@ -206,6 +206,24 @@ def test_a_hole_of_many_pages_is_told_in_parts_and_is_one_gap_at_its_end() -> No
     assert (gap.start, gap.end) == (trade(FIRST).time - 1, trade(FIRST + 1_801).time)
 
 
+def test_what_is_nowhere_to_be_had_in_a_long_hole_holds_up_nothing_behind_it() -> None:
+    of, journal = sequence(reached=FIRST, part=500), Journal(FIRST + 1)
+    nowhere = {FIRST + 1, FIRST + 40, FIRST + 50, FIRST + 900}
+    of.answered([trade(FIRST)], 0)
+    of.arrive(trade(FIRST + 1_801), 0)
+    journal.write(of.due(SECOND))
+    while of.hole is not None:
+        first, stop = of.hole.wanted or (FIRST, FIRST)
+        page = [trade(i) for i in range(first, min(first + 100, stop)) if i not in nowhere]
+        of.hole.answered(first, page)
+        of.answered(page, SECOND)
+        journal.write(of.due(SECOND))
+        assert of.hole is None or len(of.hole.found) < 500
+    assert ids(journal.fetched) == sorted({*range(FIRST + 1, FIRST + 1_801)} - nowhere)
+    assert [(gap.first_id, gap.last_id) for gap in journal.gaps.open] == [(id, id) for id in sorted(nowhere)]
+    assert all(gap.final and gap.end - gap.start <= MS_NS + 1 for gap in journal.gaps.open)
+
+
 def test_a_hole_longer_than_the_horizon_is_filled_before_what_is_behind_it() -> None:
     of, journal = sequence(horizon=10 * MS_NS), Journal()
     of.arrive(trade(FIRST), 0)

@@ -50,6 +50,8 @@ class Hole:
     """For the first trade that is not too old to be asked for; None: how old they may be is not known."""
     is_lost: bool = False
     """Nothing more of it can be had."""
+    before: int | None = None
+    """Where a gap behind what was handed out of it begins; None: nothing was."""
     _vain: dict[int, int] = field(default_factory=dict[int, int])
     """How often a run of ids was asked for in vain, by its first."""
 
@@ -129,37 +131,47 @@ class Hole:
         self.first = self.search.begins
         self.start = self.end if self.first == self.stop else max(self.search.time - 1, start + 1)
         self.found = {id: trade for id, trade in self.found.items() if id >= self.first}
-        return Gap(
-            market=key,
-            start=start,
-            end=self.start,
-            reason=reason,
-            final=True,
-            first_id=first,
-            last_id=self.first - 1,
-        )
+        return _final(key, (start, self.start), (first, self.first), reason)
+
+    def without_lost(self, key: str) -> Gap | None:
+        """What its beginning misses for good, which it is without from now on; None where that is nothing,
+        not known yet, or of the same moment as its end."""
+        first, stop = self.first, min(self.found)
+        start = self.start if self.before is None else self.before
+        end = max(self.found[stop].time, start + 1)
+        if self._vain.get(first, 0) <= ASKED_AGAIN or end >= self.end:
+            return None
+        self.first, self.start = stop, end
+        return _final(key, (start, end), (first, stop), NOWHERE)
 
     def ends(self, key: str) -> Iterator[Gap | GapFilled]:
         """That it is filled, but for what is missing, which is final."""
         start = self.start
         for first, stop in self._missing():
             before, behind = self.found.get(first - 1), self.found.get(stop)
-            gap_start = ms_before(before.time) if before else self.start
+            known = self.start if self.before is None else self.before
+            gap_start = ms_before(before.time) if before else known
             gap_end = max(behind.time if behind else self.end, gap_start + 1)
             if start < gap_start:
                 yield GapFilled(market=key, start=start, end=gap_start)
-            yield Gap(
-                market=key,
-                start=gap_start,
-                end=gap_end,
-                reason=NOWHERE,
-                final=True,
-                first_id=first,
-                last_id=stop - 1,
-            )
+            yield _final(key, (gap_start, gap_end), (first, stop), NOWHERE)
             start = gap_end
         if start < self.end:
             yield GapFilled(market=key, start=start, end=self.end)
+
+
+def _final(key: str, span: tuple[int, int], ids: tuple[int, int], reason: str) -> Gap:
+    """The ids from the first to before the second."""
+    (start, end), (first, stop) = span, ids
+    return Gap(
+        market=key,
+        start=start,
+        end=end,
+        reason=reason,
+        final=True,
+        first_id=first,
+        last_id=stop - 1,
+    )
 
 
 def ms_before(time: int) -> int:

@@ -319,14 +319,28 @@ class TradeSequence:
     def _narrow(self, hole: Hole) -> None:
         """Hand out the beginning of a hole where enough of it was found: candles close with it, and it is
         not asked for again."""
-        while (first := hole.first + self._part) <= hole.begins and first < hole.stop:
-            found = [hole.found.pop(known) for known in range(hole.first, first)]
-            start = min(max(ms_before(found[-1].time), hole.start), hole.end - 1)
-            filled = (GapFilled(market=self.key, start=hole.start, end=start),) if hole.start < start else ()
-            before, hole.first, hole.start = hole.start, first, start
-            self._parts.append(Part((hole.gap(self.key), *filled), fetched=found))
-            self._tell_again(hole, before, start)
-            self.time = max(self.time, found[-1].time)
+        while len(hole.found) >= self._part:
+            first = min(hole.begins, hole.first + self._part)
+            if first == hole.stop:
+                return
+            if first > hole.first:
+                self._hand_in(hole, first)
+            elif (lost := hole.without_lost(self.key)) is not None:
+                self._parts.append(Part((lost,)))
+                self._final = [*self._final, lost][-FINAL_MAX:]
+            else:
+                return
+
+    def _hand_in(self, hole: Hole, first: int) -> None:
+        """What was found of a hole, which begins with the id `first` from now on."""
+        found = [hole.found.pop(known) for known in range(hole.first, first)]
+        hole.before = ms_before(found[-1].time)
+        start = min(max(hole.before, hole.start), hole.end - 1)
+        filled = (GapFilled(market=self.key, start=hole.start, end=start),) if hole.start < start else ()
+        before, hole.first, hole.start = hole.start, first, start
+        self._parts.append(Part((hole.gap(self.key), *filled), fetched=found))
+        self._tell_again(hole, before, start)
+        self.time = max(self.time, found[-1].time)
 
     def _late(self, trade: Trade) -> None:
         """A trade behind its turn: of a hole, a repeat, or of a venue that counts anew."""
