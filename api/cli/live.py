@@ -199,18 +199,19 @@ def _screen(state: dict[str, Any], places: str) -> "RenderableType":
     bots = ", ".join(f"{count} {status}" for status, count in state["statuses"].items()) or "no bots"
     head = Text(f"{state['time'] or '-'}   {state['trades_per_s']} trades/s   {lag}   {bots}   Ctrl-C ends")
     parts = [Text(places), head, Text(), _markets(state["markets"]), Text(), _bots(state["bots"])]
-    if feeds := state["feeds"][:MARKETS_SHOWN]:
-        parts[4:4] = [Text(), *(_feed(feed) for feed in feeds)]
+    if feeds := _feeds(state["feeds"])[:MARKETS_SHOWN]:
+        parts[4:4] = [Text(), *feeds]
     return Group(*parts)
 
 
-def _feed(feed: dict[str, Any]) -> "Text":
+def _feeds(feeds: list[dict[str, Any]]) -> "list[Text]":
     """What nobody vouches for, so that bots open nothing on it, and why."""
-    from infra.exchange.sources import words_of
+    from infra.exchange.sources import sentences
 
-    text = plain(words_of(feed))
-    text.stylize("yellow")
-    return text
+    texts = [plain(sentence) for sentence in sentences(feeds)]
+    for text in texts:
+        text.stylize("yellow")
+    return texts
 
 
 def _markets(markets: list[dict[str, Any]]) -> "Table":

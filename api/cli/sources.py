@@ -71,9 +71,9 @@ def _said(rows: list[dict[str, Any]]) -> Iterator[str]:
     """What people must know besides numbers, each once."""
     if not rows:
         yield "nothing is collected, and nothing was: `tcpdashboard up --feed VENUE:SYMBOL` begins"
-    from infra.exchange.sources import words_of
+    from infra.exchange.sources import sentences
 
-    yield from filter(None, map(words_of, rows))
+    yield from sentences(rows)
     yield from dict.fromkeys(row["warning"] for row in rows if row["warning"])
     reasons = {row["reason"] for row in rows}
     errors = ((row["source"], row["last_error_at"], row["last_error"]) for row in rows if row["last_error"])

@@ -1,7 +1,7 @@
 """Sources of market data as doors show them: what collectors of this home tell, and the journal's account."""
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -24,6 +24,8 @@ from streams.topics import market_key
 
 SILENT_NS = 10_000_000_000
 """A collector tells once a second how it is."""
+NAMED_MAX = 5
+"""Markets of a sentence."""
 NOBODY = "nobody collects it"
 WITHOUT_A_WORD = f"{NOBODY}; its collector ended without a word"
 ELSEWHERE = "so the journal says; no collector of this home knows more"
@@ -164,8 +166,20 @@ def facts_of(row: Row) -> dict[str, Any]:
     }
 
 
-def words_of(facts: Mapping[str, Any]) -> str:
-    """State and reason of a row's facts as a sentence; "" where there is nothing to say."""
-    since = f" since {facts['since']}" if facts["since"] else ""
-    words = f"{facts['market']} is {facts['state'].replace('_', ' ')}{since}: {facts['reason']}"
-    return words if facts["reason"] else ""
+def sentences(facts: Iterable[Mapping[str, Any]]) -> list[str]:
+    """State and reason of rows' facts: one sentence for those that are alike, none for what is live and has
+    nothing to say."""
+    alike: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for one in facts:
+        if one["reason"] or one["state"] != "live":
+            alike.setdefault((one["state"].replace("_", " "), one["reason"]), []).append(one)
+    return [_sentence(together, *said) for said, together in alike.items()]
+
+
+def _sentence(together: Sequence[Mapping[str, Any]], state: str, reason: str) -> str:
+    names = ", ".join(one["market"] for one in together[:NAMED_MAX])
+    if len(together) > NAMED_MAX:
+        names += f" and {len(together) - NAMED_MAX} more"
+    first, *others = together
+    since = "" if others or not first["since"] else f" since {first['since']}"
+    return f"{names} {'are' if others else 'is'} {state}{since}{reason and f': {reason}'}"

@@ -326,7 +326,8 @@ def test_markets_that_are_stale_or_down_and_a_clock_that_is_wrong_are_named(look
     assert look()["feeds"] == Finding(
         "feeds",
         "warning",
-        "test:A/USDT: down: nobody collects it; its collector ended without a word",
+        "test:A/USDT is down since 2026-01-01T00:00:00Z: nobody collects it; its collector ended without a"
+        " word",
         "`tcpdashboard sources` has all that is known of them",
     )
     provider = ProviderStatus(-700.0, 0, RestStatus(0, 60), None, {})
@@ -340,7 +341,7 @@ def test_markets_that_are_stale_or_down_and_a_clock_that_is_wrong_are_named(look
     with in_hand(home, "test", ["A/USDT"]):
         told("stale")
         names = ", ".join(f"test:{name}/USDT" for name in "ABCDE")
-        assert look()["feeds"].message == f"{names} and 2 more: stale: deaf"
+        assert look()["feeds"].message == f"{names} and 2 more are stale: deaf"
         told("live")
         assert look()["feeds"] == Finding("feeds", "ok", "of 7 markets 7 are live")
         told("live", provider)

@@ -11,7 +11,7 @@ from infra.exchange.disk import Disk
 from infra.exchange.gauges import of_disk
 from infra.exchange.in_hand import in_hand, tell_status
 from infra.exchange.simulated import START_NS, market
-from infra.exchange.sources import SILENT_NS, facts_of, sources
+from infra.exchange.sources import SILENT_NS, facts_of, sentences, sources
 from infra.exchange.status import (
     DiskStatus,
     MarketStatus,
@@ -161,6 +161,21 @@ def test_frames_that_are_not_kept_are_told(raw: RawStatus | None, words: str) ->
     assert warning("x", replace(PROVIDER, skew_ms=None, raw=raw)) == words
     both = warning("x", replace(PROVIDER, raw=raw))
     assert both.startswith("the clock here is 612 ms behind") and both.endswith(words)
+
+
+def test_markets_that_are_alike_are_told_in_one_sentence() -> None:
+    def facts(*markets: str, state: str = "down", reason: str = "no route") -> list[dict[str, str | None]]:
+        since = "2026-01-01T00:00:00Z"
+        return [{"market": key, "state": state, "reason": reason, "since": since} for key in markets]
+
+    assert sentences(facts("x:A", state="live", reason="")) == []
+    assert sentences(facts("x:A")) == ["x:A is down since 2026-01-01T00:00:00Z: no route"]
+    assert sentences(facts("x:A", "x:B", state="catching_up", reason="")) == ["x:A, x:B are catching up"]
+    told = sentences([*facts(*(f"x:{name}" for name in "ABCDEFG")), *facts("y:A", reason="no proxy")])
+    assert told == [
+        "x:A, x:B, x:C, x:D, x:E and 2 more are down: no route",
+        "y:A is down since 2026-01-01T00:00:00Z: no proxy",
+    ]
 
 
 def test_that_an_exchange_demands_to_be_asked_nothing_is_told() -> None:

@@ -7,7 +7,7 @@ from sqlalchemy import Engine
 from infra.channels.store import ChannelStore
 from infra.db import queries
 from infra.db.schema import open_database
-from infra.exchange.sources import facts_of, sources
+from infra.exchange.sources import facts_of, sentences, sources
 from infra.process.settings import Settings
 from infra.upkeep.checks.finding import ANSWER_S, Finding, Findings
 from streams.backends import backend_of, open_log
@@ -16,8 +16,6 @@ from streams.snapshots import latest
 from streams.topics import DERIVED, JOURNAL
 
 CLOCK_SLACK_S = 60
-NAMED_MAX = 5
-SEE_SOURCES = "`tcpdashboard sources` has all that is known of them"
 LAG_WARNING = 1_000
 """Records; what is worked on is no cause for worry."""
 
@@ -36,23 +34,17 @@ def positions(settings: Settings) -> Findings:
 
 
 def feeds(settings: Settings) -> Findings:
-    """Whether each market that is or was collected is live, and whether the clock is the venues'."""
+    """Whether each market that is or was collected is live, and what else is to be said of sources."""
     log = open_log(settings.log_url, answer_s=ANSWER_S)
     try:
         rows = sources(settings, log)
     finally:
         log.close()
-    alike: dict[tuple[str, str], list[str]] = {}
-    for row in rows:
-        if row.state in {"stale", "down", "halted"}:
-            alike.setdefault((row.state, row.reason), []).append(row.market)
-    for (state, reason), markets in alike.items():
-        more = f" and {len(markets) - NAMED_MAX} more" if len(markets) > NAMED_MAX else ""
-        message = f"{', '.join(markets[:NAMED_MAX])}{more}: {state}: {reason}"
-        yield Finding("feeds", "warning", message, SEE_SOURCES)
-    for warning in sorted({facts_of(row)["warning"] for row in rows} - {""}):
-        yield Finding("feeds", "warning", warning, SEE_SOURCES)
-    if rows and not alike:
+    facts = [facts_of(row) for row in rows]
+    wrong = sentences(one for one in facts if one["state"] in {"stale", "down", "halted"})
+    for message in (*wrong, *sorted({one["warning"] for one in facts} - {""})):
+        yield Finding("feeds", "warning", message, "`tcpdashboard sources` has all that is known of them")
+    if rows and not wrong:
         live = sum(row.state == "live" for row in rows)
         yield Finding("feeds", "ok", f"of {len(rows)} markets {live} are live")
 
