@@ -89,8 +89,11 @@ class AtHand:
 
     async def grows_stale(self) -> None:
         """The connection is deaf, and the venue lets nobody dial for ten minutes."""
+        first, *others = trades(50)
+        self.venue.publish([first])
+        await self.collected.has(1)
         await self.venue.strike(Refuse(("trades",), 1, 418, retry_after=600))
-        await self.venue.play(self.venue.frames(trades(50)), script=[(40, LeaveOut(1))])
+        await self.venue.play(self.venue.frames(others), script=[(39, LeaveOut(1))])
         await self.collected.until(lambda: self.collected.provider.trouble)
         await self.venue.strike(HalfOpen())
         self.collected.pass_by(11)

@@ -1,6 +1,8 @@
 """Trades come out of a sequence by id and once, whatever happened to them; what is missing lies in a gap."""
 
 from dataclasses import dataclass, field
+from functools import partial
+from operator import itemgetter
 
 import pytest
 from hypothesis import given
@@ -25,10 +27,14 @@ def trade(id: int, ms: int | None = None) -> Trade:
 def sequence(
     *, reached: int = NO_ID, gap_wait: int = SECOND, horizon: int = HOUR, part: int = PART
 ) -> TradeSequence:
+    """It goes on behind `reached`, or begins with `FIRST`."""
     time = trade(reached).time if reached != NO_ID else 0
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("infra.exchange.venues.sequence.PART", part)
-        return TradeSequence(KEY, gap_wait=gap_wait, horizon=horizon, reached=reached, reached_time=time)
+        of = TradeSequence(KEY, gap_wait=gap_wait, horizon=horizon, reached=reached, reached_time=time)
+    if reached == NO_ID:
+        of.begin(trade(FIRST - 1))
+    return of
 
 
 @dataclass
@@ -138,16 +144,89 @@ def test_every_trade_is_written_once_or_lies_in_a_final_gap(
         assert gap.end == max(trade(last + 1).time, gap.start + 1), "to the next"
 
 
-@given(st.permutations(range(FIRST + 1, FIRST + 8)))
-def test_what_swaps_within_a_tenth_of_a_second_is_put_in_order_and_is_no_hole(order: list[int]) -> None:
-    of, journal = sequence(), Journal()
-    of.arrive(trade(FIRST), 0)
+@given(st.permutations(range(FIRST, FIRST + 8)), st.integers(0, 8), st.booleans())
+def test_what_swaps_within_a_tenth_of_a_second_is_put_in_order_and_is_no_hole(
+    order: list[int], before: int, is_known: bool
+) -> None:
+    """Also at the very beginning: so many come before it is said where that is."""
+    of, journal = TradeSequence(KEY, gap_wait=SECOND, horizon=HOUR), Journal()
+    of.trust()  # the venue has none yet
     for now, i in enumerate(order):
+        if now == before and is_known:
+            of.begin(trade(FIRST - 1))
         of.arrive(trade(i), now)
         journal.write(of.due(now))
+    if of.next_id == NO_ID:
+        assert journal.rows == [] and of.doubtful
+        of.begin_with_what_came()
     journal.write(of.due(SWAP_NS - 1))
     assert ids(journal.rows) == list(range(FIRST, FIRST + 8))
     assert not journal.gaps.known and not of.holds
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """What happens to the first trades of a market, times in ns."""
+
+    published: dict[int, int]
+    """When, by id, in order."""
+    comes: list[tuple[int, int]]
+    """When, and which id, in the order in which they come, less than a tenth of a second late; the last one
+    does."""
+
+    @property
+    def ends(self) -> int:
+        return self.comes[-1][0]
+
+    @property
+    def lost(self) -> set[int]:
+        return {*self.published} - {id for _, id in self.comes}
+
+
+@st.composite
+def beginnings(draw: st.DrawFn) -> Beginning:
+    each = st.tuples(st.integers(0, 60), st.integers(0, SWAP_NS - 1), st.sampled_from([True] * 5 + [False]))
+    published, comes, now = dict[int, int](), list[tuple[int, int]](), 0
+    for id, (after_ms, late, does_come) in enumerate(draw(st.lists(each, max_size=25)), FIRST):
+        now += after_ms * MS_NS
+        published[id] = now
+        comes += [(now + late, id)] if does_come else []
+    last = FIRST + len(published)
+    return Beginning({**published, last: now}, [*sorted(comes), (now + SWAP_NS, last)])
+
+
+@given(
+    beginnings(), st.integers(0, SECOND), st.integers(0, SECOND), st.booleans(),
+    st.sets(st.integers(FIRST, FIRST + 24)), st.sampled_from([0, SECOND, HOUR]),
+)  # fmt: skip
+def test_each_of_the_first_trades_is_written_once_and_in_order_or_lies_in_a_gap(
+    what: Beginning, said_at: int, doubt_at: int, is_answered: bool, nowhere: set[int], gap_wait: int
+) -> None:
+    """Whenever it is said where to begin, with or without what the venue has by then, or doubted."""
+    of, journal = TradeSequence(KEY, gap_wait=gap_wait, horizon=HOUR), Journal()
+    has = {*what.published} - (what.lost & nowhere)
+    known = [i for i, at in what.published.items() if at <= said_at and i in has]
+    page = [trade(i) for i in known if is_answered]
+    do = [(at, partial(of.arrive, trade(i), at)) for at, i in what.comes]
+    do += [(said_at, partial(of.begin, trade(FIRST - 1))), (said_at, partial(of.answered, page, said_at))]
+    do += [(doubt_at, of.doubt)]
+    for at, act in sorted(do, key=itemgetter(0)):
+        act()
+        journal.write(of.due(at))
+    now = max(what.ends, said_at)
+    while of.holds or of.holes:
+        now += SWAP_NS
+        journal.write(of.due(now))
+        fetch(of, has, now)
+        journal.write(of.due(now))
+
+    written = ids(journal.rows) + ids(journal.fetched)
+    assert ids(journal.rows) == sorted(ids(journal.rows))
+    assert len(written) == len(set(written)) and set(written) == has
+    assert all(gap.final for gap in journal.gaps.open)
+    assert all(journal.is_in_open_gap(trade(i)) for i in what.published if i not in has)
+    if not what.lost and not is_answered:
+        assert not journal.gaps.known, "what swaps is no hole"
 
 
 def test_a_hole_is_told_at_once_and_what_is_behind_it_waits_for_it() -> None:
@@ -320,26 +399,26 @@ def test_a_hole_that_was_waited_for_when_the_collector_died_is_not_fetched_twice
     assert sorted(ids(journal.fetched)) == list(range(FIRST + 1, FIRST + 8)) and not journal.gaps.open
 
 
-def test_a_market_begins_with_its_first_live_trade_also_where_the_venue_tells_of_newer_ones() -> None:
-    of, journal = sequence(), Journal()
-    of.begin(trade(FIRST + 5))
-    for i in range(FIRST, FIRST + 8):
+def test_a_market_begins_with_what_came_where_that_is_older_than_what_is_not_asked_for() -> None:
+    of, journal = TradeSequence(KEY, gap_wait=SECOND, horizon=HOUR), Journal()
+    for i in (FIRST + 2, FIRST, FIRST + 1):
         of.arrive(trade(i), 0)
-    of.arrive(trade(FIRST - 1), 0)
+    of.begin(trade(FIRST + 1))
+    for i in (FIRST + 3, FIRST - 1):
+        of.arrive(trade(i), 0)
     journal.write(of.due(0))
-    assert ids(journal.rows) == list(range(FIRST, FIRST + 8)) and of.repeats == 1
+    assert ids(journal.rows) == list(range(FIRST, FIRST + 4)) and of.repeats == 1
 
 
 def test_what_is_missed_before_a_new_markets_first_trade_is_a_hole_that_is_filled_before_it() -> None:
-    of, journal = sequence(gap_wait=SECOND), Journal(FIRST + 6)
-    of.begin(trade(FIRST + 5))
-    of.arrive(trade(FIRST + 9), 0)
+    of, journal = sequence(gap_wait=SECOND), Journal()
+    of.arrive(trade(FIRST + 3), 0)
     journal.write(of.due(HOUR))
-    assert [(gap.first_id, gap.last_id) for gap in journal.gaps.open] == [(1006, 1008)]
+    assert [(gap.first_id, gap.last_id) for gap in journal.gaps.open] == [(1000, 1002)]
     assert journal.rows == []
-    fetch(of, {FIRST + 6, FIRST + 7, FIRST + 8}, HOUR)
+    fetch(of, {FIRST, FIRST + 1, FIRST + 2}, HOUR)
     (filling, live) = of.due(HOUR)
-    assert (ids(filling.fetched), ids(live.rows)) == ([FIRST + 6, FIRST + 7, FIRST + 8], [FIRST + 9])
+    assert (ids(filling.fetched), ids(live.rows)) == ([FIRST, FIRST + 1, FIRST + 2], [FIRST + 3])
 
 
 def test_a_market_that_was_promised_without_a_trade_waits_for_where_to_begin() -> None:
@@ -356,7 +435,7 @@ def test_a_market_that_was_promised_without_a_trade_waits_for_where_to_begin() -
 def test_a_market_of_which_the_venue_knows_nothing_begins_with_what_came() -> None:
     of = TradeSequence(KEY, gap_wait=0, horizon=HOUR, reached_time=SECOND)
     of.arrive(trade(FIRST), 0)
-    of.trust()
+    of.begin_with_what_came()
     assert [part.rows for part in of.due(0)] == [[trade(FIRST)]]
 
 
@@ -367,6 +446,18 @@ def test_repeats_are_counted_and_a_venue_that_counts_anew_is_noticed() -> None:
     assert (of.repeats, of.anew) == (2, None)
     of.arrive(trade(1, ms=5_000), 0)
     assert of.anew == trade(1, ms=5_000)
+
+
+def test_a_venue_that_counts_anew_is_noticed_also_before_it_is_known_where_the_market_begins() -> None:
+    of = TradeSequence(KEY, gap_wait=SECOND, horizon=HOUR)
+    for i in (FIRST, FIRST + 1, FIRST, FIRST + 3):
+        of.arrive(trade(i), 0)
+    assert (of.repeats, of.anew) == (1, None)
+    of.arrive(trade(FIRST + 1, ms=5_000), 0)
+    assert of.anew == trade(FIRST + 1, ms=5_000)
+    journal = Journal()
+    journal.write(of.due(0))
+    assert ids(journal.rows) == [FIRST, FIRST + 1, FIRST + 3] and journal.gaps.open[0].final
 
 
 def test_a_hole_of_a_billion_ids_costs_no_more_than_what_is_found_of_it() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from itertools import takewhile
 from typing import Any
 
 from infra.exchange.venues.client import VenueClient
@@ -120,7 +121,7 @@ class Filler:
         if sequence.hole is not None:
             return (0, sequence.hole) if sequence.hole.wanted else (9, None)
         if sequence.doubtful and self._is_open(flow):
-            return 1, None
+            return 0 if sequence.holds else 1, None
         if hole := next((hole for hole in sequence.open if hole.wanted), None):
             return 2, hole
         return (3, None) if flow.is_quiet(now) and self._is_open(flow) else (9, None)
@@ -235,52 +236,49 @@ class Filler:
             sequence.trust()
 
     async def _begin(self, flow: Flow, sequence: TradeSequence) -> None:
-        """The newest trade, behind which a market begins; or, where trades may have been missed since it was
-        subscribed to, or since what was promised without a trade, the first since then."""
-        market, doubts, since = flow.market, sequence.doubts, 0
-        asks_where = sequence.asks_where
-        if asks_where and not sequence.begins_anew:
-            if (asked := self._since(flow)) is None:
+        """Where a market begins: with the first trade since it was subscribed to, or since the end of what
+        the journal promises. Where the venue knows of none, it is asked again once one came."""
+        doubts = sequence.doubts
+        if (since := sequence.begins_anew or self._since(flow)) is None:
+            return
+        page = flow.fetched(await self._client.newest(flow.market.symbol))
+        known, market = [trade for trade in page if trade.time > sequence.begins_anew], flow.market
+        if known:
+            begin = self._begin_anew if sequence.begins_anew else self._begin_since
+            await begin(flow, sequence, page, since)
+        elif sequence.holds:
+            if flow.empty_pages < ASKED_AGAIN:
+                flow.empty_pages += 1
+                flow.ask_at = self._now() + AGAIN_S * 2 ** (flow.empty_pages - 1)
                 return
-            since = asked
-        page = flow.fetched(await self._client.newest(market.symbol))
-        if sequence.begins_anew:
-            await self._begin_anew(flow, sequence, page, doubts)
-            return
-        if asks_where != sequence.asks_where:
-            return  # of before a cut or behind it, which nothing tells; or the first trade came
-        if since and not page and sequence.holds and flow.empty_pages < ASKED_AGAIN:
-            flow.empty_pages += 1
-            flow.ask_at = self._now() + AGAIN_S * 2 ** (flow.empty_pages - 1)
-            return
-        before = [trade for trade in page if not since or trade.time <= since]
+            sequence.begin_with_what_came()
+        if doubts == sequence.doubts and flow.market is market:
+            sequence.trust()
+
+    async def _begin_since(self, flow: Flow, sequence: TradeSequence, page: list[Trade], since: int) -> None:
+        """With the first trade later than `since` (ns); `page` is the newest."""
+        market = flow.market
+        before = list(takewhile(lambda trade: trade.time <= since, page))
         if before:
             sequence.begin(before[-1])
-        elif page:
+        else:
             first = await self._first_since(flow, page[0], since)
             if flow.market is not market:
                 return  # it was specified anew: the page may be at other scales, and is asked for again
             sequence.begin(page[0]._replace(id=first - 1, time=since))
         sequence.answered(page[len(before) :], int(self._now() * 1e9))
-        if doubts == sequence.doubts:
-            sequence.trust()
 
-    async def _begin_anew(self, flow: Flow, sequence: TradeSequence, page: list[Trade], doubts: int) -> None:
-        """The first trade behind the last one of which the ids say nothing; `page` is the newest, asked for
-        when there had been so many `doubts`."""
+    async def _begin_anew(self, flow: Flow, sequence: TradeSequence, page: list[Trade], since: int) -> None:
+        """With the first trade behind the last one, of `since` (ns), of which the ids say nothing."""
         market = flow.market
-        later = [trade for trade in page if trade.time > sequence.begins_anew]
-        if later and later[0] is page[0]:
-            first = await self._first_since(flow, page[0], sequence.begins_anew)
+        later = [trade for trade in page if trade.time > since]
+        if later[0] is page[0]:
+            first = await self._first_since(flow, page[0], since)
             if first < page[0].id:
                 later = await self._another(flow, first)
-        if flow.market is not market:
-            return  # as above
-        if later:
+        if flow.market is market and later:  # as above
             sequence.begin_anew(later[0])
             sequence.answered(page, int(self._now() * 1e9))
-        if doubts == sequence.doubts:
-            sequence.trust()
 
     async def _first_since(self, flow: Flow, known: Trade, since: int) -> int:
         """The id of the first trade after a time (ns), where `known` is one: back in steps that double, then

@@ -62,6 +62,8 @@ class Flow:
         """Whether ids tell where a trade belongs."""
         self.promised = promised
         """Up to when everything was promised, ns of the venue."""
+        self._reached = promised
+        """The same of the journal, when it was opened."""
         self.refused: list[Refused] = []
         self.off_scale: list[Mapping[str, Any] | None] = []
         """Trades that are finer than the specification, and what came behind them; None for a doubt."""
@@ -119,13 +121,15 @@ class Flow:
         """It is subscribed to, and all that comes from now on is its own."""
         if self._opened_at is None:
             self._opened_at = wall_ns
+        if isinstance(self.sequence, OverlapSequence):
             self.sequence.is_open = True
 
     def began(self, skew: int | None) -> int | None:
-        """Before its first trade: up to when (ns of the venue) nothing is asked for. None where that is not
-        known yet, as long as it is not known how far, in ns, the clock here is ahead of the venue's."""
-        if self.promised:
-            return self.promised
+        """Before its first trade: up to when (ns of the venue) nothing is asked for, whatever was promised
+        since. None where that is not known yet, as long as it is not known how far, in ns, the clock here is
+        ahead of the venue's."""
+        if self._reached:
+            return self._reached
         return None if skew is None or self._opened_at is None else self._opened_at - skew
 
     def doubt(self) -> None:

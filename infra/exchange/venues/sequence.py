@@ -28,8 +28,7 @@ BEGAN_ANEW = "what came between is not known: the venue's trade ids began anew"
 
 class TradeSequence:
     """The trades of the market `key`. The journal has those up to the id `reached` and up to `reached_time`
-    (ns), and misses those of `gaps`. Without either, the first trade to arrive is the first, unless there was
-    a doubt when it `is_open`; then, and with a time alone, where to begin must be said.
+    (ns), and misses those of `gaps`. Without an id, what arrives waits until it is said where to `begin`.
 
     `gap_wait` (ns): so long what is behind a hole waits for it; for ever behind one that is longer than
     `horizon` (ns), in which candles could no longer be revised, and before the first trade. `too_old` says
@@ -72,11 +71,6 @@ class TradeSequence:
         """What came since the journal ended is not known: what is behind a hole waits for ever."""
         self._has_none = reached == NO_ID
         """The journal has no trade of the market: one that comes behind a later one would be in no candle."""
-        self.is_open = False
-        """It was subscribed to: what comes is the market's own."""
-        self._asks_where = reached_time > 0
-        self._is_new = False
-        """Where it begins is known by an answer of the venue, and no trade came yet."""
         self._ready: list[Trade] = []
         self._waiting: dict[int, tuple[Trade, int]] = {}
         self._parts: list[Part] = []
@@ -100,28 +94,25 @@ class TradeSequence:
         return self.hole is not None or bool(self._waiting)
 
     @property
-    def asks_where(self) -> bool:
-        """Before the first trade: whether where to begin must be said, for trades may have been missed."""
-        return self._asks_where and self._next == NO_ID
-
-    @property
     def doubtful(self) -> bool:
         """Whether more may be missing behind the last trade, or before the first, than is known."""
-        return self._doubt is not None or (self.asks_where and self.holds)
+        return self._doubt is not None or (self._next == NO_ID and self.holds)
 
     def doubt(self) -> None:
         """Trades may have been missed behind the last that arrived; until the venue is asked, or the next one
         shows that there were none, no promise goes further."""
-        self._asks_where |= self.is_open
         self._doubt = max((self._next - 1, *self._waiting))
         self.doubts += 1
 
     def begin(self, last: Trade) -> None:
-        """Before the first trade: `last` is the newest that the venue has and that is not asked for. Where
-        older ones are on their way, they are the first."""
-        if self._next == NO_ID:
-            self._is_new = not self.asks_where
-            self._next, self.time = min([last.id + 1, *self._waiting]), last.time
+        """Before the first trade: behind `last`, the newest that is not asked for, or with the first of those
+        that came where that is older."""
+        self._next, self.time = min([last.id + 1, *self._waiting]), last.time
+
+    def begin_with_what_came(self) -> None:
+        """Before the first trade: the venue does not know where."""
+        first, _ = self._waiting[min(self._waiting)]
+        self._next, self.time = first.id, first.time
 
     def begin_anew(self, first: Trade) -> None:
         """`first` is the first trade that is known since ids began anew: nobody knows what came between."""
@@ -135,8 +126,6 @@ class TradeSequence:
     def trust(self) -> None:
         """The venue was asked, and had no more."""
         self._doubt, self.starting = None, False
-        if self._next == NO_ID:
-            self.time, self._next = 0, min(self._waiting, default=NO_ID)
 
     @property
     def holes(self) -> list[Hole]:
@@ -170,21 +159,15 @@ class TradeSequence:
         """A trade came live."""
         if self.anew is not None:
             return
-        if self._is_next(trade):
+        if trade.id == self._next and not self.holds:
             self._hand_out(trade)
         elif trade.id >= self._next and (self.hole is None or trade.id >= self.hole.stop):
             if trade.id in self._waiting:
-                self.repeats += 1
+                self._repeated(trade, self._waiting[trade.id][0].time)
             else:
                 self._waiting[trade.id] = trade, now
         else:
             self._late(trade)
-
-    def _is_next(self, trade: Trade) -> bool:
-        if self._next == NO_ID:
-            return not self.asks_where
-        begins = self._is_new and trade.id < self._next
-        return (begins or trade.id == self._next) and not self.holds
 
     def answered(self, trades: Sequence[Trade], now: int) -> None:
         """The venue was asked for missing trades, or for the last one and what came behind it, and answered
@@ -350,13 +333,22 @@ class TradeSequence:
                     self.repeats += 1
                 hole.take([trade])
                 return
+        if self.starting:
+            self.repeats += 1
+        else:
+            self._repeated(trade, self.time)
+
+    def _repeated(self, trade: Trade, time: int) -> None:
+        """A trade of its id is known, which is not later than `time` (ns)."""
         self.repeats += 1
-        if not self.starting and trade.time >= self.time + ANEW_NS:
+        if trade.time >= time + ANEW_NS:
             self._lose(trade)
 
     def _lose(self, anew: Trade) -> None:
         """The venue counts anew: what is here goes out, and what is missing is lost."""
         self.anew = anew
+        if self._next == NO_ID:
+            self.begin_with_what_came()
         for hole in self.holes:
             hole.is_lost = True
 
@@ -364,7 +356,7 @@ class TradeSequence:
         if self.begins_anew:
             self.begin_anew(trade)
         self._ready.append(trade)
-        self._is_new = self._has_none = False
+        self._has_none = False
         self._next, self.time = trade.id + 1, trade.time
         if self._doubt is None or trade.id > self._doubt:
             self.trust()

@@ -1,14 +1,29 @@
 """Where a market begins that had no trade yet: what is missed before its first is fetched, or in a gap."""
 
 import asyncio
+import json
+from typing import Any
+
+import pytest
 
 from streams.log import Log
 from tests.venues.bybit import Bybit, identified
 from tests.venues.cases import MINUTE, MS, START, at, collecting_live
-from tests.venues.collected import clock, collecting, expected, gaps, letters, open_gaps, rows, without_origin
+from tests.venues.collected import (
+    candles,
+    clock,
+    collecting,
+    expected,
+    gaps,
+    letters,
+    open_gaps,
+    rows,
+    without_origin,
+)
 from tests.venues.fake import FakeVenue
-from tests.venues.faults import Altered, Cut, Refuse
-from tests.venues.trades import Trade, made
+from tests.venues.faults import Altered, Cut, LeaveOut, Refuse, Swap
+from tests.venues.okx import CHANNELS, Okx
+from tests.venues.trades import Frame, Trade, made
 
 
 def first_trades(kind: type[FakeVenue], count: int, first_id: int = 1) -> list[Trade]:
@@ -119,3 +134,65 @@ def test_a_market_that_stays_without_a_trade_through_a_cut_has_no_gap(
 
     asyncio.run(test())
     assert not gaps(log).known
+
+
+@pytest.mark.parametrize("are_older", [False, True], ids=["its very first", "others before"])
+def test_first_trades_that_swap_are_in_order(numbered: type[FakeVenue], log: Log, are_older: bool) -> None:
+    older, trades = made(numbered.pair(), 5, start=START - 5_000), first_trades(numbered, 20, first_id=6)
+
+    async def test() -> None:
+        async with numbered() as venue:
+            venue.publish(older if are_older else [])
+            async with collecting(log, at(venue)) as collected:
+                await venue.watched(numbered.pair())
+                await venue.strike(Swap())
+                venue.publish(trades[:10])
+                await collected.until(lambda: collected.trades() == 10)
+                venue.publish(trades[10:])
+                await collected.until(lambda: collected.trades() == 20)
+
+    asyncio.run(test())
+    check(log, numbered, trades)
+
+
+def newest_first(venue: FakeVenue, trades: list[Trade]) -> Frame:
+    """All in one text of OKX, which is silent of their order."""
+    channel = CHANNELS["/ws/v5/business"]
+    texts = [json.loads(text) for trade in trades for text in venue.texts(Frame([trade]), channel)]
+    rows = [row for text in reversed(texts) for row in text["data"]]
+    return Frame(trades, json.dumps(texts[0] | {"data": rows}, separators=(",", ":")))
+
+
+def test_first_trades_of_one_frame_whose_newest_is_first_are_in_order(log: Log) -> None:
+    trades = first_trades(Okx, 20)
+
+    async def test() -> None:
+        async with collecting_live(Okx, log) as (venue, collected):
+            venue.emit(newest_first(venue, trades[:10]))
+            venue.flush()
+            await collected.until(lambda: collected.trades() == 10)
+            venue.publish(trades[10:])
+            await collected.until(lambda: collected.trades() == 20)
+
+    asyncio.run(test())
+    check(log, Okx, trades)
+
+
+def test_very_first_trades_that_are_left_out_are_fetched_though_their_minute_was_promised(
+    numbered: type[FakeVenue], log: Log, strategies: Any
+) -> None:
+    early, late = first_trades(numbered, 3), made(numbered.pair(), 20, start=START + 2 * MINUTE, first_id=4)
+
+    async def test() -> None:
+        async with collecting_live(numbered, log) as (venue, collected):
+            await venue.strike(LeaveOut(3))
+            venue.publish(early)
+            venue.clock.reach(START + 2 * MINUTE)
+            await collected.until(lambda: clock(log) >= (START + MINUTE) * MS)
+            venue.publish(late)
+            await collected.until(lambda: collected.trades() == 23)
+
+    asyncio.run(test())
+    check(log, numbered, [*early, *late])
+    first = candles(log, strategies)["1m", (START + MINUTE) * MS]
+    assert not first.incomplete and first.volume == sum(row.size for row in expected(early))

@@ -63,7 +63,9 @@ def test_a_deaf_connection_is_found_out_and_what_it_missed_is_fetched(
 
     async def test() -> None:
         async with collecting_live(kind, log) as (venue, collected):
-            venue.publish(trades[:50])
+            venue.publish(trades[:1])
+            await collected.has(1)
+            venue.publish(trades[1:50])
             await collected.has(50)
             await venue.strike(HalfOpen())
             venue.publish(trades[50:])
@@ -154,10 +156,11 @@ def test_a_trade_of_one_market_confirms_no_other_where_the_venue_confirms_each(l
             await collected.until(lambda: venue.asked("socket") and venue.connections[0].channels)
             venue.connections[0].deaf = False
             venue.publish(trades)
-            await collected.has(3)
+            await collected.until(lambda: collected.waiting() == 3)
             assert collected.is_lost
             venue.publish(short(Okx, 1, "ETH"))
             await collected.until(lambda: not collected.is_lost)
+            await collected.has(3)
 
     asyncio.run(test())
 

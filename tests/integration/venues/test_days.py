@@ -125,7 +125,7 @@ class Renewed(Fault):
 
     async def strike(self, venue: FakeVenue) -> None:
         self.collected.pass_by(23 * 3_600 + 2)
-        await self.collected.until(lambda: not venue.is_watched(BTC))
+        await self.collected.until(lambda: self.collected.reconnects)
         venue.pending.away = self.away
 
 
@@ -136,7 +136,9 @@ def test_under_traffic_a_new_dial_leaves_no_gap_no_repeat_and_no_revision(
 
     async def test() -> None:
         async with collecting_live(Binance, log, start=MIDNIGHT) as (venue, collected):
-            await venue.play(venue.frames(trades), script=[(1_500, Renewed(collected, 50))])
+            venue.publish(trades[:1])
+            await collected.has(1)
+            await venue.play(venue.frames(trades[1:]), script=[(1_499, Renewed(collected, 50))])
             await collected.has(3_000)
             assert len(venue.asked("socket")) == 2
 

@@ -48,8 +48,10 @@ def test_no_more_trades_are_asked_for_than_are_missing(numbered: type[FakeVenue]
 
     async def test() -> None:
         async with collecting_live(numbered, log) as (venue, collected):
+            venue.publish(trades[:1])
+            await collected.has(1)
             before = len(venue.asked("trades"))
-            await venue.play(venue.frames(trades), script=[(70, LeaveOut(5))])
+            await venue.play(venue.frames(trades[1:]), script=[(69, LeaveOut(5))])
             await collected.has(300)
             assert {request.query["limit"] for request in venue.asked("trades")[before:]} == {"5"}
 
@@ -64,8 +66,10 @@ def test_live_rows_do_not_wait_longer_than_they_should_and_the_hole_is_filled_be
 
     async def test() -> None:
         async with collecting_live(numbered, log, gap_wait_s=0.0) as (venue, collected):
+            venue.publish(trades[:1])
+            await collected.has(1)
             await venue.strike(Refuse(("trades",), None, 503))
-            await venue.play(venue.frames(trades), script=[(70, LeaveOut(5))])
+            await venue.play(venue.frames(trades[1:]), script=[(69, LeaveOut(5))])
             await collected.until(lambda: collected.trades() == 194)
             (gap,) = open_gaps(log)
             assert not gap.final and (gap.first_id, gap.last_id) == (71, 76), "76 may share its moment"
@@ -124,8 +128,10 @@ def test_more_than_may_wait_is_fetched_later_and_takes_no_memory(numbered: type[
 
     async def test() -> None:
         async with collecting_live(numbered, log, cache_trades=300) as (venue, collected):
+            venue.publish(trades[:1])
+            await collected.has(1)
             await venue.strike(Refuse(("trades",), None, 503))
-            await venue.play(venue.frames(trades), script=[(50, LeaveOut(1))])
+            await venue.play(venue.frames(trades[1:]), script=[(49, LeaveOut(1))])
             await collected.until(lambda: collected.waiting() == 300)
             venue.rest_faults.clear()
             collected.pass_by(60)
@@ -140,11 +146,14 @@ def test_what_waits_of_one_market_lets_no_other_wait(numbered: type[FakeVenue], 
 
     async def test() -> None:
         async with collecting_live(numbered, log, ["BTC/USDT", ETH]) as (venue, collected):
+            venue.publish([one[0], other[0]])
+            await collected.has(1)
+            await collected.has(1, ETH)
             await venue.strike(Refuse(("trades",), None, 503))
-            venue.publish(one[:50])
+            venue.publish(one[1:50])
             await venue.strike(LeaveOut(1))
             venue.publish(one[50:])
-            venue.publish(other)
+            venue.publish(other[1:])
             await collected.until(lambda: collected.trades(ETH) == 100)
             assert len(rows(log)) == 50
             assert clock(log, ETH) > clock(log)

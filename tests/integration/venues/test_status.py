@@ -61,8 +61,10 @@ def test_a_connection_that_is_refused_again_and_again_is_the_last_error_by_its_s
 def test_what_rest_refuses_is_the_last_error_by_its_market(log: Log) -> None:
     async def test() -> None:
         async with collecting_live(Binance, log) as (venue, collected):
+            venue.publish(TRADES[:1])
+            await collected.has(1)
             await venue.strike(Refuse(("trades",), 1, 503))
-            await venue.play(venue.frames(TRADES), script=[(60, Close(away=5))])
+            await venue.play(venue.frames(TRADES[1:]), script=[(59, Close(away=5))])
             collected.pass_by(60)
             await collected.has(100)
             trouble = status(collected).trouble
@@ -77,8 +79,10 @@ def test_a_deaf_market_is_stale_and_live_again_as_the_journal_has_it(log: Log) -
 
     async def test() -> None:
         async with collecting_live(Binance, log) as (venue, collected):
+            venue.publish(TRADES[:1])
+            await collected.has(1)
             await venue.strike(Refuse(("trades",), 1, 418, retry_after=600))
-            await venue.play(venue.frames(TRADES[:50]), script=[(40, LeaveOut(1))])
+            await venue.play(venue.frames(TRADES[1:50]), script=[(39, LeaveOut(1))])
             await collected.until(lambda: status(collected).trouble)
             assert market(collected).state == "live"
             await venue.strike(HalfOpen())
