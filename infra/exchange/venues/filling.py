@@ -21,6 +21,8 @@ AGAIN_S = 0.25
 """Before a venue is asked again for what it should have; then twice as long."""
 LEFT_OUT_S = 10.0
 """Before it is asked again for what came behind a trade that could not be let in."""
+NO_TIME_S = 5.0
+"""So long a market's first trades wait for the venue's time; then it begins with them."""
 FAILED_S, FAILED_S_MAX = 0.5, 60.0
 BURST = 1 / 6
 """Of the pages of a minute, how many may be asked for at once."""
@@ -174,6 +176,9 @@ class Filler:
     def _since(self, flow: Flow) -> int | None:
         """Before its first trade: up to when (ns) nothing of a market is asked for; None: later."""
         began = flow.began(self._skew())
+        if began is None and isinstance(flow.sequence, TradeSequence):
+            first = flow.sequence.first_of(int((self._now() - NO_TIME_S) * 1e9))
+            began = first and first.time
         if began is None:
             flow.ask_at = self._now() + AGAIN_S
             return None

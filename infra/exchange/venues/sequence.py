@@ -88,6 +88,11 @@ class TradeSequence:
         """The id that comes next; `NO_ID` before the first."""
         return self._next
 
+    def first_of(self, seen: int) -> Trade | None:
+        """The first of the trades that wait since `seen` (ns) or longer."""
+        waiting = [trade for trade, came in self._waiting.values() if came <= seen]
+        return min(waiting, key=lambda trade: trade.time, default=None)
+
     @property
     def holds(self) -> bool:
         """Whether something is missing that is waited for."""

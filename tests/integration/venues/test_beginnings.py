@@ -196,3 +196,22 @@ def test_very_first_trades_that_are_left_out_are_fetched_though_their_minute_was
     check(log, numbered, [*early, *late])
     first = candles(log, strategies)["1m", (START + MINUTE) * MS]
     assert not first.incomplete and first.volume == sum(row.size for row in expected(early))
+
+
+def test_a_market_begins_though_the_venue_does_not_say_what_time_it_is(
+    kind: type[FakeVenue], log: Log
+) -> None:
+    trades = first_trades(kind, 60)
+
+    async def test() -> None:
+        async with kind() as venue:
+            await venue.strike(Refuse(("time",), None, 503))
+            async with collecting(log, at(venue, START)) as collected:
+                await venue.watched(kind.pair())
+                venue.publish(trades)
+                await collected.until(lambda: collected.waiting() == 60 or collected.trades() == 60)
+                collected.pass_by(6)
+                await collected.has(60)
+
+    asyncio.run(test())
+    assert without_origin(rows(log)) == expected(trades) and not gaps(log).known
