@@ -22,6 +22,8 @@ import httpx
 
 ROOT = Path(__file__).resolve().parents[1]
 COMMAND = Path(sys.executable).parent / "tcpdashboard"
+ABSENT = ROOT / "tests" / "absent"
+"""Modules in the way of those that only tests need: a command without them starts as it does elsewhere."""
 PATIENCE_S = 90.0
 LOOK_S = 0.05
 SHOWN = 3_000
@@ -35,7 +37,8 @@ atexit.register(shutil.rmtree, KERNELS, ignore_errors=True)
 def environment(home: Path, settings: Mapping[str, str] | None = None) -> dict[str, str]:
     """That of a command of ours in a home; nothing that whoever runs the tests has set is seen."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("TCPD_")}
-    return {**clean, "TCPD_KERNELS": str(KERNELS), **(settings or {}), "TCPD_HOME": str(home)}
+    ours = {"TCPD_KERNELS": str(KERNELS), "PYTHONPATH": str(ABSENT)}
+    return {**clean, **ours, **(settings or {}), "TCPD_HOME": str(home)}
 
 
 def run(
