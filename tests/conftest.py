@@ -40,6 +40,12 @@ def pytest_configure() -> None:
     logging.getLogger("streams.agents.app").addHandler(handler)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Short ones last: a long file that is begun last would leave one of two processes without work."""
+    short = Path(__file__).with_name("unit")
+    items.sort(key=lambda item: short in item.path.parents)
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of recorded market data beside the checkout."""
