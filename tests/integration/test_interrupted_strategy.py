@@ -28,21 +28,35 @@ PATIENT = ("if True:", "")
 SWALLOWS = ("try:", "except BaseException: pass")
 
 
-@pytest.fixture
-def stepped(cli: CommandLine, tmp_path: Path) -> CommandLine:
-    """A bot that has stepped through some candles, and waits at the next step."""
-    write(cli, tmp_path, PATIENT)
-    (tmp_path / "go").touch()
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of the strategy, which looks there whether it may go on."""
+    return tmp_path_factory.mktemp("slow")
+
+
+@pytest.fixture(scope="module")
+def begun(folder: Path) -> CommandLine:
+    """A bot that has stepped through some candles. It is only copied."""
+    cli = CommandLine(folder / "home")
+    write(cli, folder, PATIENT)
+    (folder / "go").touch()
     cli.out("markets", "add", *MARKET, *SPECIFIED)
     cli.out(*CREATE, "slow", "--start")
     rows = trades(4)
-    write_csv(tmp_path / "1.csv", rows[:24])
-    write_csv(tmp_path / "2.csv", rows[24:])
-    cli.out("import", tmp_path / "1.csv", *MARKET)
+    write_csv(folder / "1.csv", rows[:24])
+    write_csv(folder / "2.csv", rows[24:])
+    cli.out("import", folder / "1.csv", *MARKET)
     assert cli.line("verify")["equal"] is True
-    (tmp_path / "go").unlink()
-    (tmp_path / "stepping").unlink()
     return cli
+
+
+@pytest.fixture
+def stepped(begun: CommandLine, folder: Path, tmp_path: Path) -> CommandLine:
+    """The same bot, which waits at the next step."""
+    write(begun, folder, PATIENT)
+    for name in ("go", "stepping"):
+        (folder / name).unlink(missing_ok=True)
+    return begun.copy(tmp_path / "home")
 
 
 def write(cli: CommandLine, folder: Path, form: tuple[str, str]) -> None:
@@ -55,38 +69,38 @@ def wait_for_step(program: Program, folder: Path) -> None:
     program.until((folder / "stepping").exists, "its first step")
 
 
-def test_ctrl_c_in_a_slow_step_ends_verify_at_once(stepped: CommandLine, tmp_path: Path) -> None:
+def test_ctrl_c_in_a_slow_step_ends_verify_at_once(stepped: CommandLine, folder: Path) -> None:
     with stepped.start("verify") as program:
-        wait_for_step(program, tmp_path)
+        wait_for_step(program, folder)
         program.send(signal.SIGINT)
         assert program.wait() == 130, program.words()
 
 
-def test_ctrl_c_that_a_strategy_swallows_ends_verify(stepped: CommandLine, tmp_path: Path) -> None:
-    write(stepped, tmp_path, SWALLOWS)
-    (tmp_path / "go").touch()
-    stepped.out("import", tmp_path / "1.csv", *MARKET)  # halts the bot: its code is another
+def test_ctrl_c_that_a_strategy_swallows_ends_verify(stepped: CommandLine, folder: Path) -> None:
+    write(stepped, folder, SWALLOWS)
+    (folder / "go").touch()
+    stepped.out("import", folder / "1.csv", *MARKET)  # halts the bot: its code is another
     stepped.out("bots", "start", 1)
-    stepped.out("import", tmp_path / "2.csv", *MARKET)
-    (tmp_path / "go").unlink()
-    (tmp_path / "stepping").unlink()
-    write(stepped, tmp_path, PATIENT)
+    stepped.out("import", folder / "2.csv", *MARKET)
+    (folder / "go").unlink()
+    (folder / "stepping").unlink()
+    write(stepped, folder, PATIENT)
     with stepped.start("verify") as program:
-        wait_for_step(program, tmp_path)
+        wait_for_step(program, folder)
         program.send(signal.SIGINT)
         assert program.wait() == 130, program.words()
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_a_worker_that_is_ended_in_a_slow_step_halts_no_bot(
-    stepped: CommandLine, tmp_path: Path, how: signal.Signals
+    stepped: CommandLine, folder: Path, how: signal.Signals
 ) -> None:
-    with stepped.start("import", tmp_path / "2.csv", *MARKET) as program:
-        wait_for_step(program, tmp_path)
+    with stepped.start("import", folder / "2.csv", *MARKET) as program:
+        wait_for_step(program, folder)
         program.send(how)
-        (tmp_path / "go").touch()
+        (folder / "go").touch()
         assert program.wait() in (0, 130), program.words()
-    stepped.out("import", tmp_path / "2.csv", *MARKET)
+    stepped.out("import", folder / "2.csv", *MARKET)
     assert stepped.line("bots", "show", 1)["status"] == "running"
     assert stepped.line("verify")["equal"] is True
 

@@ -16,7 +16,7 @@ import tempfile
 import textwrap
 import traceback
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -170,14 +170,14 @@ class Unchecked(World):
         """Nothing is asked."""
 
 
-def lived(strategies: Strategies, kind: type[World] = World) -> list[World]:
-    worlds = [kind(seed, strategies, Counter()) for seed in range(WORLDS)]
-    for world in worlds:
+def lived(strategies: Strategies, kind: type[World] = World) -> Iterator[World]:
+    for seed in range(WORLDS):
+        world = kind(seed, strategies, Counter())
         world.live()
-    return worlds
+        yield world
 
 
-def differing(worlds: Sequence[World], strategies: Strategies) -> str:
+def differing(worlds: Iterable[World], strategies: Strategies) -> str:
     """The first difference of these worlds, or that there is none."""
     from tests.parity import compared
 
@@ -261,7 +261,7 @@ def apart(work: Callable[[], str]) -> str:
 def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         strategies = load_strategies(Path(folder))
-        worlds = lived(strategies)
+        worlds = list(lived(strategies))
         told = {
             f"backtest: {one.what}": apart(lambda one=one: mutate_backtest(one, worlds, strategies))
             for one in BACKTEST

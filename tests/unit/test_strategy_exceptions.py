@@ -11,6 +11,7 @@ from projections.strategies import StrategyParameterError
 from projections.strategies.code import CompiledCode, History, StrategyRunError
 from streams.events import BotChanged, Candle, DeadLetter
 from tests.journal import batch, create, fold, of, records, spot
+from tests.programs import KERNELS
 
 BTC = spot()
 RAISED = {
@@ -65,7 +66,7 @@ class Failing(BaseStrategy):
 def load(tmp_path: Path, text: str) -> Strategies:
     file = tmp_path / "failing.py"
     file.write_text(HEAD + text, encoding="utf-8")
-    return load_strategies(tmp_path / "kernels", [file])
+    return load_strategies(KERNELS, [file])
 
 
 def line_of(text: str, part: str) -> int:

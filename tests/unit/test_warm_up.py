@@ -10,6 +10,7 @@ from infra.strategies.registry import Strategies, load_strategies
 from projections.fold import warm
 from streams.events import BotChanged, DeadLetter, ReconfigureBot, Signal, StartBot
 from tests.journal import MINUTE, START, create, of, spot
+from tests.programs import KERNELS
 from tests.warming import Live, candles_in, last_end
 
 BTC = spot()
@@ -211,7 +212,7 @@ def test_a_repeated_command_changes_nothing(live: Live) -> None:
 
 def test_a_strategy_that_fails_while_it_warms_is_halted(tmp_path: Path) -> None:
     (tmp_path / "fragile.py").write_text(FRAGILE)
-    live = Live(BTC, load_strategies(tmp_path / "kernels", [tmp_path / "fragile.py"]))
+    live = Live(BTC, load_strategies(KERNELS, [tmp_path / "fragile.py"]))
     live.trade(RISING)
     bars = live.bars("1m", 6, "w")
     asked = command(live, bars, strategy="fragile", params={})
@@ -230,7 +231,7 @@ def test_parameters_that_are_refused_halt_as_they_do_without_candles(live: Live)
 
 def test_a_strategy_on_frames_warms_on_its_window(tmp_path: Path) -> None:
     (tmp_path / "frames.py").write_text(FRAMES)
-    live = Live(BTC, load_strategies(tmp_path / "kernels", [tmp_path / "frames.py"]))
+    live = Live(BTC, load_strategies(KERNELS, [tmp_path / "frames.py"]))
     code = live.strategies.latest("frames")
     assert code.need({}) == 4
     live.give(create(BTC, 1, strategy="frames", params={}, code_hash=code.code_hash))
