@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass, field
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from infra.exchange.venues.breaks import Asked
-from infra.exchange.venues.overlap import ASKED_AGAIN, LOOK_NS, SETTLE_NS, OverlapSequence
+from infra.exchange.venues.overlap import ASKED_AGAIN, OverlapSequence
+from infra.exchange.venues.pages import LOOK_NS, SETTLE_NS, Asked
 from infra.exchange.venues.sequence import MS_NS, Part, Trade
 from streams.events import Gap, GapFilled
 from streams.gaps import Gaps
@@ -90,6 +90,8 @@ class World:
         self.of, self.journal = made(gap_wait), Journal()
         self.asked: Asked | None = None
         self.left_out: set[int] = set()
+        self.unfit: set[int] = set()
+        """Those that cannot be let in: a doubt of the connection, and of size 0 on a page."""
         self.page: set[int] = set()
         self.shown: set[int] = set()
         """Ids that stood on a page to whose end the collector lived."""
@@ -99,7 +101,10 @@ class World:
 
     def live(self, count: int) -> None:
         for _ in range(count):
-            self.of.arrive(trade(self.next), self.now)
+            if self.next in self.unfit:
+                self.of.doubt()
+            else:
+                self.of.arrive(trade(self.next), self.now)
             self.next += 1
 
     def cut(self, count: int) -> None:
@@ -112,7 +117,8 @@ class World:
         self.at_hand = self.newest()
 
     def newest(self) -> list[Trade]:
-        return [trade(n) for n in range(max(FIRST, self.next - PAGE), self.next)]
+        shown = range(max(FIRST, self.next - PAGE), self.next)
+        return [Trade(uuid(n), 0, 0, 0, 0) if n in self.unfit else trade(n) for n in shown]
 
     def answer(self, *, is_late: bool = False) -> None:
         """The venue looks when it is asked, or only when it answers."""
@@ -139,6 +145,9 @@ class World:
             case "left out":
                 self.left_out |= set(range(self.next, self.next + count))
                 self.next += count
+            case "unfit":
+                self.unfit |= {self.next}
+                self.live(1)
             case "repeat":
                 for of in self.journal.order[-count:]:
                     self.of.arrive(of, self.now)
@@ -169,12 +178,16 @@ class World:
 
 
 steps = st.sampled_from(
-    ["live", "live", "live", "cut", "left out", "repeat", "ask", "answer", "wait", "kill"]
+    ["live", "live", "live", "cut", "left out", "unfit", "repeat", "ask", "answer", "wait", "kill"]
 )
 events = st.lists(st.tuples(steps, st.integers(1, 20)), max_size=40)
 
 
 @given(events, st.sampled_from([0, SECOND, HOUR]))
+@example([("ask", 1), ("unfit", 1), ("answer", 2)], 0)
+@example([("cut", 1), ("live", 1), ("cut", 11), ("unfit", 1), ("answer", 1)], 0)
+@example([("live", 9), ("cut", 1), ("live", 1), ("unfit", 1)], 0)
+@example([("live", 3), ("left out", 1), ("live", 1), ("unfit", 1), ("live", 1), ("answer", 1)], 0)
 def test_every_trade_is_written_once_or_lies_in_a_gap_from_the_last_known_trade_to_the_next(
     what: list[tuple[str, int]], gap_wait: int
 ) -> None:
@@ -190,9 +203,12 @@ def test_every_trade_is_written_once_or_lies_in_a_gap_from_the_last_known_trade_
     assert all(gap.final for gap in gaps)
     missing = set(range(FIRST, world.next)) - set(written)
     unseen = {n for n in missing if not any(gap.start < trade(n).time <= gap.end for gap in gaps)}
+    unseen -= {n for n in world.unfit if {n + 1, n + 2} & world.left_out}  # in the millisecond of one
     assert unseen <= world.left_out, "only what was left out of a connection can be missing without a word"
     assert not {uuid(n) for n in unseen} & world.shown, "and only what no page has shown"
     for gap in world.journal.final:
+        if not any(known.start <= gap.start and gap.end <= known.end for known in gaps):
+            continue  # narrowed since, by what was left out of a connection too
         inside = {trade(n).time for n in written if gap.start < trade(n).time <= gap.end}
         assert inside <= {gap.start + 1, gap.end}
 
@@ -359,7 +375,7 @@ def test_a_hole_longer_than_the_horizon_and_that_of_a_start_are_waited_for() -> 
     assert of.due(100 * HOUR) == []
     again = journal.again(0)
     again.arrive(trade(FIRST + 1), 0)
-    assert again.due(100 * HOUR) == [] and again.starting
+    assert again.due(100 * HOUR) == [] and again.holds
 
 
 def test_after_a_start_the_gaps_of_the_journal_are_filled_and_nothing_comes_twice() -> None:
@@ -373,7 +389,7 @@ def test_after_a_start_the_gaps_of_the_journal_are_filled_and_nothing_comes_twic
     again.answered(page(FIRST, FIRST + 10), again.asked(), 0)
     journal.write(again.due(0))
     assert sorted(numbers(journal.order)) == list(range(FIRST, FIRST + 10))
-    assert not journal.gaps.open and not again.starting
+    assert not journal.gaps.open and not again.doubtful
 
 
 def test_what_is_older_than_may_be_fetched_is_a_final_gap() -> None:
@@ -386,3 +402,72 @@ def test_what_is_older_than_may_be_fetched_is_a_final_gap() -> None:
     assert numbers(journal.order)[3:] == list(range(FIRST + 11, FIRST + 19))
     (gap,) = journal.gaps.open
     assert gap.final and (gap.start, gap.end) == (trade(FIRST + 2).time - 1, trade(FIRST + 11).time)
+
+
+def stopped_over_a_gap() -> tuple[OverlapSequence, Journal]:
+    """A start, where the journal has a gap of three trades that nobody was asked for."""
+    of, journal = begun(gap_wait=0)
+    of.doubt()
+    for n in (FIRST + 6, FIRST + 7):
+        of.arrive(trade(n), 0)
+    journal.write(of.due(0))
+    return journal.again(0), journal
+
+
+def test_a_row_that_cannot_be_let_in_of_a_gap_of_the_journal_is_a_final_gap_between_its_neighbours() -> None:
+    again, journal = stopped_over_a_gap()
+    shown = page(FIRST, FIRST + 8)
+    shown[4] = Trade(uuid(FIRST + 4), 0, 0, 0, 0)
+    again.answered(shown, again.asked(), 0)
+    journal.write(again.due(0))
+    assert sorted(numbers(journal.order)) == [n for n in range(FIRST, FIRST + 8) if n != FIRST + 4]
+    (gap,) = journal.gaps.open
+    assert gap.final and (gap.start, gap.end) == (trade(FIRST + 3).time - 1, trade(FIRST + 5).time)
+
+
+def test_a_gap_of_the_journal_is_not_closed_by_a_page_that_is_older_than_what_is_behind_it() -> None:
+    again, journal = stopped_over_a_gap()
+    assert again.answered(page(FIRST, FIRST + 5), again.asked(), 0) == 1
+    journal.write(again.due(0))
+    assert [gap.final for gap in journal.gaps.open] == [False] and again.wants(0)
+    assert again.answered(page(FIRST, FIRST + 8), again.asked(), 0) == 0
+    journal.write(again.due(0))
+    assert sorted(numbers(journal.order)) == list(range(FIRST, FIRST + 8)) and not journal.gaps.open
+
+
+def test_of_a_gap_of_the_journal_that_a_page_does_not_reach_back_to_its_oldest_millisecond_is_fetched() -> (
+    None
+):
+    again, journal = stopped_over_a_gap()
+    again.answered(page(FIRST + 4, FIRST + 8), again.asked(), 0)
+    journal.write(again.due(0))
+    assert numbers(journal.fetched) == [FIRST + 4, FIRST + 5]
+    (gap,) = journal.gaps.open
+    assert gap.final and (gap.start, gap.end) == (trade(FIRST + 2).time - 1, trade(FIRST + 4).time)
+
+
+def test_nothing_of_a_new_market_goes_on_before_a_page_has_said_what_was_missed_before_its_first_trade() -> (
+    None
+):
+    of, journal = made(0), Journal()
+    of.is_open = True
+    of.doubt()
+    of.begin(trade(FIRST + 1).time)
+    of.arrive(trade(FIRST + 5), 0)
+    assert of.due(100 * HOUR) == [], "a trade of before a market's first would be in no candle"
+    of.answered(page(FIRST, FIRST + 6), of.asked(), 0)
+    journal.write(of.due(0))
+    assert numbers(journal.order) == [FIRST + n for n in (2, 3, 4, 5)]
+
+
+def test_what_was_left_out_before_a_trade_that_did_not_go_out_yet_stands_before_it() -> None:
+    of, journal = begun()
+    of.arrive(trade(FIRST + 4), 0)
+    of.answered(page(FIRST, FIRST + 5), of.asked(), 0)
+    journal.write(of.due(0))
+    assert numbers(journal.order)[3:] == [FIRST + 4], "the connection may be about to send what is before it"
+    of.arrive(trade(FIRST + 6), 0)
+    of.answered(page(FIRST, FIRST + 7), of.asked(), 0)
+    of.arrive(trade(FIRST + 8), SETTLE_NS)
+    journal.write(of.due(SETTLE_NS))
+    assert numbers(journal.order)[4:] == [FIRST + n for n in (3, 5, 6, 8)]

@@ -1,53 +1,62 @@
-"""What `overlap` reckons with: a page of a venue's newest trades, and a break, a place between two trades
-behind one another where others may be missing."""
+"""A place between two trades behind one another where others may be missing. Pure."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import NamedTuple
 
 from infra.exchange.venues.sequence import FOREVER, Part, Trade, ms_before
 from streams.events import Gap, GapFilled
 from streams.gaps import KnownGap
 
 
-class Asked(NamedTuple):
-    """Which doubt and which trade were the newest when a page was asked for."""
-
-    doubts: int
-    rank: int
-
-
-class Page(NamedTuple):
-    """The newest trades, each with its key, in the venue's order; `at` in ns of the caller's clock."""
-
-    trades: list[tuple[int, Trade]]
-    asked: Asked
-    at: int
-
-
 @dataclass(eq=False)
 class Break:
     """Trades may be missing in (start, end] ns, behind that of `rank` and before that of rank `behind`."""
 
-    since: int
-    number: int
-    """Of the first and the newest doubt that it stands for."""
+    doubt: int
+    """The newest that it stands for; 0: it is a gap of the journal, whose neighbours are known by time."""
     start: int
-    rank: int
+    rank: int = 0
     behind: int = FOREVER
     end: int = 0
     until: int = FOREVER
     """What is behind it waits until then."""
-    vain: int = 0
-    """How often the page was older than what is behind it."""
-    seen: int = -1
-    """Of the doubt up to which a page has, behind the last trade, only what cannot be let in."""
+    is_told: bool = False
+    """The journal has its gap."""
+    awaits_next: bool = False
+    """Only what cannot be let in is missing: the next trade tells when that was."""
     found: list[Trade | None] | None = None
-    """What there is of it in the end. A None stands for what cannot be had, and one of size 0 is too old to
-    be taken."""
-    told: bool = False
-    """Whether the journal has its gap."""
+    """What there is of it in the end, in order. A None stands for what cannot be had, and one of size 0 is
+    too old to be taken."""
+    fetched: list[Trade] = field(default_factory=list[Trade])
+    """Those of them that the journal has not."""
+
+    @property
+    def is_last(self) -> bool:
+        """Whether no trade came behind it yet."""
+        return self.behind == FOREVER and self.found is None
+
+    def was_over_at(self, doubt: int) -> bool:
+        """Whether nothing more of it was missed behind this doubt."""
+        return self.doubt <= doubt
+
+    def window(self, ranks: Sequence[int | None], page: Sequence[Trade]) -> tuple[int, int | None]:
+        """Where in a page it begins and stops; 0 and None where the page has no trade before and none behind
+        it. `ranks`: those of the page, None where one is not known."""
+        known = [(n, rank) for n, rank in enumerate(ranks) if rank is not None]
+        if not self.doubt:
+            before = [n for n, trade in enumerate(page) if 0 < trade.time <= self.start]
+            behind = [n for n, trade in enumerate(page) if trade.time > self.end]
+        else:
+            before = [n for n, rank in known if rank <= self.rank]
+            behind = [n for n, rank in known if rank >= self.behind]
+        first = before[-1] + 1 if before else 0
+        return first, next((n for n in behind if n >= first), None)
+
+    def closes_at(self, rank: int, time: int, until: int) -> None:
+        """A trade came behind it."""
+        self.behind, self.end, self.until = rank, max(time, self.start + 1), until
+        self.awaits_next = False
 
     def gap(self, key: str) -> Gap:
         return Gap(market=key, start=self.start, end=self.end, reason="trades may be missing")
@@ -75,35 +84,15 @@ class Break:
 
     def parts(self, key: str, too_old: str) -> Iterator[Part]:
         """What goes into the journal at its end; nothing where nothing was missing."""
-        if self.found and not self.told:
+        is_gap = self.start < self.end
+        if is_gap and self.found and not self.is_told:
             yield Part((self.gap(key),))
-        if self.start < self.end and (self.found or self.told):
-            fetched = [trade for trade in self.found or () if trade is not None and trade.size]
-            yield Part(tuple(self.ends(key, too_old)), fetched=fetched)
-
-
-def unknown_runs(
-    page: Page, ranks: Sequence[int | None]
-) -> Iterator[tuple[list[tuple[int, Trade]], tuple[int, Trade] | None, tuple[int, Trade] | None]]:
-    """Runs of trades of a page that have no rank, with those next to them, by their ranks. One that cannot be
-    let in counts between others alone."""
-    run: list[tuple[int, Trade]] = []
-    last: tuple[int, Trade] | None = None
-    for rank, (key, trade) in zip(ranks, page.trades, strict=True):
-        if rank is None:
-            run += [(key, trade)] if run or trade.size or last is not None else []
-            continue
-        if run:
-            yield run, last, (rank, trade)
-        run, last = [], (rank, trade)
-    while run and not run[-1][1].size:
-        run = run[:-1]
-    if run:
-        yield run, last, None
+        if self.fetched or (is_gap and (self.found or self.is_told)):
+            yield Part(tuple(self.ends(key, too_old)) if is_gap else (), fetched=self.fetched)
 
 
 def of_journal(gap: KnownGap, known: Iterable[int]) -> Iterator[Break]:
     """A gap of the journal, parted at the times of trades in it that are known."""
     edges = [gap.start, *sorted({time for time in known if gap.start < time < gap.end}), gap.end]
     for start, end in pairwise(edges):
-        yield Break(0, 0, start, 0, 0, end, told=True)
+        yield Break(0, start, behind=0, end=end, is_told=True)
