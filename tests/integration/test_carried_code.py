@@ -26,24 +26,34 @@ def next(pos):
 """
 
 
-@pytest.fixture
-def traded(cli: CommandLine, tmp_path: Path) -> CommandLine:
-    """A bot whose strategy stands on two files of its author's, behind an hour of trades."""
-    (tmp_path / "deep").mkdir()
+def at(folder: Path) -> CommandLine:
+    settings = {"TCPD_STRATEGIES": str(folder / "flip.py"), "TCPD_KERNELS": str(folder / "kernels")}
+    return CommandLine(folder / "home", settings)
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a bot whose strategy stands on two files of its author's, behind an hour of trades. It is
+    only copied."""
+    folder = tmp_path_factory.mktemp("first")
+    (folder / "deep").mkdir()
     for path, text in {"flip.py": FLIP, "levels.py": LEVELS, "deep/constants.py": "HIGH = 1.0\n"}.items():
-        (tmp_path / path).write_text(text, encoding="utf-8")
-    cli.settings = {
-        **cli.settings,
-        "TCPD_STRATEGIES": str(tmp_path / "flip.py"),
-        "TCPD_KERNELS": str(tmp_path / "kernels"),
-    }
+        (folder / path).write_text(text, encoding="utf-8")
     rows = trades(20)
-    write_csv(tmp_path / "1.csv", rows[:180])
-    write_csv(tmp_path / "2.csv", rows[180:])
+    write_csv(folder / "1.csv", rows[:180])
+    write_csv(folder / "2.csv", rows[180:])
+    cli = at(folder)
     cli.out("markets", "add", *MARKET, *SPECIFIED)
     cli.out(*CREATE, "flip", "--short", "--start")
-    cli.out("import", tmp_path / "1.csv", *MARKET)
-    return cli
+    cli.out("import", folder / "1.csv", *MARKET)
+    return folder
+
+
+@pytest.fixture
+def traded(first: Path, tmp_path: Path) -> CommandLine:
+    """The same, to be changed."""
+    shutil.copytree(first, tmp_path, dirs_exist_ok=True)
+    return at(tmp_path)
 
 
 def lose_caches(folder: Path) -> None:
