@@ -23,6 +23,8 @@ class Break:
     """What is behind it waits until then."""
     is_told: bool = False
     """The journal has its gap."""
+    known: int = 0
+    """When the newest trade was of those that were known before it, ns."""
     awaits_next: bool = False
     """Only what cannot be let in is missing: the next trade tells when that was."""
     found: list[Trade | None] | None = None

@@ -147,7 +147,8 @@ class OverlapSequence:
         if (last := self._last) is not None:
             last.doubt, last.awaits_next = self.doubts, False
         else:
-            self._queue.append(Break(self.doubts, self._start, self._rank))
+            known = max(self._known.times, default=0)
+            self._queue.append(Break(self.doubts, self._start, self._rank, known=known))
 
     def arrive(self, trade: Trade, now: int) -> None:
         """A trade came live."""
@@ -279,7 +280,11 @@ class OverlapSequence:
 
     def _close(self, hole: Break, page: Page, *, has_settled: bool) -> None:
         """What a page tells of a break."""
-        sight = page.of(hole, self._ranks(page))
+        ranks = self._ranks(page)
+        sight, lags = page.of(hole, ranks), page.lags(hole, ranks)
+        if lags and hole.behind > page.asked.rank:
+            hole.awaits_next = hole.is_last
+            return
         was_over = hole.was_over_at(page.asked.doubt)
         is_whole = sight.reaches_on or (was_over and not sight.ends_unfit)
         if not has_settled and (not is_whole or (hole.is_last and sight.missing)):
@@ -299,7 +304,8 @@ class OverlapSequence:
             hole.end = max(newest, hole.start + 1)
             self._start, self._before = ms_before(newest), None
         is_nothing = hole.is_last and not sight.missing
-        hole.found, hole.fetched = ([] if is_nothing else sight.found), sight.fetched
+        hole.found = [] if is_nothing else [*sight.found, *([None] if lags else [])]
+        hole.fetched = sight.fetched
 
     def _begin_behind(self, hole: Break, sight: Sight) -> None:
         """The beginning of a break is found: the rest begins behind its last trade."""
@@ -310,7 +316,7 @@ class OverlapSequence:
         done = replace(hole, behind=0, end=end, found=sight.found, fetched=sight.fetched)
         where = self.open if hole in self.open else self._queue
         where.insert(where.index(hole), done)
-        hole.start = ms_before(last.time)
+        hole.start, hole.known = ms_before(last.time), last.time
         hole.end = max(hole.end, hole.start + 1)
         if hole.is_last:
             self._start, self._before = hole.start, None

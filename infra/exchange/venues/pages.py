@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from infra.exchange.venues.breaks import Break
-from infra.exchange.venues.sequence import FOREVER, MS_NS, Trade
+from infra.exchange.venues.sequence import FOREVER, MS_NS, Trade, ms_before
 
 SETTLE_NS = 300 * MS_NS
 """What a page has, and the connection has not sent when it sent nothing as old for so long, was left out."""
@@ -106,7 +106,8 @@ class Page:
         if sight.reaches_on or not hole.was_over_at(self.asked.doubt):
             return False
         lacks_next = hole.behind <= self.asked.rank and self.newest <= hole.end
-        return lacks_next or (self.newest <= hole.start and not sight.reaches_back)
+        lacks_last = self.newest <= (hole.start if not sight.reaches_back else ms_before(hole.known))
+        return lacks_next or lacks_last
 
     def left_out(
         self, ranks: Sequence[int | None]
