@@ -34,7 +34,7 @@ from infra.process.errors import named
 from infra.process.spans import span
 from streams.events import BACKFILL, MINUTE_NS, Market
 from streams.journal import Reached
-from streams.ticks import Ticks, wide_ids
+from streams.ticks import NO_ID, Ticks, wide_ids
 
 if TYPE_CHECKING:
     import aiohttp
@@ -133,7 +133,7 @@ class VenueProvider(DataProvider):
                 reached=known.id,
                 reached_time=known.anew or known.time,
                 anew=bool(known.anew),
-                gaps=known.gaps,
+                gaps=[gap for gap in known.gaps if gap.final or known.id != NO_ID],  # others are found again
                 too_old=too_old,
             )
         return Flow(market, sequence, now, promised=known.time, latest=self._latest)
