@@ -38,6 +38,11 @@ class Break:
         """Whether no trade came behind it yet."""
         return self.behind == FOREVER and self.found is None
 
+    @property
+    def has_before(self) -> bool:
+        """Whether a trade before it is known, which pages have once they do not lag."""
+        return self.known > 0 or not self.doubt
+
     def was_over_at(self, doubt: int) -> bool:
         """Whether nothing more of it was missed behind this doubt."""
         return self.doubt <= doubt

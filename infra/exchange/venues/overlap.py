@@ -282,7 +282,7 @@ class OverlapSequence:
         """What a page tells of a break."""
         ranks = self._ranks(page)
         sight, lags = page.of(hole, ranks), page.lags(hole, ranks)
-        if lags and hole.behind > page.asked.rank:
+        if lags and hole.behind > page.asked.rank and hole.has_before:
             hole.awaits_next = hole.is_last
             return
         was_over = hole.was_over_at(page.asked.doubt)
