@@ -156,6 +156,8 @@ class Filler:
             raise
         except Exception as error:  # noqa: BLE001 - whatever a venue answers, it is asked again
             self._failed(f"asking for trades of {flow.market.symbol} failed: {named(error)}")
+            if isinstance(sequence, TradeSequence) and sequence.next_id == NO_ID and flow.is_whole:
+                self._begin_unanswered(flow, sequence)
             self._put_off(flow, error)
         flow.asked = self._now()
         self._changed(flow)
@@ -251,14 +253,20 @@ class Filler:
         if known:
             begin = self._begin_anew if sequence.begins_anew else self._begin_since
             await begin(flow, sequence, page, since)
-        elif sequence.holds:
-            if flow.empty_pages < ASKED_AGAIN:
-                flow.empty_pages += 1
-                flow.ask_at = self._now() + AGAIN_S * 2 ** (flow.empty_pages - 1)
-                return
-            sequence.begin_with_what_came()
+        elif not self._begin_unanswered(flow, sequence):
+            return
         if doubts == sequence.doubts and flow.market is market:
             sequence.trust()
+
+    def _begin_unanswered(self, flow: Flow, sequence: TradeSequence) -> bool:
+        """Returns whether nothing waits for an answer: after so many in vain what came is what there is."""
+        if sequence.holds and flow.unanswered < ASKED_AGAIN:
+            flow.unanswered += 1
+            flow.ask_at = self._now() + AGAIN_S * 2 ** (flow.unanswered - 1)
+            return False
+        if sequence.holds:
+            sequence.begin_with_what_came()
+        return True
 
     async def _begin_since(self, flow: Flow, sequence: TradeSequence, page: list[Trade], since: int) -> None:
         """With the first trade later than `since` (ns); `page` is the newest."""

@@ -69,8 +69,8 @@ class Flow:
         """Trades that are finer than the specification, and what came behind them; None for a doubt."""
         self._too_fine: Mapping[str, Any] | None = None
         """One of a page."""
-        self.empty_pages = 0
-        """How often the venue had no trade at all, where the first has come."""
+        self.unanswered = 0
+        """How often the venue had no trade, or failed to answer, where the first has come."""
         self.asked = now
         """When the venue was asked last for what may have come behind the newest trade."""
         self.ask_at = now
@@ -83,6 +83,8 @@ class Flow:
         """How often the venue answered without a trade where it has some."""
         self._opened_at: int | None = None
         """When it was subscribed to first, ns of the time of day here."""
+        self._doubts_before = 0
+        """Of those before that."""
         self.denied = ""
         """Why the venue does not let it be collected now; it is tried again."""
         self.denials = 0
@@ -120,9 +122,15 @@ class Flow:
     def opened(self, wall_ns: int) -> None:
         """It is subscribed to, and all that comes from now on is its own."""
         if self._opened_at is None:
-            self._opened_at = wall_ns
+            self._opened_at, self._doubts_before = wall_ns, self.sequence.doubts
         if isinstance(self.sequence, OverlapSequence):
             self.sequence.is_open = True
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all trades came that the journal is to have: it promises none yet, and since the market was
+        subscribed to nothing was missed."""
+        return not self._reached and self.sequence.doubts == self._doubts_before
 
     def began(self, skew: int | None) -> int | None:
         """Before its first trade: up to when (ns of the venue) nothing is asked for, whatever was promised

@@ -21,7 +21,7 @@ from tests.venues.collected import (
     without_origin,
 )
 from tests.venues.fake import FakeVenue
-from tests.venues.faults import Altered, Cut, LeaveOut, Refuse, Swap
+from tests.venues.faults import Altered, Cut, Heal, LeaveOut, Refuse, Swap
 from tests.venues.okx import CHANNELS, Okx
 from tests.venues.trades import Frame, Trade, made
 
@@ -149,6 +149,54 @@ def test_first_trades_that_swap_are_in_order(numbered: type[FakeVenue], log: Log
                 venue.publish(trades[:10])
                 await collected.until(lambda: collected.trades() == 10)
                 venue.publish(trades[10:])
+                await collected.until(lambda: collected.trades() == 20)
+
+    asyncio.run(test())
+    check(log, numbered, trades)
+
+
+def test_a_market_begins_with_what_came_where_the_venue_fails_to_say_where(
+    kind: type[FakeVenue], log: Log
+) -> None:
+    trades = first_trades(kind, 20, first_id=6)
+
+    async def test() -> None:
+        async with kind() as venue:
+            await venue.strike(Refuse(("trades",), None, 503))
+            async with collecting(log, at(venue)) as collected:
+                await venue.watched(kind.pair())
+                if kind.numbered:
+                    await venue.strike(Swap())
+                venue.publish(trades[:10])
+                await collected.until(lambda: collected.trades() == 10)
+                venue.publish(trades[10:])
+                await collected.until(lambda: collected.trades() == 20)
+
+    asyncio.run(test())
+    assert without_origin(rows(log)) == expected(trades)
+    assert not open_gaps(log)
+
+
+def test_a_market_waits_for_its_first_trades_that_a_cut_may_have_cost_while_the_venue_fails_to_answer(
+    numbered: type[FakeVenue], log: Log
+) -> None:
+    trades = first_trades(numbered, 20)
+
+    async def test() -> None:
+        async with numbered() as venue:
+            await venue.strike(Refuse(("trades",), None, 503))
+            async with collecting(log, at(venue)) as collected:
+                await collected.until(lambda: venue.asked("trades"))  # it is subscribed to
+                await venue.strike(Cut())
+                venue.publish(trades[:10])
+                await venue.watched(numbered.pair())
+                venue.publish(trades[10:])
+                for count in range(len(venue.asked("trades")), len(venue.asked("trades")) + 5):
+                    collected.pass_by(60)
+                    await collected.until(lambda count=count: len(venue.asked("trades")) > count)
+                assert not collected.trades()
+                await venue.strike(Heal())
+                collected.pass_by(60)
                 await collected.until(lambda: collected.trades() == 20)
 
     asyncio.run(test())
