@@ -21,8 +21,6 @@ AGAIN_S = 0.25
 """Before a venue is asked again for what it should have; then twice as long."""
 LEFT_OUT_S = 10.0
 """Before it is asked again for what came behind a trade that could not be let in."""
-NO_TIME_S = 5.0
-"""So long a market's first trades wait for the venue's time; then it begins with them."""
 FAILED_S, FAILED_S_MAX = 0.5, 60.0
 BURST = 1 / 6
 """Of the pages of a minute, how many may be asked for at once."""
@@ -156,8 +154,6 @@ class Filler:
             raise
         except Exception as error:  # noqa: BLE001 - whatever a venue answers, it is asked again
             self._failed(f"asking for trades of {flow.market.symbol} failed: {named(error)}")
-            if isinstance(sequence, TradeSequence) and sequence.next_id == NO_ID and flow.is_whole:
-                self._begin_unanswered(flow, sequence)
             self._put_off(flow, error)
         flow.asked = self._now()
         self._changed(flow)
@@ -178,9 +174,6 @@ class Filler:
     def _since(self, flow: Flow) -> int | None:
         """Before its first trade: up to when (ns) nothing of a market is asked for; None: later."""
         began = flow.began(self._skew())
-        if began is None and isinstance(flow.sequence, TradeSequence):
-            first = flow.sequence.first_of(int((self._now() - NO_TIME_S) * 1e9))
-            began = first and first.time
         if began is None:
             flow.ask_at = self._now() + AGAIN_S
             return None
@@ -245,40 +238,40 @@ class Filler:
     async def _begin(self, flow: Flow, sequence: TradeSequence) -> None:
         """Where a market begins: with the first trade since it was subscribed to, or since the end of what
         the journal promises. Where the venue knows of none, it is asked again once one came."""
-        doubts = sequence.doubts
+        doubts, lowest = sequence.doubts, sequence.lowest
         if (since := sequence.begins_anew or self._since(flow)) is None:
             return
-        page = flow.fetched(await self._client.newest(flow.market.symbol))
+        if lowest is None or sequence.begins_anew:
+            page, lowest = flow.fetched(await self._client.newest(flow.market.symbol)), None
+        else:
+            first = max(lowest.id - self._venue.page, 0)
+            page = flow.fetched(await self._client.trades_from(flow.market.symbol, first, lowest.id + 1))
+        if sequence.next_id != NO_ID:
+            return  # it began meanwhile with what came
         known, market = [trade for trade in page if trade.time > sequence.begins_anew], flow.market
         if known:
             begin = self._begin_anew if sequence.begins_anew else self._begin_since
             await begin(flow, sequence, page, since)
-        elif not self._begin_unanswered(flow, sequence):
+        elif sequence.holds and flow.empty_pages < ASKED_AGAIN:
+            flow.empty_pages += 1
+            flow.ask_at = self._now() + AGAIN_S * 2 ** (flow.empty_pages - 1)
             return
-        if doubts == sequence.doubts and flow.market is market:
+        elif sequence.holds:
+            sequence.begin_with_what_came()
+        if lowest is None and doubts == sequence.doubts and flow.market is market:
             sequence.trust()
 
-    def _begin_unanswered(self, flow: Flow, sequence: TradeSequence) -> bool:
-        """Returns whether nothing waits for an answer: after so many in vain what came is what there is."""
-        if sequence.holds and flow.unanswered < ASKED_AGAIN:
-            flow.unanswered += 1
-            flow.ask_at = self._now() + AGAIN_S * 2 ** (flow.unanswered - 1)
-            return False
-        if sequence.holds:
-            sequence.begin_with_what_came()
-        return True
-
     async def _begin_since(self, flow: Flow, sequence: TradeSequence, page: list[Trade], since: int) -> None:
-        """With the first trade later than `since` (ns); `page` is the newest."""
+        """With the first trade later than `since` (ns), which is in the page or before it."""
         market = flow.market
         before = list(takewhile(lambda trade: trade.time <= since, page))
-        if before:
-            sequence.begin(before[-1])
-        else:
+        last = before[-1] if before else None
+        if last is None:
             first = await self._first_since(flow, page[0], since)
-            if flow.market is not market:
-                return  # it was specified anew: the page may be at other scales, and is asked for again
-            sequence.begin(page[0]._replace(id=first - 1, time=since))
+            last = page[0]._replace(id=first - 1, time=since)
+        if sequence.next_id != NO_ID or flow.market is not market:
+            return  # it began meanwhile; or its page may be at other scales, and is asked for again
+        sequence.begin(last)
         sequence.answered(page[len(before) :], int(self._now() * 1e9))
 
     async def _begin_anew(self, flow: Flow, sequence: TradeSequence, page: list[Trade], since: int) -> None:

@@ -26,6 +26,8 @@ BAD_MAX = 1_000
 DENIED_LENGTH_MAX = 160
 PACE = 0.1
 """Of the newest distance between two trades in their mean."""
+BEGINS_S = 5.0
+"""So long a new market whose connection has held waits to be told where it begins."""
 
 
 class Message(NamedTuple):
@@ -69,8 +71,8 @@ class Flow:
         """Trades that are finer than the specification, and what came behind them; None for a doubt."""
         self._too_fine: Mapping[str, Any] | None = None
         """One of a page."""
-        self.unanswered = 0
-        """How often the venue had no trade, or failed to answer, where the first has come."""
+        self.empty_pages = 0
+        """How often the venue had no trade at all, where the first has come."""
         self.asked = now
         """When the venue was asked last for what may have come behind the newest trade."""
         self.ask_at = now
@@ -126,11 +128,14 @@ class Flow:
         if isinstance(self.sequence, OverlapSequence):
             self.sequence.is_open = True
 
-    @property
-    def is_whole(self) -> bool:
-        """Whether all trades came that the journal is to have: it promises none yet, and since the market was
-        subscribed to nothing was missed."""
-        return not self._reached and self.sequence.doubts == self._doubts_before
+    def due(self, now: float) -> list[Part]:
+        """What can be told now. A market whose connection has held since it was subscribed to, and which the
+        journal does not know, waits so long for the venue to say where it begins; then what came is all."""
+        if isinstance(self.sequence, TradeSequence) and not self._reached:
+            is_whole = self.sequence.doubts == self._doubts_before
+            if is_whole and self.sequence.waits_since(int((now - BEGINS_S) * 1e9)):
+                self.sequence.begin_with_what_came()
+        return self.sequence.due(int(now * 1e9))
 
     def began(self, skew: int | None) -> int | None:
         """Before its first trade: up to when (ns of the venue) nothing is asked for, whatever was promised

@@ -367,7 +367,7 @@ class VenueProvider(DataProvider):
         parts: list[tuple[int, Part]] = []
         for flow in flows:
             key = flow.market.key
-            due = flow.sequence.due(int(now * 1e9))
+            due = flow.due(now)
             if flow.ends_anew():
                 logger.error("%s: %s; nothing more of it is taken", key, flow.ended)
             report = line.report(flow, now)

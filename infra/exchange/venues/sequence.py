@@ -88,10 +88,14 @@ class TradeSequence:
         """The id that comes next; `NO_ID` before the first."""
         return self._next
 
-    def first_of(self, seen: int) -> Trade | None:
-        """The first of the trades that wait since `seen` (ns) or longer."""
-        waiting = [trade for trade, came in self._waiting.values() if came <= seen]
-        return min(waiting, key=lambda trade: trade.time, default=None)
+    @property
+    def lowest(self) -> Trade | None:
+        """Of those that wait."""
+        return self._waiting[min(self._waiting)][0] if self._waiting else None
+
+    def waits_since(self, seen: int) -> bool:
+        """Whether a market's first trades wait since `seen` (ns) or longer to be told where it begins."""
+        return self._next == NO_ID and any(came <= seen for _, came in self._waiting.values())
 
     @property
     def holds(self) -> bool:
@@ -113,6 +117,7 @@ class TradeSequence:
         """Before the first trade: behind `last`, the newest that is not asked for, or with the first of those
         that came where that is older."""
         self._next, self.time = min([last.id + 1, *self._waiting]), last.time
+        self._go_on()
 
     def begin_with_what_came(self) -> None:
         """Before the first trade: the venue does not know where."""
@@ -240,8 +245,7 @@ class TradeSequence:
             if now < self.hole.until:
                 return False
             self._let_go(self.hole)
-        while (waiting := self._waiting.pop(self._next, None)) is not None:
-            self._hand_out(waiting[0])
+        self._go_on()
         if not self._waiting or self._next == NO_ID:
             return False
         _, seen = next(iter(self._waiting.values()))
@@ -250,6 +254,11 @@ class TradeSequence:
         stop = min(self._waiting)
         self._miss(stop, self._waiting[stop][0].time, seen)
         return True
+
+    def _go_on(self) -> None:
+        """Hand out what comes next of what waits."""
+        while (waiting := self._waiting.pop(self._next, None)) is not None:
+            self._hand_out(waiting[0])
 
     def _let_go(self, hole: Hole) -> None:
         """Nothing waits for it any more but the trades of its last moment: of those of one time, a candle

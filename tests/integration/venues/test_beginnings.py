@@ -168,6 +168,8 @@ def test_a_market_begins_with_what_came_where_the_venue_fails_to_say_where(
                 if kind.numbered:
                     await venue.strike(Swap())
                 venue.publish(trades[:10])
+                await collected.until(lambda: collected.waiting() == 10 or not kind.numbered)
+                collected.pass_by(5)
                 await collected.until(lambda: collected.trades() == 10)
                 venue.publish(trades[10:])
                 await collected.until(lambda: collected.trades() == 20)
@@ -175,6 +177,28 @@ def test_a_market_begins_with_what_came_where_the_venue_fails_to_say_where(
     asyncio.run(test())
     assert without_origin(rows(log)) == expected(trades)
     assert not open_gaps(log)
+
+
+def test_where_a_busy_market_begins_is_told_by_one_page_however_much_came_since(
+    numbered: type[FakeVenue], log: Log
+) -> None:
+    older = made(numbered.pair(), 3_000, start=START - 600_000)
+    trades = first_trades(numbered, 1_500, first_id=3_001)
+
+    async def test() -> None:
+        async with numbered() as venue:
+            venue.publish(older)
+            await venue.strike(Refuse(("trades",), None, 503))
+            async with collecting(log, at(venue)) as collected:
+                await venue.watched(numbered.pair())
+                venue.publish(trades)
+                await collected.until(lambda: collected.waiting() == len(trades))
+                await venue.strike(Heal())
+                await collected.until(lambda: collected.trades() == len(trades))
+                assert sum(request.is_true for request in venue.asked("trades")) <= 1
+
+    asyncio.run(test())
+    check(log, numbered, trades)
 
 
 def test_a_market_waits_for_its_first_trades_that_a_cut_may_have_cost_while_the_venue_fails_to_answer(
