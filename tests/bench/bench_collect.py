@@ -28,7 +28,7 @@ from tests.venues.faults import REST, Cut, Down, Fault, Refuse
 from tests.venues.recorded import BINANCE_TRADES, binance_trades
 from tests.venues.trades import Frame, Trade, made
 
-WARM_S = 3
+WARM_S = 10
 """So long is played before anything counts."""
 FAST_MARKETS, FAST_RATE, FAST_S = 20, 10_000, 15
 QUIET_MARKETS, QUIET_EVERY_S, QUIET_S = 200, 60, 60
