@@ -123,7 +123,6 @@ class Line(Socket):
         else:
             self._provider.failed(f"connecting failed: {reason}")
         self.reconnects += self.watch.subscribed
-        self._is_deaf = self._is_deaf and self.watch.subscribed
         self.watch.subscribed = False
         self._doubt()
 
@@ -161,10 +160,10 @@ class Line(Socket):
                 return flow.report("live")
             if not flow.is_live or now - flow.sure > self._provider.gap_wait_s:
                 return flow.report("catching_up", CATCHING_UP)
-        elif self._is_deaf:
-            return flow.report("stale", self._reason)
         elif self._reason and now - self._lost_at > self._provider.gap_wait_s:
             return flow.report("down", self._reason)
+        elif self._is_deaf:
+            return flow.report("stale", self._reason)
         elif not flow.is_live:
             return flow.report("catching_up", CATCHING_UP)
         return None

@@ -175,13 +175,17 @@ def test_a_symbol_that_is_gone_does_not_keep_the_others_from_being_dialled_again
 # ------------------------------------------------------------ a venue that is away
 
 
-def test_a_venue_that_went_silent_is_stale_two_seconds_after_its_silence(log: Log) -> None:
-    now = Clock()
+def test_a_venue_that_went_silent_is_stale_two_seconds_after_its_silence_and_then_down(log: Log) -> None:
+    now, within_a_minute = Clock(), MIDNIGHT + 10_000
 
     async def test() -> None:
-        async with collecting_live(Binance, log, now_s=now, start=MIDNIGHT) as (venue, collected):
-            venue.publish(made(BTC, 10, start=MIDNIGHT))
+        async with collecting_live(Binance, log, gap_wait_s=1.0, now_s=now, start=within_a_minute) as (
+            venue,
+            collected,
+        ):
+            venue.publish(made(BTC, 10, start=within_a_minute))
             await collected.has(10)
+            await collected.until(lambda: not collected.is_asking)
             await venue.strike(HalfOpen())
             await venue.strike(Refuse(("socket",), None, 503))
             now.s += collected.provider.venue.silence_s
@@ -189,8 +193,11 @@ def test_a_venue_that_went_silent_is_stale_two_seconds_after_its_silence(log: Lo
             assert collected.state == "live"
             now.s += 2.01
             await collected.until(lambda: collected.state == "stale")
+            now.s += 1.01
+            await collected.until(lambda: collected.state == "down")
 
     asyncio.run(test())
+    assert states(log) == ["catching_up", "live", "stale", "down"]
 
 
 EVERYTHING = ("markets", "trades", "time", "socket")
