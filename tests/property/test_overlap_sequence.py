@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from infra.exchange.venues.overlap import ASKED_AGAIN, OverlapSequence
+from infra.exchange.venues.holes import ASKED_AGAIN
+from infra.exchange.venues.overlap import OverlapSequence
 from infra.exchange.venues.pages import LOOK_NS, SETTLE_NS, Asked
 from infra.exchange.venues.sequence import MS_NS, Part, Trade
 from streams.events import Gap, GapFilled

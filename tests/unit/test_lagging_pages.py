@@ -5,7 +5,8 @@ from itertools import pairwise
 
 import pytest
 
-from infra.exchange.venues.overlap import ASKED_AGAIN, OverlapSequence
+from infra.exchange.venues.holes import ASKED_AGAIN
+from infra.exchange.venues.overlap import OverlapSequence
 from infra.exchange.venues.sequence import MS_NS, Part, Trade
 from streams.events import GapFilled
 

@@ -256,7 +256,7 @@ class Filler:
             flow.empty_pages += 1
             flow.ask_at = self._now() + AGAIN_S * 2 ** (flow.empty_pages - 1)
             return
-        elif sequence.holds:
+        else:
             sequence.begin_with_what_came()
         if lowest is None and doubts == sequence.doubts and flow.market is market:
             sequence.trust()

@@ -33,15 +33,13 @@ from dataclasses import replace
 from itertools import dropwhile
 
 from infra.exchange.venues.breaks import Break, of_journal
+from infra.exchange.venues.holes import ASKED_AGAIN
 from infra.exchange.venues.identities import Identities
 from infra.exchange.venues.pages import Asked, Overlap, Page, Ranked, Sight
 from infra.exchange.venues.sequence import FOREVER, Part, Trade, ms_before, scaled
 from streams.events import Gap
 from streams.gaps import KEPT_MAX, KnownGap
 from streams.ticks import key_of
-
-ASKED_AGAIN = 3
-"""So often a page that cannot be believed is asked for again."""
 
 
 class OverlapSequence:

@@ -95,7 +95,10 @@ class TradeSequence:
 
     def waits_since(self, seen: int) -> bool:
         """Whether a market's first trades wait since `seen` (ns) or longer to be told where it begins."""
-        return self._next == NO_ID and any(came <= seen for _, came in self._waiting.values())
+        if self._next != NO_ID or not self._waiting:
+            return False
+        _, came = next(iter(self._waiting.values()))
+        return came <= seen
 
     @property
     def holds(self) -> bool:
@@ -121,8 +124,8 @@ class TradeSequence:
 
     def begin_with_what_came(self) -> None:
         """Before the first trade: the venue does not know where."""
-        first, _ = self._waiting[min(self._waiting)]
-        self._next, self.time = first.id, first.time
+        if (lowest := self.lowest) is not None:
+            self._next, self.time = lowest.id, lowest.time
 
     def begin_anew(self, first: Trade) -> None:
         """`first` is the first trade that is known since ids began anew: nobody knows what came between."""
