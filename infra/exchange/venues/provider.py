@@ -79,8 +79,7 @@ class VenueProvider(DataProvider):
         self.venue, self._is_numbered = venue, isinstance(venue, NumberedVenue)
         self._proxy, self._connector, self._raw = proxy, connector, raw
         self._gap_wait_s, self._ahead_ns = gap_wait_s, int(ahead_s * 1e9)
-        self._backfill_max_s = backfill_max_s
-        self._cache_trades = cache_trades
+        self._backfill_max_s, self._cache_trades = backfill_max_s, cache_trades
         self._now, self._wall = now_s, wall_ns
         self._rest = Rest(now_s)
         self._client: VenueClient | None = None
@@ -115,12 +114,13 @@ class VenueProvider(DataProvider):
     def _flow(self, market: Market, known: Reached, now: float) -> Flow:
         gap_wait, horizon = int(self._gap_wait_s * 1e9), market.horizon_min * MINUTE_NS
         too_old = f"older than --backfill-max {span(self._backfill_max_s)}"
+        since = known.time or min((g.start for g in known.gaps if not g.final), default=0)  # it began there
         if not self._is_numbered:
             sequence = OverlapSequence(
                 market.key,
                 gap_wait=gap_wait,
                 horizon=horizon,
-                reached_time=known.time,
+                reached_time=since,
                 known=known.known,
                 gaps=known.gaps,
                 too_old=too_old,
@@ -131,12 +131,12 @@ class VenueProvider(DataProvider):
                 gap_wait=gap_wait,
                 horizon=horizon,
                 reached=known.id,
-                reached_time=known.anew or known.time,
+                reached_time=known.anew or since,
                 anew=bool(known.anew),
                 gaps=[gap for gap in known.gaps if gap.final or known.id != NO_ID],  # others are found again
                 too_old=too_old,
             )
-        return Flow(market, sequence, now, promised=known.time, latest=self._latest)
+        return Flow(market, sequence, now, promised=since, latest=self._latest)
 
     def _latest(self) -> int:
         """Up to when a trade can be, ns; what there is room for where the venue's time is not known yet."""

@@ -6,6 +6,9 @@ from typing import Any
 
 import pytest
 
+from infra.exchange.venues import filling
+from streams.events import Gap, Market
+from streams.journal import JournalWriter, next_epoch
 from streams.log import Log
 from tests.venues.bybit import Bybit, identified
 from tests.venues.cases import MINUTE, MS, START, at, collecting_live
@@ -13,6 +16,7 @@ from tests.venues.collected import (
     candles,
     clock,
     collecting,
+    events,
     expected,
     gaps,
     letters,
@@ -21,7 +25,7 @@ from tests.venues.collected import (
     without_origin,
 )
 from tests.venues.fake import FakeVenue
-from tests.venues.faults import Altered, Cut, Heal, LeaveOut, Refuse, Swap
+from tests.venues.faults import Altered, Cut, Heal, LeaveOut, PageHoled, Refuse, Swap
 from tests.venues.okx import CHANNELS, Okx
 from tests.venues.trades import Frame, Trade, made
 
@@ -104,6 +108,59 @@ def test_first_trades_that_come_while_no_collector_runs_are_fetched_at_its_next_
 
     asyncio.run(test())
     check(log, kind, trades)
+
+
+def test_a_gap_before_a_first_trade_in_which_the_collector_was_killed_is_fetched_once(
+    numbered: type[FakeVenue], log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    older, trades = made(numbered.pair(), 3, start=START - 5_000), first_trades(numbered, 20, first_id=4)
+    monkeypatch.setattr(filling, "AGAIN_S", 3_600.0)
+
+    async def test() -> None:
+        async with numbered() as venue:
+            venue.publish(older)
+            async with collecting(log, at(venue)) as collected:
+                await collected.live()
+                await collected.until(lambda: clock(log) > 0)
+                await venue.strike(PageHoled(times=None))  # it lacks one of them
+                await venue.strike(LeaveOut(3))
+                venue.publish(trades[:4])
+                await collected.until(lambda: open_gaps(log))
+            assert not rows(log)
+            await venue.strike(Heal())
+            async with collecting(log, venue) as collected:
+                await collected.has(4)
+                venue.publish(trades[4:])
+                await collected.has(20)
+
+    asyncio.run(test())
+    check(log, numbered, trades)
+
+
+def test_a_market_whose_collector_was_killed_before_it_promised_anything_begins_with_its_gap(
+    kind: type[FakeVenue], log: Log
+) -> None:
+    older, trades = made(kind.pair(), 3, start=START - 5_000), first_trades(kind, 20, first_id=4)
+    ids = {"first_id": 4, "last_id": 6} if kind.numbered else {}
+    key = f"{kind.name}:BTC/USDT"
+    gap = Gap(market=key, start=START * MS - 1, end=trades[3].time * MS, reason="not there yet", **ids)
+
+    async def test() -> None:
+        async with kind() as venue:
+            venue.publish(older)
+            await venue.strike(Refuse(("socket",), None, 503))
+            async with collecting(log, at(venue)) as collected:
+                await collected.until(lambda: any(isinstance(event, Market) for event in events(log)))
+            JournalWriter(log, kind.name, next_epoch(0)).append(gap, key=key)
+            venue.publish(trades[:10])
+            await venue.strike(Heal())
+            async with collecting(log, venue) as collected:
+                await collected.has(10)
+                venue.publish(trades[10:])
+                await collected.has(20)
+
+    asyncio.run(test())
+    assert without_origin(rows(log)) == expected(trades) and not open_gaps(log)
 
 
 def test_a_first_trade_that_cannot_be_let_in_is_fetched(kind: type[FakeVenue], log: Log) -> None:
