@@ -120,7 +120,7 @@ class Filler:
             return self._urgency_of_newest(flow, sequence, now), None
         if sequence.hole is not None:
             return (0, sequence.hole) if sequence.hole.wanted else (9, None)
-        if sequence.doubtful and self._is_open(flow):
+        if sequence.doubtful and now >= flow.ask_behind_at and self._is_open(flow):
             return 0 if sequence.holds else 1, None
         if hole := next((hole for hole in sequence.open if hole.wanted), None):
             return 2, hole
@@ -230,8 +230,8 @@ class Filler:
         flow.vain = 0 if trades else flow.vain + 1
         if 0 < flow.vain <= ASKED_AGAIN:
             flow.ask_at = self._now() + AGAIN_S * 2 ** (flow.vain - 1)
-        elif left_out and not sequence.holes:
-            flow.ask_at = self._now() + LEFT_OUT_S
+        elif left_out:
+            flow.ask_behind_at = self._now() + LEFT_OUT_S
         elif is_newest and doubts == sequence.doubts and not left_out:
             sequence.trust()
 
@@ -244,7 +244,7 @@ class Filler:
         if lowest is None or sequence.begins_anew:
             page, lowest = flow.fetched(await self._client.newest(flow.market.symbol)), None
         else:
-            first = max(lowest.id - self._venue.page, 0)
+            first = max(lowest.id + 1 - self._venue.page, 0)
             page = flow.fetched(await self._client.trades_from(flow.market.symbol, first, lowest.id + 1))
         if sequence.next_id != NO_ID:
             return  # it began meanwhile with what came

@@ -77,6 +77,8 @@ class Flow:
         """When the venue was asked last for what may have come behind the newest trade."""
         self.ask_at = now
         """Before then it is not asked again."""
+        self.ask_behind_at = now
+        """Before then it is not asked again for what came behind the newest trade, which cannot be let in."""
         self.sure = now
         """When everything was known last."""
         self.left_out = 0

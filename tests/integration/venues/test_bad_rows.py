@@ -110,6 +110,25 @@ def test_a_row_that_cannot_be_by_rest_either_is_a_final_gap_to_the_next_good_one
     assert incomplete == [(START + 2 * MINUTE) * MS]
 
 
+def test_a_gap_is_settled_though_the_newest_trade_cannot_be_let_in_either(
+    numbered: type[FakeVenue], log: Log
+) -> None:
+    trades = short(numbered, 40)
+    bad = {n: trades[n]._replace(price="0") for n in (10, 30)}
+
+    async def test() -> None:
+        async with collecting_live(numbered, log, gap_wait_s=0) as (venue, collected):
+            venue.publish(trades[:10])
+            venue.tell(bad[10])
+            venue.publish(trades[11:30])
+            venue.tell(bad[30])
+            await collected.until(lambda: [gap.final for gap in open_gaps(log)] == [True])
+            await collected.until(lambda: collected.trades() == 29)
+
+    asyncio.run(test())
+    assert sorted(without_origin(rows(log))) == expected(trades[:10] + trades[11:30])
+
+
 def test_behind_a_row_that_cannot_be_nothing_is_promised_before_the_next_good_one(
     kind: type[FakeVenue], log: Log
 ) -> None:

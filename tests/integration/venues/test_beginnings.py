@@ -258,6 +258,23 @@ def test_where_a_busy_market_begins_is_told_by_one_page_however_much_came_since(
     check(log, numbered, trades)
 
 
+def test_the_first_trade_of_all_of_a_market_is_known_by_the_page_that_ends_with_it(
+    numbered: type[FakeVenue], log: Log
+) -> None:
+    trades = first_trades(numbered, 1, first_id=5_001)
+
+    async def test() -> None:
+        async with collecting_live(numbered, log) as (venue, collected):
+            await collected.until(collected.settled)
+            before = len(venue.asked("trades"))
+            venue.publish(trades)
+            await collected.has(1)
+            assert len(venue.asked("trades")) - before <= 2, "a page with it, and one that ends before it"
+
+    asyncio.run(test())
+    check(log, numbered, trades)
+
+
 def test_a_market_waits_for_its_first_trades_that_a_cut_may_have_cost_while_the_venue_fails_to_answer(
     numbered: type[FakeVenue], log: Log
 ) -> None:
