@@ -281,4 +281,5 @@ def _clocks(task: Task) -> dict[str, Callable[[], Any]]:
     if task.clocks is None:
         return {}
     clocks = Clocks(task.clocks)
-    return {"now_s": lambda: clocks.now_s() * task.pace, "wall_ns": clocks.wall_ns}
+    wall_ns = clocks.wall_ns
+    return {"now_s": lambda: clocks.now_s() * task.pace, "steady_ns": wall_ns, "wall_ns": wall_ns}

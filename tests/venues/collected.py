@@ -43,8 +43,8 @@ class Collected:
     def __init__(self, log: Log, venue: FakeVenue, **options: Any) -> None:
         self.venue, self.log, self.ahead_s = venue, log, 0.0
         self.told: list[tuple[str, str]] = []
-        given = {"connector": venue.connector, "gap_wait_s": PATIENT_S, "now_s": self.now_s} | options
-        given.setdefault("wall_ns", lambda: venue.clock.now() * 1_000_000)
+        clocks = {"now_s": self.now_s, "steady_ns": venue.wall_ns, "wall_ns": venue.wall_ns}
+        given = {"connector": venue.connector, "gap_wait_s": PATIENT_S} | clocks | options
         self.provider = VenueProvider(unlimited(venue.name), **given)
         self.collector = DataCollector(
             log,
@@ -77,7 +77,7 @@ class Collected:
     async def live(self, market: str = "") -> None:
         """Until a market, or BTC/USDT, is subscribed, its beginning is known, and so is the venue's time."""
         await self.venue.watched(market or self.venue.pair())
-        await self.until(lambda: self.provider.skew is not None and self.state == "live")
+        await self.until(lambda: self.provider.skew_ms is not None and self.state == "live")
 
     @property
     def state(self) -> str:

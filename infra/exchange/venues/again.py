@@ -34,7 +34,7 @@ class GapProvider(VenueProvider):
         filler = Filler(
             self.venue, self._client, flows,
             is_open=lambda _: False, changed=self.touch, failed=self.failed, oldest=lambda: 0,
-            skew=lambda: self.skew, now=self._now,
+            skew=lambda: None, now=self._now,
         )  # fmt: skip
         filling = asyncio.ensure_future(filler.run())
         filling.add_done_callback(lambda _: self._woken.set())

@@ -86,7 +86,7 @@ class Flow:
         self.vain = 0
         """How often the venue answered without a trade where it has some."""
         self._opened_at: int | None = None
-        """When it was subscribed to first, ns of the time of day here."""
+        """When it was subscribed to first, ns of a clock that nobody sets."""
         self._doubts_before = 0
         """Of those before that."""
         self.denied = ""
@@ -123,10 +123,10 @@ class Flow:
         """The venue refuses it, and no other."""
         self.denied = f"the venue refuses it: {words}"[:DENIED_LENGTH_MAX]
 
-    def opened(self, wall_ns: int) -> None:
+    def opened(self, steady_ns: int) -> None:
         """It is subscribed to, and all that comes from now on is its own."""
         if self._opened_at is None:
-            self._opened_at, self._doubts_before = wall_ns, self.sequence.doubts
+            self._opened_at, self._doubts_before = steady_ns, self.sequence.doubts
         if isinstance(self.sequence, OverlapSequence):
             self.sequence.is_open = True
 

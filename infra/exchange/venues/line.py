@@ -33,7 +33,7 @@ class Told(Protocol):
 
     def now(self) -> float: ...
 
-    def wall_ns(self) -> int: ...
+    def steady_ns(self) -> int: ...
 
     def arrived(self, line: "Line", told: Mapping[str, Any]) -> None:
         """A trade came."""
@@ -186,7 +186,7 @@ class Line(Socket):
         self._doubt()
         for flow in self.flows:
             flow.denied = ""
-            flow.opened(self._provider.wall_ns())
+            flow.opened(self._provider.steady_ns())
 
     def refused(self, symbol: str, words: str) -> None:
         """It is tried again by and by, on a connection of its own: it costs no other."""

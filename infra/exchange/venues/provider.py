@@ -30,6 +30,7 @@ from infra.exchange.venues.raw import RawFrames
 from infra.exchange.venues.rest import Rest
 from infra.exchange.venues.sequence import FOREVER, Part, TradeSequence
 from infra.exchange.venues.venue import NumberedVenue, Venue
+from infra.exchange.venues.venue_time import VenueTime, steady_ns
 from infra.process.errors import named
 from infra.process.spans import span
 from streams.events import BACKFILL, MINUTE_NS, Market
@@ -50,7 +51,6 @@ PAUSE_LOOK_S = 0.5
 MARKETS_S = 3600.0
 MARKETS_AGAIN_S = 60.0
 SKEW_S = 600.0
-SKEW_TRIES = 5
 
 
 class VenueProvider(DataProvider):
@@ -59,7 +59,8 @@ class VenueProvider(DataProvider):
     `gap_wait_s`: so long rows wait for what is missing before them. What is older than `backfill_max_s` is
     not fetched; 0: nothing is. A trade more than `ahead_s` ahead of the venue's clock is refused.
     `cache_trades` may wait at once; what comes on top is fetched later. `connector` resolves and secures
-    connections in place of the usual one. `now_s` is a clock that never goes back, `wall_ns` the time of day.
+    connections in place of the usual one. `now_s` is a clock that never goes back, `steady_ns` one that is
+    never set, `wall_ns` the time of day.
     """
 
     def __init__(
@@ -74,13 +75,15 @@ class VenueProvider(DataProvider):
         connector: "Callable[[], aiohttp.BaseConnector] | None" = None,
         raw: RawFrames | None = None,
         now_s: Callable[[], float] = time.monotonic,
+        steady_ns: Callable[[], int] = steady_ns,
         wall_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self.venue, self._is_numbered = venue, isinstance(venue, NumberedVenue)
         self._proxy, self._connector, self._raw = proxy, connector, raw
         self._gap_wait_s, self._ahead_ns = gap_wait_s, int(ahead_s * 1e9)
         self._backfill_max_s, self._cache_trades = backfill_max_s, cache_trades
-        self._now, self._wall = now_s, wall_ns
+        self._now, self._steady, self._wall = now_s, steady_ns, wall_ns
+        self._time, self._skew_told = VenueTime(steady_ns, wall_ns), ""
         self._rest = Rest(now_s)
         self._client: VenueClient | None = None
         self._tasks: list[asyncio.Future[None]] = []
@@ -88,8 +91,6 @@ class VenueProvider(DataProvider):
         """Of the symbols that `markets` left out."""
         self.trouble: Trouble | None = None
         """What went wrong last."""
-        self.skew: int | None = None
-        """How far the clock here is ahead of the venue's, ns; None before it was measured."""
         self._begin([], {})
 
     def _begin(self, markets: Sequence[Market], reached: Mapping[str, Reached]) -> None:
@@ -201,7 +202,7 @@ class VenueProvider(DataProvider):
         filler = Filler(
             self.venue, client, list(self._flows.values()),
             is_open=self._is_open, changed=self.touch, failed=self.failed, oldest=self._oldest,
-            skew=lambda: self.skew, now=self._now,
+            skew=lambda: self._time.ahead, now=self._now,
         )  # fmt: skip
         working = (filler.run(), self._measure(client), self._specify(client))
         self._tasks = [asyncio.ensure_future(work) for work in working]
@@ -252,7 +253,7 @@ class VenueProvider(DataProvider):
 
     def status(self) -> ProviderStatus:
         return ProviderStatus(
-            None if self.skew is None else self.skew / 1e6,
+            self.skew_ms,
             sum(line.reconnects for line in self._lines),
             self._rest.status(self.venue.pages_a_minute),
             self.trouble,
@@ -264,8 +265,14 @@ class VenueProvider(DataProvider):
 
     @property
     def venue_now(self) -> int | None:
-        """The venue's time in ns, by the clock here; None before the skew was measured."""
-        return None if self.skew is None else self._wall() - self.skew
+        """The venue's time in ns; None before it was measured."""
+        return self._time.now
+
+    @property
+    def skew_ms(self) -> float | None:
+        """How far the time of day here is ahead of the venue's; None before that was measured."""
+        skew = self._time.skew
+        return None if skew is None else skew / 1e6
 
     @property
     def gap_wait_s(self) -> float:
@@ -274,8 +281,8 @@ class VenueProvider(DataProvider):
     def now(self) -> float:
         return self._now()
 
-    def wall_ns(self) -> int:
-        return self._wall()
+    def steady_ns(self) -> int:
+        return self._steady()
 
     def arrived(self, line: Line, told: Mapping[str, Any]) -> None:
         """A trade came by a line."""
@@ -388,34 +395,25 @@ class VenueProvider(DataProvider):
     # ------------------------------------------------------------ what it asks for by and by
 
     async def _measure(self, client: VenueClient) -> None:
-        """How far the clock here is ahead, by the quickest of some answers."""
+        """The venue's time."""
         while True:
             try:
-                before = self._skew_words()
-                self.skew = min([await self._skew(client) for _ in range(SKEW_TRIES)])[1]
-                if (words := self._skew_words()) and not before:
+                await self._time.measure(client.time_ms)
+                words = skew_words(self.venue.name, self.skew_ms)
+                if words and not self._skew_told:
                     logger.warning("%s", words)
+                self._skew_told = words
                 wait_s = SKEW_S
             except Exception as error:  # noqa: BLE001 - without it quiet minutes stay open, until it succeeds
                 self.failed(f"its time could not be asked for: {named(error)}")
                 wait_s = MARKETS_AGAIN_S
             await self.pause(wait_s)
 
-    def _skew_words(self) -> str:
-        return skew_words(self.venue.name, None if self.skew is None else self.skew / 1e6)
-
     async def pause(self, seconds: float) -> None:
         """By the clock that was handed in."""
         until = self._now() + seconds
         while (left := until - self._now()) > 0:
             await asyncio.sleep(min(left, PAUSE_LOOK_S))
-
-    async def _skew(self, client: VenueClient) -> tuple[int, int]:
-        """Round trip and skew, ns."""
-        sent = self._wall()
-        told = await client.time_ms() * 1_000_000
-        came = self._wall()
-        return came - sent, (sent + came) // 2 - told
 
     async def _specify(self, client: VenueClient) -> None:
         """Read the list of markets every hour, and when a trade is finer than its market's scales."""

@@ -136,7 +136,7 @@ def test_contracts_of_okx_come_with_what_one_of_them_is_worth(log: Log) -> None:
 
     async def test() -> None:
         async with Okx() as venue, collecting(log, at(venue, START), list(markets)) as collected:
-            await collected.until(lambda: collected.provider.skew is not None)
+            await collected.until(lambda: collected.provider.skew_ms is not None)
             for symbol, id in markets.items():
                 await venue.watched(id)
                 venue.publish(trades[symbol][:1])
@@ -167,7 +167,7 @@ def test_okx_as_it_was_recorded_is_in_the_journal_to_the_digit(log: Log, shared_
         ):
             for market in symbols:
                 await venue.watched(market)
-            await collected.until(lambda: collected.provider.skew is not None)
+            await collected.until(lambda: collected.provider.skew_ms is not None)
             await venue.play(frames)
             for market, symbol in symbols.items():
                 await collected.has(len(sent[market]), symbol)

@@ -8,8 +8,8 @@ from infra.exchange.status import MarketStatus, ProviderStatus
 from infra.exchange.venues import provider as module
 from streams.log import Log
 from tests.venues.binance import Binance
-from tests.venues.cases import MS, START, at, collecting_live
-from tests.venues.collected import Collected, collecting
+from tests.venues.cases import MINUTE, MS, START, at, collecting_live, short
+from tests.venues.collected import Collected, clock, collecting, expected, letters, rows
 from tests.venues.faults import Close, HalfOpen, LeaveOut, Refuse, Repeat, Skew
 from tests.venues.trades import made
 
@@ -118,3 +118,27 @@ def test_a_clock_that_is_wrong_is_warned_of_once_until_it_was_right(
 
     asyncio.run(test())
     assert [record.message for record in caplog.records if "clock here" in record.message] == warnings
+
+
+def test_a_clock_here_that_is_set_is_shown_at_once_and_costs_no_trade_and_no_promise(log: Log) -> None:
+    trades, set_by_ms = short(Binance, 180), 0
+
+    async def test() -> None:
+        nonlocal set_by_ms
+        async with Binance() as venue:
+
+            def wall_ns() -> int:
+                return venue.wall_ns() + set_by_ms * MS
+
+            async with collecting(log, at(venue), wall_ns=wall_ns) as collected:
+                await collected.live()
+                for minute, set_by_ms in enumerate((0, 3_600_000, -3_600_000)):
+                    assert status(collected).skew_ms == set_by_ms
+                    venue.publish(trades[60 * minute : 60 * (minute + 1)])
+                    await collected.has(60 * (minute + 1))
+                    venue.clock.reach(START + (minute + 1) * MINUTE + 500)
+                    await collected.until(lambda: clock(log) >= venue.wall_ns())
+                    assert clock(log) == venue.wall_ns()
+
+    asyncio.run(test())
+    assert rows(log) == expected(trades) and not letters(log)
