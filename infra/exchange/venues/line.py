@@ -70,7 +70,7 @@ class Line(Socket):
         self._venue, self._provider, self.flows = venue, provider, tuple(flows)
         self.watch = self._new_watch(now)
         self._lost_at, self._reason, self._is_deaf = now, "", False
-        self._wait_s = wait_s
+        self._dial_at = now + wait_s
         self.reconnects = 0
         """How often a connection that was subscribed has ended."""
 
@@ -94,8 +94,7 @@ class Line(Socket):
 
     async def _dial(self, client: VenueClient, rest: Rest) -> None:
         """One connection from its beginning to its end. Raises `LineLostError` where it did not last."""
-        wait_s, self._wait_s = self._wait_s, 0.0
-        await self._provider.pause(wait_s)
+        await self._provider.pause(self._dial_at - self._provider.now())
         await rest.allowed()
         symbols = self._symbols
         if not symbols:
@@ -194,7 +193,7 @@ class Line(Socket):
         flow.deny(words)
         self._provider.specify()
         if len(self.flows) == 1:
-            self._wait_s = REFUSED_S
+            self._dial_at = self._provider.now() + REFUSED_S
             return
         self.flows = tuple(other for other in self.flows if other is not flow)
         self._provider.apart(Line(self._venue, self._provider, [flow], self._provider.now(), REFUSED_S))
