@@ -2,25 +2,28 @@
 
 import asyncio
 import json
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from infra.exchange.gap_filling import ask_again, asked, fetch, outcome
+from infra.exchange.in_hand import in_hand
 from infra.exchange.venues.again import GapProvider
 from infra.process.settings import load_settings
+from streams.backends import open_log
 from streams.log import Log
 from tests.integration.command_line import CommandLine
-from tests.integration.running import Running
+from tests.venues.binance import Binance
 from tests.venues.bybit import Bybit
 from tests.venues.cases import at, collecting_live, short
 from tests.venues.collected import candles, collecting, expected, open_gaps, rows, without_origin
 from tests.venues.fake import FakeVenue
 from tests.venues.faults import Cut, LeaveOut, Refuse
 from tests.venues.serve import Served
-from tests.venues.trades import Trade, made
+from tests.venues.trades import Trade
 from tests.venues.unlimited import unlimited
 
-MARKET, KEY = "BTCUSDT", "binance:BTC/USDT"
+KEY = "binance:BTC/USDT"
 
 
 async def lost_at(venue: FakeVenue, log: Log, trades: list[Trade]) -> None:
@@ -110,33 +113,42 @@ def test_of_a_gap_of_a_venue_whose_ids_tell_no_order_nothing_can_be_asked_for(
 def test_the_command_refuses_while_a_collector_is_at_work_and_fills_what_is_too_old_afterwards(
     tmp_path: Path,
 ) -> None:
-    trades = made(MARKET, 601, start=2_000_000_040_000)
+    trades = short(Binance, 101)
+
+    async def begun(venue: Binance, log: Log) -> None:
+        async with collecting(log, at(venue)) as collected:
+            await collected.live()
+            venue.publish(trades[:10])
+            await collected.has(10)
+        venue.publish(trades[10:100])
+        async with collecting(log, venue, backfill_max_s=0) as collected:
+            await collected.live()
+            venue.publish(trades[100:])
+            await collected.until(lambda: collected.trades() == 11)
+
+    async def test(log: Log) -> None:
+        async with Binance() as venue:
+            await begun(venue, log)
+
     with Served("binance") as served:
-        settings = served.environment(tmp_path) | {"TCPD_AHEAD_S": "86400", "TCPD_PARTITIONS": "1"}
-        cli = CommandLine(tmp_path / "home", settings)
-        nothing = cli.run("gaps", "fill")
-        assert (nothing.returncode, nothing.stdout, nothing.stderr) == (0, "", "nothing is missing\n")
-        served.call("binance", "publish", trades[:1])
-        with Running(cli, "collect", "--feed", KEY) as collect:
-            served.call("binance", "watched", MARKET)
-            served.call("binance", "publish", trades[1:100])
-            collect.until(lambda: collect.metrics()["tcpd_ticks_collected_total",] == 99, "trades")
-            collect.finish()
-        served.call("binance", "publish", trades[100:600])
-        with Running(cli, "collect", "--feed", KEY, "--backfill-max", "0") as collect:
-            served.call("binance", "watched", MARKET)
-            served.call("binance", "publish", trades[600:])
-            collect.until(lambda: cli.lines("gaps", "--open", "--json"), "a gap")
-            refused = cli.run("gaps", "fill", KEY)
+        served.call("binance", "publish", trades)
+        cli = CommandLine(tmp_path / "home", served.environment(tmp_path))
+        settings = load_settings(cli.environment)
+        with closing(open_log(settings.log_url, partitions=1)) as log:
+            asyncio.run(test(log))
+            with in_hand(settings.home, "binance", ["BTC/USDT"]):
+                refused = cli.run("gaps", "fill", KEY)
             assert refused.returncode == 1
             assert "is collected by 'binance' (pid" in refused.stderr
             assert "stop that one, fill, and start it again" in refused.stderr
-            collect.until(lambda: collect.metrics()["tcpd_ticks_collected_total",] == 1, "the live trade")
-            collect.finish()
-        done = cli.run("gaps", "fill", "--json")
-        (told,) = map(json.loads, done.stdout.splitlines())
-        assert (done.returncode, told["result"], told["missing"]) == (0, "filled", 0)
-        assert (told["market"], told["first_id"], told["last_id"]) == (KEY, 101, 600)
-        assert cli.lines("gaps", "--open", "--json") == []
-        unknown = cli.run("gaps", "fill", "binance:BTC/USD")
-        assert unknown.returncode == 1 and "is not in the journal" in unknown.stderr
+            assert [(gap.first_id, gap.last_id) for gap in open_gaps(log)] == [(11, 100)]
+            done = cli.run("gaps", "fill", "--json")
+            (told,) = map(json.loads, done.stdout.splitlines())
+            assert (done.returncode, told["result"], told["missing"]) == (0, "filled", 0)
+            assert (told["market"], told["first_id"], told["last_id"]) == (KEY, 11, 100)
+            assert not open_gaps(log)
+            assert sorted(without_origin(rows(log))) == expected(trades)
+        nothing = cli.run("gaps", "fill")
+        assert (nothing.returncode, nothing.stdout, nothing.stderr) == (0, "", "nothing is missing\n")
+        unknown = cli.error("gaps", "fill", "binance:BTC/USD")
+        assert "is not in the journal" in unknown
