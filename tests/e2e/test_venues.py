@@ -21,7 +21,7 @@ from tests.services.redis import Redis
 from tests.socket_reader import SocketReader
 from tests.venues.binance import Binance
 from tests.venues.collected import collecting
-from tests.venues.faults import Close, HalfOpen, LeaveOut, Refuse
+from tests.venues.faults import Close, LeaveOut, Refuse
 from tests.venues.serve import Served
 from tests.venues.trades import Trade, made
 
@@ -95,10 +95,7 @@ class AtHand:
         await self.venue.strike(Refuse(("trades",), 1, 418, retry_after=600))
         await self.venue.play(self.venue.frames(others), script=[(39, LeaveOut(1))])
         await self.collected.until(lambda: self.collected.provider.trouble)
-        await self.venue.strike(HalfOpen())
-        self.collected.pass_by(11)
-        await self.collected.until(lambda: self.collected.is_asking)
-        self.collected.pass_by(3)
+        await self.collected.goes_deaf()
 
     async def comes_back(self) -> None:
         self.venue.publish(trades(100)[50:])

@@ -1,7 +1,6 @@
 """The product's provider of a fake venue, through the collector into a log; its clock is moved by hand."""
 
 import asyncio
-import time
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -11,6 +10,7 @@ from uuid import UUID
 
 from infra.exchange.collector import DataCollector
 from infra.exchange.venues.provider import VenueProvider
+from infra.exchange.venues.watching import PONG_S
 from projections.fold.pipeline import Pipeline
 from streams import codec
 from streams.events import BACKFILL, Candle, DeadLetter, Feed, Gap, GapFilled, JournalEvent, Market, TickBatch
@@ -21,11 +21,13 @@ from streams.ticks import is_trade, unpack
 from streams.topics import JOURNAL, SYSTEM
 from tests.journal import emitted, fold
 from tests.venues.fake import FakeVenue
+from tests.venues.faults import HalfOpen
 from tests.venues.trades import Trade
 from tests.venues.unlimited import unlimited
 
 PATIENT_S = 3_600.0
 """Rows wait for a hole as long as the machine takes to fill it."""
+TICK_S = 0.005
 
 
 class Row(NamedTuple):
@@ -38,10 +40,14 @@ class Row(NamedTuple):
 
 
 class Collected:
-    """A collector at work. What is waited for comes, or the test runs into its time limit."""
+    """A collector at work. What is waited for comes, or the test runs into its time limit.
+
+    Its clock goes on with the event loop, as real time where the machine is idle: where this process has to
+    wait for the machine, its clock waits too, and nothing is late.
+    """
 
     def __init__(self, log: Log, venue: FakeVenue, **options: Any) -> None:
-        self.venue, self.log, self.ahead_s = venue, log, 0.0
+        self.venue, self.log, self._now_s = venue, log, 0.0
         self.told: list[tuple[str, str]] = []
         clocks = {"now_s": self.now_s, "steady_ns": venue.wall_ns, "wall_ns": venue.wall_ns}
         given = {"connector": venue.connector, "gap_wait_s": PATIENT_S} | clocks | options
@@ -60,11 +66,17 @@ class Collected:
         self._state = ""
 
     def now_s(self) -> float:
-        return time.monotonic() + self.ahead_s
+        return self._now_s
 
     def pass_by(self, seconds: float) -> None:
         """The collector's clock goes on."""
-        self.ahead_s += seconds
+        self._now_s += seconds
+
+    async def go_on(self) -> None:
+        """The collector's clock goes on until this is cancelled."""
+        while True:
+            await asyncio.sleep(TICK_S)
+            self.pass_by(TICK_S)
 
     async def until(self, condition: Callable[[], Any]) -> None:
         assert self.task is not None
@@ -72,12 +84,20 @@ class Collected:
             if self.task.done():
                 self.task.result()
                 raise AssertionError("the collector ended")
-            await asyncio.sleep(0.005)
+            await asyncio.sleep(TICK_S)
 
     async def live(self, market: str = "") -> None:
         """Until a market, or BTC/USDT, is subscribed, its beginning is known, and so is the venue's time."""
         await self.venue.watched(market or self.venue.pair())
         await self.until(lambda: self.provider.skew_ms is not None and self.state == "live")
+
+    async def goes_deaf(self) -> None:
+        """The connection is half-open from now on, and is given up for its silence."""
+        await self.until(lambda: not self.is_asking)  # that answer would come behind the clock
+        await self.venue.strike(HalfOpen())
+        self.pass_by(self.provider.venue.silence_s)
+        await self.until(lambda: self.is_asking)
+        self.pass_by(PONG_S + 1)
 
     @property
     def state(self) -> str:
@@ -150,11 +170,13 @@ async def collecting(
 ) -> AsyncIterator[Collected]:
     collected = Collected(log, venue, **options)
     collected.task = asyncio.create_task(collected.collector.start_collection(symbols))
+    going_on = asyncio.create_task(collected.go_on())
     try:
         yield collected
     finally:
-        collected.task.cancel()
-        await asyncio.gather(collected.task, return_exceptions=True)
+        for task in (collected.task, going_on):
+            task.cancel()
+        await asyncio.gather(collected.task, going_on, return_exceptions=True)
 
 
 def events(log: Log, partition: int = 0) -> list[JournalEvent]:

@@ -1,12 +1,12 @@
-"""A log, the fake exchanges, and no waits, for tests of what is collected from them."""
+"""A log, the fake exchanges, and short waits, for tests of what is collected from them."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import stamina
 
-from infra.exchange.venues import filling, provider, rest
+from infra.exchange import collector
+from infra.exchange.venues import filling, line, provider, rest
 from streams.backends import open_log
 from streams.log import Log
 from tests.venues.binance import Binance
@@ -32,14 +32,17 @@ def other_log(tmp_path: Path) -> Iterator[Log]:
 
 
 @pytest.fixture(autouse=True)
-def no_waits(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """What failed is tried again at once, and a clock that a test moves is looked at often."""
-    monkeypatch.setattr(rest, "LOOK_S", 0.02)
-    monkeypatch.setattr(provider, "PAUSE_LOOK_S", 0.02)
-    for name in ("LOOK_S", "AGAIN_S", "FAILED_S"):
-        monkeypatch.setattr(filling, name, 0.02)
-    with stamina.set_testing(True, attempts=10**9):
-        yield
+def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What failed is tried again soon, and a clock that a test moves is looked at often."""
+    for module, names in {
+        collector: ("CLOCK_S", "WAIT_S_MAX"),
+        filling: ("LOOK_S", "AGAIN_S", "LEFT_OUT_S", "FAILED_S"),
+        line: ("FIRST_WAIT_S", "WAIT_S_MAX", "JITTER_S"),
+        provider: ("PAUSE_LOOK_S",),
+        rest: ("LOOK_S",),
+    }.items():
+        for name in names:
+            monkeypatch.setattr(module, name, 0.02)
 
 
 @pytest.fixture(params=[*NUMBERED, Bybit], ids=lambda kind: kind.name)

@@ -33,6 +33,7 @@ from tests.venues.fake import FakeVenue
 from tests.venues.faults import (
     Cut,
     HalfOpen,
+    Heal,
     Refuse,
 )
 from tests.venues.okx import Okx
@@ -67,12 +68,12 @@ def test_a_deaf_connection_is_found_out_and_what_it_missed_is_fetched(
             await collected.has(1)
             venue.publish(trades[1:50])
             await collected.has(50)
-            await venue.strike(HalfOpen())
+            await venue.strike(Refuse(("trades",), None, 503))
+            await collected.goes_deaf()
             venue.publish(trades[50:])
-            collected.pass_by(11)
-            await collected.until(lambda: collected.is_asking)
-            collected.pass_by(3)
-            await collected.until(lambda: "stale" in states(log))
+            await collected.until(lambda: collected.state == "catching_up")
+            await venue.strike(Heal())
+            collected.pass_by(60)
             await collected.has(100)
             await collected.until(lambda: collected.state == "live")
 

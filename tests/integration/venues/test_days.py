@@ -96,10 +96,10 @@ def test_no_minute_closes_of_a_quiet_pair_whose_connection_is_half_open(log: Log
                 collected.pass_by(60)
                 dialled = len(venue.asked("socket"))
                 await collected.until(lambda dialled=dialled: len(venue.asked("socket")) > dialled)
+            await collected.until(lambda: "stale" in states(log))
             assert clock(log) < (MIDNIGHT + MINUTE) * MS
 
     asyncio.run(test())
-    assert "stale" in states(log)
 
 
 # ------------------------------------------------------------ a pace

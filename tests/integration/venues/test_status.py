@@ -10,7 +10,7 @@ from streams.log import Log
 from tests.venues.binance import Binance
 from tests.venues.cases import MINUTE, MS, START, at, collecting_live, short
 from tests.venues.collected import Collected, clock, collecting, expected, letters, rows
-from tests.venues.faults import Close, HalfOpen, LeaveOut, Refuse, Repeat, Skew
+from tests.venues.faults import Close, LeaveOut, Refuse, Repeat, Skew
 from tests.venues.trades import made
 
 BTC, KEY = "BTCUSDT", "binance:BTC/USDT"
@@ -85,10 +85,7 @@ def test_a_deaf_market_is_stale_and_live_again_as_the_journal_has_it(log: Log) -
             await venue.play(venue.frames(TRADES[1:50]), script=[(39, LeaveOut(1))])
             await collected.until(lambda: status(collected).trouble)
             assert market(collected).state == "live"
-            await venue.strike(HalfOpen())
-            collected.pass_by(11)
-            await collected.until(lambda: collected.is_asking)
-            collected.pass_by(3)
+            await collected.goes_deaf()
             await collected.until(lambda: market(collected).state == "stale")
             assert "no answer to a ping" in market(collected).reason
             venue.publish(TRADES[50:])
