@@ -31,6 +31,8 @@ def list_(
         from infra.present import facts
 
         found = journal_view.gaps(session.log, only_open=only_open)
+        if not found:
+            say("nothing is missing" if only_open else "no gap is in the journal")
         _print((facts.gap(*one) for one in found), LISTED, json=json)
 
 

@@ -25,6 +25,7 @@ from api.cli.running import (
 )
 from api.cli.session import Session
 from api.http.listening import API_PORT, LOOPBACK, listen, url_of
+from infra.process.signals import raise_delivered
 
 if TYPE_CHECKING:
     from infra.exchange.collecting import Collecting
@@ -48,7 +49,12 @@ DEMO: tuple[tuple[str, dict[str, object]], ...] = (
 """Demo bots: strategy and parameters, each on 1m candles; the markets take turns. Their windows are so short
 that all of them trade within twenty candles, that is seconds."""
 
-Speed = Annotated[float, typer.Option("--speed", min=0.001, help="Venue seconds a second.")]
+Speed = Annotated[
+    float | None,
+    typer.Option(
+        "--speed", min=0.001, help=f"Venue seconds a second of simulated markets. [default: {SPEED:g}]"
+    ),
+]
 ApiPort = Annotated[
     int | None,
     typer.Option("--api-port", min=0, max=65535, help="API and page. [default: 8321 where it is free]"),
@@ -92,10 +98,13 @@ ProbeHost = Annotated[str, typer.Option("--probe-host", help="Address that healt
 
 
 def up(
-    speed: Speed = SPEED,
+    speed: Speed = None,
     markets: Annotated[
-        int, typer.Option("--markets", min=0, max=1000, help="Simulated markets; 0 only folds.")
-    ] = MARKETS,
+        int | None,
+        typer.Option(
+            "--markets", min=0, max=1000, help=f"Simulated markets; 0 only folds. [default: {MARKETS}]"
+        ),
+    ] = None,
     feed: Feeds = None,
     backfill_max: BackfillMax = None,
     raw: Raw = False,
@@ -113,8 +122,10 @@ def up(
         from api.http.child import ApiProcess
 
         refuse_second_fold(session)
-        settings = _fetching(session.settings, backfill_max)
-        keys, collecting = _collecting(stack, settings, wanted, markets, speed, raw=raw)
+        collected = _collecting(stack, session.settings, wanted, markets, speed, raw=raw, span=backfill_max)
+        keys, collecting = collected
+        if demo and collecting is None:
+            raise typer.BadParameter("--demo needs a market, and --markets 0 leaves none")
         probes = listen_for_probes(probe_port)
         listener = listen(LOOPBACK, api_port, API_PORT, "give another with --api-port")
         redis = stack.enter_context(_bundled_redis(session, redis_port))
@@ -152,7 +163,8 @@ def up(
         def until(_: "Progress") -> bool:
             return ends is not None and time.monotonic() >= ends
 
-        work(settings, feeds=feeds, until=until, observe=observe, redis=redis, counting=True)
+        raise_delivered()
+        work(session.settings, feeds=feeds, until=until, observe=observe, redis=redis, counting=True)
     tell("stopped" if fake else "stopped; the next start continues here")
 
 
@@ -171,13 +183,17 @@ def worker(
                 session, worker=session.settings.worker, redis=session.settings.redis_url, probe=probe
             )
             with when_ready(standing.is_ready, lambda: announce(places, _message(places), json=json)):
+                raise_delivered()
                 work(session.settings, observe=standing.observe, counting=True)
     tell("stopped")
 
 
 def collect(
-    speed: Speed = SPEED,
-    markets: Annotated[int, typer.Option("--markets", min=1, max=1000, help="Simulated markets.")] = MARKETS,
+    speed: Speed = None,
+    markets: Annotated[
+        int | None,
+        typer.Option("--markets", min=1, max=1000, help=f"Simulated markets. [default: {MARKETS}]"),
+    ] = None,
     feed: Feeds = None,
     symbol: Annotated[
         list[str] | None, typer.Option("--symbol", help="Collect this one instead; repeatable.")
@@ -194,8 +210,9 @@ def collect(
 ) -> None:
     """Collect market data into the journal, beside `worker`."""
     with running() as session, ExitStack() as stack:
-        settings = _fetching(session.settings, backfill_max)
-        _, collecting = _collecting(stack, settings, feed or (), markets, speed, symbol, as_, raw=raw)
+        _, collecting = _collecting(
+            stack, session.settings, feed or (), markets, speed, symbol, as_, raw=raw, span=backfill_max
+        )
         assert collecting is not None, "there is a market at least"
         probes = listen_for_probes(probe_port, probe_host)
         hosts = [probe_host, *(name or ())]
@@ -205,6 +222,7 @@ def collect(
                 when_ready(collecting.is_ready, lambda: announce(places, _message(places), json=json)),
                 refusing(),
             ):
+                raise_delivered()
                 asyncio.run(until_signalled(collecting.run()))
     tell("stopped")
 
@@ -223,31 +241,45 @@ def _collecting(
     stack: ExitStack,
     settings: "Settings",
     feeds: Sequence[str],
-    markets: int,
-    speed: float,
+    markets: int | None,
+    speed: float | None,
     symbols: list[str] | None = None,
     name: str | None = None,
     *,
     raw: bool,
+    span: str | None,
 ) -> "tuple[list[str], Collecting | None]":
-    """Keys of what is collected, and its collector: feeds that are given or set, else simulated markets."""
+    """Keys of what is collected, and its collector: feeds that are given or set, else simulated markets.
+    What is given and is of the others is refused: `typer.BadParameter`."""
     from infra.exchange.collecting import from_venues, simulated
     from infra.exchange.simulated import VENUE
     from infra.exchange.simulated import symbols as first
     from streams.topics import market_key
 
-    with refusing():
-        if found := list(dict.fromkeys(feeds or (() if symbols else settings.feeds))):
-            if symbols:
-                raise ValueError("--symbol is of the simulated exchange: give it or --feed")
+    settings = _fetching(settings, span)
+    found = list(dict.fromkeys(feeds or (() if symbols else settings.feeds)))
+    if found:
+        way = "--feed" if feeds else f"unset feeds ({settings.origins['feeds']})"
+        of_simulated = {"--speed": speed, "--markets": markets, "--symbol": symbols or None}
+        _refuse(of_simulated, f"of the simulated exchange; leave that out, or {way}")
+        with refusing():
             return found, stack.enter_context(from_venues(settings, found, name=name, raw=raw))
-        if raw:
-            raise ValueError("--raw keeps what a real exchange sends: name one with --feed")
-        names = list(dict.fromkeys(symbols or first(markets)))
-        if not names:
-            return [], None
+    _refuse({"--raw": raw or None, "--backfill-max": span}, "of real exchanges; name one with --feed")
+    if symbols:
+        _refuse({"--markets": markets}, "so many, and --symbol names them; leave one of them out")
+    names = list(dict.fromkeys(symbols or first(MARKETS if markets is None else markets)))
+    if not names:
+        return [], None
+    speed = SPEED if speed is None else speed
+    with refusing():
         collecting = stack.enter_context(simulated(settings, names, speed=speed, name=name))
-        return [market_key(VENUE, symbol) for symbol in names], collecting
+    return [market_key(VENUE, symbol) for symbol in names], collecting
+
+
+def _refuse(options: Mapping[str, object], why: str) -> None:
+    """Raises `typer.BadParameter` where any of these is given."""
+    if given := [name for name, value in options.items() if value is not None]:
+        raise typer.BadParameter(f"{', '.join(given)}: {why}")
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from api.cli.output import print_json, print_rows, say
 from api.cli.running import announce, running
 from api.cli.session import Session
 from api.http.listening import LOOPBACK
+from infra.process.signals import raise_delivered
 
 app = typer.Typer(
     help="Make, list and revoke tokens of the API.", no_args_is_help=True, rich_markup_mode=None
@@ -61,6 +62,7 @@ def serve(
                 announce(line, f"API at {line['api']}; the first token is in {line['token_file']}", json=json)
 
             said = ready if child is None else lambda: None
+            raise_delivered()
             Server(make_app(served, [host, *(name or ())]), said).run([listener])
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import sys
 from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,6 +11,9 @@ from api.cli.failures import CommandFailedError, refusing
 from api.cli.options import Json
 from api.cli.output import print_json, print_rows, print_table, say
 from api.cli.session import Session, who
+
+if TYPE_CHECKING:
+    from infra.process.settings import Settings
 
 HELP = "How each market that is collected stands, by source."
 app = typer.Typer(help=HELP, invoke_without_command=True, rich_markup_mode=None)
@@ -103,13 +106,21 @@ def symbols(
             found = asyncio.run(provider.symbols(word))
         except Exception as error:
             raise CommandFailedError(
-                f"{venue}: its markets could not be read: {named(error)}; see whether it can be reached from"
-                " here, or name a proxy with TCPD_PROXY"
+                f"{venue}: its markets could not be read: {named(error)}; {_way(session.settings)}"
             ) from error
         keys = [market_key(venue, symbol) for symbol in found]
         if not keys:
             say(f"{venue} has nothing with {word!r} in it that can be collected")
         print_rows(({"feed": key} for key in keys), ("feed",), json=json)
+
+
+def _way(settings: "Settings") -> str:
+    """Out of an exchange that cannot be reached."""
+    if settings.proxy is None:
+        return "see whether it can be reached from here, or name a proxy with TCPD_PROXY"
+    from infra.process.settings import shown
+
+    return f"see whether it can be reached by the proxy {shown(settings.proxy)} ({settings.origins['proxy']})"
 
 
 @app.command()

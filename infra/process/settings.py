@@ -61,7 +61,15 @@ def _url(example: str, *schemes: str) -> Callable[[object, Path], str]:
 _DATABASE_URL = _url("sqlite:///FILE or postgresql+psycopg2://USER@HOST:PORT/NAME", "sqlite", "postgresql")
 _REDIS_URL = _url("redis://HOST:PORT/0, rediss://… (TLS) or unix:///SOCKET", "redis", "rediss", "unix")
 
-_PROXY_URL = _url("http://HOST:PORT", "http", "https")
+_WITH_HOST = _url("http://HOST:PORT", "http", "https")
+
+
+def _proxy_url(value: object, base: Path) -> str:
+    """Without a host it would be passed over, and exchanges would see this machine."""
+    text = _WITH_HOST(value, base)
+    if not urlsplit(text).hostname:
+        raise ValueError("must be http://HOST:PORT")
+    return text
 
 
 def _log_url(value: object, base: Path) -> str:
@@ -142,7 +150,7 @@ KNOWN = {
         _span, "how old trades may be that were missed of a feed and are fetched: 24h; 0 fetches none"
     ),
     "feeds": Setting(_words, "feeds VENUE:SYMBOL that `up` and `collect` collect where no --feed is given"),
-    "proxy": Setting(_PROXY_URL, "proxy of requests and sockets to exchanges: http://HOST:PORT"),
+    "proxy": Setting(_proxy_url, "proxy of requests and sockets to exchanges: http://HOST:PORT"),
     "sim_seed": Setting(_whole(0, 2**31 - 1), "seed of the simulated exchange"),
 }
 

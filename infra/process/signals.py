@@ -24,8 +24,16 @@ def raising(make: Callable[[], BaseException], *numbers: signal.Signals) -> None
         _Delivered.newest = make()
         raise _Delivered.newest
 
+    _Delivered.newest = None
     for number in numbers:
         signal.signal(number, handle)
+
+
+def raise_delivered() -> None:
+    """Raise what a signal's handler raised since `raising`, where that was caught: by Python itself, for one,
+    which only reports what is raised in the callback at the end of an import."""
+    if _Delivered.newest is not None:
+        raise _Delivered.newest
 
 
 def note_interrupts() -> None:

@@ -144,6 +144,21 @@ def test_a_setting_that_is_none_is_named(look: Look) -> None:
     assert "did you mean TCPD_LOG_URL" in found["settings"].message
 
 
+@pytest.mark.parametrize(
+    ("feeds", "why"),
+    [
+        ("binance:BTC/USDT,BTC/USDT", "feed 'BTC/USDT': write VENUE:SYMBOL"),
+        ("OKX:BTC/USDT", "did you mean okx?"),
+    ],
+)
+def test_feeds_that_are_set_and_are_none_fail_before_they_are_started(
+    look: Look, feeds: str, why: str
+) -> None:
+    found = look(feeds=feeds)["feeds"]
+    assert found.state == "failed" and why in found.message
+    assert found.hint == "mend the setting `feeds` (environment TCPD_FEEDS)"
+
+
 def test_tokens_that_others_can_read_fail_with_the_way_out(look: Look, home: Path) -> None:
     (home / "token").chmod(0o644)
     found = look()["tokens"]

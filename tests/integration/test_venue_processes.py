@@ -104,6 +104,30 @@ def test_a_made_exchange_that_there_is_none_of_is_refused_before_anything_starts
     assert why in cli.error("up", *words)
 
 
+FEED = "binance:BTC/USDT"
+
+
+@pytest.mark.parametrize(
+    ("feeds", "words", "why"),
+    [
+        (
+            "",
+            ("up", "--feed", FEED, "--speed", "5", "--markets", "2"),
+            "--speed, --markets: of the simulated",
+        ),
+        (FEED, ("collect", "--markets", "2"), "or unset feeds (environment TCPD_FEEDS)"),
+        ("", ("up", "--raw", "--backfill-max", "1h"), "--raw, --backfill-max: of real exchanges"),
+        ("", ("collect", "--symbol", "BTC/USDT", "--markets", "2"), "and --symbol names them"),
+        ("", ("up", "--markets", "0", "--demo"), "--demo needs a market"),
+    ],
+)
+def test_an_option_that_would_have_no_effect_is_refused(
+    tmp_path: Path, feeds: str, words: tuple[str, ...], why: str
+) -> None:
+    cli = CommandLine(tmp_path / "home", {"TCPD_FEEDS": feeds})
+    assert why in cli.error(*words, code=2)
+
+
 def test_a_feed_that_is_misspelt_in_its_venue_is_refused_before_anything_starts(cli: CommandLine) -> None:
     refused = cli.run("up", "--feed", "binanse:BTC/USDT")
     assert (refused.returncode, refused.stdout) == (1, "")
@@ -140,6 +164,12 @@ def test_a_venues_symbols_are_listed_by_a_word(cli: CommandLine) -> None:
     assert "binance has nothing with 'eht' in it that can be collected" in nothing.stderr
     refused = cli.run("sources", "symbols", "kraken")
     assert refused.returncode == 1 and "venue 'kraken' is not known; there are: binance" in refused.stderr
+    cli.settings["TCPD_PROXY"] = "http://me:secret@127.0.0.1:1"
+    said = cli.error("sources", "symbols", "binance")
+    assert (
+        "see whether it can be reached by the proxy http://me:***@127.0.0.1:1 (environment TCPD_PROXY)"
+        in said
+    )
 
 
 def test_how_far_back_is_fetched_is_a_span_with_its_unit(cli: CommandLine) -> None:

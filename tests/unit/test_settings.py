@@ -69,8 +69,9 @@ def test_feeds_are_a_list_in_the_file_and_words_in_the_environment(tmp_path: Pat
 def test_a_proxy_is_a_url_and_its_password_is_hidden(tmp_path: Path) -> None:
     proxy = loaded(tmp_path, TCPD_PROXY="http://me:secret@10.0.0.1:3128").proxy
     assert proxy == "http://me:secret@10.0.0.1:3128" and "secret" not in shown(proxy)
-    with pytest.raises(SettingsError, match="must be http://HOST:PORT"):
-        loaded(tmp_path, TCPD_PROXY="10.0.0.1:3128")
+    for wrong in ("10.0.0.1:3128", "http://", "http://:3128"):
+        with pytest.raises(SettingsError, match="must be http://HOST:PORT"):
+            loaded(tmp_path, TCPD_PROXY=wrong)
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("24h", 86_400), ("90s", 90), ("7d", 604_800), ("0", 0)])

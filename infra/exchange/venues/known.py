@@ -19,7 +19,7 @@ class UnknownVenueError(ValueError):
 def venue(name: str) -> Venue:
     """Raises `UnknownVenueError` with those that there are."""
     if name not in VENUES:
-        near = difflib.get_close_matches(name, VENUES, 1)
+        near = difflib.get_close_matches(name.lower(), VENUES, 1)
         hint = f", did you mean {near[0]}?" if near else ""
         raise UnknownVenueError(f"venue {name!r} is not known{hint}; there are: {', '.join(VENUES)}")
     return VENUES[name]

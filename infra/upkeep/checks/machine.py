@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
+from infra.exchange.venues.known import UnknownVenueError, by_venue
 from infra.process.settings import DEFAULT, KNOWN, Settings
 from infra.strategies.registry import load_strategies
 from infra.upkeep.checks.finding import Finding, Findings, State
@@ -48,13 +49,19 @@ def python() -> Findings:
 
 
 def given(settings: Settings) -> Findings:
-    """Every setting that is not the default, with its origin."""
+    """Every setting that is not the default, with its origin, and whether there are such feeds."""
     named = [
         f"{name} = {getattr(settings, name)} ({settings.origins[name]})"
         for name in KNOWN
         if settings.origins[name] != DEFAULT
     ]
     yield Finding("settings", "ok", "; ".join(named) or "all are the defaults")
+    try:
+        by_venue(settings.feeds)
+    except UnknownVenueError as error:
+        yield Finding(
+            "feeds", "failed", str(error), f"mend the setting `feeds` ({settings.origins['feeds']})"
+        )
 
 
 def home(settings: Settings) -> Findings:
