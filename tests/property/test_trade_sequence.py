@@ -344,6 +344,16 @@ def test_the_gap_behind_a_start_begins_at_the_last_trade_as_the_venue_tells_it()
     assert gap.start == trade(FIRST + 5).time - 1
 
 
+def test_the_gap_behind_a_start_begins_where_the_promise_ended_that_a_trade_made() -> None:
+    last = trade(FIRST + 5)
+    of = TradeSequence(KEY, gap_wait=SECOND, horizon=HOUR, reached=last.id, reached_time=last.time - 1)
+    of.arrive(trade(FIRST + 8), 0)
+    (gap,) = of.due(SWAP_NS)[0].gaps
+    assert gap.start == last.time - 1
+    of.answered([last, trade(FIRST + 6)], SWAP_NS)
+    assert not of.due(SWAP_NS)
+
+
 def test_a_repeat_of_what_was_fetched_behind_the_last_live_trade_is_no_beginning_anew() -> None:
     of, journal = sequence(reached=FIRST), Journal()
     known, missing, newest = trade(FIRST), trade(FIRST + 1, 59_000), trade(FIRST + 2, 60_000)

@@ -65,8 +65,8 @@ class TradeSequence:
         self.begins_anew = reached_time if anew else 0
         """The time of the last trade before ids began anew, as long as no other is known; else 0."""
         self._next = max((reached + 1, *(hole.stop for hole in self.open))) if reached != NO_ID else NO_ID
-        self.time = max((reached_time, *(hole.end for hole in self.open)))
-        """Of the last trade that was handed out, ns."""
+        self.time = max((reached_time + 1, *(hole.end for hole in self.open)))
+        """Of the last trade that was handed out, ns; at a start what is missing is not earlier."""
         self.starting = reached != NO_ID
         """What came since the journal ended is not known: what is behind a hole waits for ever."""
         self._has_none = reached == NO_ID
