@@ -29,6 +29,7 @@ Why: ADR 39.
 
 from collections import deque
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from itertools import dropwhile
 
@@ -37,8 +38,7 @@ from infra.exchange.venues.holes import ASKED_AGAIN
 from infra.exchange.venues.identities import Identities
 from infra.exchange.venues.pages import Asked, Overlap, Page, Ranked, Sight
 from infra.exchange.venues.sequence import FOREVER, Part, Trade, ms_before, scaled
-from streams.events import Gap
-from streams.gaps import KEPT_MAX, KnownGap
+from streams.gaps import Gaps, KnownGap
 from streams.ticks import key_of
 
 
@@ -72,8 +72,8 @@ class OverlapSequence:
         """Where a gap behind the last trade begins, ns; 0: no trade is known."""
         self._rank = 0
         """Of the newest trade."""
-        self._final = deque(((gap.start, gap.end) for gap in gaps if gap.final), KEPT_MAX)
-        """Final gaps."""
+        self._told = Gaps(gaps)
+        """What the journal has of gaps."""
         self.open = [hole for gap in missing for hole in of_journal(gap, self._known.times)]
         """Breaks that nothing waits for any more."""
         self._queue: deque[Trade | Break] = deque()
@@ -381,22 +381,26 @@ class OverlapSequence:
         if hole.found is not None:
             return self._end(hole)
         self._spare_final(hole)
-        hole.is_told = True
+        hole.is_told = hole.start < hole.end  # else a final gap says it
         self.open.append(hole)
-        return [Part((hole.gap(self.key),))]
+        return self._tell([Part((hole.gap(self.key),))] if hole.is_told else [])
 
     def _end(self, hole: Break) -> list[Part]:
         """All that can be had of a break is found."""
         self._spare_final(hole)
-        parts = list(hole.parts(self.key, self._too_old))
-        gaps = (gap for part in parts for gap in part.gaps if isinstance(gap, Gap) and gap.final)
-        self._final += [(gap.start, gap.end) for gap in gaps]
+        return self._tell(list(hole.parts(self.key, self._too_old)))
+
+    def _tell(self, parts: list[Part]) -> list[Part]:
+        for gap in (gap for part in parts for gap in part.gaps):
+            with suppress(ValueError):  # of very many, the oldest are not known any more
+                self._told.note(gap)
         return parts
 
     def _spare_final(self, hole: Break) -> None:
-        """The millisecond in which a final gap begins or ends stays in it, whatever is filled beside it."""
-        for start, end in self._final:
-            if end == hole.start + 1:
-                hole.start = end
-            if start == ms_before(hole.end) and start >= hole.start:
-                hole.end = start
+        """The millisecond in which a final gap begins or ends stays in it, whatever is filled beside it or,
+        by an older page, in it."""
+        for gap in self._told.open:
+            if gap.final and gap.start <= hole.start < gap.end:
+                hole.start += 1
+            if gap.final and gap.start == ms_before(hole.end) and gap.start >= hole.start:
+                hole.end = gap.start
