@@ -58,12 +58,12 @@ class CommandFailedError(Exception):
 
 
 @contextmanager
-def refusing() -> Generator[None]:
-    """What is said with a plain ValueError in here is about what the user gave."""
+def refusing(way: str = "") -> Generator[None]:
+    """What is said with a plain ValueError in here is about what the user gave; `way` is said behind it."""
     try:
         yield
     except ValueError as error:
-        raise CommandFailedError(str(error)) from error
+        raise CommandFailedError(f"{error}{way}") from error
 
 
 def guarded(app: typer.Typer) -> int:

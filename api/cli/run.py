@@ -254,6 +254,7 @@ def _collecting(
     from infra.exchange.collecting import from_venues, simulated
     from infra.exchange.simulated import VENUE
     from infra.exchange.simulated import symbols as first
+    from infra.exchange.venues.known import by_venue
     from streams.topics import market_key
 
     settings = _fetching(settings, span)
@@ -262,6 +263,8 @@ def _collecting(
         way = "--feed" if feeds else f"unset feeds ({settings.origins['feeds']})"
         of_simulated = {"--speed": speed, "--markets": markets, "--symbol": symbols or None}
         _refuse(of_simulated, f"of the simulated exchange; leave that out, or {way}")
+        with refusing("" if feeds else f"; mend the setting feeds ({settings.origins['feeds']})"):
+            by_venue(found)
         with refusing():
             return found, stack.enter_context(from_venues(settings, found, name=name, raw=raw))
     _refuse({"--raw": raw or None, "--backfill-max": span}, "of real exchanges; name one with --feed")

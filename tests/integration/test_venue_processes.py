@@ -134,6 +134,10 @@ def test_a_feed_that_is_misspelt_in_its_venue_is_refused_before_anything_starts(
     (line,) = refused.stderr.splitlines()
     assert "venue 'binanse' is not known, did you mean binance?" in json.loads(line)["message"]
     assert not (cli.home / "running").exists(), "it tells where Redis and the API are"
+    cli.settings["TCPD_FEEDS"] = "binanse:BTC/USDT"
+    refused = cli.run("collect")
+    assert refused.returncode == 1
+    assert "binanse" in refused.stderr and "mend the setting feeds (environment TCPD_FEEDS)" in refused.stderr
 
 
 def test_feeds_are_a_setting_and_simulated_markets_are_what_is_left(served: Served, cli: CommandLine) -> None:

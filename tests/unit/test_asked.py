@@ -36,8 +36,10 @@ def test_feeds_are_parted_by_venue_and_an_unknown_one_is_refused_with_the_neares
         venue("binanse")
     with pytest.raises(UnknownVenueError, match="venue 'BINANCE' is not known, did you mean binance"):
         venue("BINANCE")
-    for feed in ("BTC/USDT", "binance", "binance:"):
-        with pytest.raises(UnknownVenueError, match=r"write VENUE:SYMBOL, such as binance:BTC/USDT"):
+    for feed in ("BTC/USDT", "binance", "binance:", "binance:BTC/USDT,okx:BTC/USDT", "okx:BTC/USDT ETH/USDT"):
+        with pytest.raises(
+            UnknownVenueError, match=r"write VENUE:SYMBOL, one each, such as binance:BTC/USDT"
+        ):
             by_venue([feed])
 
 

@@ -9,6 +9,8 @@ from infra.exchange.venues.bybit import Bybit
 from infra.exchange.venues.okx import Okx
 from infra.exchange.venues.venue import Venue
 
+SEVERAL = {",", ";", " "}
+"""In no symbol: whoever writes one of these means several feeds."""
 VENUES: dict[str, Venue] = {venue.name: venue for venue in (Binance(), Okx(), Bybit())}
 
 
@@ -30,8 +32,8 @@ def by_venue(feeds: Sequence[str]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for feed in feeds:
         name, symbol = parted(feed)
-        if not name or not symbol:
-            raise UnknownVenueError(f"feed {feed!r}: write VENUE:SYMBOL, such as binance:BTC/USDT")
+        if not name or not symbol or SEVERAL & set(feed):
+            raise UnknownVenueError(f"feed {feed!r}: write VENUE:SYMBOL, one each, such as binance:BTC/USDT")
         symbols = found.setdefault(venue(name).name, [])
         symbols += [symbol] if symbol not in symbols else []
     return found
