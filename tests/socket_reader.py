@@ -52,7 +52,7 @@ class SocketReader:
         """What it was told of a venue: those of a market's channel have the symbol in common."""
         return [message for message in self.counted if message.get("venue") == venue]
 
-    def wait_for(self, condition: Callable[[], bool], deadline_s: float = 30) -> None:
+    def wait_for(self, condition: Callable[[], bool], deadline_s: float = 120) -> None:
         with self._changed:
             assert self._changed.wait_for(condition, deadline_s), f"{self._url}: not in {deadline_s} s"
         assert not self.failed, self.failed

@@ -59,13 +59,13 @@ class Subscriber:
         session = self.sessions[-1]
         return session.counted[-1]["seq"] if session.counted else session.seq or 0
 
-    def wait_for(self, condition: Any, deadline_s: float = 30) -> None:
+    def wait_for(self, condition: Any, deadline_s: float = 120) -> None:
         with self._changed:
             assert self._changed.wait_for(condition, deadline_s), f"{self._channel}: not in {deadline_s} s"
 
     def _run(self) -> None:
         while not self._closed.is_set():
-            client = redis.Redis.from_url(self._url, socket_timeout=5)
+            client = redis.Redis.from_url(self._url, socket_timeout=60)
             try:
                 self._follow(client)
             except redis.RedisError:
@@ -78,7 +78,7 @@ class Subscriber:
         # redis-py subscribes again by itself after a loss, and so would hide it
         heard.connection_pool.connection_kwargs["retry"] = None
         heard.subscribe(self._channel)
-        assert heard.get_message(timeout=5)["type"] == "subscribe"
+        assert heard.get_message(timeout=60)["type"] == "subscribe"
         text = client.get(f"{self._channel}:snapshot")
         session = Session(None if text is None else msgspec.json.decode(text)["seq"])
         with self._changed:

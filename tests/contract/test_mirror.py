@@ -78,13 +78,13 @@ class Ear:
         self._client = client
         self._heard = client.pubsub()
         self._heard.psubscribe("*")
-        assert self._heard.get_message(timeout=5)["type"] == "psubscribe"
+        assert self._heard.get_message(timeout=60)["type"] == "psubscribe"
 
     def messages(self) -> dict[str, list[dict[str, Any]]]:
         """What was published since the last call, by channel."""
         self._client.publish(END, b"null")
         heard: dict[str, list[dict[str, Any]]] = {}
-        while (got := self._heard.get_message(timeout=5))["channel"].decode() != END:
+        while (got := self._heard.get_message(timeout=60))["channel"].decode() != END:
             heard.setdefault(got["channel"].decode(), []).append(msgspec.json.decode(got["data"]))
         return heard
 
@@ -96,7 +96,7 @@ def append(log: EmbeddedLog, records: list[Record]) -> None:
 def mirrored(log: EmbeddedLog, database: str, url: str) -> None:
     """A mirror from where the last one ended to the end of the log."""
     with mirroring(log, database, url) as mirror:
-        assert come_to(ends(log), lambda: mirror.applied, 30)
+        assert come_to(ends(log), lambda: mirror.applied, 120)
 
 
 def expected(records: list[Record]) -> dict[str, list[dict[str, Any]]]:
@@ -253,13 +253,13 @@ def test_the_publish_delay_is_measured_of_what_was_published_alone(
     records = recorded(6, journal_records=30)
     log, before = as_log(records[: len(records) // 3], tmp_path / "log"), measured()
     with mirroring(log, database, server.url) as mirror:
-        assert come_to(ends(log), lambda: mirror.applied, 30)
+        assert come_to(ends(log), lambda: mirror.applied, 120)
         assert come_to(
-            {("observed", 0): len(records) // 3}, lambda: {("observed", 0): int(measured() - before) - 1}, 30
+            {("observed", 0): len(records) // 3}, lambda: {("observed", 0): int(measured() - before) - 1}, 120
         )
         server.stop()
         append(log, records[len(records) // 3 :])
-        assert come_to(ends(log), lambda: mirror.applied, 30)
+        assert come_to(ends(log), lambda: mirror.applied, 120)
     assert measured() - before == len(records) // 3
 
 

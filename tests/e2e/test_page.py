@@ -92,7 +92,7 @@ def test_a_candle_that_is_forming_holds_the_minutes_before_the_page_was_opened(
         same = Decimal(closed[0]["open"]) == Decimal(shown[4])
         return same and Decimal(shown[5]) in {*sums, *parts}
 
-    wait_for(is_a_sum, seconds=20)
+    wait_for(is_a_sum)
 
 
 def test_a_bot_is_stopped_and_started_by_clicks_and_its_row_follows(demo: Site, visit: Open) -> None:

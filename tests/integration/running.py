@@ -56,8 +56,8 @@ def children(pid: int) -> list[int]:
 
 
 def all_end(handles: Iterable[int]) -> bool:
-    """Whether these processes (of `os.pidfd_open`) end within ten seconds each; by then they have."""
-    late = [handle for handle in handles if not select.select([handle], [], [], 10)[0]]
+    """Whether these processes (of `os.pidfd_open`) end within a minute each; by then they have."""
+    late = [handle for handle in handles if not select.select([handle], [], [], 60)[0]]
     for handle in late:
         signal.pidfd_send_signal(handle, signal.SIGKILL)
     return not late

@@ -18,7 +18,7 @@ from infra.process.logs import log_as_service
 from infra.process.settings import load_settings
 
 ODD = "[/B]\x1b[2J"
-WAIT_S = 30
+WAIT_S = 120
 
 
 def test_a_table_shows_markup_as_text_and_no_terminal_escape(capsys: pytest.CaptureFixture[str]) -> None:

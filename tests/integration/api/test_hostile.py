@@ -82,7 +82,7 @@ def test_a_request_that_does_not_arrive_is_cut_off(
 def test_an_answer_and_a_socket_may_take_longer_than_a_request(
     tmp_path: Path, strategies: Strategies, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(request, "REQUEST_S", 0.05)
+    monkeypatch.setattr(request, "REQUEST_S", 2.0)  # a heartbeat comes after five
     with world(tmp_path, strategies) as made, made.connect(MARKET_PATH) as reader:
         assert received(reader)["type"] == "snapshot"
         assert msgspec.json.decode(reader.recv(timeout=WAIT_S))["type"] == "heartbeat"
