@@ -160,6 +160,7 @@ def from_venues(
                 raw=frames,
                 proxy=settings.proxy,
                 ahead_s=settings.ahead_s,
+                gap_wait_s=settings.gap_wait_s,
                 backfill_max_s=settings.backfill_max,
             )
             sources[source] = Source(provider, [market_key(of, symbol) for symbol in symbols], tell)

@@ -146,6 +146,9 @@ KNOWN = {
     "ahead_s": Setting(
         _whole(0, 86_400), "seconds that a live trade may be ahead of its venue's clock, before it is refused"
     ),
+    "gap_wait_s": Setting(
+        _whole(0, 3_600), "seconds that live rows of a feed wait for what is missing before them"
+    ),
     "backfill_max": Setting(
         _span, "how old trades may be that were missed of a feed and are fetched: 24h; 0 fetches none"
     ),
@@ -174,6 +177,7 @@ class Settings:
     who: str = field(default_factory=lambda: f"{account()}@{socket.gethostname()}")
     anchor: Path | None = None
     ahead_s: int = 5
+    gap_wait_s: int = 1
     backfill_max: int = 86_400
     feeds: tuple[str, ...] = ()
     proxy: str | None = None

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from infra.exchange.collecting import Collecting, Source
+from infra.exchange.collecting import Collecting, Source, from_venues
 from infra.exchange.provider import DataProvider, Delivery, FeedReport
 from infra.exchange.specification import specification
+from infra.exchange.venues.provider import VenueProvider
 from infra.process import telemetry
 from infra.process.settings import load_settings
 from streams.events import Market, RowKind
@@ -79,3 +80,11 @@ def test_each_of_several_sources_goes_on_where_it_was(tmp_path: Path) -> None:
     collected(tmp_path, 7)
     assert collected(tmp_path, 8) == dict.fromkeys(VENUES, 7)
     assert collected(tmp_path, 9) == dict.fromkeys(VENUES, 8)
+
+
+def test_how_long_rows_wait_for_what_is_missing_is_a_setting_of_every_venue(tmp_path: Path) -> None:
+    settings = load_settings({"TCPD_HOME": str(tmp_path), "TCPD_GAP_WAIT_S": "3"})
+    with from_venues(settings, ["binance:BTC/USDT", "bybit:BTC/USDT"]) as collecting:
+        providers = [source.provider for source in collecting._by_name.values()]
+    assert len(providers) == 2
+    assert all(isinstance(one, VenueProvider) and one.gap_wait_s == 3 for one in providers)

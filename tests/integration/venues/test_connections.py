@@ -238,6 +238,32 @@ def test_a_ban_is_obeyed_while_another_venue_goes_on(kind: type[FakeVenue], log:
     asyncio.run(test())
 
 
+def test_a_connection_has_no_more_symbols_than_the_venue_allows_and_what_is_cut_is_filled_on_each(
+    kind: type[FakeVenue], log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(VENUES[kind.name], "symbols_max", 2, raising=True)
+    bases = ("BTC", "ETH", "SOL")
+    trades = {base: short(kind, 40, base) for base in bases}
+
+    async def test() -> None:
+        async with collecting_live(kind, log, [f"{base}/USDT" for base in bases]) as (venue, collected):
+            for base in bases:
+                await venue.watched(kind.pair(base))
+                venue.publish(trades[base][:20])
+            for base in bases:
+                await collected.has(20, f"{base}/USDT")
+            assert sorted(len(connection.channels) for connection in venue.connections) == [1, 2]
+            await venue.strike(Cut())
+            for base in bases:
+                venue.publish(trades[base][20:])
+            for base in bases:
+                await collected.has(40, f"{base}/USDT")
+
+    asyncio.run(test())
+    for base in bases:
+        assert without_origin(rows(log, f"{base}/USDT")) == expected(trades[base])
+
+
 @pytest.mark.parametrize("status", [451, 403])
 def test_a_venue_that_does_not_serve_from_here_is_down_with_that_word(
     kind: type[FakeVenue], log: Log, status: int
