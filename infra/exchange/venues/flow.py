@@ -268,6 +268,11 @@ class Flow:
         self.ended = f"{ANEW}: {came} came after {last}; `tcpdashboard sources reset {key}` goes on with them"
         return True
 
+    @property
+    def is_gone(self) -> bool:
+        """Whether it ended as the venue had it no more, which may have it again."""
+        return bool(self.ended) and not (isinstance(self.sequence, TradeSequence) and self.sequence.anew)
+
     def is_quiet(self, now: float) -> bool:
         """Whether nothing came for so much longer than usual that the venue should be asked."""
         usual = min(max(QUIET_DISTANCES * self._distance_s, QUIET_MIN_S), QUIET_MAX_S)

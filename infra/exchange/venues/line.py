@@ -195,8 +195,18 @@ class Line(Socket):
         if len(self.flows) == 1:
             self._dial_at = self._provider.now() + REFUSED_S
             return
+        self._part(flow, REFUSED_S)
+
+    def back(self, flow: Flow) -> None:
+        """The venue has a market again that was gone. This connection may not be subscribed to it, and the
+        others of it are not to be cut."""
+        flow.ended = ""
+        flow.doubt()
+        self._part(flow, 0.0)
+
+    def _part(self, flow: Flow, wait_s: float) -> None:
         self.flows = tuple(other for other in self.flows if other is not flow)
-        self._provider.apart(Line(self._venue, self._provider, [flow], self._provider.now(), REFUSED_S))
+        self._provider.apart(Line(self._venue, self._provider, [flow], self._provider.now(), wait_s))
 
     def unreadable(self, frame: str, reason: str) -> None:
         self._provider.refuse(Refused("", reason, frame.encode(errors="backslashreplace")))

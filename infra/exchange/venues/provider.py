@@ -441,6 +441,8 @@ class VenueProvider(DataProvider):
                 flow.ended = str(error)
                 logger.error("%s ends: %s", flow.market.key, error)
             return
+        if flow.is_gone:
+            next(line for line in self._lines if flow in line.flows).back(flow)
         if market != flow.market:
             self._aside.append(Message((market.key,), markets=(market,)))
         if market != flow.market or flow.is_too_fine:

@@ -75,6 +75,37 @@ def test_a_symbol_that_is_gone_stops_its_market_alone_and_says_so(kind: type[Fak
     assert told == {(f"{kind.name}:ETH/USDT", "down")}
 
 
+def test_a_symbol_that_is_listed_again_goes_on_where_it_ended_and_cuts_no_other(
+    kind: type[FakeVenue], log: Log
+) -> None:
+    trades, its = short(kind, 40), short(kind, 40, "ETH")
+    gone = f"symbol 'ETH/USDT' does not exist at {kind.name}"
+
+    async def test() -> None:
+        async with collecting_live(kind, log, ["BTC/USDT", ETH]) as (venue, collected):
+            venue.publish([*trades[:10], *its[:10]])
+            await collected.has(10)
+            await collected.has(10, ETH)
+            row = venue.listing[kind.pair("ETH")]
+            await venue.strike(Delisted(kind.pair("ETH")))
+            collected.pass_by(3_601)
+            await collected.until(lambda: any(gone in feed.reason for feed in feeds(log)))
+            venue.listing[kind.pair("ETH")] = row
+            venue.publish([*trades[10:20], *its[10:20]])
+            collected.pass_by(3_601)
+            await collected.has(20, ETH)
+            await collected.until(lambda: states(log, ETH)[-1] == "live")
+            venue.publish([*trades[20:], *its[20:]])
+            await collected.has(40)
+            await collected.has(40, ETH)
+            assert collected.reconnects == 0
+
+    asyncio.run(test())
+    assert without_origin(rows(log)) == expected(trades)
+    assert without_origin(rows(log, ETH)) == expected(its)
+    assert not open_gaps(log) and not open_gaps(log, ETH)
+
+
 def test_a_symbol_that_is_gone_keeps_no_other_from_being_dialled_again(
     kind: type[FakeVenue], log: Log
 ) -> None:
