@@ -20,6 +20,7 @@ from infra.process.addresses import API, announced
 from infra.process.settings import load_settings
 from infra.process.tokens import TokenFile
 from infra.strategies.registry import Strategies
+from infra.upkeep import doctor
 from infra.upkeep.checks.finding import Finding
 from infra.upkeep.doctor import examine
 from infra.upkeep.rebuild import rebuild
@@ -68,6 +69,7 @@ def look(home: Path, port: int, monkeypatch: pytest.MonkeyPatch) -> Look:
     """Findings by part; the settings are those given."""
     for name in [name for name in os.environ if name.startswith("TCPD_")]:
         monkeypatch.delenv(name)
+    monkeypatch.setattr(doctor, "CHECK_S", 60.0)  # only what hangs is late, however slow the machine is
 
     def look(**settings: object) -> dict[str, Finding]:
         for name, value in {"home": home, **settings}.items():
@@ -207,15 +209,21 @@ def test_a_database_behind_the_log_is_a_warning(look: Look, home: Path) -> None:
     assert (found.state, "not in the database" in found.message) == ("warning", True)
 
 
-def test_a_broken_strategy_file_and_one_that_never_ends_fail(look: Look, tmp_path: Path) -> None:
+def test_a_broken_strategy_file_and_one_that_never_ends_fail(
+    look: Look, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = tmp_path / "mine.py"
     file.write_text("import nothing_of_that_name\n")
     assert f"{file}:1" in look(strategies=file)["strategies"].message
+    monkeypatch.setattr(doctor, "CHECK_S", 1.0)
     file.write_text("import time\nfor _ in range(60): time.sleep(1)\n")
     assert "no answer within" in look(strategies=file)["strategies"].message
 
 
-def test_servers_that_accept_and_say_nothing_fail_without_being_waited_for(look: Look, silent: int) -> None:
+def test_servers_that_accept_and_say_nothing_fail_without_being_waited_for(
+    look: Look, silent: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "CHECK_S", 5.0)
     found = look(
         log_url=f"kafka://127.0.0.1:{silent}",
         database_url=f"postgresql+psycopg2://ann:sesame@127.0.0.1:{silent}/x",
