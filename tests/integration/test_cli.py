@@ -3,6 +3,7 @@
 import csv
 import json
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import StringIO
@@ -416,9 +417,12 @@ def test_up_runs_beside_other_commands_ends_cleanly_and_goes_on(cli: CommandLine
 
 
 def test_up_without_a_terminal_writes_a_line_a_second_and_makes_no_bots(cli: CommandLine) -> None:
-    lines = cli.out("up", "--seconds", "8", "--speed", "120", "--markets", "1").splitlines()
-    assert 2 <= len(lines) <= 10
-    assert "sim:BTC/USDT" in lines[-1]
+    began = time.monotonic()
+    with cli.start("up", "--speed", "120", "--markets", "1") as up:
+        up.until(lambda: up.said.count("sim:BTC/USDT") > 1, "two lines of a market")
+        assert up.end(signal.SIGINT) == 0, up.words()
+        lines = up.said.splitlines()
+    assert len(lines) <= time.monotonic() - began, "each takes a second"
     assert lines[-1].endswith("bots: none")
 
 

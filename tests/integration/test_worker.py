@@ -12,6 +12,8 @@ import pytest
 from infra.present.values import parse_time
 from streams.agents.app import FAILED
 from tests.e2e.conftest import Home
+from tests.integration.command_line import CommandLine
+from tests.integration.running import Running
 from tests.journal import START, batch, spot
 
 BTC = spot()
@@ -31,17 +33,25 @@ def journal(home: Home, *seconds: float) -> None:
     log.close()
 
 
+def folded(home: Home) -> None:
+    """All of the journal is."""
+    lag = ("tcpd_journal_lag_records", "0")
+    with Running(CommandLine(home.folder, {"TCPD_PARTITIONS": "1"}), "up", "--markets", "0") as up:
+        up.until(lambda: up.metrics().get(lag) == 0, "all is folded")
+        up.finish()
+
+
 def test_a_journal_that_was_cut_and_written_on_is_not_folded_on(tmp_path: Path) -> None:
     home = Home(tmp_path / "home", TCPD_PARTITIONS="1")
     journal(home, 1, 61, 121)
-    home.run("up", "--markets", "0", "--seconds", "2")
+    folded(home)
     with sqlite3.connect(tmp_path / "home" / "log" / "log.db") as log:
         log.execute(LAST_OF_JOURNAL)
         assert log.total_changes == 1
     cut = home.run("verify", code=1)
     assert "it was cut" in cut
     journal(home, 301)
-    told = home.run("up", "--markets", "0", "--seconds", "2", code=FAILED)
+    told = home.run("up", "--markets", "0", "--seconds", "60", code=FAILED)
     assert "is not the record that was folded" in told
     assert "replay --into" in told
 
@@ -55,7 +65,7 @@ def test_output_to_a_device_leaves_the_device_in_its_place(tmp_path: Path) -> No
     )
     symbol = ["--venue", "test", "--symbol", "BTC/USDT", "--timeframe", "1m"]
     journal(home, 1, 61)
-    home.run("up", "--markets", "0", "--seconds", "2")
+    folded(home)
     home.run("candles", *symbol, "--format", "csv", "--out", pipe)
     assert reader.communicate(timeout=60)[0].startswith(b"timestamp,timeframe,revision,open")
     assert stat.S_ISFIFO(pipe.stat().st_mode)
