@@ -3,6 +3,10 @@
 import asyncio
 from typing import Any
 
+import pytest
+
+from infra.exchange.venues import filling
+from infra.exchange.venues.known import VENUES
 from streams.log import Log
 from tests.venues.cases import ETH, MINUTE, MS, START, collecting_live, short
 from tests.venues.collected import (
@@ -22,6 +26,7 @@ from tests.venues.faults import (
     LeaveOut,
     Refuse,
 )
+from tests.venues.okx import Okx
 
 
 def test_what_the_venue_does_not_have_any_more_is_a_final_gap_and_nothing_else_is(
@@ -57,6 +62,38 @@ def test_no_more_trades_are_asked_for_than_are_missing(numbered: type[FakeVenue]
 
     asyncio.run(test())
     assert without_origin(rows(log)) == expected(trades)
+
+
+def test_a_long_hole_takes_no_more_pages_than_a_venue_may_be_asked_for(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(VENUES["okx"], "pages_a_minute", 600)
+    monkeypatch.setattr(filling, "BURST", 3 / 600)
+    trades, others, now_s = short(Okx, 2_050), short(Okx, 100, "ETH"), 1_000.0
+
+    async def test() -> None:
+        nonlocal now_s
+        async with collecting_live(Okx, log, ["BTC/USDT", ETH], now_s=lambda: now_s) as (venue, collected):
+            now_s += 60
+            venue.publish([*trades[:10], others[0]])
+            await collected.has(10)
+            before = len(venue.asked("trades"))
+            await venue.strike(LeaveOut(2_000))
+            venue.publish(trades[10:])
+            await collected.until(lambda: collected.waiting() == 40)
+            now_s += 0.2
+            for count in range(1, 100):
+                venue.publish([others[count]])
+                await collected.has(count + 1, ETH)
+            assert len(venue.asked("trades")) - before <= 5, "three at once, and ten a second"
+            while collected.trades() < 2_050:
+                asked, now_s = len(venue.asked("trades")), now_s + 60
+                await collected.until(
+                    lambda asked=asked: len(venue.asked("trades")) > asked or collected.trades() == 2_050
+                )
+
+    asyncio.run(test())
+    assert without_origin(rows(log)) == expected(trades) and not open_gaps(log)
 
 
 def test_live_rows_do_not_wait_longer_than_they_should_and_the_hole_is_filled_behind_them(
