@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 from infra.exchange.recent import MINUTE_S, Recent
@@ -70,7 +71,19 @@ class Rest:
 
     def obey(self, status: int, headers: Mapping[str, str]) -> None:
         """Wait as long as a refusal says."""
-        told = {name.lower(): value for name, value in headers.items()}.get("retry-after", "")
-        if status in TOO_MANY or (status >= 400 and told.isdigit()):
-            wait_s = float(told) if told.isdigit() else TOO_MANY_WAIT_S
+        told_s = _told_s({name.lower(): value.strip() for name, value in headers.items()})
+        if status in TOO_MANY or (status >= 400 and told_s is not None):
+            wait_s = TOO_MANY_WAIT_S if told_s is None else told_s
             self.not_before = max(self.not_before, self._now() + wait_s)
+
+
+def _told_s(headers: Mapping[str, str]) -> float | None:
+    """For how long nothing may be asked, in seconds, or up to a time as the venue's clock has it."""
+    told = headers.get("retry-after", "")
+    if told.isdecimal():
+        return float(told)
+    try:
+        until, now = parsedate_to_datetime(told), parsedate_to_datetime(headers.get("date", ""))
+        return (until - now).total_seconds()
+    except (TypeError, ValueError):
+        return None
