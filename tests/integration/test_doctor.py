@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import socket
+import struct
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -323,7 +324,9 @@ def test_the_api_is_looked_for_where_it_was_left_by_a_process_that_lives(
     assert look()["api"].message == f"port {port} is free", "of a process that has ended nothing counts"
 
 
-def test_a_port_that_another_program_has_is_a_warning(look: Look, port: int) -> None:
+@pytest.mark.parametrize("said", [b"SSH-2.0-other\r\n", b""])
+def test_a_port_that_another_program_has_is_a_warning(look: Look, port: int, said: bytes) -> None:
+    """Also where it breaks off at once, as an API that is just ending does."""
     with socket.create_server(("127.0.0.1", port)) as server:
         server.settimeout(30)
 
@@ -331,7 +334,9 @@ def test_a_port_that_another_program_has_is_a_warning(look: Look, port: int) -> 
             one, _ = server.accept()
             with one:
                 one.recv(100)
-                one.sendall(b"SSH-2.0-other\r\n")
+                one.sendall(said)
+                if not said:
+                    one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
         thread = threading.Thread(target=answer)
         thread.start()
