@@ -10,7 +10,6 @@ import typer
 from typer.exceptions import TyperException
 
 from infra.process.errors import one_line
-from infra.process.settings import shown
 
 FAILED = 1
 INTERRUPTED = 130
@@ -90,13 +89,7 @@ def guarded(app: typer.Typer) -> int:
 
 
 def told(error: Exception) -> str | None:
-    """What people are told of an expected error, without the passwords of URLs; None for one that is a fault
-    of ours."""
-    line = _told(error)
-    return None if line is None else shown(line)
-
-
-def _told(error: Exception) -> str | None:
+    """What people are told of an expected error; None for one that is a fault of ours."""
     names = set(_names(type(error)))
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return f"the disk is full: {one_line(error)}; free space, start again"

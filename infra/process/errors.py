@@ -1,12 +1,15 @@
 """What is said of an error."""
 
+from infra.process.settings import shown
+
 OURS = ("streams", "projections", "infra", "api")
 """Packages whose errors are sentences."""
 
 
 def one_line(error: BaseException) -> str:
-    """Its message on one line, or else its name; of a database's error what the driver said, without SQL."""
-    return " ".join(str(getattr(error, "orig", None) or error).split()) or type(error).__name__
+    """Its message on one line, without passwords of URLs, or else its name; of a database's error what the
+    driver said, without SQL."""
+    return shown(" ".join(str(getattr(error, "orig", None) or error).split())) or type(error).__name__
 
 
 def named(error: BaseException) -> str:

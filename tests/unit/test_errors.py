@@ -9,7 +9,12 @@ from infra.process.errors import named, one_line
 
 
 @pytest.mark.parametrize(
-    ("error", "line"), [(ValueError("a b\n  c"), "a b c"), (TimeoutError(), "TimeoutError")]
+    ("error", "line"),
+    [
+        (ValueError("a b\n  c"), "a b c"),
+        (TimeoutError(), "TimeoutError"),
+        (OSError("407, url='http://me:secret@a:1'"), "407, url='http://me:***@a:1'"),
+    ],
 )
 def test_an_error_is_said_on_one_line(error: Exception, line: str) -> None:
     assert one_line(error) == line

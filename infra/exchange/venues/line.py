@@ -11,6 +11,7 @@ from infra.exchange.venues.flow import Flow
 from infra.exchange.venues.rest import NOT_SERVED, Rest
 from infra.exchange.venues.venue import NotServedError, Socket, Venue
 from infra.exchange.venues.watching import CONFIRM_S, Watch
+from infra.process.errors import one_line
 
 FIRST_WAIT_S, WAIT_S_MAX, JITTER_S = 0.1, 60.0, 0.1
 REFUSED_S = 3600.0
@@ -112,10 +113,13 @@ class Line(Socket):
                 raise LineLostError(self._reason) from error
 
     def _lost(self, now: float, error: Exception) -> None:
-        status = getattr(error.args[0] if error.args else None, "status", 0)
-        if status in NOT_SERVED:
+        from aiohttp import ClientHttpProxyError  # noqa: PLC0415 - it is loaded with ccxt
+
+        answer = error.args[0] if error.args else None
+        status = getattr(answer, "status", 0)
+        if status in NOT_SERVED and not isinstance(answer, ClientHttpProxyError):
             raise NotServedError(f"not served from here: HTTP {status}") from error
-        reason = str(error)[:REASON_LENGTH_MAX] or type(error).__name__
+        reason = one_line(error)[:REASON_LENGTH_MAX]
         if self.watch.subscribed or not self._reason:
             self._lost_at, self._reason = now, reason
             self._provider.failed(f"connection lost: {reason}")

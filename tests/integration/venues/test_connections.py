@@ -37,6 +37,7 @@ from tests.venues.faults import (
     Refuse,
 )
 from tests.venues.okx import Okx
+from tests.venues.proxy import Proxy
 
 
 def test_a_collection_of_garbage_does_not_look_through_what_the_client_brings(log: Log) -> None:
@@ -274,6 +275,29 @@ def test_a_venue_that_does_not_serve_from_here_is_down_with_that_word(
             async with collecting(log, at(venue, START)) as collected:
                 await collected.until(lambda: collected.told)
         assert f"not served from here: HTTP {status}" in collected.told[0][1]
+
+    asyncio.run(test())
+
+
+class WithoutSockets(Proxy):
+    """Lets REST through alone, as a proxy does that lets nobody out to port 9443."""
+
+    def _port(self, host: str) -> int | None:
+        return None if host.startswith("stream.") else super()._port(host)
+
+
+def test_a_proxy_that_lets_no_socket_through_is_told_from_the_venue_and_without_its_password(
+    log: Log,
+) -> None:
+    async def test() -> None:
+        async with Binance() as venue, WithoutSockets([venue]) as proxy:
+            by = proxy.url.replace("//", "//me:secret@")
+            async with collecting(log, at(venue, START), proxy=by) as collected:
+                await collected.until(lambda: collected.provider.trouble or collected.told)
+                assert collected.told == []
+                assert collected.provider.trouble is not None
+                said = collected.provider.trouble.what
+        assert said.endswith(f": 403, message='Forbidden', url='{by.replace('secret', '***')}'")
 
     asyncio.run(test())
 
