@@ -219,9 +219,8 @@ def test_every_trade_is_written_once_or_lies_in_a_gap_from_the_last_known_trade_
     unseen -= world.unfit & world.lacked  # its dead letter says that it came
     assert unseen <= world.left_out | world.lacked, "only what was left out can be missing without a word"
     assert not {uuid(n) for n in unseen} & world.shown, "and only what no page has shown"
-    for gap in (
-        [] if world.lacked else world.journal.final
-    ):  # of its middle, a page that is behind closes nothing
+    whole = [] if world.lacked else world.journal.final  # of its middle, a page that is behind closes nothing
+    for gap in whole:
         if not any(known.start <= gap.start and gap.end <= known.end for known in gaps):
             continue  # narrowed since, by what was left out of a connection too
         inside = {trade(n).time for n in written if gap.start < trade(n).time <= gap.end}
