@@ -36,12 +36,16 @@ async def collecting_live(
     *,
     market: str = "",
     start: int = START,
+    older: Sequence[Trade] = (),
     **options: Any,
 ) -> AsyncIterator[tuple[VenueKind, Collected]]:
-    """A venue whose time stands at `start`, and a collector of it, of which `market` is live."""
-    async with kind() as venue, collecting(log, at(venue, start), symbols, **options) as collected:
-        await collected.live(market)
-        yield venue, collected
+    """A venue whose time stands at `start`, and which has `older` trades; and a collector of it, of which
+    `market` is live."""
+    async with kind() as venue:
+        venue.publish(older)
+        async with collecting(log, at(venue, start), symbols, **options) as collected:
+            await collected.live(market)
+            yield venue, collected
 
 
 def short(

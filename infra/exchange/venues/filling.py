@@ -252,12 +252,12 @@ class Filler:
         if known:
             begin = self._begin_anew if sequence.begins_anew else self._begin_since
             await begin(flow, sequence, page, since)
-        elif sequence.holds and flow.empty_pages < ASKED_AGAIN:
+        elif flow.empty_pages < ASKED_AGAIN:
             flow.empty_pages += 1
             flow.ask_at = self._now() + AGAIN_S * 2 ** (flow.empty_pages - 1)
             return
         else:
-            sequence.begin_with_what_came()
+            sequence.begin_with_what_came(0 if flow.is_whole or sequence.begins_anew else since)
         if lowest is None and doubts == sequence.doubts and flow.market is market:
             sequence.trust()
 
@@ -291,8 +291,8 @@ class Filler:
         between the last two."""
         first, step = known.id, self._venue.page
         while first > 0:
-            page = await self._another(flow, max(first - step, 0))
-            if not page or page[0].id >= first:
+            page = await self._before(flow, first, max(first - step, 0))
+            if not page:
                 break
             if page[0].time <= since:
                 search = Search(page[0].id, first, since + 1)
@@ -302,6 +302,17 @@ class Filler:
                 return search.begins
             first, step = page[0].id, 2 * step
         return first
+
+    async def _before(self, flow: Flow, known: int, first: int) -> list[Trade]:
+        """The page from the id `first` on, which begins before `known`. A venue that has none is asked again;
+        then `known` is the first of all."""
+        for tries in range(ASKED_AGAIN + 1):
+            if tries:
+                await asyncio.sleep(AGAIN_S * 2 ** (tries - 1))
+            page = await self._another(flow, first)
+            if page and page[0].id < known:
+                return page
+        return []
 
     async def _another(self, flow: Flow, first: int) -> list[Trade]:
         """A further page."""

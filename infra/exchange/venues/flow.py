@@ -133,11 +133,16 @@ class Flow:
     def due(self, now: float) -> list[Part]:
         """What can be told now. A market whose connection has held since it was subscribed to, and which the
         journal does not know, waits so long for the venue to say where it begins; then what came is all."""
-        if isinstance(self.sequence, TradeSequence) and not self._reached:
-            is_whole = self.sequence.doubts == self._doubts_before
-            if is_whole and self.sequence.waits_since(int((now - BEGINS_S) * 1e9)):
-                self.sequence.begin_with_what_came()
-        return self.sequence.due(int(now * 1e9))
+        sequence, waited = self.sequence, int((now - BEGINS_S) * 1e9)
+        if isinstance(sequence, TradeSequence) and self.is_whole and sequence.waits_since(waited):
+            sequence.begin_with_what_came()
+        return sequence.due(int(now * 1e9))
+
+    @property
+    def is_whole(self) -> bool:
+        """Of a market that the journal does not know: whether its connection has held since it was subscribed
+        to."""
+        return not self._reached and self.sequence.doubts == self._doubts_before
 
     def began(self, skew: int | None) -> int | None:
         """Before its first trade: up to when (ns of the venue) nothing is asked for, whatever was promised

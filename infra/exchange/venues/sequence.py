@@ -11,7 +11,7 @@ Ids that swap within `SWAP_NS` are put in order and are no hole.
 
 from collections.abc import Iterable, Sequence
 
-from infra.exchange.venues.holes import ANEW_NS, MS_NS, Hole, Part, Trade, ms_before, scaled
+from infra.exchange.venues.holes import ANEW_NS, MS_NS, NOWHERE, Hole, Part, Trade, ms_before, scaled
 from infra.exchange.venues.searching import Search
 from streams.events import Gap, GapFilled
 from streams.gaps import KnownGap
@@ -122,19 +122,24 @@ class TradeSequence:
         self._next, self.time = min([last.id + 1, *self._waiting]), last.time
         self._go_on()
 
-    def begin_with_what_came(self) -> None:
-        """Before the first trade: the venue does not know where."""
-        if (lowest := self.lowest) is not None:
-            self._next, self.time = lowest.id, lowest.time
+    def begin_with_what_came(self, since: int = 0) -> None:
+        """Before the first trade: the venue does not know where. What came after `since` (ns) is missing for
+        good; 0: nothing is."""
+        if (lowest := self.lowest) is None:
+            return
+        if 0 < since < lowest.time:
+            self._lose_between(since, lowest.time, NOWHERE)
+        self._next, self.time = lowest.id, lowest.time
 
     def begin_anew(self, first: Trade) -> None:
         """`first` is the first trade that is known since ids began anew: nobody knows what came between."""
         self._flush()
-        start = ms_before(self.begins_anew)
-        end = max(first.time, start + 1)
-        between = Gap(market=self.key, start=start, end=end, reason=BEGAN_ANEW, final=True)
-        self._parts.append(Part((between,)))
+        self._lose_between(ms_before(self.begins_anew), first.time, BEGAN_ANEW)
         self._next, self.time, self.begins_anew = first.id, first.time, 0
+
+    def _lose_between(self, start: int, end: int, reason: str) -> None:
+        gap = Gap(market=self.key, start=start, end=max(end, start + 1), reason=reason, final=True)
+        self._parts.append(Part((gap,)))
 
     def trust(self) -> None:
         """The venue was asked, and had no more."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -25,7 +26,7 @@ from tests.venues.collected import (
     without_origin,
 )
 from tests.venues.fake import FakeVenue
-from tests.venues.faults import Altered, Cut, Heal, LeaveOut, PageHoled, Refuse, Swap
+from tests.venues.faults import Altered, Cut, Empty, Heal, LeaveOut, PageHoled, Refuse, RestFault, Swap
 from tests.venues.okx import CHANNELS, Okx
 from tests.venues.trades import Frame, Trade, made
 
@@ -85,6 +86,98 @@ def test_a_market_that_was_cut_before_the_venue_told_of_its_trades_begins_where_
                 await collected.until(lambda: collected.trades() == 50)
                 venue.publish(trades[50:])
                 await collected.until(lambda: collected.trades() == 60)
+
+    asyncio.run(test())
+    assert without_origin(rows(log)) == expected(trades) and not open_gaps(log)
+
+
+def test_an_empty_page_promises_nothing_of_the_first_trades_that_a_cut_cost(
+    numbered: type[FakeVenue], log: Log
+) -> None:
+    older, trades = made(numbered.pair(), 5, start=START - 5_000), first_trades(numbered, 20, first_id=6)
+
+    async def test() -> None:
+        async with numbered() as venue:
+            venue.publish(older)
+            await venue.strike(Refuse(("trades",), None, 503))
+            async with collecting(log, at(venue)) as collected:
+                await venue.watched(numbered.pair())
+                await collected.until(lambda: not collected.is_lost)
+                await venue.strike(Cut())
+                venue.publish(trades)
+                await collected.until(lambda: collected.reconnects == 1 and not collected.is_lost)
+                at(venue, START + 2 * MINUTE + 600)
+                venue.rest_faults.clear()
+                await venue.strike(Empty(("trades",), times=1))
+                collected.pass_by(60)
+                await collected.until(lambda: clock(log) >= (START + 2 * MINUTE) * MS)
+
+    asyncio.run(test())
+    assert without_origin(rows(log)) == expected(trades) and not open_gaps(log)
+
+
+def test_first_trades_that_a_cut_cost_and_no_page_has_lie_in_a_final_gap(
+    numbered: type[FakeVenue], log: Log
+) -> None:
+    older, trades = made(numbered.pair(), 5, start=START - 5_000), first_trades(numbered, 20, first_id=6)
+
+    async def test() -> None:
+        async with numbered() as venue:
+            venue.publish(older)
+            await venue.strike(Refuse(("trades",), None, 503))
+            async with collecting(log, at(venue)) as collected:
+                await venue.watched(numbered.pair())
+                await collected.until(lambda: not collected.is_lost)
+                await venue.strike(Cut())
+                venue.publish(trades[:10])
+                await collected.until(lambda: collected.reconnects == 1 and not collected.is_lost)
+                await venue.watched(numbered.pair())
+                venue.publish(trades[10:])
+                await collected.until(lambda: collected.waiting() == 10)
+                venue.rest_faults.clear()
+                await venue.strike(Empty(("trades",), times=None))
+                collected.pass_by(60)
+                await collected.until(lambda: collected.trades() == 10)
+
+    asyncio.run(test())
+    assert rows(log) == expected(trades[10:])
+    (gap,) = open_gaps(log)
+    assert gap.final and gap.start < trades[0].time * MS and gap.end == trades[10].time * MS
+
+
+@dataclass(frozen=True)
+class EmptyBefore(RestFault):
+    """Once a page without a trade from `id` on has none."""
+
+    on: tuple[str, ...] = ("trades",)
+    id: int = 0
+
+    def page(self, page: list[Trade], older: list[Trade]) -> list[Trade] | None:
+        return None if not page or int(page[-1].id) >= self.id else []
+
+
+def test_an_empty_page_before_first_trades_that_a_cut_cost_is_asked_for_again(
+    numbered: type[FakeVenue], log: Log
+) -> None:
+    older, trades = made(numbered.pair(), 5, start=START - 5_000), first_trades(numbered, 1_150, first_id=6)
+
+    async def test() -> None:
+        async with numbered() as venue:
+            venue.publish(older)
+            await venue.strike(Refuse(("trades",), None, 503))
+            async with collecting(log, at(venue)) as collected:
+                await venue.watched(numbered.pair())
+                await collected.until(lambda: not collected.is_lost)
+                await venue.strike(Cut())
+                venue.publish(trades[:1_100])
+                await collected.until(lambda: collected.reconnects == 1 and not collected.is_lost)
+                await venue.watched(numbered.pair())
+                venue.publish(trades[1_100:])
+                await collected.until(lambda: collected.waiting() == 50)
+                venue.rest_faults.clear()
+                await venue.strike(EmptyBefore(id=int(trades[1_100].id)))
+                collected.pass_by(60)
+                await collected.until(lambda: collected.trades() == 1_150)
 
     asyncio.run(test())
     assert without_origin(rows(log)) == expected(trades) and not open_gaps(log)
@@ -269,7 +362,7 @@ def test_the_first_trade_of_all_of_a_market_is_known_by_the_page_that_ends_with_
             before = len(venue.asked("trades"))
             venue.publish(trades)
             await collected.has(1)
-            assert len(venue.asked("trades")) - before <= 2, "a page with it, and one that ends before it"
+            assert len(venue.asked("trades")) - before == 5, "a page with it, and four times one before it"
 
     asyncio.run(test())
     check(log, numbered, trades)

@@ -41,6 +41,10 @@ MIDNIGHT = 1_700_006_400_000
 """In ms."""
 
 
+OLDER = made(BTC, 1, start=MIDNIGHT - MINUTE, first_id=0)
+"""So that a market begins without a wait, which a clock that stands would not end."""
+
+
 @dataclass
 class Clock:
     """What nothing but the test moves."""
@@ -179,7 +183,9 @@ def test_a_venue_that_went_silent_is_stale_two_seconds_after_its_silence_and_the
     now, within_a_minute = Clock(), MIDNIGHT + 10_000
 
     async def test() -> None:
-        async with collecting_live(Binance, log, gap_wait_s=1.0, now_s=now, start=within_a_minute) as (
+        async with collecting_live(
+            Binance, log, older=OLDER, gap_wait_s=1.0, now_s=now, start=within_a_minute
+        ) as (
             venue,
             collected,
         ):
@@ -253,7 +259,7 @@ def test_a_banned_client_asks_nothing_for_as_long_as_it_was_told_while_another_v
 
     async def test() -> None:
         async with (
-            collecting_live(Binance, log, start=MIDNIGHT, now_s=now) as (venue, away),
+            collecting_live(Binance, log, older=OLDER, start=MIDNIGHT, now_s=now) as (venue, away),
             collecting_live(Binance, other_log, start=MIDNIGHT) as (other, here),
         ):
             venue.publish(trades[:100])

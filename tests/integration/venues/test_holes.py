@@ -70,10 +70,14 @@ def test_a_long_hole_takes_no_more_pages_than_a_venue_may_be_asked_for(
     monkeypatch.setattr(VENUES["okx"], "pages_a_minute", 600)
     monkeypatch.setattr(filling, "BURST", 3 / 600)
     trades, others, now_s = short(Okx, 2_050), short(Okx, 100, "ETH"), 1_000.0
+    older = [t._replace(id="0", time=t.time - 1_000) for t in (trades[0], others[0])]
 
     async def test() -> None:
         nonlocal now_s
-        async with collecting_live(Okx, log, ["BTC/USDT", ETH], now_s=lambda: now_s) as (venue, collected):
+        async with collecting_live(Okx, log, ["BTC/USDT", ETH], older=older, now_s=lambda: now_s) as (
+            venue,
+            collected,
+        ):
             now_s += 60
             venue.publish([*trades[:10], others[0]])
             await collected.has(10)
