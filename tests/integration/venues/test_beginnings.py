@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +16,7 @@ from streams.log import Log
 from tests.venues.bybit import Bybit, identified
 from tests.venues.cases import MINUTE, MS, START, at, collecting_live
 from tests.venues.collected import (
+    Collected,
     candles,
     clock,
     collecting,
@@ -66,26 +69,35 @@ def test_the_first_trades_of_a_market_that_come_during_a_cut_are_fetched(
     check(log, kind, trades)
 
 
+@asynccontextmanager
+async def cut_at_the_beginning(
+    kind: type[FakeVenue], log: Log, older: Sequence[Trade], missed: Sequence[Trade]
+) -> AsyncIterator[tuple[FakeVenue, Collected]]:
+    """REST fails since the start; the market's first trades are missed by a cut, and it is dialled again."""
+    async with kind() as venue:
+        venue.publish(older)
+        await venue.strike(Refuse(("trades",), None, 503))
+        async with collecting(log, at(venue)) as collected:
+            await venue.watched(kind.pair())
+            await collected.until(lambda: not collected.is_lost)
+            await venue.strike(Cut())
+            venue.publish(missed)
+            await collected.until(lambda: collected.reconnects == 1 and not collected.is_lost)
+            yield venue, collected
+
+
 def test_a_market_that_was_cut_before_the_venue_told_of_its_trades_begins_where_it_was_subscribed_to(
     kind: type[FakeVenue], log: Log
 ) -> None:
     older, trades = made(kind.pair(), 5, start=START - 5_000), first_trades(kind, 60, first_id=6)
 
     async def test() -> None:
-        async with kind() as venue:
-            venue.publish(older)
-            await venue.strike(Refuse(("trades",), None, 503))
-            async with collecting(log, at(venue)) as collected:
-                await venue.watched(kind.pair())
-                await collected.until(lambda: not collected.is_lost)
-                await venue.strike(Cut())
-                venue.publish(trades[:50])
-                await collected.until(lambda: collected.reconnects == 1 and not collected.is_lost)
-                venue.rest_faults.clear()
-                collected.pass_by(60)
-                await collected.until(lambda: collected.trades() == 50)
-                venue.publish(trades[50:])
-                await collected.until(lambda: collected.trades() == 60)
+        async with cut_at_the_beginning(kind, log, older, trades[:50]) as (venue, collected):
+            venue.rest_faults.clear()
+            collected.pass_by(60)
+            await collected.until(lambda: collected.trades() == 50)
+            venue.publish(trades[50:])
+            await collected.until(lambda: collected.trades() == 60)
 
     asyncio.run(test())
     assert without_origin(rows(log)) == expected(trades) and not open_gaps(log)
@@ -97,20 +109,12 @@ def test_an_empty_page_promises_nothing_of_the_first_trades_that_a_cut_cost(
     older, trades = made(numbered.pair(), 5, start=START - 5_000), first_trades(numbered, 20, first_id=6)
 
     async def test() -> None:
-        async with numbered() as venue:
-            venue.publish(older)
-            await venue.strike(Refuse(("trades",), None, 503))
-            async with collecting(log, at(venue)) as collected:
-                await venue.watched(numbered.pair())
-                await collected.until(lambda: not collected.is_lost)
-                await venue.strike(Cut())
-                venue.publish(trades)
-                await collected.until(lambda: collected.reconnects == 1 and not collected.is_lost)
-                at(venue, START + 2 * MINUTE + 600)
-                venue.rest_faults.clear()
-                await venue.strike(Empty(("trades",), times=1))
-                collected.pass_by(60)
-                await collected.until(lambda: clock(log) >= (START + 2 * MINUTE) * MS)
+        async with cut_at_the_beginning(numbered, log, older, trades) as (venue, collected):
+            at(venue, START + 2 * MINUTE + 600)
+            venue.rest_faults.clear()
+            await venue.strike(Empty(("trades",), times=1))
+            collected.pass_by(60)
+            await collected.until(lambda: clock(log) >= (START + 2 * MINUTE) * MS)
 
     asyncio.run(test())
     assert without_origin(rows(log)) == expected(trades) and not open_gaps(log)
@@ -122,22 +126,14 @@ def test_first_trades_that_a_cut_cost_and_no_page_has_lie_in_a_final_gap(
     older, trades = made(numbered.pair(), 5, start=START - 5_000), first_trades(numbered, 20, first_id=6)
 
     async def test() -> None:
-        async with numbered() as venue:
-            venue.publish(older)
-            await venue.strike(Refuse(("trades",), None, 503))
-            async with collecting(log, at(venue)) as collected:
-                await venue.watched(numbered.pair())
-                await collected.until(lambda: not collected.is_lost)
-                await venue.strike(Cut())
-                venue.publish(trades[:10])
-                await collected.until(lambda: collected.reconnects == 1 and not collected.is_lost)
-                await venue.watched(numbered.pair())
-                venue.publish(trades[10:])
-                await collected.until(lambda: collected.waiting() == 10)
-                venue.rest_faults.clear()
-                await venue.strike(Empty(("trades",), times=None))
-                collected.pass_by(60)
-                await collected.until(lambda: collected.trades() == 10)
+        async with cut_at_the_beginning(numbered, log, older, trades[:10]) as (venue, collected):
+            await venue.watched(numbered.pair())
+            venue.publish(trades[10:])
+            await collected.until(lambda: collected.waiting() == 10)
+            venue.rest_faults.clear()
+            await venue.strike(Empty(("trades",), times=None))
+            collected.pass_by(60)
+            await collected.until(lambda: collected.trades() == 10)
 
     asyncio.run(test())
     assert rows(log) == expected(trades[10:])
@@ -162,22 +158,14 @@ def test_an_empty_page_before_first_trades_that_a_cut_cost_is_asked_for_again(
     older, trades = made(numbered.pair(), 5, start=START - 5_000), first_trades(numbered, 1_150, first_id=6)
 
     async def test() -> None:
-        async with numbered() as venue:
-            venue.publish(older)
-            await venue.strike(Refuse(("trades",), None, 503))
-            async with collecting(log, at(venue)) as collected:
-                await venue.watched(numbered.pair())
-                await collected.until(lambda: not collected.is_lost)
-                await venue.strike(Cut())
-                venue.publish(trades[:1_100])
-                await collected.until(lambda: collected.reconnects == 1 and not collected.is_lost)
-                await venue.watched(numbered.pair())
-                venue.publish(trades[1_100:])
-                await collected.until(lambda: collected.waiting() == 50)
-                venue.rest_faults.clear()
-                await venue.strike(EmptyBefore(id=int(trades[1_100].id)))
-                collected.pass_by(60)
-                await collected.until(lambda: collected.trades() == 1_150)
+        async with cut_at_the_beginning(numbered, log, older, trades[:1_100]) as (venue, collected):
+            await venue.watched(numbered.pair())
+            venue.publish(trades[1_100:])
+            await collected.until(lambda: collected.waiting() == 50)
+            venue.rest_faults.clear()
+            await venue.strike(EmptyBefore(id=int(trades[1_100].id)))
+            collected.pass_by(60)
+            await collected.until(lambda: collected.trades() == 1_150)
 
     asyncio.run(test())
     assert without_origin(rows(log)) == expected(trades) and not open_gaps(log)
